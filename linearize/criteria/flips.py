@@ -1,0 +1,52 @@
+"""Argmax flips: how many of the pool's predicted classes change if the likeliest label comes back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linearize.criteria.base import DEFAULT_BLOCK, Block, Reference, over_column_blocks
+from linearize.criteria.mlmoc import Mlmoc
+from linearize.regression import Regression
+from linearize.types import Array, Float64
+
+
+@jax.jit
+def _flips(f_lin: Array, before: Array, block: Block) -> Array:
+    """Σ_x [argmax_c f_lin⁺_c(x) ≠ before(x)] for each x' of the block, ``[B]``; never an array ``[U, B, C]``."""
+    q, r = block
+
+    def one_class(carry: tuple[Array, Array], c: Array) -> tuple[tuple[Array, Array], None]:
+        best, winner = carry
+        logit = f_lin[:, c][:, None] + q * r[:, c]  # [U, B]
+        better = logit > best  # the first of equal logits wins, as in argmax
+        return (jnp.where(better, logit, best), jnp.where(better, c, winner)), None
+
+    start = (jnp.full(q.shape, -jnp.inf, q.dtype), jnp.zeros(q.shape, jnp.int32))
+    (_, winner), _ = jax.lax.scan(one_class, start, jnp.arange(f_lin.shape[1], dtype=jnp.int32))
+    return (winner != before[:, None]).sum(0)
+
+
+class MlmocFlips:
+    """A(x') = #{x : argmax f_lin⁺(x) ≠ argmax f_ref(x)} + tie, with y' = argmax f(x').
+
+    f_ref is f_lin by default (reference ``linearized``), f with reference ``network``.  The tie-breaker is MLMOC
+    scaled into [0, 1), so it orders candidates that flip equally many predictions and nothing else.
+    Source: what the published implementation of the look-ahead paper runs by default in place of eq. 13.
+    """
+
+    name = "mlmoc-flips"
+    source = "the look-ahead paper's published implementation; ties by its eq. 13"
+    default_reference: Reference = "linearized"
+
+    def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_BLOCK) -> Float64:
+        """Score every candidate, ``[U]``, in two passes over column blocks of S."""
+        f_lin = state.f_lin
+        before = (f_lin if reference == "linearized" else state.f).argmax(1).astype(np.int32)
+        flips = over_column_blocks(state, block, lambda columns: _flips(f_lin, before, columns))
+        return flips + _below_one(Mlmoc().scores(state, reference, block))
+
+
+def _below_one(scores: Float64) -> Float64:
+    """Scale non-negative scores into [0, 1), keeping their order."""
+    largest = scores.max(initial=0.0)
+    return scores / largest * (1 - 1e-9) if largest > 0 else scores

@@ -1,0 +1,42 @@
+"""The block update: the linearised network after one more label, without solving anything again.
+
+Equation 11 of the look-ahead paper solves with the kernel of X⁺ = X ∪ {x'}.  Its bordered inverse gives eq. 12, which
+prints v = Θ(X,X) Θ(X,x') where v = Θ(X,X)⁻¹ Θ(X,x') is meant; with it the update is of rank one:
+
+    f_lin⁺(x) = f_lin(x) + S(x,x')/u(x') · r(x')ᵀ,    r(x') = y' - f_lin(x')
+"""
+
+import numpy as np
+
+from linearize.regression import Regression
+from linearize.types import Float64
+
+
+def pseudo_labels(state: Regression) -> np.ndarray:
+    """Return the most likely label of every candidate, argmax_c f_c(x'), ``[U]``.  Source: look-ahead paper, alg. 1."""
+    return state.f.argmax(axis=1)
+
+
+def pseudo_residual(state: Regression) -> Float64:
+    """Return r(x') = onehot(argmax f(x')) - f_lin(x') of every candidate, ``[U, C]``."""
+    return np.eye(state.f.shape[1])[pseudo_labels(state)] - state.f_lin
+
+
+def look_ahead(state: Regression, candidate: int, y: np.ndarray) -> Float64:
+    """Predict the pool's outputs after ``candidate`` is labelled ``y`` and the network retrained.
+
+    f_lin⁺(x) = f_lin(x) + S(x,x')/u(x') · (y - f_lin(x'))ᵀ.  Source: look-ahead paper, eq. 12 (with its erratum).
+
+    Args:
+        state: the regression on the labelled set.
+        candidate: position of x' in the pool.
+        y: its hypothetical target ``[C]``.
+
+    Returns:
+        f_lin⁺ on the pool ``[U, C]``; unchanged where the candidate is redundant.
+
+    """
+    if state.redundant[candidate]:
+        return state.f_lin
+    q = state.S[:, candidate] / state.u[candidate]  # [U]
+    return state.f_lin + q[:, None] * (y - state.f_lin[candidate])[None]

@@ -1,0 +1,76 @@
+"""Kernel regression on the labelled set: the linearised network trained to convergence, factored once.
+
+    K = Θ(X,X) + λI = F Fᵀ        Φ = F⁻¹ Θ(X,U)
+    a = Φᵀ F⁻¹ R                  f_lin = f + a
+    S = Θ(U,U) - Φᵀ Φ             u = diag(S) + λ
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linearize.errors import LinearizeError
+from linearize.linalg import cholesky, solve_lower
+from linearize.types import Float64, Kernel
+
+REDUNDANT = 1e-6
+"""A candidate whose S(x,x) has fallen under this share of Θ(x,x) tells nothing that is not labelled already."""
+
+
+class Regression(NamedTuple):
+    """The state that every look-ahead criterion reads."""
+
+    f: Float64  # [U, C] the network's outputs
+    a: Float64  # [U, C] what finishing training on X would still add
+    S: Float64  # [U, U] posterior covariance
+    u: Float64  # [U] new information in each candidate, at least the ridge
+    redundant: np.ndarray  # [U] bool, candidates that duplicate labelled ones
+    jitter: float  # absolute, added to K's diagonal by the factorisation
+
+    @property
+    def f_lin(self) -> Float64:
+        """The linearised network's outputs on the pool, ``[U, C]``."""
+        return self.f + self.a
+
+
+def fit(kernel: Kernel, f_X: np.ndarray, f_U: np.ndarray, Y: np.ndarray, *, ridge: float = 0.0) -> Regression:
+    """Finish training on the labelled set in the linearised network.
+
+    f_lin(x) = f(x) + Θ(x,X) K⁻¹ (Y - f(X)).  Source: look-ahead paper, eqs. 8 and 11.
+
+    Args:
+        kernel: Θ's blocks over labelled ∪ pool.
+        f_X: outputs on the labelled set ``[L, C]``.
+        f_U: outputs on the pool ``[U, C]``.
+        Y: one-hot targets ``[L, C]``.
+        ridge: λ ≥ 0, absolute, in the kernel's units.
+
+    Returns:
+        The regression's state, float64.
+
+    Raises:
+        LinearizeError: the shapes do not fit together or the ridge is negative.
+        SingularKernelError: K cannot be factored.
+
+    """
+    L, U = kernel.XU.shape
+    if kernel.XX.shape != (L, L) or kernel.UU.shape != (U, U) or len(f_X) != L or len(f_U) != U or Y.shape != f_X.shape:
+        raise LinearizeError(
+            f"regression: expected Θ(X,X) [{L},{L}], Θ(U,U) [{U},{U}], f(X) and Y [{L},C], f(U) [{U},C]; got "
+            f"{kernel.XX.shape}, {kernel.UU.shape}, {f_X.shape}, {Y.shape}, {f_U.shape}"
+        )
+    if ridge < 0:
+        raise LinearizeError(f"ridge: expected a number of at least 0, got {ridge}")
+    F, jitter = cholesky(kernel.XX + ridge * np.eye(L))
+    with jax.enable_x64(True):
+        Phi = solve_lower(F, jnp.asarray(kernel.XU))  # [L, U]
+        R = jnp.asarray(Y, jnp.float64) - jnp.asarray(f_X, jnp.float64)  # [L, C]
+        a = np.asarray(Phi.T @ solve_lower(F, R))  # [U, C]
+        S = np.asarray(jnp.asarray(kernel.UU) - Phi.T @ Phi)  # [U, U]
+    variance = np.diag(S)
+    redundant = variance <= REDUNDANT * np.diag(kernel.UU)
+    # A redundant candidate's S is rounding; u = 1 in its place keeps the quotients finite, its score is 0 by `redundant`.
+    u = np.where(redundant, 1.0, variance + ridge)
+    return Regression(np.asarray(f_U, np.float64), a, S, u, redundant, jitter)

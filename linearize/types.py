@@ -1,0 +1,37 @@
+"""The contract of the package: what a model is, and what the stages hand to one another.
+
+Letters follow one notation throughout (L labelled, U pool candidates, C classes, P trainable parameters):
+``X [L, ...]``, ``Y [L, C]`` one-hot, ``U [U, ...]``, ``f(x) [C]``, ``R = Y - f(X)``, ``K = Θ(X,X) + λI``,
+``a(x) = Θ(x,X) K⁻¹ R``, ``f_lin = f + a``, ``S = Θ(U,U) - Θ(U,X) K⁻¹ Θ(X,U)``, ``u(x') = S(x',x') + λ``.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = Any
+"""A ``jax.Array`` or ``numpy.ndarray``."""
+
+Variables = Mapping[str, Any]
+"""Flax collections; ``variables["params"]`` holds the trainable parameters, everything else is constant."""
+
+Float64 = NDArray[np.float64]
+
+Progress = Callable[[int, int], None]
+"""Called with ``(units done, units in all)`` while a long computation runs."""
+
+
+class ApplyFn(Protocol):
+    """A network in eval mode: ``apply_fn(variables, x [B, ...]) -> logits [B, C]``."""
+
+    def __call__(self, variables: Variables, x: Array, /) -> Array: ...
+
+
+class Kernel(NamedTuple):
+    """The blocks of Θ over labelled ∪ pool."""
+
+    XX: Float64  # [L, L]
+    XU: Float64  # [L, U]
+    UU: Float64  # [U, U]

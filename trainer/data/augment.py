@@ -1,0 +1,51 @@
+"""Random changes to training batches; scoring and prediction never see them."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def no_augmentation(x: Tensor, generator: torch.Generator) -> Tensor:
+    """The batch itself; draws nothing.
+
+    Args:
+        x: normalised images `[B, C, H, W]`.
+        generator: not used.
+    """
+    return x
+
+
+def flip_crop(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image left to right with probability 1/2, then shift it by up to an eighth of its side.
+
+    What a shift uncovers is filled with zeros, which after normalisation is the mean pixel. On 32x32 images this is
+    the usual "pad 4 and crop". Source: Lee et al., "Deeply-supervised nets" (2015), section 3; He et al.,
+    "Deep residual learning" (2015), section 4.2. It has no place on data whose classes a mirror changes (digits).
+
+    Args:
+        x: normalised images `[B, C, H, W]`.
+        generator: a CPU generator, the only source of randomness used.
+
+    Returns:
+        A new tensor of the same shape; image b of the result comes from image b of `x`.
+    """
+    batch, _, height, width = x.shape
+    pad_h, pad_w = max(1, height // 8), max(1, width // 8)
+    mirror = torch.randint(2, (batch,), generator=generator).bool()
+    top = torch.randint(2 * pad_h + 1, (batch,), generator=generator)
+    left = torch.randint(2 * pad_w + 1, (batch,), generator=generator)
+    x = torch.where(mirror.to(x.device)[:, None, None, None], x.flip(-1), x)
+    padded = F.pad(x, (pad_w, pad_w, pad_h, pad_h))
+    image = torch.arange(batch)[:, None, None]
+    rows = (top[:, None] + torch.arange(height))[:, :, None]  # [B, H, 1]
+    columns = (left[:, None] + torch.arange(width))[:, None, :]  # [B, 1, W]
+    picked = padded.permute(0, 2, 3, 1)[image.to(x.device), rows.to(x.device), columns.to(x.device)]
+    return picked.permute(0, 3, 1, 2)  # [B, C, H, W]
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "none": no_augmentation,
+    "flip-crop": flip_crop,
+}

@@ -1,0 +1,341 @@
+"""Training to convergence by SGD with one learning-rate cycle, and prediction."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trainer.data.augment import AUGMENTATIONS
+from trainer.errors import Diverged, TrainerError
+from trainer.losses import LOSSES, one_hot
+from trainer.models import family_of
+
+WARM_UP = 0.3  # fraction of the cycle in which the learning rate rises
+CHECK_EVERY = 5  # epochs between two looks at the residual, once the learning rate falls
+EpochRecord = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a network is trained; `options_for` fills in the defaults that suit a network family.
+
+    Args:
+        epochs: the most passes over the labelled set.
+        batch_size: the most images in one step; an epoch is cut into steps of equal size, to within one image.
+        max_lr: learning rate at the top of the cycle.
+        momentum: of SGD, constant through the cycle.
+        weight_decay: of SGD, on every parameter.
+        loss: a key of `trainer.losses.LOSSES`.
+        tolerance: training stops once `||R||_F / sqrt(L)` is at most this; 0 means never before the last epoch.
+        augment: a key of `trainer.data.augment.AUGMENTATIONS`; training batches only.
+
+    Raises:
+        TrainerError: a value that makes no sense, or an unknown loss or augmentation.
+    """
+
+    epochs: int = 400
+    batch_size: int = 128
+    max_lr: float = 0.2
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    loss: str = "l2"
+    tolerance: float = 0.03
+    augment: str = "none"
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "epochs must be at least 1", self.epochs)
+        _require(self.batch_size >= 1, "batch_size must be at least 1", self.batch_size)
+        _require(0 < self.max_lr < math.inf, "max_lr must be positive and finite", self.max_lr)
+        _require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
+        _require(0 <= self.weight_decay < math.inf, "weight_decay must be 0 or more", self.weight_decay)
+        _require(0 <= self.tolerance < math.inf, "tolerance must be 0 or more", self.tolerance)
+        _require(self.loss in LOSSES, f"loss must be one of {', '.join(LOSSES)}", self.loss)
+        _require(self.augment in AUGMENTATIONS, f"augment must be one of {', '.join(AUGMENTATIONS)}", self.augment)
+
+
+def options_for(model: str, **overrides: Any) -> TrainOptions:
+    """Training options with the defaults of a network family.
+
+    Args:
+        model: a key of `trainer.models.MODELS`.
+        **overrides: fields of `TrainOptions`; a value of None leaves the default.
+
+    Raises:
+        TrainerError: unknown model, unknown field, or a value that makes no sense.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    unknown = sorted(set(given) - set(TrainOptions.__dataclass_fields__))
+    if unknown:
+        raise TrainerError(
+            f"there is no training option {unknown[0]!r}; choose from {', '.join(TrainOptions.__dataclass_fields__)}"
+        )
+    return replace(TrainOptions(), **{**family_of(model).training, **given})
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training left behind; the weights are in the model that was passed.
+
+    Args:
+        epochs: epochs run.
+        converged: whether the residual came under the tolerance.
+        residual_norm: `||R||_F`, `R = Y - f(X)` in eval mode (for cross-entropy, `Y - softmax(f(X))`).
+        residual_rms: `||R||_F / sqrt(L)`, what the tolerance is compared with.
+        train_accuracy: fraction of the labelled images classified right.
+        history: one record an epoch: epoch, loss, lr, and residual_rms where it was measured (else None).
+        seconds: wall-clock time of training.
+    """
+
+    epochs: int
+    converged: bool
+    residual_norm: float
+    residual_rms: float
+    train_accuracy: float
+    history: list[EpochRecord]
+    seconds: float
+
+
+def fit(
+    model: nn.Module,
+    x: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    num_classes: int,
+    options: TrainOptions,
+    *,
+    seed: int,
+    device: str = "cpu",
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> FitResult:
+    """Train a network in place until its training residual is under the tolerance, or to the epoch limit.
+
+    SGD with momentum and weight decay under the 1cycle policy (Smith and Topin, "Super-convergence", 2019): the
+    learning rate rises from max_lr/25 over the first 30 % of the steps and falls to nearly 0 by a cosine. While it
+    falls, every fifth epoch, and after the last one, the residual
+
+        ||R||_F / sqrt(L),   R = Y - f(X)   [L, C], in eval mode, without augmentation
+
+    is measured; training stops when it is at most `options.tolerance`.
+
+    Args:
+        model: the network, starting from the weights it holds (a fresh build is a cold start, the weights of the
+            cycle before a warm one). It is left on its device, in eval mode.
+        x: normalised inputs, float32 `[L, C, H, W]`.
+        labels: class numbers `[L]`.
+        num_classes: number of classes.
+        options: how to train.
+        seed: of the order of images, augmentation and dropout. The same seed, start and machine give
+            bit-identical weights on the CPU; torch's global generators are left as they were.
+        device: where to train, e.g. "cpu" or "cuda:0".
+        on_epoch: called after every epoch with its record.
+
+    Returns:
+        Residual, accuracy and history.
+
+    Raises:
+        Diverged: the loss or the outputs are not finite; the weights are then useless.
+        TrainerError: inputs that do not belong together.
+    """
+    started = time.perf_counter()
+    y = _targets(model, x, labels, num_classes)
+    with _placed(model, device), _seeded(seed, device):
+        run = _Run(model, torch.from_numpy(np.array(x)), torch.from_numpy(y), options, seed, torch.device(device))
+        history: list[EpochRecord] = []
+        rms = math.inf
+        for epoch in range(1, options.epochs + 1):
+            record: EpochRecord = {"epoch": epoch, "lr": run.lr, "loss": run.epoch(), "residual_rms": None}
+            _refuse_divergence(record["loss"], epoch, record["lr"])
+            if run.should_check(epoch):
+                rms = record["residual_rms"] = run.residual_rms()
+                _refuse_divergence(rms, epoch, record["lr"])
+            history.append(record)
+            if on_epoch is not None:
+                on_epoch(record)
+            if rms <= options.tolerance:
+                break
+        outputs = run.outputs().cpu().numpy()
+    return FitResult(
+        epochs=len(history),
+        converged=rms <= options.tolerance,
+        residual_norm=rms * math.sqrt(len(x)),
+        residual_rms=rms,
+        train_accuracy=accuracy(outputs, labels),
+        history=history,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def predict(
+    model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 512, device: str = "cpu"
+) -> NDArray[np.float32]:
+    """Outputs of a network in eval mode, without gradients and never augmented.
+
+    Args:
+        model: the network; its mode and device are afterwards what they were.
+        x: normalised inputs, float32 `[N, C, H, W]`.
+        batch_size: images in one forward pass; bounds the memory.
+        device: where to compute.
+
+    Returns:
+        float32 `[N, num_classes]`: as trained, so not probabilities.
+    """
+    training = model.training
+    try:
+        with _placed(model, device), torch.no_grad():
+            model.eval()
+            parts = [
+                model(torch.from_numpy(x[start : start + batch_size]).to(device)).float().cpu().numpy()
+                for start in range(0, max(len(x), 1), batch_size)
+            ]
+    finally:
+        model.train(training)
+    return np.concatenate(parts)
+
+
+def accuracy(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Fraction of rows whose largest output is at the label.
+
+    Args:
+        outputs: `[N, C]`.
+        labels: `[N]`.
+
+    Raises:
+        TrainerError: no rows, or not one label a row.
+    """
+    if len(outputs) == 0 or len(outputs) != len(labels):
+        raise TrainerError(f"accuracy needs one label per output row, got {len(outputs)} rows, {len(labels)} labels")
+    return float(np.mean(outputs.argmax(axis=1) == labels))
+
+
+class _Run:
+    """The state of one call to `fit`: everything resident on the device, no data loader between."""
+
+    def __init__(
+        self, model: nn.Module, x: Tensor, y: Tensor, options: TrainOptions, seed: int, device: torch.device
+    ) -> None:
+        self.model, self.options = model, options
+        self.x, self.y = x.to(device), y.to(device)
+        self.loss = LOSSES[options.loss]
+        self.augment = AUGMENTATIONS[options.augment]
+        self.generator = torch.Generator().manual_seed(seed)
+        self.steps = steps_per_epoch(len(x), options.batch_size, has_batch_norm(model))
+        self.optimizer = torch.optim.SGD(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lr=options.max_lr,
+            momentum=options.momentum,
+            weight_decay=options.weight_decay,
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer,
+            max_lr=options.max_lr,
+            total_steps=options.epochs * self.steps + 1,
+            pct_start=WARM_UP,
+            cycle_momentum=False,
+        )
+
+    @property
+    def lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def epoch(self) -> float:
+        """One pass in a fresh random order; returns the mean loss."""
+        self.model.train()
+        total = torch.zeros((), device=self.x.device)
+        order = torch.randperm(len(self.x), generator=self.generator).to(self.x.device)
+        for rows in order.tensor_split(self.steps):
+            self.optimizer.zero_grad(set_to_none=True)
+            outputs = self.model(self.augment(self.x[rows], self.generator))
+            loss = self.loss.value(outputs, self.y[rows])
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+            total += loss.detach() * len(rows)
+        return float(total) / len(self.x)
+
+    def should_check(self, epoch: int) -> bool:
+        last = self.options.epochs
+        return epoch == last or (epoch > WARM_UP * last and epoch % CHECK_EVERY == 0)
+
+    @torch.no_grad()
+    def outputs(self) -> Tensor:
+        self.model.eval()
+        return torch.cat([self.model(rows) for rows in self.x.split(512)])
+
+    def residual_rms(self) -> float:
+        r = self.y - self.loss.readout(self.outputs())  # [L, C]
+        return float(r.square().sum().div(len(r)).sqrt())
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether a network contains batch norm, which cannot train on a batch of one image."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
+def steps_per_epoch(n_labeled: int, batch_size: int, batch_norm: bool) -> int:
+    """Number of equal steps an epoch is cut into, none larger than `batch_size` if that can be.
+
+    With batch norm no step has fewer than two images, so that a last batch of one never arises.
+
+    Args:
+        n_labeled: labelled images L, at least 1.
+        batch_size: the most images in one step.
+        batch_norm: whether the network contains batch norm.
+    """
+    steps = math.ceil(n_labeled / batch_size)
+    return max(1, min(steps, n_labeled // 2)) if batch_norm else steps
+
+
+def _targets(
+    model: nn.Module, x: NDArray[np.float32], labels: NDArray[np.int64], num_classes: int
+) -> NDArray[np.float32]:
+    """One-hot targets `[L, C]`, after checking that inputs, labels and network belong together."""
+    if x.ndim != 4 or x.dtype != np.float32 or len(x) != len(labels) or len(x) == 0:
+        raise TrainerError(
+            f"fit needs float32 inputs [L, C, H, W] with L >= 1 and L labels, got {x.dtype} {list(x.shape)} and "
+            f"{len(labels)} labels"
+        )
+    if len(x) == 1 and has_batch_norm(model):
+        raise TrainerError("a network with batch norm needs at least 2 labelled images, got 1; label one more")
+    return one_hot(labels, num_classes)
+
+
+def _refuse_divergence(value: float, epoch: int, lr: float) -> None:
+    if not math.isfinite(value):
+        raise Diverged(
+            f"training diverged: the loss or the outputs are {value} in epoch {epoch} at learning rate {lr:.3g}; "
+            "try a smaller max_lr (a tenth), or check that the inputs are normalised"
+        )
+
+
+def _require(condition: bool, expected: str, value: object) -> None:
+    if not condition:
+        raise TrainerError(f"{expected}, got {value!r}")
+
+
+@contextmanager
+def _placed(model: nn.Module, device: str) -> Iterator[None]:
+    """Lend a network to a device, and bring it back."""
+    home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    try:
+        model.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise TrainerError(f"device {device!r} cannot be used ({error}); try 'cpu'") from error
+    try:
+        yield
+    finally:
+        model.to(home)
+
+
+@contextmanager
+def _seeded(seed: int, device: str) -> Iterator[None]:
+    """Seed torch's global generators, for dropout, and put them back afterwards."""
+    devices = [torch.device(device)] if device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=devices), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,72 @@
+"""The registered networks, and the one way to build them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer.errors import TrainerError
+from trainer.models import cnn, mlp, resnet, wide_resnet
+from trainer.models.spec import Family, ModelSpec, Option
+
+__all__ = ["MODELS", "Family", "ModelSpec", "Option", "build", "build_model", "family_of"]
+
+MODELS: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in (mlp, cnn, resnet, wide_resnet)}
+
+
+def family_of(name: str) -> Family:
+    """The family registered under a name.
+
+    Raises:
+        TrainerError: no such family; the message lists those there are.
+    """
+    if name not in MODELS:
+        raise TrainerError(f"there is no model {name!r}; choose one of {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
+    """A freshly initialised network, in eval mode, on the CPU.
+
+    Args:
+        spec: which network.
+        seed: of the initial weights; the same seed gives the same weights. None draws one from the operating
+            system. Torch's global generator is left as it was.
+
+    Returns:
+        A module from float32 `[N, C, H, W]` to `[N, num_classes]`.
+
+    Raises:
+        TrainerError: unknown family or option, or a value the family does not allow.
+    """
+    family = family_of(spec.name)
+    options = family.resolve(spec.options)
+    with torch.random.fork_rng(devices=[]):
+        if seed is None:
+            torch.seed()
+        else:
+            torch.manual_seed(seed)
+        return family.builder(spec.input_shape, spec.num_classes, **options).eval()
+
+
+def build_model(
+    name: str, input_shape: Sequence[int], num_classes: int, seed: int | None = None, **options: Any
+) -> nn.Module:
+    """`build` from plain values, for tools that take an importable factory (`trainer.models:build_model`).
+
+    Args:
+        name: a key of `MODELS`.
+        input_shape: (C, H, W) of one image.
+        num_classes: number of outputs.
+        seed: of the initial weights; None draws one from the operating system.
+        **options: options of the family.
+
+    Returns:
+        A module from float32 `[N, C, H, W]` to `[N, num_classes]`.
+
+    Raises:
+        TrainerError: unknown family or option, or a value the family does not allow.
+    """
+    channels, height, width = input_shape
+    return build(ModelSpec(name, (channels, height, width), num_classes, options), seed)

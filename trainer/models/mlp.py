@@ -1,0 +1,41 @@
+"""Fully connected networks."""
+
+import math
+
+from torch import nn
+
+from trainer.models.layers import linear
+from trainer.models.spec import Family, Option, Shape
+
+
+def build_mlp(input_shape: Shape, num_classes: int, *, depth: int, width: int) -> nn.Module:
+    """A fully connected ReLU network.
+
+    Args:
+        input_shape: (C, H, W) of one image.
+        num_classes: number of outputs.
+        depth: number of hidden layers.
+        width: units in each of them.
+
+    Returns:
+        A module from `[N, C, H, W]` to `[N, num_classes]`.
+    """
+    layers: list[nn.Module] = [nn.Flatten()]
+    features = math.prod(input_shape)
+    for _ in range(depth):
+        layers += [linear(features, width, gain=math.sqrt(2)), nn.ReLU()]
+        features = width
+    layers.append(linear(features, num_classes))
+    return nn.Sequential(*layers)
+
+
+FAMILY = Family(
+    name="mlp",
+    description="fully connected ReLU network",
+    source="Rumelhart, Hinton and Williams, Nature 323 (1986); initialised as He et al., arXiv:1502.01852",
+    builder=build_mlp,
+    options={
+        "depth": Option(2, "hidden layers"),
+        "width": Option(128, "units in a hidden layer"),
+    },
+)

@@ -1,0 +1,147 @@
+"""What a network family offers (`Family`) and which network is meant (`ModelSpec`)."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import nn
+
+from trainer.errors import TrainerError
+
+Shape = tuple[int, int, int]
+OptionValue = int | bool
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting of a family: its default, which also fixes its type, and the values allowed.
+
+    Args:
+        default: an int or a bool; given values must have the same type.
+        help: half a line for people.
+        minimum, maximum: inclusive bounds of an int.
+    """
+
+    default: OptionValue
+    help: str
+    minimum: int = 1
+    maximum: int | None = None
+
+    def check(self, where: str, value: Any) -> OptionValue:
+        """The value itself, refused when its type or range is wrong.
+
+        Args:
+            where: how the message names the option.
+            value: what was given.
+
+        Raises:
+            TrainerError: wrong type or out of range.
+        """
+        if type(value) is not type(self.default):
+            raise TrainerError(
+                f"{where} must be of type {type(self.default).__name__}, got {value!r} ({type(value).__name__})"
+            )
+        if isinstance(self.default, bool):
+            return bool(value)
+        if value < self.minimum or (self.maximum is not None and value > self.maximum):
+            upper = "" if self.maximum is None else f" and at most {self.maximum}"
+            raise TrainerError(f"{where} must be at least {self.minimum}{upper}, got {value}")
+        return int(value)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A registered kind of network.
+
+    Args:
+        name: the name users give.
+        description: one line.
+        source: where the architecture comes from.
+        builder: `builder(input_shape, num_classes, **options)`, called with every option filled in.
+        options: the options it takes.
+        training: the fields of `trainer.loop.TrainOptions` whose default differs for this family.
+    """
+
+    name: str
+    description: str
+    source: str
+    builder: Callable[..., nn.Module]
+    options: Mapping[str, Option]
+    training: Mapping[str, float] = field(default_factory=dict)
+
+    def resolve(self, options: Mapping[str, Any]) -> dict[str, OptionValue]:
+        """All options of this family: those given, checked, and the defaults of the others.
+
+        Raises:
+            TrainerError: an option this family does not have, or a value it does not allow.
+        """
+        for name in options:
+            if name not in self.options:
+                raise TrainerError(f"{self.name} has no option {name!r}; its options are {', '.join(self.options)}")
+        return {
+            name: option.check(f"{self.name} option {name}", options.get(name, option.default))
+            for name, option in self.options.items()
+        }
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which network: everything needed to build it again, without its weights.
+
+    Args:
+        name: a key of `trainer.models.MODELS`.
+        input_shape: (C, H, W) of one image.
+        num_classes: number of outputs.
+        options: options that differ from the family's defaults.
+
+    Raises:
+        TrainerError: a shape or class count that no network can have.
+    """
+
+    name: str
+    input_shape: Shape
+    num_classes: int
+    options: dict[str, OptionValue] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(size) for size in self.input_shape)
+        if len(shape) != 3 or min(shape) < 1:
+            raise TrainerError(f"input_shape must be three positive sizes (C, H, W), got {list(self.input_shape)}")
+        if self.num_classes < 2:
+            raise TrainerError(f"num_classes must be at least 2, got {self.num_classes}")
+        object.__setattr__(self, "input_shape", shape)  # a list from JSON becomes the tuple it stands for
+        object.__setattr__(self, "options", dict(self.options))
+
+    def to_json(self) -> str:
+        """One JSON object with the four fields."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelSpec":
+        """The specification that `to_json` wrote.
+
+        Args:
+            text: a JSON object with name, input_shape, num_classes and, optionally, options.
+
+        Raises:
+            TrainerError: not JSON, not an object, or fields missing, unknown or of the wrong type.
+        """
+        try:
+            fields = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise TrainerError(f"a model specification must be JSON; {error}") from error
+        expected = {"name": str, "input_shape": list, "num_classes": int, "options": dict}
+        if not isinstance(fields, dict) or set(fields) - set(expected) or {"options", *fields} != set(expected):
+            raise TrainerError(
+                f"a model specification must be a JSON object with {', '.join(expected)}, got "
+                f"{sorted(fields) if isinstance(fields, dict) else type(fields).__name__}"
+            )
+        for name, value in fields.items():
+            if not isinstance(value, expected[name]) or isinstance(value, bool):
+                raise TrainerError(
+                    f"model specification: {name} must be of type {expected[name].__name__}, got {value!r}"
+                )
+        if not all(type(size) is int for size in fields["input_shape"]):
+            raise TrainerError(f"model specification: input_shape must be integers, got {fields['input_shape']}")
+        return cls(**fields)

@@ -17,7 +17,7 @@ def _flips(f_lin: Array, before: Array, block: Block) -> Array:
 
     def one_class(carry: tuple[Array, Array], c: Array) -> tuple[tuple[Array, Array], None]:
         best, winner = carry
-        logit = f_lin[:, c][:, None] + q * r[:, c]  # [U, B]
+        logit = f_lin[:, c][:, None] + q * r[:, c][None]  # [U, B]
         better = logit > best  # the first of equal logits wins, as in argmax
         return (jnp.where(better, logit, best), jnp.where(better, c, winner)), None
 

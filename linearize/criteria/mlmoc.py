@@ -12,7 +12,7 @@ from linearize.types import Array, Float64
 def _output_change(a: Array, block: Block) -> Array:
     """Σ_x √(‖a(x)‖² + 2 q a(x)·r(x') + q² ‖r(x')‖²) for each x' of the block, ``[B]``."""
     q, r = block
-    squared = (a**2).sum(1)[:, None] + 2 * q * (a @ r.T) + q**2 * (r**2).sum(1)  # [U, B]
+    squared = (a**2).sum(1)[:, None] + 2 * q * (a @ r.T) + q**2 * (r**2).sum(1)[None]  # [U, B]
     return jnp.sqrt(jnp.maximum(squared, 0)).sum(0)
 
 

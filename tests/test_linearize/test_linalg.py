@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from linearize.errors import LinearizeError, SingularKernelError
+from linearize.linalg import JITTER_LADDER, cholesky, condition_number
+from linearize.regression import fit
+from linearize.types import Kernel
+
+
+def random_spd(n, smallest=1.0, seed=0):
+    Q = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))[0]
+    return (Q * np.geomspace(smallest, 1.0, n)) @ Q.T
+
+
+def test_factor_of_a_well_conditioned_matrix_needs_no_jitter():
+    K = random_spd(20, 1e-3)
+    F, jitter = cholesky(K)
+    assert jitter == 0.0
+    np.testing.assert_allclose(F @ F.T, K, atol=1e-14)
+    assert np.array_equal(F, np.tril(F))
+
+
+def test_a_rank_deficient_matrix_takes_the_smallest_jitter_that_works():
+    v = np.random.default_rng(0).normal(size=(30, 5))
+    K = v @ v.T - 1e-9 * np.eye(30)
+    F, jitter = cholesky(K)
+    mean = np.mean(np.diag(K))
+    assert jitter in [relative * mean for relative in JITTER_LADDER[1:]]
+    np.testing.assert_allclose(F @ F.T, K + jitter * np.eye(30), atol=1e-12)
+    smaller = JITTER_LADDER[[relative * mean for relative in JITTER_LADDER].index(jitter) - 1] * mean
+    assert np.linalg.eigvalsh(K + smaller * np.eye(30))[0] <= 1e-14
+
+
+def test_an_indefinite_matrix_is_refused_not_returned_as_nan():
+    with pytest.raises(SingularKernelError, match="set a ridge"):
+        cholesky(np.diag([1.0, -1.0]))
+
+
+def test_condition_number():
+    assert condition_number(np.diag([4.0, 2.0, 0.5])) == pytest.approx(8)
+    assert condition_number(np.diag([1.0, -1.0])) == float("inf")
+
+
+def test_regression_refuses_shapes_that_do_not_fit():
+    kernel = Kernel(np.eye(3), np.zeros((3, 4)), np.eye(4))
+    with pytest.raises(LinearizeError, match="regression: expected"):
+        fit(kernel, np.zeros((3, 2)), np.zeros((5, 2)), np.zeros((3, 2)))
+    with pytest.raises(LinearizeError, match="ridge: expected a number of at least 0, got -1"):
+        fit(kernel, np.zeros((3, 2)), np.zeros((4, 2)), np.zeros((3, 2)), ridge=-1)

@@ -1,0 +1,99 @@
+"""The block update and the criteria against solving everything from scratch."""
+
+import cases
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+
+from linearize.criteria import CRITERIA, REFERENCES, get_criterion
+from linearize.errors import LinearizeError
+from linearize.lookahead import look_ahead
+from linearize.regression import fit
+from linearize.types import Kernel
+
+
+def state_of(theta, f, Y, ridge):
+    L = len(Y)
+    return fit(Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:]), f[:L], f[L:], Y, ridge=ridge)
+
+
+problems = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 2**32 - 1),
+        "L": st.integers(1, 12),
+        "U": st.integers(1, 9),
+        "C": st.integers(2, 5),
+    }
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(problem=problems, ridge=st.sampled_from([0.0, 1e-3, 0.5]))
+def test_block_update_equals_solving_equation_11_afresh(problem, ridge):
+    theta, f, Y = cases.random_regression(**problem)
+    state = state_of(theta, f, Y, ridge)
+    for candidate in range(problem["U"]):
+        y = np.eye(problem["C"])[candidate % problem["C"]]
+        expected = reference.naive_look_ahead(theta, f, Y, len(Y), candidate, y, ridge)
+        error = np.linalg.norm(look_ahead(state, candidate, y) - expected) / np.linalg.norm(expected)
+        assert error < 1e-8
+
+
+@settings(max_examples=40, deadline=None)
+@given(problem=problems, reference_name=st.sampled_from(REFERENCES), block=st.sampled_from([1, 3, 64]))
+def test_criteria_equal_their_definitions(problem, reference_name, block):
+    theta, f, Y = cases.random_regression(**problem)
+    state = state_of(theta, f, Y, 1e-3)
+    naive = {
+        name: reference.naive_criterion(theta, f, Y, len(Y), 1e-3, name, reference_name)
+        for name in ("mlmoc", "mlmoc-flips")
+    }
+    scores = CRITERIA["mlmoc"].scores(state, reference_name, block)
+    np.testing.assert_allclose(scores, naive["mlmoc"], rtol=1e-8)
+    flips = CRITERIA["mlmoc-flips"].scores(state, reference_name, block)
+    np.testing.assert_array_equal(np.floor(flips), naive["mlmoc-flips"])
+    # Among candidates that flip equally many predictions, MLMOC decides.
+    for count in np.unique(naive["mlmoc-flips"]):
+        tied = naive["mlmoc-flips"] == count
+        assert np.array_equal(np.argsort(flips[tied], kind="stable"), np.argsort(scores[tied], kind="stable"))
+
+
+def test_mlmoc_with_reference_linearized_has_its_closed_form():
+    theta, f, Y = cases.random_regression(3, 6, 8, 4)
+    state = state_of(theta, f, Y, 0.0)
+    r = np.eye(4)[state.f.argmax(1)] - state.f_lin
+    expected = np.linalg.norm(r, axis=1) / state.u * np.abs(state.S).sum(0)
+    np.testing.assert_allclose(CRITERIA["mlmoc"].scores(state, "linearized"), expected, rtol=1e-10)
+
+
+def test_the_two_references_differ_where_training_has_not_converged():
+    theta, f, Y = cases.random_regression(3, 6, 8, 4, residual=0.5)
+    state = state_of(theta, f, Y, 0.0)
+    network, linearized = (CRITERIA["mlmoc"].scores(state, reference_name) for reference_name in REFERENCES)
+    assert not np.allclose(network, linearized, rtol=1e-2)
+
+
+def test_a_converged_network_adds_nothing_by_finishing():
+    theta, f, Y = cases.random_regression(0, 6, 5, 3, residual=0.0)
+    state = state_of(theta, f, Y, 0.0)
+    np.testing.assert_allclose(state.a, 0, atol=1e-12)
+    np.testing.assert_array_equal(state.f_lin, state.f)
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_a_copy_of_a_labelled_point_scores_zero(name):
+    theta, f, Y = cases.random_regression(0, 6, 5, 3)
+    copy = [*range(6), 2, *range(7, 11)]  # pool point 0 is labelled point 2
+    state = state_of(theta[np.ix_(copy, copy)], f[copy], Y, 0.0)
+    scores = CRITERIA[name].scores(state, "linearized")
+    assert state.redundant.tolist() == [True, False, False, False, False]
+    assert scores[0] == 0
+    assert np.isfinite(scores).all()
+    np.testing.assert_array_equal(look_ahead(state, 0, np.eye(3)[0]), state.f_lin)
+
+
+def test_unknown_criterion_lists_the_known_ones():
+    with pytest.raises(LinearizeError, match="expected one of mlmoc, mlmoc-flips; got 'emoc'"):
+        get_criterion("emoc")

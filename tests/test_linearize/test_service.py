@@ -1,0 +1,52 @@
+import cases
+import jax
+import numpy as np
+import pytest
+import reference
+
+from linearize import KernelOptions, LinearizeError, LookAhead
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("criterion", ["mlmoc", "mlmoc-flips"])
+def test_scores_of_a_real_network_equal_the_naive_definition(criterion):
+    apply_fn, variables = cases.tiny_conv_net()
+    x = cases.images(5, 16)
+    L, ridge = 6, 1e-4
+    Y = np.eye(3)[np.arange(L) % 3]
+    theta = reference.dense_ntk(apply_fn, variables, x, lambda f: f.sum() / np.sqrt(3))
+    f = np.asarray(apply_fn(variables, x))
+    absolute = ridge * np.diag(theta)[:L].mean()
+    reference_name = "network" if criterion == "mlmoc" else "linearized"
+    expected = reference.naive_criterion(theta, f, Y, L, absolute, criterion, reference_name)
+    service = LookAhead.fit(apply_fn, variables, x[:L], Y, x[L:], KernelOptions(ridge=ridge, block=5))
+    scores = service.scores(criterion)
+    if criterion == "mlmoc-flips":
+        scores = np.floor(scores)
+    np.testing.assert_allclose(scores, expected, rtol=1e-7)
+    assert np.array_equal(service.pseudo_labels(), f[L:].argmax(1))
+    assert service.diagnostics.residual_norm == pytest.approx(np.linalg.norm(Y - f[:L]))
+    assert service.diagnostics.condition_number > 1
+    assert set(service.diagnostics.to_json()) >= {"jitter", "redundant_share", "ridge"}
+
+
+def test_bad_shapes_are_refused():
+    apply_fn, variables = cases.tiny_conv_net(dtype=np.float32)
+    x = cases.images(5, 6, np.float32)
+    Y = np.eye(3)
+    for X, pool in ((x[:2], x[3:]), (x[:3], x[:0]), (x[:3], x[3:, :4])):
+        with pytest.raises(LinearizeError, match="same example shape"):
+            LookAhead.fit(apply_fn, variables, X, Y, pool)
+
+
+def test_nothing_recompiles_when_the_labelled_set_grows():
+    apply_fn, variables = cases.tiny_conv_net(dtype=np.float32)
+    x = cases.images(5, 40, np.float32)
+    options = KernelOptions(block=8)
+    LookAhead.fit(apply_fn, variables, x[:6], np.eye(3)[np.arange(6) % 3], x[6:30], options)
+    from linearize import kernel
+
+    before = kernel._features._cache_size(), kernel._forward._cache_size()
+    LookAhead.fit(apply_fn, variables, x[:10], np.eye(3)[np.arange(10) % 3], x[10:34], options)
+    assert (kernel._features._cache_size(), kernel._forward._cache_size()) == before
+    assert jax.config.jax_enable_x64 is False

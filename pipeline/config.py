@@ -1,0 +1,240 @@
+"""The configuration of a run: one strict model, from defaults, a YAML file, options and ``--set``."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Literal, Self, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+
+from linearize import HEADS, KernelOptions
+from pipeline.errors import PipelineError
+from pipeline.queries import get_strategy
+from trainer.data import DATASETS
+from trainer.loop import TrainOptions, options_for
+from trainer.models import ModelSpec, family_of
+
+UNSCIENTIFIC = ("device", "data.root", "data.download", "kernel.memory_budget")
+"""Fields that say where and with what a run is computed, not what: they may change when it is resumed."""
+
+
+class Section(BaseModel):
+    """A strict, immutable part of the configuration: unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _overrides(name: str, options: type) -> type[Section]:
+    """A section with the fields of an options dataclass, each optional: absent means that dataclass's own default."""
+    hints = get_type_hints(options)
+    definitions: dict[str, Any] = {field.name: (hints[field.name] | None, None) for field in fields(options)}
+    return create_model(name, __base__=Section, **definitions)
+
+
+TrainSection = _overrides("TrainSection", TrainOptions)
+KernelSection = _overrides("KernelSection", KernelOptions)
+
+
+class DataSection(Section):
+    """Which images."""
+
+    name: str = "digits"
+    root: str | None = None
+    download: bool = False
+
+    @field_validator("name")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        if name not in DATASETS:
+            raise ValueError(f"expected one of {', '.join(DATASETS)}; got {name!r}")
+        return name
+
+
+class ModelSection(Section):
+    """Which network."""
+
+    name: str = "cnn"
+    options: dict[str, int | float | bool | str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _registered(self) -> Self:
+        family_of(self.name).resolve(self.options)
+        return self
+
+
+class QuerySection(Section):
+    """What is asked of the annotator."""
+
+    strategy: str = "mlmoc-flips"
+    n_init: int = Field(default=40, ge=1)
+    size: int = Field(default=20, ge=1)
+    subset: int = Field(default=400, ge=1)
+
+    @field_validator("strategy")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        return get_strategy(name).name
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.size > self.subset:
+            raise ValueError(f"size: expected at most the subset of {self.subset} candidates, got {self.size}")
+        return self
+
+
+class RunConfig(Section):
+    """Everything that determines a run.
+
+    Args:
+        data: the data set and where it lies.
+        model: the network.
+        train: overrides of ``trainer.TrainOptions``; resolved to the network family's defaults on construction.
+        kernel: overrides of ``linearize.KernelOptions``; resolved likewise.
+        query: strategy and sizes.
+        cycles: networks trained; a query follows each but the last.
+        start: ``warm`` trains on from the previous cycle's weights, ``cold`` from the initial ones.
+        seed: of every random stream.
+        device: where torch computes, e.g. ``cpu`` or ``cuda``; ``auto`` takes a GPU when there is one.
+
+    """
+
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    train: TrainSection = Field(default_factory=TrainSection)  # type: ignore[valid-type]
+    kernel: KernelSection = Field(default_factory=KernelSection)  # type: ignore[valid-type]
+    query: QuerySection = QuerySection()
+    cycles: int = Field(default=6, ge=1)
+    start: Literal["warm", "cold"] = "warm"
+    seed: int = Field(default=0, ge=0)
+    device: str = "auto"
+
+    @model_validator(mode="after")
+    def _resolve(self) -> Self:
+        train = asdict(options_for(self.model.name, **self.train.model_dump()))  # type: ignore[attr-defined]
+        kernel = asdict(self.kernel_options)
+        if kernel["head"] not in HEADS:
+            raise ValueError(f"kernel.head: expected one of {', '.join(HEADS)}; got {kernel['head']!r}")
+        if get_strategy(self.query.strategy).needs_port and train["loss"] != "l2":
+            raise ValueError(
+                f"query.strategy {self.query.strategy} looks ahead by least squares and expects train.loss 'l2', "
+                f"got {train['loss']!r}"
+            )
+        object.__setattr__(self, "train", TrainSection(**train))
+        object.__setattr__(self, "kernel", KernelSection(**kernel))
+        return self
+
+    @property
+    def train_options(self) -> TrainOptions:
+        """How the network is trained."""
+        return options_for(self.model.name, **self.train.model_dump())  # type: ignore[attr-defined]
+
+    @property
+    def kernel_options(self) -> KernelOptions:
+        """How the kernel is computed."""
+        given = self.kernel.model_dump().items()  # type: ignore[attr-defined]
+        return KernelOptions(**{name: value for name, value in given if value is not None})
+
+    def model_spec(self, input_shape: tuple[int, int, int], num_classes: int) -> ModelSpec:
+        """Return which network this is for images of a shape."""
+        return ModelSpec(self.model.name, input_shape, num_classes, dict(self.model.options))
+
+    def scientific(self) -> dict[str, Any]:
+        """Return the fields that determine the result, without those that only say where it is computed."""
+        plain = self.model_dump(mode="json")
+        for path in UNSCIENTIFIC:
+            *parents, last = path.split(".")
+            section = plain
+            for parent in parents:
+                section = section[parent]
+            section.pop(last)
+        return plain
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the scientific fields."""
+        return hashlib.sha256(json.dumps(self.scientific(), sort_keys=True).encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """Return the fully resolved configuration as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(
+    file: Path | None = None, options: Mapping[str, Any] | None = None, sets: Iterable[str] = ()
+) -> RunConfig:
+    """Build a configuration: defaults, then the file, then options, then ``a.b=c`` settings; the last one wins.
+
+    Args:
+        file: YAML with any subset of the fields.
+        options: dotted paths to values; None values are ignored.
+        sets: settings such as ``train.epochs=50``; the value is read as YAML.
+
+    Returns:
+        The validated, fully resolved configuration.
+
+    Raises:
+        PipelineError: an unreadable file, an unknown key, a wrong type or a value out of range; one line.
+
+    """
+    values: dict[str, Any] = _read_yaml(file) if file else {}
+    for path, value in (options or {}).items():
+        if value is not None:
+            _assign(values, path, value)
+    for setting in sets:
+        path, separator, text = setting.partition("=")
+        if not separator or not path:
+            raise PipelineError(f"--set: expected key=value such as train.epochs=50, got {setting!r}")
+        _assign(values, path, _parse_yaml(text, f"--set {path}"))
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise PipelineError("; ".join(_one_line(detail) for detail in error.errors())) from error
+
+
+def differences(mine: Any, theirs: Any, path: str = "") -> list[str]:
+    """Name every field in which two plain configurations differ, as ``path: old -> new``."""
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        keys = sorted({*mine, *theirs})
+        return [d for key in keys for d in differences(mine.get(key), theirs.get(key), f"{path}.{key}".lstrip("."))]
+    return [] if mine == theirs else [f"{path}: {mine!r} -> {theirs!r}"]
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PipelineError(f"config: cannot read {file}: {error}") from error
+    values = _parse_yaml(text, str(file))
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise PipelineError(f"config: expected {file} to hold keys and values, got {type(values).__name__}")
+    return values
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PipelineError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _assign(values: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for depth, parent in enumerate(parents):
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise PipelineError(f"config: {'.'.join(parents[: depth + 1])} is a value, so {path} cannot be set")
+    values[last] = value
+
+
+def _one_line(detail: Any) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"config: there is no key {where!r}; see 'pipeline run --help' and the README for those there are"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error":
+        return f"config: {where}: {message}" if where else f"config: {message}"
+    return f"config: {where}: {message[0].lower()}{message[1:]}, got {detail['input']!r}"

@@ -1,0 +1,138 @@
+"""``events.jsonl``: the append-only, hash-chained log that is the truth about a run.
+
+A line is one JSON object with ``seq``, ``event``, its fields, ``prev`` (the hash of the line before) and ``hash``
+(SHA-256 of the line without it).  Lines hold no times, so the same run gives the same bytes, interrupted or not.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.files import fsync_directory
+
+Event = dict[str, Any]
+NO_HASH = "0" * 64
+
+
+class EventLog:
+    """An open event log: read once, checked, then appended to.
+
+    Args:
+        path: the file; created when absent.
+
+    Raises:
+        PipelineError: a line other than a torn last one is damaged; the message names the line.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.events: list[Event] = []
+        existed = path.exists()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        if not existed:
+            fsync_directory(path.parent)
+        try:
+            self.events, intact = parse_events(path.read_bytes(), path)
+        except BaseException:
+            self.close()
+            raise
+        if intact != os.fstat(self._file).st_size:  # a torn last line: the append was under way when the process died
+            os.ftruncate(self._file, intact)
+            os.fsync(self._file)
+
+    def append(self, event: str, **fields: Any) -> Event:
+        """Append one event with one write and one fsync; a failed or partial write leaves the log as it was.
+
+        Raises:
+            OSError: the line could not be written, such as on a full disk.
+
+        """
+        entry: Event = {"seq": len(self.events), "event": event, **fields, "prev": self._last_hash()}
+        entry["hash"] = _hash(entry)
+        line = (_canonical(entry) + "\n").encode()
+        with _interrupts_held():
+            size = os.fstat(self._file).st_size
+            try:
+                if os.write(self._file, line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                os.fsync(self._file)
+            except OSError as error:
+                os.ftruncate(self._file, size)
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
+            self.events.append(entry)
+        return entry
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def _last_hash(self) -> str:
+        return self.events[-1]["hash"] if self.events else NO_HASH
+
+
+def parse_events(content: bytes, path: Path) -> tuple[list[Event], int]:
+    """Check the chain of a log's content.
+
+    Args:
+        content: the file's bytes.
+        path: named in errors.
+
+    Returns:
+        The events and the number of bytes that they take; fewer than the content's where the last line is torn.
+
+    Raises:
+        PipelineError: a complete line is not the one that was written.
+
+    """
+    events: list[Event] = []
+    intact = 0
+    for number, line in enumerate(content.splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            entry = json.loads(line)
+            sound = (
+                entry["seq"] == len(events)
+                and entry["prev"] == (events[-1]["hash"] if events else NO_HASH)
+                and entry["hash"] == _hash({key: value for key, value in entry.items() if key != "hash"})
+            )
+        except (ValueError, KeyError, TypeError):
+            sound = False
+        if not sound:
+            raise PipelineError(
+                f"{path}: line {number} is damaged (expected the event with number {len(events)} that follows the line "
+                "before it): restore the file from a copy; the run cannot be continued from it"
+            )
+        events.append(entry)
+        intact += len(line)
+    return events, intact
+
+
+def _canonical(entry: Event) -> str:
+    return json.dumps(entry, separators=(",", ":"), allow_nan=False)
+
+
+def _hash(entry: Event) -> str:
+    return hashlib.sha256(_canonical(entry).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold back Ctrl-C until the append under way is complete."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

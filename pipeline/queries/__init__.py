@@ -1,0 +1,23 @@
+"""Query strategies by name; one family a file."""
+
+from pipeline.errors import PipelineError
+from pipeline.queries.base import QueryState, QueryStrategy, Selection
+from pipeline.queries.lookahead import LOOK_AHEAD
+from pipeline.queries.random_ import Random
+from pipeline.queries.uncertainty import UNCERTAINTY
+
+STRATEGIES: dict[str, QueryStrategy] = {strategy.name: strategy for strategy in (*LOOK_AHEAD, Random(), *UNCERTAINTY)}
+
+__all__ = ["STRATEGIES", "QueryState", "QueryStrategy", "Selection", "get_strategy"]
+
+
+def get_strategy(name: str) -> QueryStrategy:
+    """Look a strategy up by name.
+
+    Raises:
+        PipelineError: the name is not registered; the message lists those that are.
+
+    """
+    if name not in STRATEGIES:
+        raise PipelineError(f"query.strategy: expected one of {', '.join(STRATEGIES)}; got {name!r}")
+    return STRATEGIES[name]

@@ -1,0 +1,16 @@
+"""The baseline that every other strategy is measured against."""
+
+from pipeline.queries.base import QueryState, Selection, select_top
+
+
+class Random:
+    """Uniform without replacement: scores are independent uniform numbers."""
+
+    name = "random"
+    description = "uniform from the candidates"
+    source = "baseline"
+    needs_port = False
+
+    def query(self, state: QueryState, n: int) -> Selection:
+        """Choose ``n`` candidates uniformly."""
+        return select_top(state, state.rng.random(len(state.candidates)), n)

@@ -1,0 +1,10 @@
+"""Port any PyTorch model in evaluation mode to Flax, and prove it down to its gradients."""
+
+from migrator.convert import migrate
+from migrator.errors import MigratorError, PortMismatch
+from migrator.port import Migrated
+from migrator.report import Check, Report
+from migrator.store import load, save
+from migrator.verify import verify
+
+__all__ = ["Check", "Migrated", "MigratorError", "PortMismatch", "Report", "load", "migrate", "save", "verify"]

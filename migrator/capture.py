@@ -1,0 +1,338 @@
+"""From a torch module to the torch-free graph, by `torch.export`."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import InputKind, InputSpec, OutputKind
+
+from migrator import screen
+from migrator.errors import DataDependentControlFlow, MigratorError, StaticBatch, UnsupportedOp
+from migrator.graph import BATCH, Binding, Dtype, Graph, Input, Node, Ref, Result, TensorSpec
+from migrator.ops import RULES
+from migrator.weights import choose_leaf, choose_perm, collection, roles
+
+IGNORED_KWARGS = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking"})
+IGNORED_OPS = ("aten._assert", "aten.sym_constrain", "aten._assert_tensor_metadata")
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A graph and torch's tensors by the graph's names, in torch's own order of axes."""
+
+    graph: Graph
+    state: dict[str, np.ndarray]
+
+
+def capture(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Captured:
+    """Record what a module computes.
+
+    Args:
+        module: in evaluation mode.
+        example_inputs: with a first axis of at least 2 examples; only shapes and types matter.
+
+    Returns:
+        The graph and the tensors that it uses.
+
+    Raises:
+        MigratorError: the named error of whatever the module does that cannot be ported.
+    """
+    program = _program(module, example_inputs)
+    names = _canonical_names(program)
+    nodes = tuple(_node(node, names) for node in _calls(program))
+    bindings, state = _bindings(module, program, names, nodes)
+    placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    inputs = [spec.arg.name for spec in _specs(program, InputKind.USER_INPUT)]
+    graph = Graph(
+        inputs=tuple(Input(names[name], _tensor_spec(placeholders[name].meta["val"])) for name in inputs),
+        bindings=bindings,
+        nodes=nodes,
+        outputs=_outputs(program, names),
+    )
+    return Captured(graph, state)
+
+
+def interpret(module: nn.Module, inputs: np.ndarray) -> tuple[Graph, dict[str, np.ndarray]]:
+    """Torch's own value of every operator of the graph, in float64.
+
+    Args:
+        module: in evaluation mode; it is not changed.
+        inputs: a batch.
+
+    Returns:
+        The module's graph, and value by the graph's name.
+    """
+    example = torch.from_numpy(np.array(inputs))
+    graph = capture(module, (example,)).graph
+    double = copy.deepcopy(module).cpu().double()
+    program = _program(double, (example.double() if example.is_floating_point() else example,))
+    names, values = _canonical_names(program), {}
+
+    class Recorder(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            value = super().run_node(n)
+            if isinstance(value, Tensor) and n.name in names:
+                values[names[n.name]] = value.detach().numpy()
+            return value
+
+    tensors = screen.named_tensors(double)
+    arguments = [
+        example.to(torch.float64)
+        if spec.kind is InputKind.USER_INPUT and example.is_floating_point()
+        else example
+        if spec.kind is InputKind.USER_INPUT
+        else program.constants[str(spec.target)]
+        if spec.kind is InputKind.CONSTANT_TENSOR
+        else tensors[str(spec.target)]
+        for spec in program.graph_signature.input_specs
+    ]
+    with torch.no_grad():
+        Recorder(program.graph_module).run(*arguments)
+    return graph, values
+
+
+def _program(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
+    """The exported program, functional and in operators that have rules as far as torch can break others down."""
+    screen.check_module(module)
+    program = _export(module, _widen(example_inputs))
+    screen.lower_barriers(program.graph_module)
+    with _quiet():
+        program = program.run_decompositions(_missing_only())
+    screen.check_graph(program)
+    return program
+
+
+def _widen(example_inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """At least two examples: with one, export would take the batch for a constant."""
+    if not example_inputs or not all(isinstance(value, Tensor) and value.ndim for value in example_inputs):
+        raise StaticBatch("example_inputs must be a tuple of tensors whose first axis is the batch")
+    return tuple(value if len(value) > 1 else torch.cat([value, value]) for value in example_inputs)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Torch's exporter uses names of its own that it has deprecated."""
+    with warnings.catch_warnings():
+        for category in (FutureWarning, DeprecationWarning, UserWarning):
+            warnings.simplefilter("ignore", category)
+        yield
+
+
+def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
+    batch = Dim("batch", min=1)
+    try:
+        with _quiet(), torch.enable_grad():
+            return torch.export.export(module, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False)
+    except MigratorError:
+        raise
+    except Exception as error:
+        raise _named(error) from error
+
+
+def _named(error: Exception) -> MigratorError:
+    """Our named error for one of the exporter's."""
+    text, kind = str(error), type(error).__name__
+    first = next((line.strip() for line in text.splitlines() if line.strip()), kind)
+    if "Constraints violated" in text or kind == "ConstraintViolationError" or "specialized" in text:
+        return StaticBatch(
+            f"the forward pass only works for one batch size ({first}); use `x.shape[0]` or -1 where it writes a number"
+        )
+    if "DataDependent" in kind or "data-dependent" in text or "Dynamic control flow" in text:
+        return DataDependentControlFlow(
+            f"the forward pass depends on tensor values ({first}); replace `if`/`.item()` on tensors by `torch.where`"
+        )
+    return UnsupportedOp(f"torch.export cannot record this module ({kind}: {first})")
+
+
+def _missing_only() -> dict[Any, Any]:
+    """Torch's decompositions of the operators that have no rule of ours."""
+    table = torch.export.default_decompositions()
+    kept = {op: rule for op, rule in table.items() if str(op) not in RULES}
+    return {op: rule for op, rule in kept.items() if not str(op).startswith("aten.detach")}
+
+
+def _specs(program: ExportedProgram, *kinds: InputKind) -> list[InputSpec]:
+    return [spec for spec in program.graph_signature.input_specs if spec.kind in kinds]
+
+
+def _canonical_names(program: ExportedProgram) -> dict[str, str]:
+    """Names that do not depend on the exporter's counters: `conv2d_3` is the third convolution."""
+    counts: dict[str, int] = {}
+    names = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            names[node.name] = node.name
+        elif node.op == "call_function":
+            base = _op_name(node).split(".")[1]
+            counts[base] = counts.get(base, 0) + 1
+            names[node.name] = f"{base}#{counts[base]}"
+    return names
+
+
+def _calls(program: ExportedProgram) -> list[fx.Node]:
+    live = _live(program)
+    calls = [node for node in program.graph.nodes if node.op == "call_function" and node in live]
+    unknown = [node for node in calls if _op_name(node) not in RULES]
+    if unknown:
+        raise UnsupportedOp(
+            screen.describe_unsupported([(_op_name(n), module_path(n), source_line(n)) for n in unknown])
+        )
+    return calls
+
+
+def _live(program: ExportedProgram) -> set[fx.Node]:
+    """The operators that an output depends on; assertions and unused results fall away."""
+    (output,) = (node for node in program.graph.nodes if node.op == "output")
+    live: set[fx.Node] = set()
+    waiting = list(output.all_input_nodes)
+    while waiting:
+        node = waiting.pop()
+        if node not in live:
+            live.add(node)
+            waiting += node.all_input_nodes
+    return live
+
+
+def _op_name(node: fx.Node) -> str:
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target)
+    name = getattr(target, "__name__", str(target))
+    home = getattr(target, "__module__", "") or ""
+    return f"{'operator' if home in ('_operator', 'operator') else home.split('.')[0] or 'python'}.{name}"
+
+
+def module_path(node: fx.Node) -> str:
+    """Qualified name of the torch module that a node came from."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [entry[0] for entry in stack.values() if isinstance(entry, tuple)]
+    return paths[-1] if paths and "_empty_nn_module_stack" not in paths[-1] else ""
+
+
+def source_line(node: fx.Node) -> str:
+    """`file.py:line` of the innermost line of the user's code, else of torch's."""
+    lines = [
+        line.strip() for line in (node.meta.get("stack_trace") or "").splitlines() if line.strip().startswith("File")
+    ]
+    places = [line.split('"')[1::2] + line.split("line ")[1:] for line in lines if '"' in line and "line " in line]
+    own = [
+        place for place in places if f"{PurePath(torch.__file__).parent}" not in place[0] and "<eval" not in place[0]
+    ]
+    if not (own or places):
+        return ""
+    path, number = (own or places)[-1][:2]
+    return f"{PurePath(path).name}:{number.split(',')[0]}"
+
+
+def _node(node: fx.Node, names: Mapping[str, str]) -> Node:
+    kwargs = tuple((key, _argument(value, names)) for key, value in node.kwargs.items() if key not in IGNORED_KWARGS)
+    return Node(
+        name=names[node.name],
+        op=_op_name(node),
+        args=_argument(node.args, names),
+        kwargs=kwargs,
+        result=_result(node.meta.get("val")),
+        module=module_path(node),
+        source=source_line(node),
+    )
+
+
+def _argument(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, fx.Node):
+        return Ref(names[value.name])
+    if isinstance(value, list | tuple):
+        return tuple(_argument(item, names) for item in value)
+    if isinstance(value, torch.dtype):
+        return Dtype(str(value).removeprefix("torch."))
+    if isinstance(value, torch.device | torch.layout | torch.memory_format):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise UnsupportedOp(f"an operator has an argument of type {type(value).__name__}, which cannot be recorded")
+
+
+def _result(value: Any) -> Result:
+    if isinstance(value, Tensor):
+        return _tensor_spec(value)
+    return tuple(_result(item) for item in value) if isinstance(value, list | tuple) else None
+
+
+def _tensor_spec(value: Tensor) -> TensorSpec:
+    shape = tuple(size if isinstance(size, int) else _symbolic(size) for size in value.shape)
+    return TensorSpec(shape, str(value.dtype).removeprefix("torch."))
+
+
+def _symbolic(size: Any) -> str:
+    """A size in terms of the batch: the exporter's symbols all stand for it."""
+    expression = size.node.expr
+    symbols = sorted(expression.free_symbols, key=str)
+    text = str(expression)
+    for symbol in symbols:
+        text = text.replace(str(symbol), BATCH)
+    return text
+
+
+def _bindings(
+    module: nn.Module, program: ExportedProgram, names: Mapping[str, str], nodes: tuple[Node, ...]
+) -> tuple[tuple[Binding, ...], dict[str, np.ndarray]]:
+    uses = roles(nodes)
+    tensors = screen.named_tensors(module)
+    persistent = set(module.state_dict(keep_vars=True))
+    siblings = {key.rpartition(".")[0]: set[str]() for key in tensors}
+    for key in tensors:
+        siblings[key.rpartition(".")[0]].add(key.rpartition(".")[2])
+    holders: dict[int, list[tuple[str, str]]] = {}
+    bindings: list[Binding] = []
+    state: dict[str, np.ndarray] = {}
+    for spec in _specs(program, InputKind.PARAMETER, InputKind.BUFFER):
+        key = str(spec.target)
+        holders.setdefault(id(tensors[key]), []).append((key, names[spec.arg.name]))
+    for group in holders.values():
+        keys = [key for key in tensors if tensors[key] is tensors[group[0][0]]]
+        used = next((name for _, name in group if name in uses), group[0][1])
+        key, tensor = keys[0], tensors[keys[0]]
+        path, _, leaf = key.rpartition(".")
+        roles_here = uses.get(used, set())
+        leaf = choose_leaf(roles_here, leaf, siblings[path])
+        bindings.append(
+            Binding(
+                name=used,
+                key=key,
+                collection=collection(
+                    parameter=isinstance(tensor, nn.Parameter), trainable=tensor.requires_grad, uses=roles_here
+                ),
+                path=(*(path.split(".") if path else ()), leaf),
+                perm=choose_perm(roles_here, tensor.ndim),
+                spec=_tensor_spec(tensor),
+                aliases=tuple(keys[1:]),
+                persistent=key in persistent,
+            )
+        )
+        state[used] = tensor.detach().cpu().numpy()
+    for spec in _specs(program, InputKind.CONSTANT_TENSOR):
+        constant, name = program.constants[str(spec.target)], names[spec.arg.name]
+        path_parts = ("constants", str(spec.target).replace(".", "_"))
+        bindings.append(Binding(name, "", "buffers", path_parts, (), _tensor_spec(constant)))
+        state[name] = constant.detach().cpu().numpy()
+    return tuple(bindings), state
+
+
+def _outputs(program: ExportedProgram, names: Mapping[str, str]) -> tuple[Ref, ...]:
+    specs = program.graph_signature.output_specs
+    written = [str(spec.target) for spec in specs if spec.kind is not OutputKind.USER_OUTPUT]
+    if written:
+        raise UnsupportedOp(f"the forward pass writes to {', '.join(written)}; a port has no state that changes")
+    outputs = [spec.arg.name for spec in specs if getattr(spec.arg, "name", None) in names]
+    if len(outputs) != len(specs) or not outputs:
+        raise UnsupportedOp("the forward pass must return a tensor or tensors")
+    return tuple(Ref(names[name]) for name in outputs)

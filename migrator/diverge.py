@@ -1,0 +1,56 @@
+"""After a failed comparison: the first operator whose value differs from torch's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from migrator.graph import TensorSpec
+from migrator.layout import LOGICAL, Operand
+from migrator.module import trace
+from migrator.port import Migrated
+from migrator.weights import get
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def first_diverging(module: nn.Module, migrated: Migrated, inputs: np.ndarray, tolerance: float) -> str:
+    """Run both sides operator by operator in float64.
+
+    Args:
+        module: the torch side.
+        migrated: the port.
+        inputs: a batch.
+        tolerance: largest relative difference that counts as equal.
+
+    Returns:
+        A sentence for an error message, empty when all operators agree.
+    """
+    from migrator.capture import interpret
+
+    graph, expected = interpret(module, inputs)
+    if graph.digest != migrated.graph.digest:
+        return "; the module is not the one that was ported: its graph differs"
+    nodes = [node for node in graph.nodes if isinstance(node.result, TensorSpec)]
+    with jax.enable_x64(True):
+
+        def read(binding: Any) -> jax.Array:
+            value = jnp.asarray(get(migrated.variables, binding))
+            return value.astype(jnp.float64) if jnp.issubdtype(value.dtype, jnp.floating) else value
+
+        x = inputs.astype(np.float64) if np.issubdtype(inputs.dtype, np.floating) else inputs
+        found = trace(graph, read, (jnp.asarray(x),), tuple(Operand(node.name, LOGICAL) for node in nodes))
+    for node, value in zip(nodes, found, strict=True):
+        truth = np.asarray(expected[node.name], np.float64)
+        array = np.asarray(value, np.float64)
+        scale = float(np.abs(truth).max(initial=0.0)) or 1.0
+        if array.shape != truth.shape or not float(np.abs(array - truth).max(initial=0.0)) / scale <= tolerance:
+            where = node.module or "the forward pass"
+            return (
+                f"; first different at {node.name} ({node.op}) in {where}{f' at {node.source}' if node.source else ''}"
+            )
+    return ""

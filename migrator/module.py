@@ -1,0 +1,182 @@
+"""The one Flax module that runs any graph, and the memoised functions made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from migrator.errors import CorruptPort, UnsupportedOp
+from migrator.graph import Binding, Dtype, Graph, Node, Perm, TensorSpec
+from migrator.layout import LOGICAL, Operand, Placed, Tags, to_perm
+from migrator.ops import RULES
+
+Variables: TypeAlias = Mapping[str, Any]
+ApplyFn: TypeAlias = Callable[..., Any]
+
+CACHED_GRAPHS = 128
+"""How many graphs keep their functions (and so JAX's compiled code) alive."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node with the storage order of its operands and of its result decided."""
+
+    node: Node
+    placed: Placed
+
+
+@lru_cache(maxsize=CACHED_GRAPHS)
+def plan(graph: Graph) -> tuple[Step, ...]:
+    """Decide for every value in which order it is stored.
+
+    Raises:
+        UnsupportedOp: when an operator of the graph has no rule.
+    """
+    missing = sorted({node.op for node in graph.nodes if node.op not in RULES})
+    if missing:
+        raise UnsupportedOp(f"the graph uses operators without a rule in this version: {', '.join(missing)}")
+    perms: dict[str, Perm] = {binding.name: binding.perm for binding in graph.bindings}
+    tags = Tags(graph.results, perms)
+    steps = []
+    for node in graph.nodes:
+        placed = RULES[node.op].policy(node, tags)
+        perms[node.name] = placed.perm
+        steps.append(Step(node, placed))
+    return tuple(steps)
+
+
+class Values:
+    """The values of a running graph, each in the storage orders asked for so far."""
+
+    def __init__(self) -> None:
+        self._stored: dict[str, tuple[Any, Perm]] = {}
+        self._converted: dict[Operand, Array] = {}
+
+    def put(self, name: str, value: Any, perm: Perm = LOGICAL) -> None:
+        """Remember a value, or several, stored in the given order."""
+        self._stored[name] = (value, perm)
+
+    def take(self, operand: Operand) -> Any:
+        """The value in the order that the operand asks for."""
+        value, perm = self._stored[operand.name]
+        if perm == operand.perm:
+            return value
+        if operand not in self._converted:
+            self._converted[operand] = to_perm(value, perm, operand.perm)
+        return self._converted[operand]
+
+
+def run(graph: Graph, read: Callable[[Binding], Array], inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Run a graph operator by operator.
+
+    Args:
+        graph: the network.
+        read: gives the stored tensor of a binding, in its storage order.
+        inputs: one array per input, in torch's own order of axes.
+
+    Returns:
+        The outputs in torch's own order of axes.
+    """
+    return trace(graph, read, inputs, tuple(Operand(ref.name, LOGICAL) for ref in graph.outputs))
+
+
+def trace(
+    graph: Graph, read: Callable[[Binding], Array], inputs: tuple[Array, ...], wanted: tuple[Operand, ...]
+) -> tuple[Array, ...]:
+    """Like `run`, for any values of the graph."""
+    values = Values()
+    stored = [(binding, read(binding)) for binding in graph.bindings]
+    floating = _precision([value for _, value in stored] + list(inputs))
+    for binding, value in stored:
+        values.put(binding.name, value, binding.perm)
+    for spec, value in zip(graph.inputs, inputs, strict=True):
+        values.put(spec.name, value)
+
+    def resolve(argument: Any) -> Any:
+        if isinstance(argument, Operand):
+            return values.take(argument)
+        if isinstance(argument, Dtype):
+            return floating if argument.dtype == "float32" else _canonical(argument.dtype)
+        return tuple(resolve(item) for item in argument) if isinstance(argument, tuple) else argument
+
+    for step in plan(graph):
+        args = [resolve(argument) for argument in step.placed.args]
+        kwargs = {key: resolve(value) for key, value in step.placed.kwargs}
+        values.put(step.node.name, RULES[step.node.op].apply(*args, **kwargs), step.placed.perm)
+    return tuple(values.take(operand) for operand in wanted)
+
+
+def _precision(values: list[Array]) -> Any:
+    """The type in which the model runs: what its floating-point tensors promote to."""
+    types = [value.dtype for value in values if jnp.issubdtype(value.dtype, jnp.floating)]
+    return jnp.result_type(*types) if types else jnp.result_type(float)
+
+
+def _canonical(name: str) -> Any:
+    return jax.dtypes.canonicalize_dtype(name)
+
+
+class GraphModule(nn.Module):
+    """A Flax module that computes a graph; its variables are read by the paths in the graph's bindings."""
+
+    graph: Graph
+
+    def __call__(self, *inputs: Any) -> Any:
+        """The network's output for inputs in torch's own layout; a tuple when there are several."""
+        outputs = run(self.graph, self._read, tuple(jnp.asarray(value) for value in inputs))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _read(self, binding: Binding) -> Array:
+        value: Any = self.get_variable(binding.collection, binding.path[0])
+        for part in binding.path[1:]:
+            value = value[part]
+        return jnp.asarray(value)
+
+
+def check_variables(graph: Graph, variables: Variables) -> None:
+    """Refuse variables that lack a tensor of the graph or have one in another shape.
+
+    Raises:
+        CorruptPort: naming the first tensor that does not fit.
+    """
+    for binding in graph.bindings:
+        value: Any = variables.get(binding.collection, {})
+        for part in binding.path:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is None or tuple(value.shape) != binding.stored_shape:
+            found = "nothing" if value is None else f"shape {list(value.shape)}"
+            raise CorruptPort(f"{binding.file_key}: expected shape {list(binding.stored_shape)}, found {found}")
+
+
+@lru_cache(maxsize=CACHED_GRAPHS)
+def apply_function(graph: Graph) -> ApplyFn:
+    """The jitted function `(variables, x) -> y` of a graph: the very same object for every equal graph.
+
+    JAX finds compiled code by the identity of the function, so new weights for the same network cost no compilation.
+    """
+    module = GraphModule(graph)
+    specs = graph.inputs
+
+    def apply_fn(variables: Variables, *inputs: Any) -> Any:
+        check_variables(graph, variables)
+        if len(inputs) != len(specs):
+            raise TypeError(f"the network takes {len(specs)} inputs, got {len(inputs)}")
+        for spec, value in zip(specs, inputs, strict=True):
+            _check_input(spec.name, spec.spec, tuple(value.shape))
+        return module.apply(variables, *inputs)
+
+    return jax.jit(apply_fn)
+
+
+def _check_input(name: str, spec: TensorSpec, shape: tuple[int, ...]) -> None:
+    fits = len(shape) == len(spec.shape)
+    if not fits or any(isinstance(w, int) and w != h for w, h in zip(spec.shape, shape, strict=True)):
+        wanted = ", ".join(map(str, spec.shape))
+        raise ValueError(f"input {name!r}: expected shape [{wanted}] as in torch, got {list(shape)}")

@@ -1,0 +1,252 @@
+"""Elementwise operators; where a function has a kink its derivative there is torch's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from migrator.layout import passing, pointwise
+from migrator.ops.registry import rule
+
+UNARY: dict[str, Callable[[Array], Array]] = {
+    "abs": jnp.abs,
+    "acos": jnp.arccos,
+    "asin": jnp.arcsin,
+    "atan": jnp.arctan,
+    "bitwise_not": jnp.bitwise_not,
+    "ceil": jnp.ceil,
+    "clone": lambda x: x,
+    "cos": jnp.cos,
+    "cosh": jnp.cosh,
+    "detach": lax.stop_gradient,
+    "erf": jax.scipy.special.erf,
+    "exp": jnp.exp,
+    "exp2": jnp.exp2,
+    "expm1": jnp.expm1,
+    "floor": jnp.floor,
+    "isinf": jnp.isinf,
+    "isnan": jnp.isnan,
+    "lift_fresh_copy": lambda x: x,
+    "log": jnp.log,
+    "log10": jnp.log10,
+    "log1p": jnp.log1p,
+    "log2": jnp.log2,
+    "log_sigmoid": jax.nn.log_sigmoid,
+    "logical_not": jnp.logical_not,
+    "neg": jnp.negative,
+    "reciprocal": jnp.reciprocal,
+    "relu": jax.nn.relu,
+    "round": jnp.round,
+    "rsqrt": lax.rsqrt,
+    "sigmoid": jax.nn.sigmoid,
+    "sign": jnp.sign,
+    "silu": jax.nn.silu,
+    "sin": jnp.sin,
+    "sinh": jnp.sinh,
+    "sqrt": jnp.sqrt,
+    "square": jnp.square,
+    "tan": jnp.tan,
+    "tanh": jnp.tanh,
+    "trunc": jnp.trunc,
+}
+
+BINARY: dict[str, Callable[[Any, Any], Array]] = {
+    "atan2": jnp.arctan2,
+    "bitwise_and": jnp.bitwise_and,
+    "bitwise_or": jnp.bitwise_or,
+    "bitwise_xor": jnp.bitwise_xor,
+    "eq": jnp.equal,
+    "fmod": jnp.fmod,
+    "ge": jnp.greater_equal,
+    "gt": jnp.greater,
+    "le": jnp.less_equal,
+    "logical_and": jnp.logical_and,
+    "logical_or": jnp.logical_or,
+    "lt": jnp.less,
+    "maximum": jnp.maximum,
+    "minimum": jnp.minimum,
+    "mul": jnp.multiply,
+    "ne": jnp.not_equal,
+    "pow": jnp.power,
+    "remainder": jnp.remainder,
+}
+
+
+def _unary(function: Callable[[Array], Array]) -> Callable[..., Array]:
+    def apply(x: Array, **_: Any) -> Array:
+        return function(x)
+
+    return apply
+
+
+for _name, _function in UNARY.items():
+    _overload = f"aten.{_name}.default"
+    rule(_overload, policy=passing)(_unary(_function))
+
+for _name, _binary in BINARY.items():
+    for _kind in ("default", "Tensor", "Scalar", "Tensor_Tensor", "Tensor_Scalar"):
+        rule(f"aten.{_name}.{_kind}", policy=pointwise)(_binary)
+
+
+@rule("aten.add.Tensor", "aten.add.Scalar", policy=pointwise)
+def add(x: Any, y: Any, alpha: Any = 1) -> Array:
+    """x + alpha y."""
+    return jnp.add(x, y if alpha == 1 else jnp.multiply(y, alpha))
+
+
+@rule("aten.sub.Tensor", "aten.sub.Scalar", policy=pointwise)
+def sub(x: Any, y: Any, alpha: Any = 1) -> Array:
+    """x - alpha y."""
+    return jnp.subtract(x, y if alpha == 1 else jnp.multiply(y, alpha))
+
+
+@rule("aten.rsub.Tensor", "aten.rsub.Scalar", policy=pointwise)
+def rsub(x: Any, y: Any, alpha: Any = 1) -> Array:
+    """y - alpha x."""
+    return sub(y, x, alpha)
+
+
+@rule("aten.div.Tensor", "aten.div.Scalar", "aten.div.Tensor_mode", "aten.div.Scalar_mode", policy=pointwise)
+def div(x: Any, y: Any, rounding_mode: str | None = None) -> Array:
+    """x / y, rounded as asked; a rounded quotient has derivative zero."""
+    if rounding_mode == "floor":
+        return lax.stop_gradient(jnp.floor_divide(x, y))
+    quotient = jnp.true_divide(x, y)
+    if rounding_mode == "trunc":
+        rounded = lax.stop_gradient(jnp.trunc(quotient))
+        return rounded if jnp.issubdtype(jnp.result_type(x, y), jnp.floating) else rounded.astype(jnp.result_type(x, y))
+    return quotient
+
+
+@rule("aten.leaky_relu.default", policy=passing)
+def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
+    """X where positive, else slope times x; the derivative at zero is the slope."""
+    return jnp.where(x > 0, x, negative_slope * x)
+
+
+@rule("aten.prelu.default", "aten._prelu_kernel.default", policy=pointwise)
+def prelu(x: Array, weight: Array) -> Array:
+    """Leaky ReLU with a learned slope that broadcasts against x."""
+    return jnp.where(x > 0, x, weight * x)
+
+
+@rule("aten.hardtanh.default", policy=passing)
+def hardtanh(x: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
+    """X cut to an interval; the derivative on both ends is zero."""
+    return jnp.where(x <= min_val, min_val, jnp.where(x >= max_val, max_val, x)).astype(x.dtype)
+
+
+@rule("aten.relu6.default", policy=passing)
+def relu6(x: Array) -> Array:
+    """Hardtanh between 0 and 6."""
+    return hardtanh(x, 0.0, 6.0)
+
+
+@rule("aten.clamp.default", "aten.clamp.Tensor", policy=pointwise)
+def clamp(x: Array, minimum: Any = None, maximum: Any = None, **bounds: Any) -> Array:
+    """X cut to an interval; the derivative on both ends is one."""
+    low, high = bounds.get("min", minimum), bounds.get("max", maximum)
+    kept = x if low is None else jnp.where(x < low, low, x)
+    return (kept if high is None else jnp.where(kept > high, high, kept)).astype(jnp.result_type(x))
+
+
+@rule("aten.clamp_min.default", policy=passing)
+def clamp_min(x: Array, low: Any) -> Array:
+    """X cut from below; the derivative on the end is one."""
+    return clamp(x, low)
+
+
+@rule("aten.clamp_max.default", policy=passing)
+def clamp_max(x: Array, high: Any) -> Array:
+    """X cut from above; the derivative on the end is one."""
+    return clamp(x, None, high)
+
+
+@rule("aten.threshold.default", policy=passing)
+def threshold(x: Array, limit: float, value: float) -> Array:
+    """X above the limit, else the value."""
+    return jnp.where(x > limit, x, value).astype(x.dtype)
+
+
+@rule("aten.gelu.default", policy=passing)
+def gelu(x: Array, approximate: str = "none") -> Array:
+    """Gaussian error linear unit, exact unless `approximate='tanh'`."""
+    return jax.nn.gelu(x, approximate=approximate == "tanh")
+
+
+@rule("aten.elu.default", policy=passing)
+def elu(x: Array, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Array:
+    """Exponential linear unit; `selu` and `celu` are settings of it."""
+    negative = jnp.where(x > 0, 0.0, x * input_scale)
+    return jnp.where(x > 0, x * scale, alpha * scale * jnp.expm1(negative))
+
+
+@rule("aten.selu.default", policy=passing)
+def selu(x: Array) -> Array:
+    """Self-normalising exponential linear unit (Klambauer et al. 2017)."""
+    return elu(x, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
+
+
+@rule("aten.celu.default", policy=passing)
+def celu(x: Array, alpha: float = 1.0) -> Array:
+    """Continuously differentiable exponential linear unit."""
+    return elu(x, alpha, 1.0, 1.0 / alpha)
+
+
+@rule("aten.softplus.default", policy=passing)
+def softplus(x: Array, beta: float = 1.0, limit: float = 20.0) -> Array:
+    """log(1 + exp(beta x)) / beta, linear above the limit."""
+    scaled = x * beta
+    return jnp.where(scaled > limit, x, jnp.logaddexp(jnp.where(scaled > limit, 0.0, scaled), 0.0) / beta)
+
+
+@rule("aten.mish.default", policy=passing)
+def mish(x: Array) -> Array:
+    """X tanh(softplus(x))."""
+    return x * jnp.tanh(softplus(x))
+
+
+@rule("aten.hardswish.default", policy=passing)
+def hardswish(x: Array) -> Array:
+    """X times hardsigmoid of x, with torch's derivatives at -3 and 3."""
+    return jnp.where(x <= -3, 0.0, jnp.where(x < 3, x * (x + 3) / 6, x)).astype(x.dtype)
+
+
+@rule("aten.hardsigmoid.default", policy=passing)
+def hardsigmoid(x: Array) -> Array:
+    """X / 6 + 1 / 2 cut to [0, 1]; the derivative on both ends is zero."""
+    return jnp.where(x <= -3, 0.0, jnp.where(x >= 3, 1.0, x / 6 + 0.5)).astype(x.dtype)
+
+
+@rule("aten.where.self", "aten.where.ScalarOther", "aten.where.ScalarSelf", "aten.where.Scalar", policy=pointwise)
+def where(condition: Array, x: Any, y: Any) -> Array:
+    """X where the condition holds, else y."""
+    return jnp.where(condition, x, y)
+
+
+@rule("aten.masked_fill.Scalar", "aten.masked_fill.Tensor", policy=pointwise)
+def masked_fill(x: Array, mask: Array, value: Any) -> Array:
+    """The value where the mask holds, else x."""
+    return jnp.where(mask, jnp.asarray(value, x.dtype), x)
+
+
+@rule("aten._to_copy.default", "aten.to.dtype", policy=passing)
+def to_copy(x: Array, dtype: Any = None, *_: Any, **__: Any) -> Array:
+    """The same numbers in another type."""
+    return x if dtype is None else x.astype(dtype)
+
+
+@rule("aten.zeros_like.default", policy=passing)
+def zeros_like(x: Array, dtype: Any = None) -> Array:
+    """Zeros in the shape of x."""
+    return jnp.zeros_like(x, dtype=dtype)
+
+
+@rule("aten.ones_like.default", policy=passing)
+def ones_like(x: Array, dtype: Any = None) -> Array:
+    """Ones in the shape of x."""
+    return jnp.ones_like(x, dtype=dtype)

@@ -1,0 +1,43 @@
+"""Products of matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from migrator.graph import Node
+from migrator.layout import LOGICAL, Placed, Tags, place
+from migrator.ops.registry import BIAS, LINEAR_KERNEL, linear_kernel, rule
+
+
+def _dense(node: Node, tags: Tags) -> Placed:
+    weight = node.args[1]
+    return place(node, lambda ref: linear_kernel(tags.rank(ref) or 0) if ref == weight else LOGICAL, LOGICAL)
+
+
+@rule("aten.linear.default", policy=_dense, roles={1: LINEAR_KERNEL, 2: BIAS})
+def linear(x: Array, kernel: Array, bias: Array | None = None) -> Array:
+    """X @ kernel + bias with the kernel as [in, out]."""
+    product = jnp.matmul(x, kernel)
+    return product if bias is None else product + bias
+
+
+@rule("aten.mm.default", "aten.bmm.default", "aten.matmul.default", "aten.mv.default", "aten.dot.default")
+def matmul(x: Array, y: Array) -> Array:
+    """X @ y."""
+    return jnp.matmul(x, y)
+
+
+@rule("aten.addmm.default", "aten.baddbmm.default", "aten.addmv.default")
+def addmm(bias: Array, x: Array, y: Array, beta: Any = 1, alpha: Any = 1) -> Array:
+    """Beta bias + alpha x @ y."""
+    product = jnp.matmul(x, y)
+    return (bias if beta == 1 else beta * bias) + (product if alpha == 1 else alpha * product)
+
+
+@rule("aten.einsum.default")
+def einsum(equation: str, operands: tuple[Array, ...], path: Any = None) -> Array:
+    """Einstein summation."""
+    return jnp.einsum(equation.replace(" ", ""), *operands)

@@ -1,0 +1,181 @@
+"""Shapes, views, joins, and the arithmetic of sizes."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from migrator.layout import along, passing
+from migrator.ops.registry import rule
+
+ARITHMETIC: dict[str, Callable[..., Any]] = {
+    name: getattr(operator, name)
+    for name in ("add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "eq", "ne", "lt", "le", "gt", "ge")
+} | {"pow": operator.pow}
+
+for _name, _function in ARITHMETIC.items():
+    rule(f"operator.{_name}")(_function)
+rule("torch.sym_max")(max)
+rule("torch.sym_min")(min)
+rule("torch.sym_int", "math.trunc")(int)
+rule("math.ceil")(math.ceil)
+rule("math.floor")(math.floor)
+
+
+@rule("operator.getitem", policy=passing)
+def getitem(values: Any, index: int) -> Any:
+    """One of several results."""
+    return values[index]
+
+
+@rule("aten.sym_size.int")
+def sym_size(x: Array, dim: int) -> int:
+    """Size of one axis."""
+    return x.shape[dim]
+
+
+@rule("aten.view.default", "aten.reshape.default", "aten._unsafe_view.default")
+def view(x: Array, shape: tuple[int, ...]) -> Array:
+    """The same numbers in torch's order with another shape."""
+    return x.reshape(shape)
+
+
+@rule("aten.permute.default")
+def permute(x: Array, dims: tuple[int, ...]) -> Array:
+    """Axes in another order."""
+    return jnp.transpose(x, tuple(axis % x.ndim for axis in dims))
+
+
+@rule("aten.transpose.int")
+def transpose(x: Array, first: int, second: int) -> Array:
+    """Two axes exchanged."""
+    return jnp.swapaxes(x, first, second)
+
+
+@rule("aten.t.default")
+def t(x: Array) -> Array:
+    """A matrix transposed."""
+    return x.T
+
+
+@rule("aten.squeeze.default")
+def squeeze(x: Array) -> Array:
+    """Without all axes of size one."""
+    return jnp.squeeze(x)
+
+
+@rule("aten.squeeze.dim", "aten.squeeze.dims")
+def squeeze_dims(x: Array, dims: Any) -> Array:
+    """Without the named axes, where their size is one."""
+    axes = dims if isinstance(dims, tuple) else (dims,)
+    return jnp.squeeze(x, tuple(axis % x.ndim for axis in axes if x.shape[axis] == 1))
+
+
+@rule("aten.unsqueeze.default")
+def unsqueeze(x: Array, dim: int) -> Array:
+    """With a new axis."""
+    return jnp.expand_dims(x, dim)
+
+
+@rule("aten.expand.default")
+def expand(x: Array, shape: tuple[int, ...], implicit: bool = False) -> Array:
+    """Repeated along axes of size one; -1 keeps an axis."""
+    old = (1,) * (len(shape) - x.ndim) + x.shape
+    return jnp.broadcast_to(x, tuple(o if n == -1 else n for n, o in zip(shape, old, strict=True)))
+
+
+@rule("aten.repeat.default")
+def repeat(x: Array, times: tuple[int, ...]) -> Array:
+    """Tiled."""
+    return jnp.tile(x, times)
+
+
+@rule("aten.cat.default", policy=along(1, default=0))
+def cat(values: tuple[Array, ...], dim: int = 0) -> Array:
+    """Joined along an axis; an empty vector is skipped, as in torch."""
+    kept = [value for value in values if value.shape != (0,)] or list(values)
+    return jnp.concatenate(kept, dim)
+
+
+@rule("aten.stack.default")
+def stack(values: tuple[Array, ...], dim: int = 0) -> Array:
+    """Joined along a new axis."""
+    return jnp.stack(values, dim)
+
+
+@rule("aten.slice.Tensor")
+def slice_(x: Array, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Array:
+    """A range of one axis."""
+    index: list[Any] = [slice(None)] * x.ndim
+    index[dim] = slice(start, end, step)
+    return x[tuple(index)]
+
+
+@rule("aten.select.int")
+def select(x: Array, dim: int, index: int) -> Array:
+    """One position of one axis."""
+    position: list[Any] = [slice(None)] * x.ndim
+    position[dim] = index
+    return x[tuple(position)]
+
+
+@rule("aten.split_with_sizes.default", policy=along(2, default=0))
+def split_with_sizes(x: Array, sizes: tuple[int, ...], dim: int = 0) -> tuple[Array, ...]:
+    """Cut into parts of given sizes."""
+    ends = [sum(sizes[:i]) for i in range(1, len(sizes))]
+    return tuple(jnp.split(x, ends, dim))
+
+
+@rule("aten.split.Tensor", policy=along(2, default=0))
+def split(x: Array, size: int, dim: int = 0) -> tuple[Array, ...]:
+    """Cut into parts of one size, the last may be smaller."""
+    return tuple(jnp.split(x, range(size, x.shape[dim], size), dim))
+
+
+@rule("aten.unbind.int")
+def unbind(x: Array, dim: int = 0) -> tuple[Array, ...]:
+    """All positions of one axis."""
+    return tuple(jnp.moveaxis(x, dim, 0))
+
+
+@rule("aten.flip.default", policy=along(1))
+def flip(x: Array, dims: Any) -> Array:
+    """Axes reversed."""
+    return jnp.flip(x, dims)
+
+
+@rule("aten.constant_pad_nd.default")
+def constant_pad(x: Array, pad: tuple[int, ...], value: Any = 0) -> Array:
+    """Padded (or cut, where negative) with a constant; pairs count from the last axis."""
+    pairs = [(pad[i], pad[i + 1], 0) for i in range(0, len(pad), 2)]
+    widths = [(0, 0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
+    return lax.pad(x, jnp.asarray(value, x.dtype), widths)
+
+
+@rule("aten.full.default")
+def full(shape: tuple[int, ...], value: Any, dtype: Any = None) -> Array:
+    """A constant array."""
+    return jnp.full(shape, value, dtype)
+
+
+@rule("aten.zeros.default")
+def zeros(shape: tuple[int, ...], dtype: Any = None) -> Array:
+    """Zeros."""
+    return jnp.zeros(shape, dtype)
+
+
+@rule("aten.ones.default")
+def ones(shape: tuple[int, ...], dtype: Any = None) -> Array:
+    """Ones."""
+    return jnp.ones(shape, dtype)
+
+
+@rule("aten.arange.start_step", "aten.arange.start", "aten.arange.default")
+def arange(*bounds: Any, dtype: Any = None) -> Array:
+    """Equally spaced numbers."""
+    return jnp.arange(*bounds, dtype=dtype)

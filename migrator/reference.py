@@ -1,0 +1,71 @@
+"""What torch itself computes: outputs, gradients, and a block of the tangent kernel, by torch's autograd."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from migrator.screen import check_module, named_tensors
+
+
+class Reference:
+    """A float64 or float32 copy of a module on the CPU; the module itself is not changed.
+
+    Args:
+        module: in evaluation mode.
+        dtype: the precision of the copy.
+    """
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype = torch.float64) -> None:
+        check_module(module)
+        self.dtype = dtype
+        with torch.random.fork_rng(devices=[]):
+            self.module = copy.deepcopy(module).cpu().to(dtype)
+        parameters = self.module.named_parameters()
+        self.trainable = {name: value for name, value in parameters if value.requires_grad}
+
+    def forward(self, inputs: np.ndarray) -> np.ndarray:
+        """The output for a batch, as NumPy."""
+        with torch.no_grad():
+            return self._output(inputs).numpy()
+
+    def vjp(self, inputs: np.ndarray, cotangent: np.ndarray) -> dict[str, np.ndarray]:
+        """Gradient of `sum(cotangent * output)` for each trainable parameter by torch's name."""
+        with torch.enable_grad():
+            value = (self._output(inputs) * torch.as_tensor(cotangent, dtype=self.dtype)).sum()
+            return self._gradients(value)
+
+    def kernel(self, inputs: np.ndarray) -> np.ndarray:
+        """Tangent kernel of the sum of the logits, `Theta[i, j] = grad f(x_i) . grad f(x_j)`, `[B, B]`."""
+        rows = []
+        for row in range(len(inputs)):
+            with torch.enable_grad():
+                gradients = self._gradients(self._output(inputs[row : row + 1]).sum())
+            rows.append(np.concatenate([gradient.ravel() for gradient in gradients.values()] or [np.zeros(1)]))
+        jacobian = np.stack(rows)  # [B, P]
+        return jacobian @ jacobian.T
+
+    def _output(self, inputs: np.ndarray) -> Tensor:
+        value = torch.from_numpy(np.array(inputs))
+        output = self.module(value.to(self.dtype) if value.is_floating_point() else value)
+        return output[0] if isinstance(output, tuple | list) else output
+
+    def _gradients(self, value: Tensor) -> dict[str, np.ndarray]:
+        names, tensors = list(self.trainable), list(self.trainable.values())
+        if not value.requires_grad:
+            return {name: np.zeros(tensor.shape) for name, tensor in self.trainable.items()}
+        gradients = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
+        return {name: gradient.numpy() for name, gradient in zip(names, gradients, strict=True)}
+
+
+def state(module: nn.Module) -> dict[str, np.ndarray]:
+    """All parameters and buffers of a module by every qualified name, as NumPy."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in named_tensors(module).items()}
+
+
+def trainable_names(module: nn.Module) -> set[str]:
+    """Names of the parameters that training changes, tied ones once."""
+    return {name for name, value in module.named_parameters() if value.requires_grad}

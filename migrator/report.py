@@ -1,0 +1,74 @@
+"""What was checked, with which tolerance, and what came out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from migrator.errors import CorruptPort
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: passed when `value <= tolerance`."""
+
+    name: str
+    value: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value is a number within the tolerance."""
+        return self.value <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Report:
+    """The record of a migration and, once `verify` has run, of its verification.
+
+    Args:
+        digest: of the graph.
+        weights: fingerprint of graph and weights together; empty before verification.
+        verified: whether every check passed.
+        checks: the comparisons in the order in which they ran.
+        parameters: number of trainable numbers.
+        tensors: number of stored tensors.
+        key_map: torch's qualified name -> key of the saved file.
+        versions: of torch, jax and flax.
+        seconds: what the migration and the verification took.
+    """
+
+    digest: str
+    parameters: int
+    tensors: int
+    key_map: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    weights: str = ""
+    verified: bool = False
+    checks: tuple[Check, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON data."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_json(cls, data: Any) -> Report:
+        """The report of `to_json`'s data.
+
+        Raises:
+            CorruptPort: when the data is not a report.
+        """
+        try:
+            checks = tuple(Check(str(c["name"]), float(c["value"]), float(c["tolerance"])) for c in data["checks"])
+            return cls(**(data | {"checks": checks}))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptPort(f"report.json is not a report of this migrator ({error!r})") from error
+
+    def summary(self) -> str:
+        """One line for each check."""
+        lines = [
+            f"{'ok  ' if c.passed else 'FAIL'} {c.name}: {c.value:.3g} (at most {c.tolerance:.3g})" for c in self.checks
+        ]
+        return "\n".join(lines)

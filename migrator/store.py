@@ -1,0 +1,173 @@
+"""A port on disk: `model.safetensors`, `graph.json`, `report.json`; written atomically, read with suspicion."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from migrator.errors import CorruptPort, CorruptWeights, PortMismatch, StateDictMismatch
+from migrator.graph import Graph, from_json, to_json
+from migrator.module import apply_function, plan
+from migrator.port import Migrated
+from migrator.report import Report
+from migrator.weights import COLLECTIONS, as_jax, fingerprint, get, put
+
+MODEL, GRAPH, REPORT = "model.safetensors", "graph.json", "report.json"
+
+
+def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
+    """Write a verified port.
+
+    Args:
+        migrated: after `verify`, unchanged since.
+        directory: where it goes; an existing port there is replaced as a whole.
+
+    Returns:
+        The directory.
+
+    Raises:
+        PortMismatch: when the port was not verified, or its variables changed afterwards.
+        FileExistsError: when the directory exists and holds something other than a port.
+    """
+    if not migrated.report.verified or migrated.report.weights != fingerprint(migrated.graph, migrated.variables):
+        raise PortMismatch("only a port that passed `verify`, and did not change since, is saved; verify it first")
+    target = Path(directory).absolute()
+    if target.exists() and not _replaceable(target):
+        raise FileExistsError(f"{target} exists and is not a saved port; choose another directory")
+    tensors = {b.file_key: np.ascontiguousarray(get(migrated.variables, b)) for b in migrated.graph.bindings}
+    shapes = {b.file_key: b.stored_shape for b in migrated.graph.bindings}
+    model = save_tensors({key: value.reshape(shapes[key]) for key, value in tensors.items()})
+    graph = _dump(to_json(migrated.graph))
+    hashes = {MODEL: hashlib.sha256(model).hexdigest(), GRAPH: hashlib.sha256(graph).hexdigest()}
+    contents = {MODEL: model, GRAPH: graph, REPORT: _dump(migrated.report.to_json() | {"sha256": hashes})}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f"{target.name}.tmp-", dir=target.parent))
+    try:
+        for name, content in contents.items():
+            _write(draft / name, content)
+        _sync(draft)
+        _swap(draft, target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    _sync(target.parent)
+    return target
+
+
+def _dump(data: Any) -> bytes:
+    return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _replaceable(target: Path) -> bool:
+    return target.is_dir() and {entry.name for entry in target.iterdir()} <= {MODEL, GRAPH, REPORT}
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _swap(draft: Path, target: Path) -> None:
+    """Put the draft in the target's place; the old port is removed only after that."""
+    if not target.exists():
+        draft.chmod(0o755)
+        draft.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f"{target.name}.old-", dir=target.parent))
+    target.rename(old / "port")
+    try:
+        draft.chmod(0o755)
+        draft.rename(target)
+    except OSError:
+        (old / "port").rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(directory: str | os.PathLike[str]) -> Migrated:
+    """Read a saved port; torch is not needed.
+
+    Args:
+        directory: as written by `save`.
+
+    Returns:
+        The port, with the report of its verification.
+
+    Raises:
+        CorruptPort: when a file is missing, damaged or not of this version.
+        CorruptWeights: when the weights are damaged.
+        StateDictMismatch: when the weights do not fit the graph.
+    """
+    source = Path(directory)
+    graph_bytes, report_bytes, model = (_read(source / name) for name in (GRAPH, REPORT, MODEL))
+    data = _parse(report_bytes, REPORT)
+    hashes = data.pop("sha256", None) if isinstance(data, dict) else None
+    if not isinstance(hashes, dict):
+        raise CorruptPort(f"{source / REPORT} has no checksums; convert the model again")
+    for name, content in ((GRAPH, graph_bytes), (MODEL, model)):
+        if hashlib.sha256(content).hexdigest() != hashes.get(name):
+            kind = CorruptWeights if name == MODEL else CorruptPort
+            raise kind(f"{source / name} does not have the recorded SHA-256; it was damaged or changed")
+    graph = from_json(_parse(graph_bytes, GRAPH))
+    plan(graph)
+    report = Report.from_json(data)
+    variables = _variables(graph, model, source / MODEL)
+    if not report.verified or report.weights != fingerprint(graph, variables):
+        raise CorruptPort(f"{source / REPORT} does not belong to this graph and these weights; convert the model again")
+    return Migrated(apply_function(graph), variables, graph, report)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CorruptPort(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _parse(content: bytes, name: str) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CorruptPort(f"{name} is not JSON ({error}); convert the model again") from error
+
+
+def _variables(graph: Graph, content: bytes, path: Path) -> Mapping[str, Any]:
+    try:
+        tensors = load_tensors(content)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CorruptWeights(f"{path} is not a safetensors file ({error})") from error
+    wanted = {binding.file_key for binding in graph.bindings}
+    if wanted != set(tensors):
+        lacking, extra = sorted(wanted - set(tensors))[:8], sorted(set(tensors) - wanted)[:8]
+        raise StateDictMismatch(f"{path}: missing {lacking}, unexpected {extra}")
+    variables: dict[str, Any] = {name: {} for name in COLLECTIONS}
+    for binding in graph.bindings:
+        value = tensors[binding.file_key]
+        if value.shape != binding.stored_shape:
+            expected, came = list(binding.stored_shape), list(value.shape)
+            raise StateDictMismatch(f"{path}: {binding.file_key} expected shape {expected}, found {came}")
+        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+            raise CorruptWeights(f"{path}: {binding.file_key} holds NaN or infinite values")
+        put(variables, binding, as_jax(value, binding.file_key))
+    return variables

@@ -1,0 +1,266 @@
+"""`verify`: a port against its torch module, in float64 down to the tangent kernel."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from migrator.errors import PortMismatch
+from migrator.graph import Graph
+from migrator.module import CACHED_GRAPHS, apply_function, check_variables
+from migrator.port import Migrated
+from migrator.report import Check, Report
+from migrator.weights import fingerprint, get, key_map, to_torch_order
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from migrator.reference import Reference
+
+EXACT = 1e-9
+"""Largest relative difference in float64."""
+
+FLOAT32_FACTOR = 5.0
+"""A port in float32 may be this many times as far from the float64 truth as torch in float32 is."""
+
+FLOAT32_FLOOR = 32 * float(np.finfo(np.float32).eps)
+"""Relative difference in float32 that is always allowed."""
+
+SMALL_GRADIENT = 1e-6
+"""A parameter's gradient is compared relative to its own size, but at least to this part of the largest gradient."""
+
+BATCHES = (1, 2, 5)
+SEED = 20240
+
+
+class _Compiled(NamedTuple):
+    """The functions that verification runs, compiled once for each graph."""
+
+    forward: Callable[..., Any]
+    gradients: Callable[..., Any]
+    kernel: Callable[..., Any]
+
+
+@lru_cache(maxsize=CACHED_GRAPHS)
+def _compiled(graph: Graph) -> _Compiled:
+    apply = apply_function(graph)
+
+    def output(params: Any, rest: Mapping[str, Any], x: Any) -> Any:
+        y = apply({**rest, "params": params}, x)
+        return y[0] if isinstance(y, tuple) else y
+
+    def gradients(variables: Any, x: Any, cotangent: Any, direction: Any) -> tuple[Any, Any]:
+        params, rest = _split(variables)
+        _, pullback = jax.vjp(lambda p: output(p, rest, x), params)
+        _, pushed = jax.jvp(lambda p: output(p, rest, x), (params,), (direction,))
+        return pullback(cotangent)[0], jnp.vdot(pushed, cotangent)
+
+    def kernel(variables: Any, x: Any) -> Any:
+        params, rest = _split(variables)
+        rows = jax.vmap(lambda row: jax.grad(lambda p: output(p, rest, row[None]).sum())(params))(x)
+        flat = [leaf.reshape(len(x), -1) for leaf in jax.tree.leaves(rows)]
+        return sum((leaf @ leaf.T for leaf in flat), jnp.zeros((len(x), len(x))))
+
+    return _Compiled(apply, jax.jit(gradients), jax.jit(kernel))
+
+
+def _split(variables: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    return variables["params"], {name: value for name, value in variables.items() if name != "params"}
+
+
+class _Checks:
+    """Collects comparisons and stops at the first that fails."""
+
+    def __init__(self) -> None:
+        self.done: list[Check] = []
+
+    def __call__(self, name: str, value: float, tolerance: float, hint: Callable[[], str] = str) -> None:
+        check = Check(name, float(value), float(tolerance))
+        self.done.append(check)
+        if not check.passed:
+            raise PortMismatch(
+                f"the port differs from torch in `{name}`: {check.value:.3g}, at most {check.tolerance:.3g} is allowed"
+                f"{hint()}"
+            )
+
+
+def verify(module: nn.Module, migrated: Migrated, inputs: np.ndarray, *, ntk_examples: int = 4) -> Report:
+    """Compare a port with the torch module that it came from.
+
+    In order: names, shapes and values of all tensors; outputs in float64 on the inputs and on noise, in batches of 1, 2
+    and 5; outputs in float32 against torch's own rounding error; the gradient of each parameter and its agreement with
+    the forward-mode derivative; a block of the tangent kernel of the sum of the logits.
+
+    Args:
+        module: in evaluation mode; it is not changed.
+        migrated: the port; its `report` becomes the returned one.
+        inputs: real examples, `[n, ...]` as the module takes them.
+        ntk_examples: side of the kernel block.
+
+    Returns:
+        The report, with `verified` true.
+
+    Raises:
+        PortMismatch: naming the check that failed, with numbers.
+        MigratorError: when the module itself is not in a state to compare with.
+    """
+    import torch
+
+    from migrator.reference import Reference
+
+    start = time.perf_counter()
+    examples = np.asarray(inputs)
+    if examples.ndim == 0 or len(examples) == 0:
+        raise PortMismatch("verification needs at least one real example")
+    checks = _Checks()
+    truth = Reference(module)
+    _check_tensors(module, migrated, checks)
+    batches = [np.resize(examples, (size, *examples.shape[1:])) for size in BATCHES]
+    noise = _noise_like(batches[-1])
+    with jax.default_matmul_precision("highest"):
+        with jax.enable_x64(True):
+            variables = _cast(migrated.variables, np.float64)
+            _check_forward(module, migrated, variables, truth, (batches, _chunks(examples), noise), checks)
+        _check_float32(migrated, truth, Reference(module, torch.float32), batches[-1], checks)
+        with jax.enable_x64(True):
+            _check_gradients(migrated.graph, variables, truth, batches[-1], checks)
+            _check_kernel(migrated.graph, variables, truth, examples[:ntk_examples], checks)
+    migrated.report = dataclasses.replace(
+        migrated.report,
+        verified=True,
+        checks=tuple(checks.done),
+        weights=fingerprint(migrated.graph, migrated.variables),
+        seconds=migrated.report.seconds | {"verify": time.perf_counter() - start},
+    )
+    return migrated.report
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    return jax.tree.map(lambda a: jnp.asarray(a, dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+
+def _chunks(examples: np.ndarray) -> list[np.ndarray]:
+    """All examples in batches of the largest size checked, the last one filled up by repetition."""
+    size = BATCHES[-1]
+    return [np.resize(examples[i : i + size], (size, *examples.shape[1:])) for i in range(0, len(examples), size)]
+
+
+def _noise_like(examples: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(SEED)
+    if not np.issubdtype(examples.dtype, np.floating):
+        return rng.permuted(examples, axis=0)
+    return (examples.mean() + (examples.std() + 1e-3) * rng.standard_normal(examples.shape)).astype(examples.dtype)
+
+
+def relative(value: Any, truth: Any, scale: float | None = None) -> float:
+    """Largest difference, relative to the largest number of the truth; infinite when shapes differ or NaN appears."""
+    a, b = np.asarray(value, np.float64), np.asarray(truth, np.float64)
+    if a.shape != b.shape or not np.isfinite(a).all():
+        return float("inf")
+    if not a.size:
+        return 0.0
+    largest = float(np.abs(b).max()) if scale is None else scale
+    return float(np.abs(a - b).max()) / (largest or 1.0)
+
+
+def _check_tensors(module: nn.Module, migrated: Migrated, checks: _Checks) -> None:
+    from migrator.reference import state, trainable_names
+
+    graph = migrated.graph
+    check_variables(graph, migrated.variables)
+    found, mapped = state(module), key_map(graph)
+    missing, extra = sorted(set(found) - set(mapped)), sorted(set(mapped) - set(found))
+    checks("names", len(missing) + len(extra), 0, lambda: f": not ported {missing[:8]}, unknown to torch {extra[:8]}")
+    stored = {b.file_key for b in graph.bindings}
+    leaves = sum(len(jax.tree.leaves(value)) for value in migrated.variables.values())
+    checks("stored tensors", abs(leaves - len(stored)), 0, lambda: ": the variables hold tensors that no name leads to")
+    for binding in graph.bindings:
+        for key in (binding.key, *binding.aliases) if binding.key else ():
+            value = to_torch_order(binding, get(migrated.variables, binding))
+            same = value.shape == found[key].shape and np.array_equal(value, found[key])
+            checks(f"value of {key}", 0.0 if same else 1.0, 0.0, lambda: "; migrate again after changing weights")
+    checks.done = [check for check in checks.done if not check.name.startswith("value of ")]
+    checks.done.append(Check("values of all tensors", 0.0, 0.0))
+    trainable = {b.key for b in graph.bindings if b.collection == "params"}
+    differing = sorted(trainable ^ trainable_names(module))
+    checks("trainable parameters", len(differing), 0, lambda: f": {differing[:8]}")
+
+
+def _check_forward(
+    module: nn.Module,
+    migrated: Migrated,
+    variables: Any,
+    truth: Reference,
+    sets: tuple[list[np.ndarray], list[np.ndarray], np.ndarray],
+    checks: _Checks,
+) -> None:
+    forward = _compiled(migrated.graph).forward
+
+    def difference(x: np.ndarray) -> float:
+        y = forward(variables, _double(x))
+        return relative(y[0] if isinstance(y, tuple) else y, truth.forward(x))
+
+    def first_difference(x: np.ndarray) -> Callable[[], str]:
+        def hint() -> str:
+            from migrator.diverge import first_diverging
+
+            return first_diverging(module, migrated, x, EXACT)
+
+        return hint
+
+    batches, chunks, noise = sets
+    for batch in batches:
+        checks(f"float64 output, batch of {len(batch)}", difference(batch), EXACT, first_difference(batch))
+    worst = max(chunks, key=difference)
+    checks("float64 output, all examples", difference(worst), EXACT, first_difference(worst))
+    checks("float64 output, noise", difference(noise), EXACT, first_difference(noise))
+
+
+def _double(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x
+
+
+def _check_float32(migrated: Migrated, truth: Reference, single: Reference, x: np.ndarray, checks: _Checks) -> None:
+    exact = truth.forward(x)
+    variables = _cast(migrated.variables, np.float32)
+    y = _compiled(migrated.graph).forward(variables, x.astype(np.float32) if x.dtype == np.float64 else x)
+    own = relative(single.forward(x), exact)
+    checks(
+        "float32 output", relative(y[0] if isinstance(y, tuple) else y, exact), max(FLOAT32_FACTOR * own, FLOAT32_FLOOR)
+    )
+
+
+def _check_gradients(graph: Graph, variables: Any, truth: Reference, x: np.ndarray, checks: _Checks) -> None:
+    rng = np.random.default_rng(SEED)
+    cotangent = rng.standard_normal(truth.forward(x).shape)
+    params, _ = _split(variables)
+    direction = jax.tree.map(lambda a: rng.standard_normal(a.shape), params)
+    pulled, pushed = _compiled(graph).gradients(variables, _double(x), cotangent, direction)
+    expected = truth.vjp(x, cotangent)
+    largest = max((float(np.abs(g).max()) for g in expected.values() if g.size), default=0.0)
+    worst, name = 0.0, "none"
+    for binding in graph.bindings:
+        if binding.collection != "params":
+            continue
+        gradient, target = to_torch_order(binding, get({"params": pulled}, binding)), expected[binding.key]
+        scale = max(float(np.abs(target).max(initial=0.0)), SMALL_GRADIENT * largest)
+        error = relative(gradient, target, scale)
+        if error > worst:
+            worst, name = error, binding.key
+    checks("gradient of each parameter", worst, EXACT, lambda: f": largest for {name}")
+    dots = zip(jax.tree.leaves(pulled), jax.tree.leaves(direction), strict=True)
+    parts = [np.asarray(g, np.float64) * d for g, d in dots]
+    total, size = sum(float(part.sum()) for part in parts), sum(float(np.abs(part).sum()) for part in parts)
+    checks("forward against reverse derivative", abs(total - float(pushed)) / (size or 1.0), EXACT)
+
+
+def _check_kernel(graph: Graph, variables: Any, truth: Reference, x: np.ndarray, checks: _Checks) -> None:
+    block = _compiled(graph).kernel(variables, _double(x))
+    checks(f"tangent kernel, {len(x)} examples", relative(block, truth.kernel(x)), EXACT)

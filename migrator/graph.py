@@ -123,10 +123,15 @@ class Graph:
         content = json.dumps(to_json(self, origins=False), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
+    @property
+    def sources(self) -> list[Input | Binding]:
+        """Everything that is known before the first operator."""
+        return [*self.inputs, *self.bindings]
+
     @cached_property
     def results(self) -> Mapping[str, Result]:
         """What each value is, by its name."""
-        known: dict[str, Result] = {value.name: value.spec for value in (*self.inputs, *self.bindings)}
+        known: dict[str, Result] = {value.name: value.spec for value in self.sources}
         return known | {node.name: node.result for node in self.nodes}
 
     def __eq__(self, other: object) -> bool:
@@ -308,7 +313,7 @@ def _check_order(graph: Graph) -> None:
         if ref.name not in seen:
             raise CorruptPort(f"graph.json uses {ref.name!r} before it is defined; convert the model again")
 
-    for value in (*graph.inputs, *graph.bindings):
+    for value in graph.sources:
         define(value.name)
     for node in graph.nodes:
         for ref in refs((node.args, tuple(value for _, value in node.kwargs))):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -69,3 +71,14 @@ def state(module: nn.Module) -> dict[str, np.ndarray]:
 def trainable_names(module: nn.Module) -> set[str]:
     """Names of the parameters that training changes, tied ones once."""
     return {name for name, value in module.named_parameters() if value.requires_grad}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: on few cores its threads and JAX's wait for each other, 80 times slower than one alone."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

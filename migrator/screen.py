@@ -52,8 +52,8 @@ def check_module(module: nn.Module) -> None:
     for name, layer in module.named_modules():
         if isinstance(layer, _BatchNorm) and layer.running_mean is None:
             raise BatchDependentNorm(
-                f"{name or type(layer).__name__} ({type(layer).__name__}) has no running statistics, so each output depends "
-                "on the other examples; build it with `track_running_stats=True`"
+                f"{name or type(layer).__name__} ({type(layer).__name__}) has no running statistics, so each output "
+                "depends on the other examples; build it with `track_running_stats=True`"
             )
     for name, tensor in named_tensors(module).items():
         _check_tensor(name, tensor)

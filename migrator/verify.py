@@ -111,27 +111,15 @@ def verify(module: nn.Module, migrated: Migrated, inputs: np.ndarray, *, ntk_exa
         PortMismatch: naming the check that failed, with numbers.
         MigratorError: when the module itself is not in a state to compare with.
     """
-    import torch
-
-    from migrator.reference import Reference
+    from migrator.reference import one_thread
 
     start = time.perf_counter()
     examples = np.asarray(inputs)
     if examples.ndim == 0 or len(examples) == 0:
         raise PortMismatch("verification needs at least one real example")
     checks = _Checks()
-    truth = Reference(module)
-    _check_tensors(module, migrated, checks)
-    batches = [np.resize(examples, (size, *examples.shape[1:])) for size in BATCHES]
-    noise = _noise_like(batches[-1])
-    with jax.default_matmul_precision("highest"):
-        with jax.enable_x64(True):
-            variables = _cast(migrated.variables, np.float64)
-            _check_forward(module, migrated, variables, truth, (batches, _chunks(examples), noise), checks)
-        _check_float32(migrated, truth, Reference(module, torch.float32), batches[-1], checks)
-        with jax.enable_x64(True):
-            _check_gradients(migrated.graph, variables, truth, batches[-1], checks)
-            _check_kernel(migrated.graph, variables, truth, examples[:ntk_examples], checks)
+    with one_thread(), jax.default_matmul_precision("highest"):
+        _compare(module, migrated, examples, ntk_examples, checks)
     migrated.report = dataclasses.replace(
         migrated.report,
         verified=True,
@@ -140,6 +128,25 @@ def verify(module: nn.Module, migrated: Migrated, inputs: np.ndarray, *, ntk_exa
         seconds=migrated.report.seconds | {"verify": time.perf_counter() - start},
     )
     return migrated.report
+
+
+def _compare(module: nn.Module, migrated: Migrated, examples: np.ndarray, ntk_examples: int, checks: _Checks) -> None:
+    import torch
+
+    from migrator.reference import Reference
+
+    truth = Reference(module)
+    _check_tensors(module, migrated, checks)
+    batches = [np.resize(examples, (size, *examples.shape[1:])) for size in BATCHES]
+    noise = _noise_like(batches[-1])
+    with jax.enable_x64(True):
+        variables = _cast(migrated.variables, np.float64)
+        _check_forward(module, migrated, variables, truth, (batches, _chunks(examples), noise), checks)
+    with jax.enable_x64(False):
+        _check_float32(migrated, truth, Reference(module, torch.float32), batches[-1], checks)
+    with jax.enable_x64(True):
+        _check_gradients(migrated.graph, variables, truth, batches[-1], checks)
+        _check_kernel(migrated.graph, variables, truth, examples[:ntk_examples], checks)
 
 
 def _cast(tree: Any, dtype: Any) -> Any:

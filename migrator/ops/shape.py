@@ -176,6 +176,6 @@ def ones(shape: tuple[int, ...], dtype: Any = None) -> Array:
 
 
 @rule("aten.arange.start_step", "aten.arange.start", "aten.arange.default")
-def arange(*bounds: Any, dtype: Any = None) -> Array:
+def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) -> Array:
     """Equally spaced numbers."""
-    return jnp.arange(*bounds, dtype=dtype)
+    return jnp.arange(start, stop, step, dtype=dtype)

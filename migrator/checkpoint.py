@@ -1,0 +1,80 @@
+"""Foreign weights into a torch module: safetensors, or `.pt` without executing anything in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from migrator.errors import CorruptWeights, StateDictMismatch
+
+PREFIXES = ("module.", "_orig_mod.")
+"""What `DataParallel` and `torch.compile` put before every name."""
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name, with wrappers' prefixes removed.
+
+    Args:
+        path: a `.safetensors` file, or a `.pt` / `.pth` file that holds a state dict and nothing else.
+
+    Raises:
+        CorruptWeights: when the file is missing, damaged, or would run code when opened.
+    """
+    if not path.is_file():
+        raise CorruptWeights(f"no weights at {path}; give the path of a .safetensors or .pt file")
+    state = _safetensors(path) if path.suffix == ".safetensors" else _pickle(path)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CorruptWeights(f"{path} does not hold a state dict of tensors; save `model.state_dict()`")
+    for prefix in PREFIXES:
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CorruptWeights(f"{path} is not a safetensors file ({error})") from error
+
+
+def _pickle(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        offending = _unsafe(path)
+        if offending:
+            raise CorruptWeights(
+                f"{path} would run {', '.join(offending)} when opened; save `model.state_dict()` instead of the model"
+            ) from error
+        raise CorruptWeights(f"{path} cannot be read as weights ({type(error).__name__}); is it damaged?") from error
+
+
+def _unsafe(path: Path) -> list[str]:
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:
+        return []
+
+
+def load_state(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Put tensors into a module, all names and shapes equal.
+
+    Raises:
+        StateDictMismatch: naming what is missing, unknown, or of another shape or type.
+    """
+    own = module.state_dict()
+    missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    if missing or extra:
+        raise StateDictMismatch(f"the weights do not fit the model: missing {missing[:8]}, unknown {extra[:8]}")
+    for name, tensor in own.items():
+        came = state[name]
+        if tensor.shape != came.shape or tensor.dtype != came.dtype:
+            raise StateDictMismatch(
+                f"{name}: the model has {tensor.dtype} {list(tensor.shape)}, the file {came.dtype} {list(came.shape)}"
+            )
+    module.load_state_dict(state)

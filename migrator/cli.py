@@ -1,0 +1,165 @@
+"""The command line: `migrator convert`, `migrator verify`, `migrator show`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from migrator.convert import migrate
+from migrator.errors import MigratorError, StateDictMismatch
+from migrator.listing import listing
+from migrator.store import load, save
+from migrator.verify import verify
+
+if TYPE_CHECKING:
+    from torch import nn
+
+EXAMPLES = 8
+SEED = 0
+
+
+@click.group()
+def cli() -> None:
+    """Port a PyTorch model to Flax, and prove the port down to its gradients."""
+
+
+def _example(line: str) -> str:
+    return f"\b\nExample:\n  migrator {line}"
+
+
+def _shape(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        shape = ()
+    if len(shape) < 1 or any(size < 1 for size in shape):
+        raise click.BadParameter(f"expected positive numbers such as 2,3,32,32, got {value!r}")
+    return shape
+
+
+def _arguments(_: click.Context, __: click.Parameter, value: str) -> dict[str, Any]:
+    try:
+        arguments = json.loads(value)
+    except ValueError as error:
+        raise click.BadParameter(f"not JSON: {error}") from error
+    if not isinstance(arguments, dict):
+        raise click.BadParameter('expected a JSON object such as {"num_classes": 10}')
+    return arguments
+
+
+_model = click.option("--model", required=True, metavar="PKG.MOD:FACTORY", help="What builds the torch module.")
+_model_args = click.option(
+    "--model-args", default="{}", callback=_arguments, metavar="JSON", help="Keyword arguments of the factory."
+)
+_weights = click.option(
+    "--weights", type=click.Path(path_type=Path), help="A state dict: .safetensors, or .pt (nothing in it is executed)."
+)
+_examples = click.option(
+    "--examples",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Real examples to verify on, a .npy file [n, ...]; standard normal noise otherwise.",
+)
+
+
+@cli.command(epilog=_example("convert --model torchvision.models:resnet18 --example-shape 2,3,64,64 -o ported"))
+@_model
+@_model_args
+@_weights
+@_examples
+@click.option("--example-shape", required=True, callback=_shape, metavar="N,C,H,W", help="Shape of a batch of inputs.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Where the port is written.")
+def convert(
+    model: str,
+    model_args: dict[str, Any],
+    weights: Path | None,
+    examples: Path | None,
+    example_shape: tuple[int, ...],
+    out: Path,
+) -> None:
+    """Port a model, verify the port, and write it."""
+    import torch
+
+    module = _build(model, model_args, weights)
+    migrated = migrate(module, (torch.zeros(example_shape),))
+    report = verify(module, migrated, _real(examples, example_shape))
+    save(migrated, out)
+    click.echo(report.summary())
+    click.echo(f"{report.parameters:,} parameters, verified and written to {out}")
+
+
+@cli.command(
+    name="verify", epilog=_example("verify ported --model torchvision.models:resnet18 --weights w.safetensors")
+)
+@click.argument("directory", type=click.Path(path_type=Path))
+@_model
+@_model_args
+@_weights
+@_examples
+def verify_command(
+    directory: Path, model: str, model_args: dict[str, Any], weights: Path | None, examples: Path | None
+) -> None:
+    """Compare a written port with its torch model again."""
+    migrated = load(directory)
+    module = _build(model, model_args, weights)
+    shape = tuple(size if isinstance(size, int) else EXAMPLES for size in migrated.graph.inputs[0].spec.shape)
+    click.echo(verify(module, migrated, _real(examples, shape)).summary())
+
+
+@cli.command(epilog=_example("show ported"))
+@click.argument("directory", type=click.Path(path_type=Path))
+def show(directory: Path) -> None:
+    """Print the operators of a written port with their shapes, and its tensors."""
+    migrated = load(directory)
+    click.echo(listing(migrated.graph))
+    click.echo(migrated.report.summary())
+
+
+def _build(model: str, arguments: dict[str, Any], weights: Path | None) -> nn.Module:
+    import torch
+
+    name, _, factory = model.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        build = getattr(importlib.import_module(name), factory)
+        module = build(**arguments)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise MigratorError(f"--model {model} cannot be built: {error}") from error
+    if not isinstance(module, torch.nn.Module):
+        raise MigratorError(f"--model {model} made a {type(module).__name__}, expected a torch.nn.Module")
+    if weights is not None:
+        from migrator.checkpoint import load_state, read_state
+
+        load_state(module, read_state(weights))
+    return module.eval()
+
+
+def _real(path: Path | None, shape: tuple[int, ...]) -> np.ndarray:
+    if path is None:
+        return np.random.default_rng(SEED).standard_normal((EXAMPLES, *shape[1:])).astype(np.float32)
+    try:
+        examples = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise MigratorError(f"--examples {path} is not a .npy array ({error})") from error
+    if examples.shape[1:] != shape[1:] or not len(examples):
+        raise StateDictMismatch(f"--examples {path}: expected [n, {list(shape[1:])}], found {list(examples.shape)}")
+    return examples
+
+
+def main() -> None:
+    """Run the command line; a refused model or file is one line on stderr and exit code 2."""
+    try:
+        cli(prog_name="migrator")
+    except (MigratorError, FileExistsError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

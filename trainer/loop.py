@@ -1,10 +1,10 @@
-"""Training to convergence by SGD with one learning-rate cycle, and prediction."""
+"""Training to convergence by SGD with one learning-rate cycle."""
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,71 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainer.batch_norm import CHUNK, has_batch_norm, restate_statistics
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import Diverged, TrainerError
 from trainer.losses import LOSSES, one_hot
-from trainer.models import family_of
+from trainer.options import TrainOptions, options_for
+from trainer.predict import accuracy, placed, predict
+
+__all__ = ["FitResult", "TrainOptions", "accuracy", "fit", "options_for", "predict"]
 
 WARM_UP = 0.3  # fraction of the cycle in which the learning rate rises
 CHECK_EVERY = 5  # epochs between two looks at the residual, once the learning rate falls
 EpochRecord = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """How a network is trained; `options_for` fills in the defaults that suit a network family.
-
-    Args:
-        epochs: the most passes over the labelled set.
-        batch_size: the most images in one step; an epoch is cut into steps of equal size, to within one image.
-        max_lr: learning rate at the top of the cycle.
-        momentum: of SGD, constant through the cycle.
-        weight_decay: of SGD, on every parameter.
-        loss: a key of `trainer.losses.LOSSES`.
-        tolerance: training stops once `||R||_F / sqrt(L)` is at most this; 0 means never before the last epoch.
-        augment: a key of `trainer.data.augment.AUGMENTATIONS`; training batches only.
-
-    Raises:
-        TrainerError: a value that makes no sense, or an unknown loss or augmentation.
-    """
-
-    epochs: int = 400
-    batch_size: int = 128
-    max_lr: float = 0.2
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    loss: str = "l2"
-    tolerance: float = 0.03
-    augment: str = "none"
-
-    def __post_init__(self) -> None:
-        _require(self.epochs >= 1, "epochs must be at least 1", self.epochs)
-        _require(self.batch_size >= 1, "batch_size must be at least 1", self.batch_size)
-        _require(0 < self.max_lr < math.inf, "max_lr must be positive and finite", self.max_lr)
-        _require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
-        _require(0 <= self.weight_decay < math.inf, "weight_decay must be 0 or more", self.weight_decay)
-        _require(0 <= self.tolerance < math.inf, "tolerance must be 0 or more", self.tolerance)
-        _require(self.loss in LOSSES, f"loss must be one of {', '.join(LOSSES)}", self.loss)
-        _require(self.augment in AUGMENTATIONS, f"augment must be one of {', '.join(AUGMENTATIONS)}", self.augment)
-
-
-def options_for(model: str, **overrides: Any) -> TrainOptions:
-    """Training options with the defaults of a network family.
-
-    Args:
-        model: a key of `trainer.models.MODELS`.
-        **overrides: fields of `TrainOptions`; a value of None leaves the default.
-
-    Raises:
-        TrainerError: unknown model, unknown field, or a value that makes no sense.
-    """
-    given = {name: value for name, value in overrides.items() if value is not None}
-    unknown = sorted(set(given) - set(TrainOptions.__dataclass_fields__))
-    if unknown:
-        raise TrainerError(
-            f"there is no training option {unknown[0]!r}; choose from {', '.join(TrainOptions.__dataclass_fields__)}"
-        )
-    return replace(TrainOptions(), **{**family_of(model).training, **given})
 
 
 @dataclass(frozen=True)
@@ -121,7 +68,9 @@ def fit(
 
         ||R||_F / sqrt(L),   R = Y - f(X)   [L, C], in eval mode, without augmentation
 
-    is measured; training stops when it is at most `options.tolerance`.
+    is measured; training stops when it is at most `options.tolerance`. Before each measurement the running
+    statistics of batch norm are taken afresh from the labelled images (`trainer.batch_norm`). An epoch is cut into
+    steps of equal size, so there is no small last batch.
 
     Args:
         model: the network, starting from the weights it holds (a fresh build is a cold start, the weights of the
@@ -144,7 +93,7 @@ def fit(
     """
     started = time.perf_counter()
     y = _targets(model, x, labels, num_classes)
-    with _placed(model, device), _seeded(seed, device):
+    with placed(model, device), _seeded(seed, device):
         run = _Run(model, torch.from_numpy(np.array(x)), torch.from_numpy(y), options, seed, torch.device(device))
         history: list[EpochRecord] = []
         rms = math.inf
@@ -169,48 +118,6 @@ def fit(
         history=history,
         seconds=time.perf_counter() - started,
     )
-
-
-def predict(
-    model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 512, device: str = "cpu"
-) -> NDArray[np.float32]:
-    """Outputs of a network in eval mode, without gradients and never augmented.
-
-    Args:
-        model: the network; its mode and device are afterwards what they were.
-        x: normalised inputs, float32 `[N, C, H, W]`.
-        batch_size: images in one forward pass; bounds the memory.
-        device: where to compute.
-
-    Returns:
-        float32 `[N, num_classes]`: as trained, so not probabilities.
-    """
-    training = model.training
-    try:
-        with _placed(model, device), torch.no_grad():
-            model.eval()
-            parts = [
-                model(torch.from_numpy(x[start : start + batch_size]).to(device)).float().cpu().numpy()
-                for start in range(0, max(len(x), 1), batch_size)
-            ]
-    finally:
-        model.train(training)
-    return np.concatenate(parts)
-
-
-def accuracy(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Fraction of rows whose largest output is at the label.
-
-    Args:
-        outputs: `[N, C]`.
-        labels: `[N]`.
-
-    Raises:
-        TrainerError: no rows, or not one label a row.
-    """
-    if len(outputs) == 0 or len(outputs) != len(labels):
-        raise TrainerError(f"accuracy needs one label per output row, got {len(outputs)} rows, {len(labels)} labels")
-    return float(np.mean(outputs.argmax(axis=1) == labels))
 
 
 class _Run:
@@ -265,16 +172,13 @@ class _Run:
     @torch.no_grad()
     def outputs(self) -> Tensor:
         self.model.eval()
-        return torch.cat([self.model(rows) for rows in self.x.split(512)])
+        return torch.cat([self.model(rows) for rows in self.x.split(CHUNK)])  # [L, C]
 
     def residual_rms(self) -> float:
+        """`||R||_F / sqrt(L)` in eval mode, with running statistics that belong to the present weights."""
+        restate_statistics(self.model, self.x)
         r = self.y - self.loss.readout(self.outputs())  # [L, C]
         return float(r.square().sum().div(len(r)).sqrt())
-
-
-def has_batch_norm(model: nn.Module) -> bool:
-    """Whether a network contains batch norm, which cannot train on a batch of one image."""
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
 def steps_per_epoch(n_labeled: int, batch_size: int, batch_norm: bool) -> int:
@@ -311,25 +215,6 @@ def _refuse_divergence(value: float, epoch: int, lr: float) -> None:
             f"training diverged: the loss or the outputs are {value} in epoch {epoch} at learning rate {lr:.3g}; "
             "try a smaller max_lr (a tenth), or check that the inputs are normalised"
         )
-
-
-def _require(condition: bool, expected: str, value: object) -> None:
-    if not condition:
-        raise TrainerError(f"{expected}, got {value!r}")
-
-
-@contextmanager
-def _placed(model: nn.Module, device: str) -> Iterator[None]:
-    """Lend a network to a device, and bring it back."""
-    home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    try:
-        model.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:
-        raise TrainerError(f"device {device!r} cannot be used ({error}); try 'cpu'") from error
-    try:
-        yield
-    finally:
-        model.to(home)
 
 
 @contextmanager

@@ -149,7 +149,7 @@ class DataSet:
         digest.update(repr((self.name, self.classes, float(self.scale), self.mean, self.std)).encode())
         for array in (self.train.images, self.train.labels, self.test.images, self.test.labels):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(memoryview(np.ascontiguousarray(array)).cast("B"))
+            digest.update(np.ascontiguousarray(array).data.cast("B"))
         return digest.hexdigest()
 
     def _half(self, split: str) -> Split:

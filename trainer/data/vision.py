@@ -1,11 +1,12 @@
 """MNIST, Fashion-MNIST, CIFAR and SVHN through torchvision's own classes, read without touching the data root."""
 
 import gzip
-import shutil
 import tempfile
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def load_svhn(root: Path | None = None, download: bool = False) -> DataSet:
     files.require(download, lambda: [SVHN(root, split=half, download=True) for half in ("train", "test")])
     halves = []
     for half in ("train", "test"):
-        loaded = files.read(lambda half=half: SVHN(root, split=half))
+        loaded = files.read(partial(SVHN, root, split=half))
         halves.append(Split(np.ascontiguousarray(loaded.data), loaded.labels))
     return _assemble("svhn", tuple(str(digit) for digit in range(10)), *halves)
 
@@ -122,7 +123,7 @@ def _load_idx(name: str, class_name: str, root: Path | None, download: bool) -> 
         copies.mkdir(parents=True)
         for source, stem in zip(stored, _IDX_STEMS, strict=True):
             _place(source, copies / stem)
-        train, test = (files.read(lambda half=half: reader(scratch, train=half)) for half in (True, False))
+        train, test = (files.read(partial(reader, scratch, train=half)) for half in (True, False))
         halves = [Split(part.data.numpy()[:, None], part.targets.numpy()) for part in (train, test)]
     return _assemble(name, tuple(text.rsplit(" - ")[0] for text in reader.classes), *halves)
 
@@ -137,28 +138,19 @@ def _place(source: Path, target: Path) -> None:
     if source.suffix != ".gz":
         target.symlink_to(source.resolve())
         return
+    total = 0
     try:
         with gzip.open(source, "rb") as packed, target.open("wb") as plain:
-            shutil.copyfileobj(_Capped(packed, source), plain, 2**20)
-    except (OSError, EOFError) as error:
+            while block := packed.read(2**20):
+                total += len(block)
+                if total > MAX_IDX_BYTES:
+                    raise DataCorrupt(
+                        f"{source} decompresses to more than {MAX_IDX_BYTES} bytes, more than any file of this data "
+                        "set has; fetch it again"
+                    )
+                plain.write(block)
+    except (OSError, EOFError, zlib.error) as error:
         raise DataCorrupt(f"{source} cannot be decompressed ({error}); fetch it again") from error
-
-
-class _Capped:
-    """A reader that refuses to grow past the largest file the format's data sets have."""
-
-    def __init__(self, stream: Any, source: Path) -> None:
-        self._stream, self._source, self._total = stream, source, 0
-
-    def read(self, size: int) -> bytes:
-        block: bytes = self._stream.read(size)
-        self._total += len(block)
-        if self._total > MAX_IDX_BYTES:
-            raise DataCorrupt(
-                f"{self._source} decompresses to more than {MAX_IDX_BYTES} bytes, more than any file of this data "
-                "set has; fetch it again"
-            )
-        return block
 
 
 def _load_cifar(name: str, class_name: str, root: Path | None, download: bool) -> DataSet:
@@ -174,7 +166,7 @@ def _load_cifar(name: str, class_name: str, root: Path | None, download: bool) -
     halves = []
     classes: tuple[str, ...] = ()
     for half in (True, False):
-        loaded = files.read(lambda half=half: reader(root, train=half))
+        loaded = files.read(partial(reader, root, train=half))
         images = np.ascontiguousarray(loaded.data.transpose(0, 3, 1, 2))  # [N, 3, 32, 32]
         halves.append(Split(images, np.asarray(loaded.targets, np.int64)))
         classes = tuple(loaded.classes)

@@ -2,15 +2,21 @@
 
 from torch import nn
 
-from trainer.models.layers import conv, linear
 from trainer.models.spec import Family, Option, Shape
+
+SMALL = 16  # pixels; smaller images keep their size through the first convolution
 
 
 def build_cnn(input_shape: Shape, num_classes: int, *, width: int, batch_norm: bool) -> nn.Module:
     """Three 3x3 convolutions with `width`, `2 width` and `2 width` channels, then one linear layer.
 
-    A convolution has stride 2 while the shorter side is at least 6 pixels, so 8x8 becomes 4x4 and then 2x2 while
-    28x28 becomes 4x4; the pixels that remain are flattened into the linear layer.
+    Each convolution halves the image, rounding up (28, 14, 7, 4), except that an image with a side under 16 pixels
+    keeps its size through the first (8, 8, 4, 2). What remains is flattened into the linear layer.
+
+    The weights start from torch's own initialisation, uniform with standard deviation `1 / sqrt(3 fan_in)`, on
+    purpose: without batch norm, outputs that are small at the start leave no random function behind in a network
+    trained until R = 0. He's larger initialisation cost 10 points of accuracy on held-out training images of MNIST
+    at 240 labels.
 
     Args:
         input_shape: (C, H, W) of one image.
@@ -22,15 +28,15 @@ def build_cnn(input_shape: Shape, num_classes: int, *, width: int, batch_norm: b
         A module from `[N, C, H, W]` to `[N, num_classes]`.
     """
     channels, height, breadth = input_shape
+    small = min(height, breadth) < SMALL
     layers: list[nn.Module] = []
-    for out in (width, 2 * width, 2 * width):
-        stride = 2 if min(height, breadth) >= 6 else 1
-        layers.append(conv(channels, out, 3, stride, bias=not batch_norm))
+    for out, stride in ((width, 1 if small else 2), (2 * width, 2), (2 * width, 2)):
+        layers.append(nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=not batch_norm))
         if batch_norm:
             layers.append(nn.BatchNorm2d(out))
         layers.append(nn.ReLU())
         channels, height, breadth = out, -(-height // stride), -(-breadth // stride)
-    layers += [nn.Flatten(), linear(channels * height * breadth, num_classes)]
+    layers += [nn.Flatten(), nn.Linear(channels * height * breadth, num_classes)]
     return nn.Sequential(*layers)
 
 
@@ -43,4 +49,5 @@ FAMILY = Family(
         "width": Option(32, "channels of the first convolution"),
         "batch_norm": Option(False, "batch norm after every convolution"),
     },
+    training={"max_lr": 0.6},
 )

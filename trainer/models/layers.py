@@ -5,22 +5,19 @@ import math
 from torch import Tensor, nn
 
 
-def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    """A convolution that keeps the size at stride 1 and halves it, rounding up, at stride 2.
+def conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution, to be followed by batch norm: keeps the size at stride 1, halves it, rounding up, at stride 2.
 
     Initialised by He et al., "Delving deep into rectifiers" (2015), eq. 10: normal with standard deviation
-    `sqrt(2 / (kernel^2 c_in))`, bias zero.
+    `sqrt(2 / (kernel^2 c_in))`; no bias.
 
     Args:
         c_in, c_out: channels.
         kernel: odd side length in pixels.
         stride: step in pixels.
-        bias: False where a batch norm follows.
     """
-    layer = nn.Conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=bias)
+    layer = nn.Conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False)
     nn.init.normal_(layer.weight, std=math.sqrt(2 / (kernel * kernel * c_in)))
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
     return layer
 
 

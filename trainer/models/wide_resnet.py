@@ -91,5 +91,5 @@ FAMILY = Family(
         "stem_width": Option(16, "channels of the stem"),
         "stem_stride": Option(2, "stride of the stem", maximum=2),
     },
-    training={"max_lr": 1.0, "epochs": 200},
+    training={"max_lr": 2.0, "epochs": 200},
 )

@@ -1,0 +1,85 @@
+"""Weights on disk: safetensors only, written whole or not at all, loaded whole or not at all."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+
+from trainer.errors import CheckpointError
+from trainer.files import write_bytes
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write every parameter and buffer of a network, keyed by its qualified name.
+
+    Args:
+        model: the network, on any device.
+        path: the file; its folder must exist. A file already there is replaced only once the new one is whole.
+
+    Raises:
+        CheckpointError: the file cannot be written; what was there before is intact.
+    """
+    try:
+        write_bytes(path, weight_bytes(model))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written ({error}); free some space or choose another") from error
+
+
+def weight_bytes(model: nn.Module) -> bytes:
+    """The safetensors file of a network, in memory.
+
+    Args:
+        model: the network, on any device.
+    """
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    return serialise(state)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a network with the weights in a file; on any error the network is left as it was.
+
+    Args:
+        model: a network of the architecture that was saved; its mode and device stay.
+        path: a safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, holds numbers that are not finite, or was written by another
+            architecture.
+    """
+    try:
+        found = parse(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); check the path") from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file ({error}); write it again") from error
+    expected = model.state_dict()
+    problem = _mismatch(expected, found)
+    if problem:
+        raise CheckpointError(f"{path} does not fit this network: {problem}; use the model it was written by")
+    for name, tensor in found.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{path}: {name} holds values that are not finite; train again")
+    model.load_state_dict(found)
+
+
+def _mismatch(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:
+    """What keeps `found` from being the weights of a network, or an empty string."""
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or unexpected:
+        kinds = (("missing", missing), ("unexpected", unexpected))
+        return ", ".join(f"{kind} {_some(names)}" for kind, names in kinds if names)
+    for name, tensor in expected.items():
+        if found[name].shape != tensor.shape or found[name].dtype != tensor.dtype:
+            return (
+                f"{name} is {found[name].dtype} {list(found[name].shape)} in the file but {tensor.dtype} "
+                f"{list(tensor.shape)} in the network"
+            )
+    return ""
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

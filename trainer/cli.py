@@ -1,0 +1,223 @@
+"""The `trainer` command: train one network, or write arrays for `linearize score`, on plain files."""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.checkpoint import load_weights, weight_bytes
+from trainer.data import DATASETS, DataSet, check_ids, load
+from trainer.data.augment import AUGMENTATIONS
+from trainer.errors import TrainerError
+from trainer.files import new_folder, require_free
+from trainer.losses import LOSSES, one_hot
+from trainer.models import MODELS, ModelSpec, build, family_of
+from trainer.options import options_for
+
+Ids = NDArray[np.int64]
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class _Group(click.Group):
+    """A group whose commands end a TrainerError with one line on stderr and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TrainerError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+
+
+_FIT_EXAMPLE = "Example: trainer fit --dataset digits --model cnn --n-labeled 100 --out runs/fit"
+_EXPORT_EXAMPLE = "Example: trainer export --dataset digits --n-labeled 100 --pool 500 --out runs/arrays"
+
+
+@click.group(cls=_Group, epilog=_FIT_EXAMPLE, context_settings={"max_content_width": 100})
+def main() -> None:
+    """Train networks on images, and write what the later stages read."""
+
+
+def _data_options(command: Decorated) -> Decorated:
+    """The options that say which images, shared by every command."""
+    for option in reversed(
+        (
+            click.option("--dataset", default="digits", show_default=True, help=f"One of {', '.join(DATASETS)}."),
+            click.option("--data-root", type=click.Path(path_type=Path), help="Folder in torchvision's layout."),
+            click.option("--download", is_flag=True, help="Fetch missing files into the data root."),
+            click.option("--n-labeled", type=click.IntRange(min=1), help="Label that many training images at random."),
+            click.option(
+                "--labeled",
+                type=click.Path(path_type=Path),
+                help="JSON list of the ids of the labelled training images.",
+            ),
+            click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every choice."),
+            click.option("--out", type=click.Path(path_type=Path), required=True, help="A new or empty folder."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@main.command(epilog=_FIT_EXAMPLE)
+@_data_options
+@click.option("--model", default="cnn", show_default=True, help=f"One of {', '.join(MODELS)}.")
+@click.option(
+    "--option", "model_options", multiple=True, metavar="KEY=VALUE", help="Option of the model, e.g. width=64."
+)
+@click.option("--init", type=click.Path(path_type=Path), help="Weights to start from (warm start).")
+@click.option("--epochs", type=int, help="The most passes over the labelled images.")
+@click.option("--batch-size", type=int, help="The most images in one step.")
+@click.option("--max-lr", type=float, help="Learning rate at the top of the cycle.")
+@click.option("--momentum", type=float, help="Of SGD.")
+@click.option("--weight-decay", type=float, help="Of SGD.")
+@click.option("--loss", help=f"One of {', '.join(LOSSES)}.")
+@click.option("--tolerance", type=float, help="Stop once ||R||_F/sqrt(L) is at most this.")
+@click.option("--augment", help=f"One of {', '.join(AUGMENTATIONS)}; training batches only.")
+@click.option("--device", default="cpu", show_default=True, help="Where to train, e.g. cuda:0.")
+def fit(
+    dataset: str,
+    data_root: Path | None,
+    download: bool,
+    n_labeled: int | None,
+    labeled: Path | None,
+    seed: int,
+    out: Path,
+    model: str,
+    model_options: tuple[str, ...],
+    init: Path | None,
+    device: str,
+    **training: Any,
+) -> None:
+    """Train one network to convergence and write its weights.
+
+    Writes weights.safetensors, model.json, metrics.jsonl (one line an epoch, then the result) and labeled.json
+    (the ids used) into --out, all at the end or none of them. Training options left out take the model's defaults.
+    """
+    from trainer.loop import accuracy, predict
+    from trainer.loop import fit as train
+
+    require_free(out)
+    options = options_for(model, **training)
+    given = _parse_options(model_options)
+    family_of(model).resolve(given)
+    data = load(dataset, root=data_root, download=download)
+    ids = _labeled_ids(data, n_labeled, labeled, seed)
+    spec = ModelSpec(model, data.input_shape, data.num_classes, given)
+    network = build(spec, seed)
+    if init is not None:
+        load_weights(network, init)
+    x, labels = data.inputs("train", ids), data.labels("train", ids)
+    result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
+    test = accuracy(predict(network, data.inputs("test"), device=device), data.labels("test"))
+    summary = {
+        "epochs": result.epochs,
+        "converged": result.converged,
+        "residual_norm": result.residual_norm,
+        "residual_rms": result.residual_rms,
+        "train_accuracy": result.train_accuracy,
+        "test_accuracy": test,
+        "seconds": result.seconds,
+    }
+    with new_folder(out) as write:
+        write("weights.safetensors", weight_bytes(network))
+        write("model.json", spec.to_json().encode())
+        write("metrics.jsonl", _json_lines([*result.history, summary]))
+        write("labeled.json", _json_lines([ids.tolist()]))
+    state = "converged" if result.converged else "did not converge"
+    click.echo(
+        f"{state} after {result.epochs} epochs in {result.seconds:.1f} s: ||R|| = {result.residual_norm:.4f} "
+        f"(||R||/sqrt(L) = {result.residual_rms:.4f}), train accuracy {result.train_accuracy:.4f}, "
+        f"test accuracy {test:.4f}"
+    )
+    click.echo(str(out))
+
+
+@main.command(epilog=_EXPORT_EXAMPLE)
+@_data_options
+@click.option("--pool", type=click.IntRange(min=1), required=True, help="Unlabelled training images to draw.")
+def export(
+    dataset: str,
+    data_root: Path | None,
+    download: bool,
+    n_labeled: int | None,
+    labeled: Path | None,
+    seed: int,
+    out: Path,
+    pool: int,
+) -> None:
+    """Write labelled images and a pool as arrays, for `linearize score`.
+
+    Writes labelled.npz (x: inputs [L, C, H, W]; y: one-hot targets [L, classes]; ids [L]) and pool.npz (x, ids) into
+    --out. Ids are positions in the training half; the pool has no labels and no labelled image. The same --n-labeled
+    and --seed choose the same images as `trainer fit`.
+    """
+    require_free(out)
+    data = load(dataset, root=data_root, download=download)
+    ids = _labeled_ids(data, n_labeled, labeled, seed)
+    rest = np.setdiff1d(np.arange(len(data.train)), ids)
+    if pool > len(rest):
+        raise TrainerError(f"--pool asks for {pool} images, but only {len(rest)} are not labelled; ask for fewer")
+    drawn = np.sort(_stream(seed, "pool").choice(rest, size=pool, replace=False))
+    y = one_hot(data.labels("train", ids), data.num_classes)
+    with new_folder(out) as write:
+        write("labelled.npz", _npz(x=data.inputs("train", ids), y=y, ids=ids))
+        write("pool.npz", _npz(x=data.inputs("train", drawn), ids=drawn))
+    click.echo(f"{len(ids)} labelled images and a pool of {pool}")
+    click.echo(str(out))
+
+
+def _labeled_ids(data: DataSet, n_labeled: int | None, labeled: Path | None, seed: int) -> Ids:
+    """The labelled ids in ascending order, from a file or drawn at random."""
+    if (n_labeled is None) == (labeled is None):
+        raise TrainerError("give either --n-labeled N or --labeled ids.json, not both and not neither")
+    total = len(data.train)
+    if n_labeled is not None:
+        if n_labeled > total:
+            raise TrainerError(f"--n-labeled asks for {n_labeled} images, but {data.name} has {total}; ask for fewer")
+        return np.sort(_stream(seed, "labeled").choice(total, size=n_labeled, replace=False))
+    assert labeled is not None
+    try:
+        listed = json.loads(labeled.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainerError(f"--labeled must name a JSON list of ids, but {labeled}: {error}") from error
+    if not isinstance(listed, list) or not listed or not all(type(item) is int for item in listed):
+        raise TrainerError(f"--labeled must name a JSON list of one or more integers; {labeled} holds something else")
+    ids = check_ids(listed, total, str(labeled))
+    if len(np.unique(ids)) != len(ids):
+        raise TrainerError(f"{labeled} lists an id twice; list every id once")
+    return np.sort(ids)
+
+
+def _stream(seed: int, use: str) -> np.random.Generator:
+    """An independent random stream for each use of a seed."""
+    return np.random.default_rng(np.random.SeedSequence([seed, *use.encode()]))
+
+
+def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Model options from KEY=VALUE, values read as JSON."""
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        try:
+            options[key] = json.loads(value)
+        except ValueError as error:
+            raise TrainerError(f"--option must be KEY=VALUE with a number, true or false, got {pair!r}") from error
+        if not equals:
+            raise TrainerError(f"--option must be KEY=VALUE, got {pair!r}")
+    return options
+
+
+def _json_lines(records: Sequence[Any]) -> bytes:
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
+def _npz(**arrays: NDArray[Any]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **arrays)
+    return stream.getvalue()

@@ -28,7 +28,7 @@ def _features(apply_fn: ApplyFn, head: Head, leaves: tuple[int, ...], variables:
         merged = list(params)
         for index, leaf in zip(leaves, chosen, strict=True):
             merged[index] = leaf
-        logits = apply_fn({**variables, "params": treedef.unflatten(merged)}, example[None])
+        logits = apply_fn({**variables, "params": jax.tree.unflatten(treedef, merged)}, example[None])
         return head(logits[0])
 
     gradients = jax.vmap(jax.grad(g), (None, 0))([params[index] for index in leaves], x)

@@ -1,8 +1,8 @@
 """Kernel regression on the labelled set: the linearised network trained to convergence, factored once.
 
-    K = Θ(X,X) + λI = F Fᵀ        Φ = F⁻¹ Θ(X,U)
-    a = Φᵀ F⁻¹ R                  f_lin = f + a
-    S = Θ(U,U) - Φᵀ Φ             u = diag(S) + λ
+K = Θ(X,X) + λI = F Fᵀ        Φ = F⁻¹ Θ(X,U)
+a = Φᵀ F⁻¹ R                  f_lin = f + a
+S = Θ(U,U) - Φᵀ Φ             u = diag(S) + λ
 """
 
 from typing import NamedTuple
@@ -71,6 +71,6 @@ def fit(kernel: Kernel, f_X: np.ndarray, f_U: np.ndarray, Y: np.ndarray, *, ridg
         S = np.asarray(jnp.asarray(kernel.UU) - Phi.T @ Phi)  # [U, U]
     variance = np.diag(S)
     redundant = variance <= REDUNDANT * np.diag(kernel.UU)
-    # A redundant candidate's S is rounding; u = 1 in its place keeps the quotients finite, its score is 0 by `redundant`.
+    # A redundant candidate's S is rounding; u = 1 keeps the quotients finite, and `redundant` makes its score 0.
     u = np.where(redundant, 1.0, variance + ridge)
     return Regression(np.asarray(f_U, np.float64), a, S, u, redundant, jitter)

@@ -26,7 +26,9 @@ Progress = Callable[[int, int], None]
 class ApplyFn(Protocol):
     """A network in eval mode: ``apply_fn(variables, x [B, ...]) -> logits [B, C]``."""
 
-    def __call__(self, variables: Variables, x: Array, /) -> Array: ...
+    def __call__(self, variables: Variables, x: Array, /) -> Array:
+        """Evaluate the network."""
+        ...
 
 
 class Kernel(NamedTuple):

@@ -14,7 +14,7 @@ from linearize import HEADS, KernelOptions
 from pipeline.errors import PipelineError
 from pipeline.queries import get_strategy
 from trainer.data import DATASETS
-from trainer.loop import TrainOptions, options_for
+from trainer.options import TrainOptions, options_for
 from trainer.models import ModelSpec, family_of
 
 UNSCIENTIFIC = ("device", "data.root", "data.download", "kernel.memory_budget")
@@ -57,7 +57,7 @@ class ModelSection(Section):
     """Which network."""
 
     name: str = "cnn"
-    options: dict[str, int | float | bool | str] = Field(default_factory=dict)
+    options: dict[str, int | bool] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _registered(self) -> Self:

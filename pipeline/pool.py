@@ -68,9 +68,7 @@ class Pool:
 
     def labelled(self, cycle: int) -> Labelled:
         """Return the labelled set that cycle ``cycle`` trains on: the initial set and the answers of earlier rounds."""
-        pairs = [
-            pair for round_, answers in sorted(self.answers.items()) if round_ < cycle for pair in answers.items()
-        ]
+        pairs = [pair for round_, answers in sorted(self.answers.items()) if round_ < cycle for pair in answers.items()]
         ids, labels = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
         return Labelled(ids, labels)
 

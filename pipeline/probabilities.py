@@ -6,7 +6,7 @@ import numpy as np
 def project_onto_simplex(outputs: np.ndarray) -> np.ndarray:
     """Return the Euclidean projection of each row onto the probability simplex.
 
-    p = max(f - τ, 0) with τ such that Σ_c p_c = 1.  Source: Held, Wolfe & Crowder 1974; Duchi et al., ICML 2008, fig. 1.
+    p = max(f - τ, 0) with τ such that Σ_c p_c = 1.  Source: Duchi et al., ICML 2008, fig. 1.
 
     Args:
         outputs: ``[N, C]``.

@@ -6,7 +6,8 @@ from pipeline.queries.lookahead import LOOK_AHEAD
 from pipeline.queries.random_ import Random
 from pipeline.queries.uncertainty import UNCERTAINTY
 
-STRATEGIES: dict[str, QueryStrategy] = {strategy.name: strategy for strategy in (*LOOK_AHEAD, Random(), *UNCERTAINTY)}
+_ALL: tuple[QueryStrategy, ...] = (*LOOK_AHEAD, Random(), *UNCERTAINTY)
+STRATEGIES = {strategy.name: strategy for strategy in _ALL}
 
 __all__ = ["STRATEGIES", "QueryState", "QueryStrategy", "Selection", "get_strategy"]
 

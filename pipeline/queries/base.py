@@ -73,10 +73,25 @@ class QueryState:
 class QueryStrategy(Protocol):
     """One way to choose what to label; stateless, so that a resumed run asks what the first one would have."""
 
-    name: str
-    description: str
-    source: str
-    needs_port: bool  # whether it reads `QueryState.look_ahead`, so that the network must be migrated first
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """Half a line for ``pipeline list strategies``."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Whom to cite."""
+        ...
+
+    @property
+    def needs_port(self) -> bool:
+        """Whether it reads ``QueryState.look_ahead``, so that the network must be migrated first."""
+        ...
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose ``n`` of the candidates.

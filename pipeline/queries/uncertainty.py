@@ -15,7 +15,10 @@ def entropy(p: np.ndarray) -> np.ndarray:
 
 
 def negative_margin(p: np.ndarray) -> np.ndarray:
-    """p_(2) - p_(1), minus the gap between each *sample's* two likeliest classes, ``[N]``.  Source: Scheffer et al. 2001."""
+    """p_(2) - p_(1): minus the gap between each *sample's* two likeliest classes, ``[N]``.
+
+    Source: Scheffer et al. 2001.
+    """
     top_two = np.sort(p, axis=1)[:, -2:]
     return top_two[:, 0] - top_two[:, 1]
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.files import fsync_directory, fsync_file, sha256_of, write_json
+from pipeline.files import fsync_directory, fsync_file, naming, sha256_of, write_json
 
 MANIFEST = "manifest.json"
 
@@ -54,7 +54,7 @@ def write_stage(directory: Path, build: Callable[[Path], None]) -> Manifest:
 
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary_sibling(directory) as temporary:
+    with _temporary_sibling(directory) as temporary, naming(directory):
         started = time.perf_counter()
         build(temporary)
         seconds = time.perf_counter() - started

@@ -1,0 +1,196 @@
+"""The command line of the project; every option maps to one field of the configuration."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.errors import PipelineError, RunFailedError
+
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+
+
+class _Group(click.Group):
+    """Turns the project's errors into one line on standard error and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PipelineError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(BAD_INPUT)
+        except RunFailedError as error:
+            click.echo(f"failed: {error}", err=True)
+            ctx.exit(FAILED)
+        except OSError as error:
+            where = f" {error.filename}" if error.filename else ""
+            click.echo(f"failed: cannot read or write{where}: {error.strerror or error}", err=True)
+            ctx.exit(FAILED)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ntk-lookahead")
+def cli() -> None:
+    """Look-ahead active learning: label the images that will teach the network most.
+
+    Example: pipeline run --dataset digits --strategy mlmoc-flips --seed 0
+    """
+
+
+_RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
+    ("--dataset", "data.name", str, "Data set; 'pipeline list datasets' names them.  [digits]"),
+    ("--data-root", "data.root", str, "Directory of the data sets, in torchvision's layout."),
+    ("--model", "model.name", str, "Network; 'pipeline list models' names them.  [cnn]"),
+    ("--strategy", "query.strategy", str, "Query strategy; 'pipeline list strategies' names them.  [mlmoc-flips]"),
+    ("--n-init", "query.n_init", int, "Labels to start with, drawn uniformly.  [40]"),
+    ("--query-size", "query.size", int, "Labels asked for in each cycle.  [20]"),
+    ("--subset-size", "query.subset", int, "Candidates scored in each cycle, drawn uniformly from the pool.  [400]"),
+    ("--cycles", "cycles", int, "Networks trained; a query follows each but the last.  [6]"),
+    ("--epochs", "train.epochs", int, "Most epochs of one training; it stops earlier once converged."),
+    ("--seed", "seed", int, "Seed of every random stream.  [0]"),
+    ("--device", "device", str, "Where torch computes: cpu, cuda, auto.  [auto]"),
+]
+
+
+def _run_options(command: Callable[..., None]) -> Callable[..., None]:
+    for flag, path, kind, text in reversed(_RUN_OPTIONS):
+        command = click.option(flag, path.replace(".", "__"), type=kind, default=None, help=text)(command)
+    return command
+
+
+@cli.command()
+@_run_options
+@click.option("--download", "data__download", is_flag=True, default=None, help="Fetch the data set if it is missing.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/DATASET-STRATEGY-seedN]")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with any of the fields.")
+@click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Set any field, such as train.epochs=50.")
+def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **options: Any) -> None:
+    """Run the whole loop: train, migrate, score, ask, label, again.
+
+    Without options it runs the digits demo.  Later settings win: defaults, --config, options, --set.
+
+    Example: pipeline run --dataset mnist --data-root data --model cnn --n-init 100 --query-size 20 --cycles 8
+    """
+    from pipeline.config import load_config
+    from pipeline.rundir import create_run
+    from pipeline.workbench import open_workbench
+
+    config = load_config(config_file, {name.replace("__", "."): value for name, value in options.items()}, sets)
+    bench = open_workbench(config)
+    path = out or _fresh_path(f"{config.data.name}-{config.query.strategy}-seed{config.seed}")
+    create_run(path, config)
+    _go_on(path, bench)
+
+
+@cli.command()
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+def resume(run_directory: Path) -> None:
+    """Go on with a run that was interrupted, from the last step that completed.
+
+    Example: pipeline resume runs/digits-mlmoc-flips-seed0
+    """
+    from pipeline.rundir import read_config
+    from pipeline.workbench import open_workbench
+
+    _go_on(run_directory, open_workbench(read_config(run_directory)))
+
+
+@cli.command()
+@click.argument("name", metavar="STAGE", type=click.Choice(["train", "migrate", "score", "select"]))
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--cycle", type=click.IntRange(min=0), required=True, help="Number of the cycle.")
+@click.option("--out", type=click.Path(path_type=Path), help="Directory to make for the output.  [a temporary one]")
+def stage(name: str, run_directory: Path, cycle: int, out: Path | None) -> None:
+    """Re-run one STAGE of a run from what is on disk; the run itself is not changed.
+
+    Example: pipeline stage score runs/digits-mlmoc-flips-seed0 --cycle 2
+    """
+    from pipeline.restage import restage
+
+    if out is not None and out.exists():
+        raise PipelineError(f"--out: expected a new directory, but {out} exists: name another")
+    into = out or Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    into.mkdir(parents=True, exist_ok=True)
+    try:
+        done = restage(run_directory, name, cycle, into)
+    except BaseException:
+        if not any(into.iterdir()):
+            into.rmdir()
+        raise
+    for path in done.read:
+        click.echo(f"read  {path}")
+    for path in done.wrote:
+        click.echo(f"wrote {path}")
+    verdict = {True: "equals the run's own", False: "DIFFERS from the run's own", None: "the run has none to compare"}
+    click.echo(f"result: {verdict[done.same]}")
+
+
+@cli.command("list")
+@click.argument("what", type=click.Choice(["datasets", "models", "strategies"]))
+def list_(what: str) -> None:
+    """List what can be chosen, one line each, with its source.
+
+    Example: pipeline list strategies
+    """
+    from pipeline.queries import STRATEGIES
+    from trainer.data import DATASETS
+    from trainer.models import MODELS
+
+    registry: dict[str, Any] = {"datasets": DATASETS, "models": MODELS, "strategies": STRATEGIES}[what]  # type: ignore[assignment]
+    width = max(map(len, registry))
+    for name, entry in registry.items():
+        click.echo(f"{name:<{width}}  {entry.description} ({entry.source})")
+
+
+@cli.command()
+@click.option("--data-root", type=click.Path(path_type=Path), help="Directory in which to look for data sets.")
+def doctor(data_root: Path | None) -> None:
+    """Say what this machine offers: versions, devices, memory, data sets.
+
+    Example: pipeline doctor --data-root data
+    """
+    from pipeline.doctor import examine
+
+    well = True
+    for fine, line in examine(data_root):
+        well &= fine
+        click.echo(f"{'ok ' if fine else 'BAD'} {line}")
+    if not well:
+        raise RunFailedError("something that a run needs is broken; see the lines marked BAD")
+
+
+def _go_on(path: Path, bench: Any) -> None:
+    from pipeline.console import RunConsole
+    from pipeline.loop import ActiveLearningLoop
+    from pipeline.report import area_under_curve, read_rows
+    from pipeline.rundir import RunDirectory
+
+    try:
+        with RunConsole() as console, RunDirectory(path, console.warn) as opened:
+            ActiveLearningLoop(opened, bench, console)()
+            rows = read_rows(path)
+            console.say(f"final test accuracy {rows[-1].test_accuracy:.2%} with {rows[-1].n_labeled} labels")
+            console.say(f"area under the curve {area_under_curve(rows):.4f}")
+            console.say(f"learning curve {path / 'report' / 'learning_curve.png'}")
+            console.say(f"run {path}")
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; go on with: pipeline resume {path}", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _fresh_path(name: str) -> Path:
+    """Return runs/NAME, or runs/NAME-2 and so on where that exists."""
+    number = 1
+    while (path := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return path
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch shares the GPU with jax
+    cli()

@@ -1,0 +1,74 @@
+"""What this machine offers and what is missing, in lines that a person can act on."""
+
+import importlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+from linearize.memory import GIB, available_memory
+from trainer.data import DATASETS, load
+from trainer.errors import TrainerError
+
+PACKAGES = ("torch", "torchvision", "jax", "jaxlib", "flax", "numpy", "pydantic", "safetensors", "scikit-learn")
+
+
+def examine(data_root: Path | None) -> Iterator[tuple[bool, str]]:
+    """Yield ``(is it well, one line)`` for everything that a run may need.
+
+    Args:
+        data_root: where to look for data sets; None looks only for those that need no files.
+
+    """
+    yield True, f"python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    for package in PACKAGES:
+        yield _package(package)
+    yield _devices()
+    yield True, f"memory: {available_memory() / GIB:.1f} GiB free, {os.cpu_count()} cores"
+    yield _neural_tangents()
+    for name in DATASETS:
+        yield _data_set(name, data_root)
+
+
+def _package(name: str) -> tuple[bool, str]:
+    module = {"scikit-learn": "sklearn"}.get(name, name)
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # whatever a broken installation raises is what the user needs to see
+        return False, f"{name} does not import ({_first_line(error)}): install it again"
+    return True, f"{name} {importlib.metadata.version(name)}"
+
+
+def _devices() -> tuple[bool, str]:
+    import jax
+    import torch
+
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    devices = ", ".join(str(device) for device in jax.devices())
+    return True, f"devices: torch sees {cuda}; jax sees {devices}"
+
+
+def _neural_tangents() -> tuple[bool, str]:
+    """Whether the optional peer imports; nothing in a run needs it."""
+    try:
+        version = importlib.metadata.version("neural-tangents")
+        importlib.import_module("neural_tangents")
+    except importlib.metadata.PackageNotFoundError:
+        return True, "neural-tangents: not installed (optional, extra 'infinite')"
+    except Exception as error:  # see _package
+        return True, f"neural-tangents is installed but does not import ({_first_line(error)}); it is optional"
+    return True, f"neural-tangents {version}"
+
+
+def _data_set(name: str, root: Path | None) -> tuple[bool, str]:
+    try:
+        data = load(name, root=root)
+    except TrainerError as error:
+        return True, f"data set {name}: not here ({_first_line(error)})"
+    return True, f"data set {name}: {len(data.train)} training and {len(data.test)} test images"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

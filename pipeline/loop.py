@@ -1,0 +1,169 @@
+"""The active-learning loop: train → migrate → score → query → label, again and again, resumable at every step."""
+
+from pathlib import Path
+from typing import Protocol
+
+from pipeline import seeds
+from pipeline.errors import RunFailedError
+from pipeline.files import write_json_lines
+from pipeline.oracle import Oracle, SimulatedOracle
+from pipeline.pool import INITIAL, Pool
+from pipeline.queries import get_strategy
+from pipeline.report import CycleRow, read_row, write_report
+from pipeline.rundir import RunDirectory, environment_versions
+from pipeline.stages.migrate import VARIABLES, run_migrate
+from pipeline.stages.progress import StageProgress
+from pipeline.stages.score import SCORES, read_scores, run_score
+from pipeline.stages.train import WEIGHTS, run_train
+from pipeline.workbench import Workbench
+
+
+class Reporter(Protocol):
+    """Whoever watches a run."""
+
+    def stage(self, cycle: int, name: str) -> StageProgress:
+        """Announce that a stage begins and return its progress callback."""
+        ...
+
+    def row(self, row: CycleRow) -> None:
+        """Show what a finished cycle achieved."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Show a warning."""
+        ...
+
+
+class ActiveLearningLoop:
+    """One run, from wherever its events say that it stands.
+
+    Args:
+        run: the open run directory.
+        bench: configuration and data.
+        reporter: told of stages, rows and warnings.
+        oracle: who labels; the data set's own labels by default.
+
+    """
+
+    def __init__(self, run: RunDirectory, bench: Workbench, reporter: Reporter, oracle: Oracle | None = None) -> None:
+        self.run = run
+        self.bench = bench
+        self.config = bench.config
+        self.reporter = reporter
+        self.oracle = oracle or SimulatedOracle(bench.data.labels("train"))
+
+    def __call__(self) -> None:
+        """Run every step that has not been done; repeat none that has.
+
+        Raises:
+            RunFailedError: a stage failed; the ``failed`` event is logged and no query is made from that stage.
+
+        """
+        self.run.start({"dataset_sha256": self.bench.data.fingerprint(), "versions": environment_versions()})
+        self._initial_set()
+        for cycle in range(self.config.cycles):
+            try:
+                self._cycle(cycle, last=cycle == self.config.cycles - 1)
+            except RunFailedError as error:
+                self.run.log.append("failed", cycle=cycle, reason=str(error))
+                raise
+        if not self.run.has("finished"):
+            self.run.log.append("finished")
+
+    def _pool(self) -> Pool:
+        return self.run.pool(len(self.bench.data.train))
+
+    def _initial_set(self) -> None:
+        pool = self._pool()
+        if INITIAL not in pool.queries:
+            rng = seeds.generator(self.config.seed, 0, "initial")
+            ids = rng.choice(pool.size, size=self.config.query.n_init, replace=False)
+            self.run.log.append("query", cycle=INITIAL, ids=ids.tolist(), scores=[0.0] * len(ids))
+        self._label(INITIAL)
+
+    def _cycle(self, cycle: int, last: bool) -> None:
+        self._train(cycle)
+        if not last:
+            if get_strategy(self.config.query.strategy).needs_port:
+                self._migrate(cycle)
+            self._score(cycle)
+            self._query(cycle)
+            self._label(cycle)
+        if not self.run.has("cycle_done", cycle=cycle):
+            self.run.log.append("cycle_done", cycle=cycle)
+        row = read_row(self.run.path, cycle)
+        self.reporter.row(row)
+        if not row.converged:
+            self.reporter.warn(
+                f"cycle {cycle}: training stopped at the epoch limit with a residual of {row.residual_rms:.3f} per "
+                f"sample (tolerance {self.config.train_options.tolerance:g}); look-ahead scores assume about 0: "
+                "raise --epochs"
+            )
+        write_report(self.run.path)
+
+    def _train(self, cycle: int) -> None:
+        labelled = self._pool().labelled(cycle)
+        previous = self.run.stage_path(cycle - 1, "train") if cycle else None
+
+        def build(into: Path) -> None:
+            run_train(self.bench, cycle, labelled, previous, into, self.reporter.stage(cycle, "train"))
+
+        self.run.ensure_stage(cycle, "train", WEIGHTS, build)
+
+    def _migrate(self, cycle: int) -> None:
+        labelled = self._pool().labelled(cycle)
+        trained = self.run.stage_path(cycle, "train")
+
+        def build(into: Path) -> None:
+            self.reporter.stage(cycle, "migrate")
+            run_migrate(self.bench, labelled, trained, into)
+
+        self.run.ensure_stage(cycle, "migrate", VARIABLES, build)
+
+    def _score(self, cycle: int) -> None:
+        pool = self._pool()
+        rng = seeds.generator(self.config.seed, cycle, "subset")
+        candidates = pool.candidates(cycle, self.config.query.subset, rng)
+        trained = self.run.stage_path(cycle, "train")
+        port = self.run.stage_path(cycle, "migrate")
+
+        def build(into: Path) -> None:
+            progress = self.reporter.stage(cycle, "score")
+            run_score(self.bench, cycle, pool.labelled(cycle), candidates, trained, port, into, progress)
+
+        self.run.ensure_stage(cycle, "score", SCORES, build)
+
+    def _query(self, cycle: int) -> None:
+        if not self.run.has("query", cycle=cycle):  # what was asked stands, whatever happens to the scores
+            scores = read_scores(self.run.stage_path(cycle, "score"))
+            self.run.log.append(
+                "query", cycle=cycle, ids=scores.selected.tolist(), scores=scores.selected_scores.tolist()
+            )
+        pool = self._pool()
+        classes = list(self.bench.data.classes)
+        rows = [
+            {
+                "run_id": self.run.run_id,
+                "cycle": cycle,
+                "sample_id": sample,
+                "path": f"{self.bench.data.name}/train/{sample}",
+                "rank": rank,
+                "score": score,
+                "classes": classes,
+            }
+            for rank, (sample, score) in enumerate(zip(pool.queries[cycle], pool.scores[cycle], strict=True), start=1)
+        ]
+        write_json_lines(self.run.cycle_path(cycle) / "query.jsonl", rows)
+
+    def _label(self, round_: int) -> None:
+        asked = self._pool().unanswered(round_)
+        if asked:
+            self.run.log.append("label", cycle=round_, labels=[list(pair) for pair in self.oracle.answer(asked)])
+        if round_ == INITIAL:
+            return
+        answers = self._pool().answers[round_]
+        rows = [
+            {"sample_id": sample, "label": self.bench.data.classes[label], "annotator": "data set", "status": "labeled"}
+            for sample, label in answers.items()
+        ]
+        write_json_lines(self.run.cycle_path(round_) / "labels.jsonl", rows)

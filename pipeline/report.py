@@ -1,0 +1,135 @@
+"""What a run achieved, derived from its stages: one row a cycle, ``metrics.csv`` and the learning curve."""
+
+import csv
+import io
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from pipeline.config import RunConfig
+from pipeline.files import write_atomically
+from pipeline.rundir import read_config, read_events
+from pipeline.stages.store import read_manifest
+from pipeline.stages.train import read_summary
+
+CSV_COLUMNS = ("seed", "cycle", "n_labeled", "split", "metric", "value", "train_s", "migrate_s", "score_s")
+CSV_METRICS = (
+    ("test", "accuracy", "test_accuracy"),
+    ("train", "accuracy", "train_accuracy"),
+    ("train", "residual_norm", "residual_norm"),
+    ("train", "residual_rms", "residual_rms"),
+)
+
+
+@dataclass(frozen=True)
+class CycleRow:
+    """One finished cycle.
+
+    Args:
+        cycle: its number.
+        n_labeled: labels it trained on.
+        test_accuracy: after the last epoch, between 0 and 1.
+        train_accuracy: on the labelled set.
+        residual_norm: ‖R‖_F.
+        residual_rms: ‖R‖_F / √L.
+        converged: whether training reached its tolerance.
+        epochs: epochs that training took.
+        seconds: wall-clock time by stage; stages that the strategy does not need are absent.
+
+    """
+
+    cycle: int
+    n_labeled: int
+    test_accuracy: float
+    train_accuracy: float
+    residual_norm: float
+    residual_rms: float
+    converged: bool
+    epochs: int
+    seconds: dict[str, float]
+
+
+def read_row(run: Path, cycle: int) -> CycleRow:
+    """Read one cycle's row from its stages."""
+    directory = run / "cycles" / f"{cycle:03d}"
+    summary = read_summary(directory / "train")
+    manifests = {stage: read_manifest(directory / stage) for stage in ("train", "migrate", "score")}
+    return CycleRow(
+        cycle=cycle,
+        n_labeled=int(summary["n_labeled"]),
+        test_accuracy=summary["test_accuracy"],
+        train_accuracy=summary["train_accuracy"],
+        residual_norm=summary["residual_norm"],
+        residual_rms=summary["residual_rms"],
+        converged=bool(summary["converged"]),
+        epochs=int(summary["epochs"]),
+        seconds={stage: manifest.seconds for stage, manifest in manifests.items() if manifest},
+    )
+
+
+def read_rows(run: Path) -> list[CycleRow]:
+    """Read the rows of all finished cycles of a run."""
+    return [read_row(run, event["cycle"]) for event in read_events(run) if event["event"] == "cycle_done"]
+
+
+def area_under_curve(rows: list[CycleRow]) -> float:
+    """Return the area under the accuracy curve over labels, normalised to the range of labels (AUBC, in [0, 1]).
+
+    Trapezoidal rule; the accuracy itself where there is one cycle.
+    """
+    if len(rows) == 1:
+        return rows[0].test_accuracy
+    area = sum(
+        (after.n_labeled - before.n_labeled) * (after.test_accuracy + before.test_accuracy) / 2
+        for before, after in pairwise(rows)
+    )
+    return area / (rows[-1].n_labeled - rows[0].n_labeled)
+
+
+def write_report(run: Path) -> None:
+    """Rebuild ``metrics.csv`` and ``report/learning_curve.png`` from the finished cycles."""
+    config, rows = read_config(run), read_rows(run)
+    write_atomically(run / "metrics.csv", metrics_csv(config, rows))
+    (run / "report").mkdir(exist_ok=True)
+    write_atomically(run / "report" / "learning_curve.png", learning_curve(config, rows))
+
+
+def metrics_csv(config: RunConfig, rows: list[CycleRow]) -> str:
+    """Return the metrics of a run in long form."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in rows:
+        seconds = [
+            f"{row.seconds[stage]:.3f}" if stage in row.seconds else "" for stage in ("train", "migrate", "score")
+        ]
+        for split, metric, attribute in CSV_METRICS:
+            value = f"{getattr(row, attribute):.6g}"
+            writer.writerow([config.seed, row.cycle, row.n_labeled, split, metric, value, *seconds])
+    return text.getvalue()
+
+
+def learning_curve(config: RunConfig, rows: list[CycleRow]) -> bytes:
+    """Draw test accuracy over the number of labels as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot([row.n_labeled for row in rows], [row.test_accuracy for row in rows], marker="o", color="#1f5fa8")
+    for row in rows:
+        position = (row.n_labeled, row.test_accuracy)
+        axes.annotate(f"{row.test_accuracy:.1%}", position, (0, 7), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_xlabel("labels")
+    axes.set_ylabel("test accuracy")
+    axes.set_title(f"{config.data.name}, {config.model.name}, {config.query.strategy}, seed {config.seed}", fontsize=10)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.margins(x=0.06, y=0.15)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

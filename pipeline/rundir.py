@@ -1,0 +1,206 @@
+"""One run is one directory; its event log is the truth and everything else can be checked or rebuilt."""
+
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from pipeline.config import RunConfig, differences
+from pipeline.errors import PipelineError
+from pipeline.events import Event, EventLog, parse_events
+from pipeline.files import write_atomically
+from pipeline.pool import Pool
+from pipeline.stages.store import Manifest, read_manifest, remove_leftovers, set_aside, write_stage
+
+Stage = Literal["train", "migrate", "score"]
+
+EVENTS, CONFIG, LOCK, HOLDER = "events.jsonl", "config.yaml", "lock", "lock.holder"
+
+
+def create_run(path: Path, config: RunConfig) -> None:
+    """Make a new run directory that holds nothing but its configuration.
+
+    Raises:
+        PipelineError: the directory exists and is not empty, or cannot be written to.
+
+    """
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            advice = f"go on with 'pipeline resume {path}' or " if (path / EVENTS).exists() else ""
+            raise PipelineError(f"--out: expected a new or empty directory, but {path} is not: {advice}name another")
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(path / CONFIG, config.to_yaml())
+    except OSError as error:
+        raise PipelineError(f"--out: cannot write to {path}: {error.strerror}") from error
+
+
+def read_config(path: Path) -> RunConfig:
+    """Return the configuration of a run.
+
+    Raises:
+        PipelineError: there is no run, or its configuration is damaged.
+
+    """
+    if not (path / CONFIG).is_file():
+        raise PipelineError(
+            f"expected a run directory with a {CONFIG}, but {path} has none: start one with 'pipeline run'"
+        )
+    try:
+        return RunConfig.model_validate(yaml.safe_load((path / CONFIG).read_text()))
+    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise PipelineError(f"{path / CONFIG} is damaged ({reason}): restore it from a copy") from error
+
+
+def read_events(path: Path) -> list[Event]:
+    """Return the events of a run without locking or changing it.
+
+    Raises:
+        PipelineError: there is no event log, or it is damaged.
+
+    """
+    if not (path / EVENTS).is_file():
+        raise PipelineError(f"expected a run directory with an {EVENTS}, but {path} has none")
+    return parse_events((path / EVENTS).read_bytes(), path / EVENTS)[0]
+
+
+class RunDirectory:
+    """A run opened for writing; holds its lock until closed.
+
+    Args:
+        path: the run.
+        warn: told, in one line, of anything repaired.
+
+    Raises:
+        PipelineError: no such run, held by another process, or damaged.
+
+    """
+
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+        self.path = path
+        self.warn = warn
+        self.config = read_config(path)
+        self._lock = FileLock(path / LOCK)
+        self._acquire()
+        try:
+            self.log = EventLog(path / EVENTS)
+            for cycle in (path / "cycles").glob("*"):
+                remove_leftovers(cycle)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.log.close()
+        (self.path / HOLDER).unlink(missing_ok=True)
+        self._lock.release()
+
+    @property
+    def events(self) -> list[Event]:
+        """All events so far."""
+        return self.log.events
+
+    @property
+    def run_id(self) -> str:
+        """A name that the same configuration and data always get."""
+        return str(self.events[0]["run_id"])
+
+    def has(self, event: str, **fields: Any) -> bool:
+        """Tell whether an event with these fields was logged."""
+        return any(e["event"] == event and all(e.get(k) == v for k, v in fields.items()) for e in self.events)
+
+    def pool(self, size: int) -> Pool:
+        """Derive the state of the labelling from the events."""
+        return Pool(size, self.events)
+
+    def start(self, facts: dict[str, Any]) -> None:
+        """Log the first event, or check that a resumed run still is what it was.
+
+        Args:
+            facts: ``dataset_sha256`` and ``versions``.
+
+        Raises:
+            PipelineError: a scientific field of the configuration or the data has changed.
+
+        """
+        if not self.events:
+            digest = self.config.digest()
+            self.log.append("start", run_id=digest[:12], config=self.config.scientific(), config_sha256=digest, **facts)
+            return
+        first = self.events[0]
+        if first["config_sha256"] != self.config.digest():
+            changed = "; ".join(differences(first["config"], self.config.scientific()))
+            raise PipelineError(f"{self.path / CONFIG} was changed since the run began ({changed}): change it back")
+        if first["dataset_sha256"] != facts["dataset_sha256"]:
+            raise PipelineError(
+                f"the data set {self.config.data.name} is not the one that the run began with "
+                f"(SHA-256 {facts['dataset_sha256'][:12]}, expected {first['dataset_sha256'][:12]}): restore it"
+            )
+        for change in differences(first["versions"], facts["versions"]):
+            self.warn(f"package versions changed since the run began ({change}); results may differ in rounding")
+
+    def stage_path(self, cycle: int, stage: Stage) -> Path:
+        """Where a stage of a cycle lies."""
+        return self.cycle_path(cycle) / stage
+
+    def cycle_path(self, cycle: int) -> Path:
+        """Where a cycle lies."""
+        return self.path / "cycles" / f"{cycle:03d}"
+
+    def ensure_stage(self, cycle: int, stage: Stage, result: str, build: Callable[[Path], None]) -> Manifest:
+        """Return a stage's manifest, building the stage when it is absent or damaged.
+
+        Args:
+            cycle: number of the cycle.
+            stage: name of the stage.
+            result: the file whose hash the event log keeps.
+            build: writes the stage's files into a directory.
+
+        """
+        directory = self.stage_path(cycle, stage)
+        manifest = read_manifest(directory)
+        if manifest is None and directory.exists():
+            aside = set_aside(directory)
+            self.warn(f"{directory} is damaged: set aside as {aside.name} and done again")
+        if manifest is None:
+            manifest = write_stage(directory, build)
+        logged = [e for e in self.events if e["event"] == "stage_done" and (e["cycle"], e["stage"]) == (cycle, stage)]
+        if logged and logged[-1]["sha256"] != manifest.files[result]:
+            self.warn(f"{directory / result} differs from what the run first computed; is this another machine?")
+        elif not logged:
+            self.log.append("stage_done", cycle=cycle, stage=stage, sha256=manifest.files[result])
+        return manifest
+
+    def _acquire(self) -> None:
+        holder = self.path / HOLDER
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            who = holder.read_text().strip() if holder.is_file() else "another process"
+            raise PipelineError(f"{self.path} is in use by {who}: wait for it or stop it") from error
+        except OSError as error:
+            raise PipelineError(
+                f"cannot lock {self.path}: {error.strerror}; a run directory must be writable"
+            ) from error
+        write_atomically(holder, f"process {os.getpid()} on {socket.gethostname()}\n")
+
+
+def environment_versions() -> dict[str, str]:
+    """Return the versions of the packages that results depend on."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "jax", "jaxlib", "flax", "numpy")}
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Read one JSON object a line."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

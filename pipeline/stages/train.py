@@ -1,0 +1,90 @@
+"""Stage ``train``: a network trained to convergence on the labelled set, and how good it is."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import seeds
+from pipeline.errors import RunFailedError
+from pipeline.files import write_atomically, write_json, write_json_lines
+from pipeline.pool import Labelled
+from pipeline.stages.progress import StageProgress, silent
+from pipeline.workbench import Workbench
+from trainer.checkpoint import load_weights, save_weights
+from trainer.errors import Diverged
+from trainer.loop import fit
+from trainer.models import build
+from trainer.predict import accuracy, predict
+
+WEIGHTS, MODEL, METRICS, SUMMARY = "weights.safetensors", "model.json", "metrics.jsonl", "summary.json"
+EVALUATION_CHUNK = 4096  # test images expanded to float32 at once
+
+
+def run_train(
+    bench: Workbench,
+    cycle: int,
+    labelled: Labelled,
+    previous: Path | None,
+    into: Path,
+    progress: StageProgress = silent,
+) -> None:
+    """Train on the labelled set and read test accuracy once, after the last epoch; nothing is selected on test.
+
+    Args:
+        bench: the run's constants.
+        cycle: number of the cycle; with the seed it fixes every random number.
+        labelled: the labelled set.
+        previous: the previous cycle's train stage to start warm from; None starts from the initial weights.
+        into: directory to write weights, model, metrics and summary to.
+        progress: called after every epoch with ``(done, total)``.
+
+    Raises:
+        RunFailedError: the loss diverged.
+
+    """
+    config = bench.config
+    options = config.train_options
+    model = build(bench.spec, seeds.integer(config.seed, 0, "init"))
+    if previous is not None and config.start == "warm":
+        load_weights(model, previous / WEIGHTS)
+    try:
+        result = fit(
+            model,
+            bench.inputs(labelled.ids),
+            labelled.labels,
+            bench.data.num_classes,
+            options,
+            seed=seeds.integer(config.seed, cycle, "train"),
+            device=bench.device,
+            on_epoch=lambda record: progress(record["epoch"], options.epochs),
+        )
+    except Diverged as error:
+        raise RunFailedError(f"cycle {cycle}: {error}") from error
+    save_weights(model, into / WEIGHTS)
+    write_atomically(into / MODEL, bench.spec.to_json())
+    write_json_lines(into / METRICS, result.history)
+    summary = {
+        "n_labeled": len(labelled),
+        "epochs": result.epochs,
+        "converged": result.converged,
+        "residual_norm": result.residual_norm,
+        "residual_rms": result.residual_rms,
+        "train_accuracy": result.train_accuracy,
+        "test_accuracy": _test_accuracy(bench, model),
+    }
+    write_json(into / SUMMARY, summary)
+
+
+def read_summary(directory: Path) -> dict[str, float]:
+    """Return what ``run_train`` wrote about its network."""
+    return dict(json.loads((directory / SUMMARY).read_text()))
+
+
+def _test_accuracy(bench: Workbench, model) -> float:  # type: ignore[no-untyped-def]
+    ids = np.arange(len(bench.data.test))
+    outputs = [
+        predict(model, bench.data.inputs("test", ids[start : start + EVALUATION_CHUNK]), device=bench.device)
+        for start in range(0, len(ids), EVALUATION_CHUNK)
+    ]
+    return accuracy(np.concatenate(outputs), bench.data.labels("test"))

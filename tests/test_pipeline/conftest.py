@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from pipeline.config import load_config
+from pipeline.loop import ActiveLearningLoop
+from pipeline.rundir import RunDirectory, create_run
+from pipeline.workbench import open_workbench
+
+TINY = {
+    "model.name": "mlp",
+    "model.options": {"width": 16},
+    "query.n_init": 12,
+    "query.size": 4,
+    "query.subset": 30,
+    "cycles": 3,
+    "train.epochs": 8,
+    "device": "cpu",
+}
+
+
+class Recorder:
+    """A reporter that remembers."""
+
+    def __init__(self):
+        self.rows, self.warnings, self.stages = [], [], []
+
+    def stage(self, cycle, name):
+        self.stages.append((cycle, name))
+        return lambda done, total: None
+
+    def row(self, row):
+        self.rows.append(row)
+
+    def warn(self, message):
+        self.warnings.append(message)
+
+
+@pytest.fixture
+def tiny():
+    """The options of a run of a few seconds."""
+    return dict(TINY)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Make a run directory: start(name, **options) -> path."""
+
+    def make(name="run", **options):
+        config = load_config(options={**TINY, **{key.replace("__", "."): value for key, value in options.items()}})
+        create_run(tmp_path / name, config)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def go_on():
+    """Run a run directory to its end in this process: go_on(path) -> Recorder."""
+
+    def go(path):
+        recorder = Recorder()
+        with RunDirectory(path, recorder.warn) as run:
+            ActiveLearningLoop(run, open_workbench(run.config), recorder)()
+        return recorder
+
+    return go
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Tiny networks run faster on one thread."""
+    torch.set_num_threads(1)

@@ -1,0 +1,73 @@
+import pytest
+import yaml
+
+from pipeline.config import RunConfig, differences, load_config
+from pipeline.errors import PipelineError
+
+
+def test_defaults_are_the_digits_demo_fully_resolved():
+    config = load_config()
+    assert (config.data.name, config.model.name, config.query.strategy) == ("digits", "cnn", "mlmoc-flips")
+    resolved = config.model_dump()
+    assert None not in resolved["train"].values()
+    assert config.train_options.loss == "l2"
+
+
+def test_yaml_round_trip():
+    config = load_config(sets=["train.max_lr=0.125", "model.options.width=16"])
+    assert RunConfig.model_validate(yaml.safe_load(config.to_yaml())) == config
+
+
+def test_later_settings_win(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("seed: 1\ncycles: 2\nquery: {size: 3, n_init: 7}\n")
+    config = load_config(file, {"seed": 2, "query.size": 4, "cycles": None}, ["seed=3"])
+    assert (config.seed, config.cycles, config.query.size, config.query.n_init) == (3, 2, 4, 7)
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (["train.epoch=3"], "no key 'train.epoch'"),
+        (["sed=3"], "no key 'sed'"),
+        (["seed=abc"], "seed: .*integer.* got 'abc'"),
+        (["seed=1.5"], "seed: .*integer.* got 1.5"),
+        (["seed=-1"], "seed: .*greater than or equal to 0, got -1"),
+        (["query.size=0"], "query.size: .*greater"),
+        (["query.size=50", "query.subset=40"], "query: size: expected at most the subset of 40 candidates, got 50"),
+        (["query.strategy=best"], "query.strategy: .*expected one of .* got 'best'"),
+        (["data.name=imagenet"], "data.name: expected one of digits, .* got 'imagenet'"),
+        (["model.name=vgg"], "vgg"),
+        (["model.options.depth_of_field=2"], "depth_of_field"),
+        (["train.loss=hinge"], "hinge"),
+        (["train.loss=cross-entropy"], "looks ahead by least squares and expects train.loss 'l2'"),
+        (["kernel.head=sum"], "kernel.head: expected one of sum-of-logits, single-logit; got 'sum'"),
+        (["train.epochs=[1, 2]"], "train.epochs"),
+        (["seed=1", "seed.x=1"], "seed is a value"),
+        (["seed"], "expected key=value"),
+        (["seed=[1"], "not valid YAML"),
+    ],
+)
+def test_bad_settings_are_one_clear_line(sets, message):
+    with pytest.raises(PipelineError, match=message) as caught:
+        load_config(sets=sets)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "a: [", "just text"])
+def test_bad_files_are_one_clear_line(tmp_path, content):
+    file = tmp_path / "c.yaml"
+    file.write_text(content)
+    with pytest.raises(PipelineError) as caught:
+        load_config(file)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(PipelineError, match="cannot read"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_the_digest_ignores_where_and_notices_what():
+    base = load_config()
+    assert load_config(sets=["data.root=/elsewhere", "device=cpu"]).digest() == base.digest()
+    assert load_config(sets=["train.max_lr=0.001"]).digest() != base.digest()
+    changed = differences(base.scientific(), load_config(sets=["train.momentum=0.5"]).scientific())
+    assert changed == ["train.momentum: 0.9 -> 0.5"]

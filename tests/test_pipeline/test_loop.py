@@ -1,0 +1,285 @@
+"""The whole loop on real images: what it writes, that it is deterministic, and that no crash loses or repeats a thing."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from pipeline import loop as loop_module
+from pipeline.config import load_config
+from pipeline.errors import PipelineError, RunFailedError
+from pipeline.events import EventLog
+from pipeline.report import area_under_curve, read_rows
+from pipeline.rundir import RunDirectory, read_events
+from pipeline.stages import store
+from pipeline.stages.score import read_scores
+from trainer.data import load
+
+
+def values(path):
+    """metrics.csv without its times."""
+    with (path / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if not k.endswith("_s")} for row in csv.DictReader(file)]
+
+
+def outcome(path):
+    """Everything about a run that must not depend on interruptions."""
+    return (path / "events.jsonl").read_bytes(), values(path)
+
+
+def test_a_run_writes_what_the_design_says(start, go_on):
+    path = start()
+    recorder = go_on(path)
+    kinds = [event["event"] for event in read_events(path)]
+    stages = ["stage_done"] * 3
+    cycle = [*stages, "query", "label", "cycle_done"]
+    assert kinds == ["start", "query", "label", *cycle, *cycle, "stage_done", "cycle_done", "finished"]
+    assert [row.n_labeled for row in recorder.rows] == [12, 16, 20]
+    assert all(0 <= row.test_accuracy <= 1 for row in recorder.rows)
+    assert {"train", "migrate", "score"} == set(recorder.rows[0].seconds)
+    for name in ("config.yaml", "metrics.csv", "report/learning_curve.png", "cycles/000/query.jsonl"):
+        assert (path / name).stat().st_size > 0
+    asked = [json.loads(line) for line in (path / "cycles/001/query.jsonl").read_text().splitlines()]
+    answered = [json.loads(line) for line in (path / "cycles/001/labels.jsonl").read_text().splitlines()]
+    data = load("digits")
+    assert [row["rank"] for row in asked] == [1, 2, 3, 4]
+    assert [row["sample_id"] for row in asked] == [row["sample_id"] for row in answered]
+    truth = data.labels("train", np.array([row["sample_id"] for row in answered]))
+    assert [row["label"] for row in answered] == [data.classes[label] for label in truth]
+    scores = read_scores(path / "cycles/001/score")
+    assert set(scores.selected) <= set(scores.candidates)
+    assert read_rows(path)[-1].test_accuracy == recorder.rows[-1].test_accuracy
+    assert 0 <= area_under_curve(recorder.rows) <= 1
+    assert not list(path.rglob("*.tmp-*"))
+
+
+def test_no_sample_is_asked_twice(start, go_on):
+    path = start(query__strategy="margin", cycles=4)
+    go_on(path)
+    asked = [sample for event in read_events(path) if event["event"] == "query" for sample in event["ids"]]
+    assert len(asked) == len(set(asked)) == 24
+
+
+@pytest.mark.parametrize("strategy", ["mlmoc-flips", "random"])
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(start, go_on, strategy):
+    paths = [start(name, query__strategy=strategy, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    for path in paths:
+        go_on(path)
+    first, second, other = (outcome(path) for path in paths)
+    assert first == second
+    assert [e.get("ids") for e in read_events(paths[0])] != [e.get("ids") for e in read_events(paths[2])]
+    assert first != other
+
+
+def test_strategies_share_initial_set_weights_and_candidates(start, go_on):
+    runs = {}
+    for strategy in ("random", "margin", "mlmoc"):
+        runs[strategy] = start(strategy, query__strategy=strategy, cycles=2)
+        go_on(runs[strategy])
+    initial = {str(read_events(path)[1]["ids"]) for path in runs.values()}
+    weights = {read_events(path)[3]["sha256"] for path in runs.values()}
+    candidates = {str(read_scores(path / "cycles/000/score").candidates) for path in runs.values()}
+    assert len(initial) == len(weights) == len(candidates) == 1
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL at a place of our choice: nothing above it handles it."""
+
+
+def crash_points(monkeypatch, at):
+    """Die at the ``at``-th event or stage: before it, torn in the middle of it, or after it."""
+    count = 0
+    append, write_stage = EventLog.append, store.write_stage
+
+    def crashing_append(self, event, **fields):
+        nonlocal count
+        count += 1
+        if count == at:
+            with self.path.open("ab") as file:
+                file.write(b'{"seq":99,"event":"torn')
+            raise Killed
+        result = append(self, event, **fields)
+        count += 1
+        if count == at:
+            raise Killed
+        return result
+
+    def crashing_stage(directory, build):
+        nonlocal count
+        count += 1
+        if count == at:
+            half = directory.with_name(directory.name + ".tmp-dead")
+            half.mkdir(parents=True)
+            (half / "weights.safetensors").write_text("half")
+            raise Killed
+        result = write_stage(directory, build)
+        count += 1
+        if count == at:
+            raise Killed
+        return result
+
+    monkeypatch.setattr(EventLog, "append", crashing_append)
+    monkeypatch.setattr("pipeline.rundir.write_stage", crashing_stage)
+
+
+def test_a_crash_at_any_step_changes_nothing(start, go_on, monkeypatch):
+    whole = start("whole", query__strategy="margin", cycles=2)
+    go_on(whole)
+    at, crashed = 0, True
+    while crashed:
+        at += 1
+        path = start(f"crash{at}", query__strategy="margin", cycles=2)
+        with monkeypatch.context() as patch:
+            crash_points(patch, at)
+            try:
+                go_on(path)
+                crashed = False
+            except Killed:
+                go = go_on
+        if crashed:
+            go(path)
+        assert outcome(path) == outcome(whole), f"crash point {at}"
+        assert not list(path.rglob("*.tmp-*"))
+    assert at > 20  # every append and every stage, before and after
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.7, 2.0])
+def test_sigkill_of_the_real_command_then_resume(start, go_on, delay):
+    """The look-ahead run with port and kernel, killed by the real signal at an arbitrary moment of its loop."""
+    whole, path = start("whole"), start("killed")
+    go_on(whole)
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "resume", str(path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    deadline = time.monotonic() + 120
+    while not (path / "events.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    go_on(path)
+    assert outcome(path) == outcome(whole)
+
+
+def test_a_damaged_stage_is_set_aside_and_redone(start, go_on):
+    path = start()
+    go_on(path)
+    before = outcome(path)
+    for damaged in ("cycles/000/train/weights.safetensors", "cycles/001/score/scores.npz"):
+        content = bytearray((path / damaged).read_bytes())
+        content[len(content) // 2] ^= 1
+        (path / damaged).write_bytes(bytes(content))
+    recorder = go_on(path)
+    assert outcome(path) == before
+    assert len([w for w in recorder.warnings if "damaged: set aside" in w]) == 2
+    assert len(list(path.rglob("*.damaged-*"))) == 2
+
+
+def test_a_finished_run_is_left_as_it_is(start, go_on):
+    path = start(query__strategy="random")
+    go_on(path)
+    before = outcome(path)
+    assert go_on(path).stages == []
+    assert outcome(path) == before
+
+
+def test_a_diverging_network_stops_the_run_and_is_never_queried_from(start, go_on):
+    path = start(train__max_lr=1e12)
+    with pytest.raises(RunFailedError, match="cycle 0: .*diverged"):
+        go_on(path)
+    kinds = [event["event"] for event in read_events(path)]
+    assert kinds == ["start", "query", "label", "failed"]
+    assert not (path / "cycles/000/train").exists()
+
+
+def test_a_port_that_differs_stops_the_run(start, go_on, monkeypatch):
+    from migrator import MigratorError
+    from pipeline.stages import migrate
+
+    def mismatch(*_):
+        raise MigratorError("outputs differ by 0.3")
+
+    monkeypatch.setattr(migrate, "verify", mismatch)
+    path = start()
+    with pytest.raises(RunFailedError, match="the port to Flax failed: outputs differ by 0.3"):
+        go_on(path)
+    assert [event["event"] for event in read_events(path)][-1] == "failed"
+    assert not (path / "cycles/000/migrate").exists()
+
+
+def test_two_writers(start):
+    path = start()
+    with RunDirectory(path, print):
+        with pytest.raises(PipelineError, match=rf"in use by process {os.getpid()}"):
+            RunDirectory(path, print)
+    RunDirectory(path, print).__exit__()
+
+
+def test_changed_science_is_refused_on_resume_and_named(start, go_on):
+    path = start(query__strategy="random", cycles=1)
+    go_on(path)
+    text = (path / "config.yaml").read_text()
+    (path / "config.yaml").write_text(text.replace("momentum: 0.9", "momentum: 0.8"))
+    with pytest.raises(PipelineError, match=r"train.momentum: 0.9 -> 0.8"):
+        go_on(path)
+    (path / "config.yaml").write_text(text.replace("device: cpu", "device: auto"))
+    go_on(path)
+
+
+def test_a_changed_data_set_is_refused_on_resume(start, go_on, monkeypatch):
+    path = start(query__strategy="random", cycles=1)
+    go_on(path)
+    monkeypatch.setattr("trainer.data.DataSet.fingerprint", lambda self: "0" * 64)
+    with pytest.raises(PipelineError, match="not the one that the run began with"):
+        go_on(path)
+
+
+def test_the_pool_may_run_out(start, go_on):
+    """1,297 digits: the last query takes what is left, exactly."""
+    path = start(query__strategy="random", query__n_init=1200, query__size=97, query__subset=1000, cycles=2)
+    recorder = go_on(path)
+    assert recorder.rows[-1].n_labeled == 1297
+
+
+def test_a_one_class_initial_set_runs(start, go_on, monkeypatch):
+    labels = load("digits").labels("train")
+    zeros = np.flatnonzero(labels == 0)[:12]
+
+    class OneClass:
+        def choice(self, *_, **__):
+            return zeros
+
+    real = loop_module.seeds.generator
+    monkeypatch.setattr(
+        loop_module.seeds, "generator", lambda s, c, name: OneClass() if name == "initial" else real(s, c, name)
+    )
+    recorder = go_on(start(cycles=2))
+    assert len(recorder.rows) == 2
+
+
+def test_cold_start_trains_from_the_initial_weights(start, go_on):
+    warm, cold = start("warm", query__strategy="random"), start("cold", query__strategy="random", start="cold")
+    go_on(warm)
+    go_on(cold)
+    first = [read_events(path)[3]["sha256"] for path in (warm, cold)]
+    last = [[e for e in read_events(path) if e["event"] == "stage_done"][-1]["sha256"] for path in (warm, cold)]
+    assert first[0] == first[1]
+    assert last[0] != last[1]
+
+
+def test_unconverged_training_is_warned_about(start, go_on):
+    recorder = go_on(start(query__strategy="random", cycles=1, train__epochs=1))
+    assert "raise --epochs" in recorder.warnings[0]
+
+
+def test_more_labels_than_there_are_is_refused_before_anything_is_written(tmp_path):
+    from pipeline.workbench import open_workbench
+
+    with pytest.raises(PipelineError, match="take 1540 samples, but digits has 1297"):
+        open_workbench(load_config(sets=["query.n_init=1500", "query.size=20", "cycles=3", "query.subset=20"]))

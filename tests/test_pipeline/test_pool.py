@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from pipeline import seeds
+from pipeline.errors import PipelineError
+from pipeline.pool import INITIAL, Pool
+
+
+def query(cycle, *ids):
+    return {"event": "query", "cycle": cycle, "ids": list(ids), "scores": [0.0] * len(ids)}
+
+
+def label(cycle, *pairs):
+    return {"event": "label", "cycle": cycle, "labels": [list(pair) for pair in pairs]}
+
+
+EVENTS = [
+    query(INITIAL, 7, 3),
+    label(INITIAL, (7, 1), (3, 0)),
+    query(0, 5, 9, 2),
+    label(0, (9, 1)),
+    {"event": "skip", "cycle": 0, "ids": [2]},
+]
+
+
+def test_each_cycle_sees_the_labels_of_earlier_rounds_only():
+    pool = Pool(12, EVENTS)
+    assert pool.labelled(0).ids.tolist() == [7, 3]
+    assert pool.labelled(0).labels.tolist() == [1, 0]
+    assert pool.labelled(1).ids.tolist() == [7, 3, 9]
+    assert len(Pool(12, []).labelled(0)) == 0
+
+
+def test_what_was_asked_and_is_open():
+    assert Pool(12, EVENTS).unanswered(0) == [5]
+
+
+def test_candidates_are_neither_labelled_nor_skipped_and_the_same_for_every_strategy():
+    pool = Pool(12, EVENTS)
+    drawn = pool.candidates(1, 100, seeds.generator(0, 1, "subset"))
+    assert sorted(drawn) == sorted(set(range(12)) - {7, 3, 9, 2})
+    assert len(pool.candidates(1, 4, seeds.generator(0, 1, "subset"))) == 4
+    other = Pool(12, EVENTS[:3]).candidates(1, 100, seeds.generator(0, 1, "subset"))  # another strategy's labels
+    common = set(drawn) & set(other)
+    assert [i for i in drawn if i in common] == [i for i in other if i in common]
+
+
+def test_contradictions_are_refused():
+    with pytest.raises(PipelineError, match="sample 9 of round 0 has two labels, 1 and 2"):
+        Pool(12, [*EVENTS, label(0, (9, 2))])
+    with pytest.raises(PipelineError, match="sample 11 was labelled in round 0 without being queried"):
+        Pool(12, [*EVENTS, label(0, (11, 2))])
+    assert Pool(12, [*EVENTS, label(0, (9, 1))]).answers[0] == {9: 1}  # the same answer again is ignored
+
+
+def test_streams_are_independent_and_reproducible():
+    draws = {
+        (cycle, name): seeds.generator(3, cycle, name).random()
+        for cycle in range(3)
+        for name in ("split", "initial", "subset", "init", "train", "query")
+    }
+    assert len(set(draws.values())) == len(draws)
+    assert draws[1, "query"] == seeds.generator(3, 1, "query").random()
+    assert seeds.integer(0, 0, "init") != seeds.integer(1, 0, "init")
+    assert 0 <= seeds.integer(0, 0, "init") < 2**63
+    assert np.unique([seeds.integer(s, 0, "train") for s in range(50)]).size == 50

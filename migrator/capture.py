@@ -17,13 +17,12 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 
 from migrator import screen
-from migrator.errors import DataDependentControlFlow, MigratorError, StaticBatch, UnsupportedOp
+from migrator.errors import DataDependentControlFlow, GradientBarrier, MigratorError, StaticBatch, UnsupportedOp
 from migrator.graph import BATCH, Binding, Dtype, Graph, Input, Node, Ref, Result, TensorSpec
 from migrator.ops import RULES
 from migrator.weights import choose_leaf, choose_perm, collection, roles
 
 IGNORED_KWARGS = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking"})
-IGNORED_OPS = ("aten._assert", "aten.sym_constrain", "aten._assert_tensor_metadata")
 
 
 @dataclass(frozen=True)
@@ -151,14 +150,17 @@ def _named(error: Exception) -> MigratorError:
         return DataDependentControlFlow(
             f"the forward pass depends on tensor values ({first}); replace `if`/`.item()` on tensors by `torch.where`"
         )
+    if "fake tensor in the exported program constant" in text:
+        return GradientBarrier(
+            "the forward pass uses `.data`; use `.detach()`, which says the same and can be recorded"
+        )
     return UnsupportedOp(f"torch.export cannot record this module ({kind}: {first})")
 
 
 def _missing_only() -> dict[Any, Any]:
     """Torch's decompositions of the operators that have no rule of ours."""
     table = torch.export.default_decompositions()
-    kept = {op: rule for op, rule in table.items() if str(op) not in RULES}
-    return {op: rule for op, rule in kept.items() if not str(op).startswith("aten.detach")}
+    return {op: rule for op, rule in table.items() if str(op) not in RULES}
 
 
 def _specs(program: ExportedProgram, *kinds: InputKind) -> list[InputSpec]:

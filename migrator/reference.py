@@ -40,16 +40,6 @@ class Reference:
             value = (self._output(inputs) * torch.as_tensor(cotangent, dtype=self.dtype)).sum()
             return self._gradients(value)
 
-    def kernel(self, inputs: np.ndarray) -> np.ndarray:
-        """Tangent kernel of the sum of the logits, `Theta[i, j] = grad f(x_i) . grad f(x_j)`, `[B, B]`."""
-        rows = []
-        for row in range(len(inputs)):
-            with torch.enable_grad():
-                gradients = self._gradients(self._output(inputs[row : row + 1]).sum())
-            rows.append(np.concatenate([gradient.ravel() for gradient in gradients.values()] or [np.zeros(1)]))
-        jacobian = np.stack(rows)  # [B, P]
-        return jacobian @ jacobian.T
-
     def _output(self, inputs: np.ndarray) -> Tensor:
         value = torch.from_numpy(np.array(inputs))
         output = self.module(value.to(self.dtype) if value.is_floating_point() else value)

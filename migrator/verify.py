@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from migrator.errors import PortMismatch
+from migrator.errors import BatchDependentNorm, PortMismatch
 from migrator.graph import Graph
 from migrator.module import CACHED_GRAPHS, apply_function, check_variables
 from migrator.port import Migrated
@@ -44,8 +44,8 @@ class _Compiled(NamedTuple):
     """The functions that verification runs, compiled once for each graph."""
 
     forward: Callable[..., Any]
-    gradients: Callable[..., Any]
-    kernel: Callable[..., Any]
+    tangents: Callable[..., Any]
+    pushed: Callable[..., Any]
 
 
 @lru_cache(maxsize=CACHED_GRAPHS)
@@ -56,19 +56,22 @@ def _compiled(graph: Graph) -> _Compiled:
         y = apply({**rest, "params": params}, x)
         return y[0] if isinstance(y, tuple) else y
 
-    def gradients(variables: Any, x: Any, cotangent: Any, direction: Any) -> tuple[Any, Any]:
+    def tangents(variables: Any, x: Any, weights: Any) -> tuple[Any, Any]:
         params, rest = _split(variables)
-        _, pullback = jax.vjp(lambda p: output(p, rest, x), params)
-        _, pushed = jax.jvp(lambda p: output(p, rest, x), (params,), (direction,))
-        return pullback(cotangent)[0], jnp.vdot(pushed, cotangent)
 
-    def kernel(variables: Any, x: Any) -> Any:
-        params, rest = _split(variables)
-        rows = jax.vmap(lambda row: jax.grad(lambda p: output(p, rest, row[None]).sum())(params))(x)
+        def weighted(p: Any, row: Any, weight: Any) -> Any:
+            return jnp.sum(weight * output(p, rest, row[None])[0])
+
+        rows = jax.vmap(jax.grad(weighted), (None, 0, 0))(params, x, weights)
         flat = [leaf.reshape(len(x), -1) for leaf in jax.tree.leaves(rows)]
-        return sum((leaf @ leaf.T for leaf in flat), jnp.zeros((len(x), len(x))))
+        block = sum((leaf @ leaf.T for leaf in flat), jnp.zeros((len(x), len(x))))
+        return jax.tree.map(lambda leaf: leaf.sum(0), rows), block
 
-    return _Compiled(apply, jax.jit(gradients), jax.jit(kernel))
+    def pushed(variables: Any, x: Any, direction: Any, weights: Any) -> Any:
+        params, rest = _split(variables)
+        return jnp.vdot(jax.jvp(lambda p: output(p, rest, x), (params,), (direction,))[1], weights)
+
+    return _Compiled(apply, jax.jit(tangents), jax.jit(pushed))
 
 
 def _split(variables: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -138,6 +141,11 @@ def _compare(module: nn.Module, migrated: Migrated, examples: np.ndarray, ntk_ex
     truth = Reference(module)
     _check_tensors(module, migrated, checks)
     batches = [np.resize(examples, (size, *examples.shape[1:])) for size in BATCHES]
+    if relative(truth.forward(batches[0]), truth.forward(batches[-1])[: BATCHES[0]]) > EXACT:
+        raise BatchDependentNorm(
+            "in torch itself, an output depends on the other examples of its batch, so it has no per-example gradient; "
+            "use statistics that do not come from the batch"
+        )
     noise = _noise_like(batches[-1])
     with jax.enable_x64(True):
         variables = _cast(migrated.variables, np.float64)
@@ -145,8 +153,7 @@ def _compare(module: nn.Module, migrated: Migrated, examples: np.ndarray, ntk_ex
     with jax.enable_x64(False):
         _check_float32(migrated, truth, Reference(module, torch.float32), batches[-1], checks)
     with jax.enable_x64(True):
-        _check_gradients(migrated.graph, variables, truth, batches[-1], checks)
-        _check_kernel(migrated.graph, variables, truth, examples[:ntk_examples], checks)
+        _check_tangents(migrated.graph, variables, truth, examples[:ntk_examples], checks)
 
 
 def _cast(tree: Any, dtype: Any) -> Any:
@@ -244,30 +251,51 @@ def _check_float32(migrated: Migrated, truth: Reference, single: Reference, x: n
     )
 
 
-def _check_gradients(graph: Graph, variables: Any, truth: Reference, x: np.ndarray, checks: _Checks) -> None:
+def _check_tangents(graph: Graph, variables: Any, truth: Reference, x: np.ndarray, checks: _Checks) -> None:
+    """Gradients and kernel of `f(x) = sum(weights * logits)`, with random weights and with ones."""
     rng = np.random.default_rng(SEED)
-    cotangent = rng.standard_normal(truth.forward(x).shape)
-    params, _ = _split(variables)
-    direction = jax.tree.map(lambda a: rng.standard_normal(a.shape), params)
-    pulled, pushed = _compiled(graph).gradients(variables, _double(x), cotangent, direction)
-    expected = truth.vjp(x, cotangent)
+    shape = truth.forward(x).shape
+    floor = 0.0
+    for head, weights in (("weighted sum", rng.standard_normal(shape)), ("sum", np.ones(shape))):
+        gradient, block = _compiled(graph).tangents(variables, _double(x), weights)
+        rows = [truth.vjp(x[i : i + 1], weights[i : i + 1]) for i in range(len(x))]
+        expected = kernel_block(rows)
+        scale = max(float(np.abs(expected).max()), floor)
+        if head == "weighted sum":
+            floor = SMALL_GRADIENT * scale
+            _check_gradient(graph, gradient, {name: sum(row[name] for row in rows) for name in rows[0]}, checks)
+            _check_pushed(graph, variables, gradient, (x, weights), checks)
+        checks(f"tangent kernel of {len(x)} examples, {head} of logits", relative(block, expected, scale), EXACT)
+
+
+def kernel_block(rows: list[dict[str, np.ndarray]]) -> np.ndarray:
+    """`Theta[i, j] = grad f(x_i) . grad f(x_j)` from one gradient a row, `[B, B]`."""
+    jacobian = np.stack([np.concatenate([g.ravel() for g in row.values()] or [np.zeros(1)]) for row in rows])  # [B, P]
+    return jacobian @ jacobian.T
+
+
+def _check_gradient(graph: Graph, gradient: Any, expected: Mapping[str, Any], checks: _Checks) -> None:
     largest = max((float(np.abs(g).max()) for g in expected.values() if g.size), default=0.0)
     worst, name = 0.0, "none"
     for binding in graph.bindings:
         if binding.collection != "params":
             continue
-        gradient, target = to_torch_order(binding, get({"params": pulled}, binding)), expected[binding.key]
+        value, target = to_torch_order(binding, get({"params": gradient}, binding)), expected[binding.key]
         scale = max(float(np.abs(target).max(initial=0.0)), SMALL_GRADIENT * largest)
-        error = relative(gradient, target, scale)
-        if error > worst:
+        error = relative(value, target, scale)
+        if not error <= worst:
             worst, name = error, binding.key
     checks("gradient of each parameter", worst, EXACT, lambda: f": largest for {name}")
-    dots = zip(jax.tree.leaves(pulled), jax.tree.leaves(direction), strict=True)
-    parts = [np.asarray(g, np.float64) * d for g, d in dots]
+
+
+def _check_pushed(
+    graph: Graph, variables: Any, gradient: Any, batch: tuple[np.ndarray, np.ndarray], checks: _Checks
+) -> None:
+    rng = np.random.default_rng(SEED)
+    x, weights = batch
+    direction = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), variables["params"])
+    pushed = float(_compiled(graph).pushed(variables, _double(x), direction, weights))
+    pairs = zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
+    parts = [np.asarray(g) * d for g, d in pairs]
     total, size = sum(float(part.sum()) for part in parts), sum(float(np.abs(part).sum()) for part in parts)
-    checks("forward against reverse derivative", abs(total - float(pushed)) / (size or 1.0), EXACT)
-
-
-def _check_kernel(graph: Graph, variables: Any, truth: Reference, x: np.ndarray, checks: _Checks) -> None:
-    block = _compiled(graph).kernel(variables, _double(x))
-    checks(f"tangent kernel, {len(x)} examples", relative(block, truth.kernel(x)), EXACT)
+    checks("forward against reverse derivative", abs(total - pushed) / (size or 1.0), EXACT)

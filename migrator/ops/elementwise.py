@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from migrator.layout import passing, pointwise
+from migrator.layout import passing, pointwise, spatial
 from migrator.ops.registry import rule
 
 UNARY: dict[str, Callable[[Array], Array]] = {
@@ -128,9 +128,9 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     return jnp.where(x > 0, x, negative_slope * x)
 
 
-@rule("aten.prelu.default", "aten._prelu_kernel.default", policy=pointwise)
+@rule("aten.prelu.default", policy=spatial())
 def prelu(x: Array, weight: Array) -> Array:
-    """Leaky ReLU with a learned slope that broadcasts against x."""
+    """Leaky ReLU with a learned slope for each channel, channels in the last axis."""
     return jnp.where(x > 0, x, weight * x)
 
 

@@ -134,7 +134,7 @@ def split_with_sizes(x: Array, sizes: tuple[int, ...], dim: int = 0) -> tuple[Ar
 @rule("aten.split.Tensor", policy=along(2, default=0))
 def split(x: Array, size: int, dim: int = 0) -> tuple[Array, ...]:
     """Cut into parts of one size, the last may be smaller."""
-    return tuple(jnp.split(x, range(size, x.shape[dim], size), dim))
+    return tuple(jnp.split(x, list(range(size, x.shape[dim], size)), dim))
 
 
 @rule("aten.unbind.int")

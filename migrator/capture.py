@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -120,11 +121,16 @@ def _widen(example_inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Torch's exporter uses names of its own that it has deprecated."""
-    with warnings.catch_warnings():
-        for category in (FutureWarning, DeprecationWarning, UserWarning):
-            warnings.simplefilter("ignore", category)
-        yield
+    """Torch's exporter warns of its own deprecated names, and logs what it also raises."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            for category in (FutureWarning, DeprecationWarning, UserWarning):
+                warnings.simplefilter("ignore", category)
+            yield
+    finally:
+        logging.disable(level)
 
 
 def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:

@@ -150,11 +150,10 @@ def _where(node: fx.Node) -> str:
 def describe_unsupported(entries: list[tuple[str, str, str]]) -> str:
     """One message for all operators without a rule: operator, module path, source line, and what to do."""
     lines = dict.fromkeys(
-        f"  {op} in {path or 'the forward pass'}{f' at {source}' if source else ''}" for op, path, source in entries
+        f"{op} in {path or 'the forward pass'}{f' at {source}' if source else ''}" for op, path, source in entries
     )
     count = len({op for op, _, _ in entries})
     return (
-        f"{count} operator{'s have' if count > 1 else ' has'} no rule:\n"
-        + "\n".join(lines)
-        + "\nwrite the layer with supported operators, or add a rule for each under migrator/ops"
+        f"{count} operator{'s have' if count > 1 else ' has'} no rule: {'; '.join(lines)}; "
+        "write the layer with supported operators, or add a rule for each under migrator/ops"
     )

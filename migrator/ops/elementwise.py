@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from migrator.layout import passing, pointwise, spatial
@@ -146,24 +147,32 @@ def relu6(x: Array) -> Array:
     return hardtanh(x, 0.0, 6.0)
 
 
-@rule("aten.clamp.default", "aten.clamp.Tensor", policy=pointwise)
-def clamp(x: Array, minimum: Any = None, maximum: Any = None, **bounds: Any) -> Array:
-    """X cut to an interval; the derivative on both ends is one."""
-    low, high = bounds.get("min", minimum), bounds.get("max", maximum)
-    kept = x if low is None else jnp.where(x < low, low, x)
-    return (kept if high is None else jnp.where(kept > high, high, kept)).astype(jnp.result_type(x))
-
-
-@rule("aten.clamp_min.default", policy=passing)
-def clamp_min(x: Array, low: Any) -> Array:
-    """X cut from below; the derivative on the end is one."""
-    return clamp(x, low)
+@rule("aten.clamp.default", "aten.clamp_min.default", policy=passing)
+def clamp(x: Array, low: Any = None, high: Any = None, **bounds: Any) -> Array:
+    """X cut to an interval of numbers; the derivative on both ends is zero."""
+    low, high = bounds.get("min", low), bounds.get("max", high)
+    kept = x if low is None else jnp.where(x <= low, low, x)
+    return (kept if high is None else jnp.where(kept >= high, high, kept)).astype(jnp.result_type(x))
 
 
 @rule("aten.clamp_max.default", policy=passing)
 def clamp_max(x: Array, high: Any) -> Array:
-    """X cut from above; the derivative on the end is one."""
+    """X cut from above."""
     return clamp(x, None, high)
+
+
+@rule("aten.clamp.Tensor", "aten.clamp_min.Tensor", policy=pointwise)
+def clamp_tensor(x: Array, low: Any = None, high: Any = None, **bounds: Any) -> Array:
+    """X cut to an interval of tensors; on an end both share the derivative."""
+    low, high = bounds.get("min", low), bounds.get("max", high)
+    kept = x if low is None else jnp.maximum(x, low)
+    return kept if high is None else jnp.minimum(kept, high)
+
+
+@rule("aten.clamp_max.Tensor", policy=pointwise)
+def clamp_max_tensor(x: Array, high: Array) -> Array:
+    """X cut from above by a tensor."""
+    return jnp.minimum(x, high)
 
 
 @rule("aten.threshold.default", policy=passing)
@@ -216,10 +225,25 @@ def hardswish(x: Array) -> Array:
     return jnp.where(x <= -3, 0.0, jnp.where(x < 3, x * (x + 3) / 6, x)).astype(x.dtype)
 
 
+SIXTH = float(np.float32(1 / 6))
+"""The slope in torch's derivative of hardsigmoid, which is rounded to float32 in every precision."""
+
+
+@jax.custom_jvp
+def _hardsigmoid(x: Array) -> Array:
+    return jnp.where(x <= -3, 0.0, jnp.where(x >= 3, 1.0, x / 6 + 0.5)).astype(x.dtype)
+
+
+@_hardsigmoid.defjvp
+def _hardsigmoid_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (direction,) = primals, tangents
+    return _hardsigmoid(x), jnp.where(jnp.abs(x) < 3, SIXTH * direction, 0.0).astype(x.dtype)
+
+
 @rule("aten.hardsigmoid.default", policy=passing)
 def hardsigmoid(x: Array) -> Array:
     """X / 6 + 1 / 2 cut to [0, 1]; the derivative on both ends is zero."""
-    return jnp.where(x <= -3, 0.0, jnp.where(x >= 3, 1.0, x / 6 + 0.5)).astype(x.dtype)
+    return _hardsigmoid(x)
 
 
 @rule("aten.where.self", "aten.where.ScalarOther", "aten.where.ScalarSelf", "aten.where.Scalar", policy=pointwise)

@@ -42,13 +42,29 @@ def _max_pool(axes: int) -> Any:
         if x.ndim == axes + 1:
             return apply(x[None], window, stride, padding, dilation, ceil_mode)[0]
         size, step, spread, pad, over = _windows(x, axes, window, stride, padding, ceil_mode, dilation)
-        lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+        lowest = np.asarray(-np.inf if jnp.issubdtype(x.dtype, jnp.floating) else np.iinfo(x.dtype).min, x.dtype)
         pads = [(0, 0), *((p, p + extra) for p, extra in zip(pad, over, strict=True)), (0, 0)]
-        return lax.reduce_window(
-            x, np.asarray(lowest, x.dtype), lax.max, (1, *size, 1), (1, *step, 1), pads, window_dilation=(1, *spread, 1)
-        )
+        if max(spread) > 1:
+            return _dilated_max(lax.pad(x, lowest, [(*ends, 0) for ends in pads]), size, step, spread)
+        return lax.reduce_window(x, lowest, lax.max, (1, *size, 1), (1, *step, 1), pads)
 
     return apply
+
+
+def _dilated_max(x: Array, size: tuple[int, ...], step: tuple[int, ...], spread: tuple[int, ...]) -> Array:
+    """Maximum over spread-out windows, the first of equals: JAX has no derivative of a dilated window."""
+    counts = [
+        (length - gap * (width - 1) - 1) // stride + 1
+        for length, width, stride, gap in zip(x.shape[1:-1], size, step, spread, strict=True)
+    ]
+    shifted = []
+    for offset in np.ndindex(*size):
+        starts = [gap * position for gap, position in zip(spread, offset, strict=True)]
+        places = zip(starts, counts, step, strict=True)
+        ranges = [slice(start, start + (count - 1) * stride + 1, stride) for start, count, stride in places]
+        shifted.append(x[(slice(None), *ranges)])
+    windows = jnp.stack(shifted)
+    return jnp.take_along_axis(windows, jnp.argmax(windows, 0, keepdims=True), 0)[0]
 
 
 def _avg_pool(axes: int) -> Any:

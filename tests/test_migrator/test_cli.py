@@ -1,0 +1,109 @@
+"""The command line: results on stdout, one line on stderr and exit code 2 for refusals, nothing half written."""
+
+import sys
+from pathlib import Path
+
+import networks
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import save_file
+
+from migrator import cli
+
+MODEL = "networks:mlp"
+
+
+def run(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["migrator", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code or 0, *capsys.readouterr()
+
+
+@pytest.fixture
+def migrator(monkeypatch, capsys):
+    return lambda *arguments: run(monkeypatch, capsys, *arguments)
+
+
+def convert(*more, model=MODEL, shape="2,1,8,8"):
+    return ["convert", "--model", model, "--example-shape", shape, *more]
+
+
+def test_convert_show_and_verify(migrator, tmp_path):
+    out, weights, real = tmp_path / "port", tmp_path / "w.safetensors", tmp_path / "x.npy"
+    save_file(networks.mlp().state_dict(), weights)
+    np.save(real, networks.examples((1, 8, 8)))
+    code, text, _ = migrator(*convert("--weights", weights, "--examples", real, "-o", out))
+    assert code == 0
+    assert "float64 output" in text
+    code, text, _ = migrator("show", out)
+    assert code == 0
+    assert "aten.linear.default" in text
+    assert "1.kernel: float32[64, 32] = 2,048 numbers, torch's 1.weight" in text
+    code, text, _ = migrator("verify", out, "--model", MODEL, "--weights", weights)
+    assert code == 0
+    assert "tangent kernel" in text
+
+
+def test_factory_arguments(migrator, tmp_path):
+    arguments = ["--model-args", '{"channels": 2, "side": 4}']
+    code, _, _ = migrator(*convert(*arguments, "-o", tmp_path / "port", shape="2,2,4,4"))
+    assert code == 0
+
+
+def test_verify_against_other_weights_fails(migrator, tmp_path):
+    out = tmp_path / "port"
+    assert migrator(*convert("-o", out))[0] == 0
+    code, _, error = migrator("verify", out, "--model", MODEL)
+    assert code == 2
+    assert error.startswith("error: the port differs from torch")
+
+
+class Payload:
+    def __reduce__(self):
+        return (Path.touch, (Path("executed"),))
+
+
+REFUSED = {
+    "a model that is not there": (convert(model="networks:nothing"), "cannot be built"),
+    "a factory that is not a model": (convert(model="networks:examples", shape="1"), "cannot be built"),
+    "missing weights": (convert("--weights", "absent.pt"), "no weights at absent.pt"),
+    "damaged weights": (convert("--weights", "damaged.safetensors"), "not a safetensors file"),
+    "a pickle that runs code": (convert("--weights", "payload.pt"), "would run"),
+    "a whole model": (convert("--weights", "model.pt"), "would run"),
+    "other names": (convert("--weights", "names.safetensors"), "missing"),
+    "a wrong example shape": (convert(shape="2,1,9,9"), "cannot record"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_are_one_line_and_write_nothing(migrator, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path("damaged.safetensors").write_bytes(b"\xff" * 40)
+    torch.save({"w": Payload()}, "payload.pt")
+    torch.save(networks.mlp(), "model.pt")
+    save_file({"other": torch.zeros(1)}, "names.safetensors")
+    before = set(tmp_path.iterdir())
+    arguments, message = REFUSED[name]
+    code, out, error = migrator(*arguments, "-o", "port")
+    assert code == 2
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert out == ""
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_wrapped_names_are_stripped(migrator, tmp_path):
+    state = {f"module._orig_mod.{name}": value for name, value in networks.mlp().state_dict().items()}
+    torch.save(state, tmp_path / "w.pt")
+    assert migrator(*convert("--weights", tmp_path / "w.pt", "-o", tmp_path / "port"))[0] == 0
+
+
+@pytest.mark.parametrize("command", ["convert", "verify", "show"])
+def test_help_shows_one_runnable_example(command):
+    text = CliRunner().invoke(cli.cli, [command, "--help"]).output
+    assert f"  migrator {command} " in text
+    assert "Example:" in text

@@ -1,0 +1,147 @@
+"""Whatever cannot be ported is refused with its own error, which says where and what to do."""
+
+import networks
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from migrator import errors, migrate, verify
+
+
+def refuse(module, kind, match, shape=(2, 3, 7, 7)):
+    with pytest.raises(kind, match=match) as caught:
+        migrate(module, (torch.zeros(shape),))
+    return str(caught.value)
+
+
+class Call(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 1)
+        self.function = function
+
+    def forward(self, x):
+        return self.function(self.layer(x))
+
+
+def called(function):
+    return Call(function).eval()
+
+
+def test_training_mode():
+    module = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(147, 2)).eval()
+    module[1].train()
+    refuse(module, errors.ModelNotInEvalMode, r"in training mode: 1; call `module.eval\(\)`")
+
+
+def test_all_unsupported_operators_are_listed_at_once():
+    text = refuse(
+        called(lambda x: torch.fft.fft(x).real + torch.linalg.inv(x) + torch.special.i0(x)),
+        errors.UnsupportedOp,
+        "operators have no rule",
+    )
+    for word in ("_fft_r2c", "inv", "i0", "test_refusals.py", "migrator/ops"):
+        assert word in text
+
+
+def test_fixed_batch():
+    refuse(called(lambda x: x.reshape(2, -1)), errors.StaticBatch, "only works for one batch size")
+
+
+def test_a_fixed_batch_that_is_not_the_examples():
+    refuse(called(lambda x: x * torch.ones(2, 1, 1, 1)), errors.StaticBatch, "only works for one batch size")
+
+
+def test_branch_on_values():
+    refuse(called(lambda x: x if x.sum() > 0 else -x), errors.DataDependentControlFlow, "torch.where")
+
+
+def test_always_on_dropout():
+    refuse(called(lambda x: F.dropout(x, 0.5, training=True)), errors.NonDeterministicForward, "draws random numbers")
+
+
+def test_random_noise():
+    refuse(called(lambda x: x + torch.rand_like(x)), errors.NonDeterministicForward, "test_refusals.py")
+
+
+def test_batch_norm_without_statistics():
+    module = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)).eval()
+    refuse(module, errors.BatchDependentNorm, "0 .BatchNorm2d. has no running statistics")
+
+
+def test_functional_batch_norm_over_the_batch():
+    function = called(lambda x: F.batch_norm(x, None, None, training=True))
+    refuse(function, errors.BatchDependentNorm, "running statistics")
+
+
+def test_statistics_of_the_batch_by_hand_are_found_by_verification():
+    module = called(lambda x: x - x.mean(0))
+    with pytest.raises(errors.BatchDependentNorm, match="depends on the other examples"):
+        verify(module, migrate(module, (torch.zeros(2, 3, 7, 7),)), networks.examples((3, 7, 7)))
+
+
+def test_in_place_change_inside_no_grad():
+    def function(x):
+        with torch.no_grad():
+            x.mul_(2)
+        return x
+
+    refuse(called(function), errors.GradientBarrier, "in place")
+
+
+def test_data_attribute():
+    refuse(called(lambda x: x * x.data), errors.GradientBarrier, "detach")
+
+
+def test_lazy_half_and_complex_parameters():
+    refuse(nn.LazyLinear(3).eval(), errors.UnsupportedParameter, "no shape yet")
+    refuse(nn.Linear(7, 3).half().eval(), errors.UnsupportedParameter, "float16")
+    refuse(nn.Linear(7, 3, dtype=torch.complex64).eval(), errors.UnsupportedParameter, "complex64")
+
+
+def test_corrupt_weights():
+    module = networks.cnn(3, 8)
+    with torch.no_grad():
+        module[0].weight[0, 0, 0, 0] = float("nan")
+    refuse(module, errors.CorruptWeights, "0.weight holds NaN")
+    module = networks.cnn(3, 8)
+    module[4].running_var[1] = -1
+    refuse(module, errors.CorruptWeights, "4.running_var has a negative variance")
+
+
+def test_double_weights_without_x64():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).double().eval()
+    with pytest.raises(errors.PrecisionLoss, match="float64"):
+        migrate(module, (torch.zeros(2, 4, dtype=torch.float64),))
+
+
+def test_a_forward_that_writes_its_buffers():
+    class Counter(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            self.calls += 1
+            return x
+
+    refuse(Counter().eval(), errors.UnsupportedOp, "writes to calls")
+
+
+def test_example_inputs_without_a_batch_axis():
+    with pytest.raises(errors.StaticBatch, match="first axis is the batch"):
+        migrate(nn.ReLU().eval(), (torch.zeros(()),))
+
+
+def test_every_error_is_a_migrator_error():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ValueError)]
+    assert len(kinds) > 13
+    assert all(issubclass(kind, errors.MigratorError) for kind in kinds)
+
+
+def test_one_example_is_widened():
+    module = networks.mlp()
+    migrated = migrate(module, (torch.zeros(1, 1, 8, 8),))
+    assert np.asarray(migrated.apply_fn(migrated.variables, networks.examples((1, 8, 8), 3))).shape == (3, 10)

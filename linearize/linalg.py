@@ -9,7 +9,7 @@ import numpy as np
 from linearize.errors import SingularKernelError
 from linearize.types import Array, Float64
 
-JITTER_LADDER = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
+JITTER_LADDER = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 """Jitters tried in turn, relative to the mean diagonal of K."""
 
 

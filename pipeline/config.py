@@ -14,8 +14,8 @@ from linearize import HEADS, KernelOptions
 from pipeline.errors import PipelineError
 from pipeline.queries import get_strategy
 from trainer.data import DATASETS
-from trainer.options import TrainOptions, options_for
 from trainer.models import ModelSpec, family_of
+from trainer.options import TrainOptions, options_for
 
 UNSCIENTIFIC = ("device", "data.root", "data.download", "kernel.memory_budget")
 """Fields that say where and with what a run is computed, not what: they may change when it is resumed."""

@@ -19,8 +19,8 @@ from pipeline.stages.progress import StageProgress, silent
 from pipeline.stages.train import WEIGHTS
 from pipeline.workbench import Workbench
 from trainer.checkpoint import load_weights
-from trainer.predict import predict
 from trainer.models import build
+from trainer.predict import predict
 
 SCORES, DIAGNOSTICS = "scores.npz", "diagnostics.json"
 

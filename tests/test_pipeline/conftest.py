@@ -1,3 +1,9 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -64,6 +70,31 @@ def go_on():
         return recorder
 
     return go
+
+
+@pytest.fixture
+def spawn():
+    """Start the real command in a process of its own: spawn("resume", path) -> Popen."""
+    root = Path(__file__).parents[2]
+
+    def start_process(*arguments):
+        command = [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, arguments)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+    return start_process
+
+
+@pytest.fixture
+def wait_for():
+    """Poll until a condition holds or the process has ended: wait_for(process, condition)."""
+
+    def wait(process, condition):
+        deadline = time.monotonic() + 120
+        while not condition() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    return wait
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,11 +1,9 @@
-"""The whole loop on real images: what it writes, that it is deterministic, and that no crash loses or repeats a thing."""
+"""The whole loop on real images: what it writes, that it is deterministic, and that no crash loses or repeats."""
 
 import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -150,16 +148,12 @@ def test_a_crash_at_any_step_changes_nothing(start, go_on, monkeypatch):
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.7, 2.0])
-def test_sigkill_of_the_real_command_then_resume(start, go_on, delay):
+def test_sigkill_of_the_real_command_then_resume(start, go_on, spawn, wait_for, delay):
     """The look-ahead run with port and kernel, killed by the real signal at an arbitrary moment of its loop."""
     whole, path = start("whole"), start("killed")
     go_on(whole)
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "resume", str(path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-    deadline = time.monotonic() + 120
-    while not (path / "events.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    process = spawn("resume", path)
+    wait_for(process, (path / "events.jsonl").exists)
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -215,9 +209,8 @@ def test_a_port_that_differs_stops_the_run(start, go_on, monkeypatch):
 
 def test_two_writers(start):
     path = start()
-    with RunDirectory(path, print):
-        with pytest.raises(PipelineError, match=rf"in use by process {os.getpid()}"):
-            RunDirectory(path, print)
+    with RunDirectory(path, print), pytest.raises(PipelineError, match=rf"in use by process {os.getpid()}"):
+        RunDirectory(path, print)
     RunDirectory(path, print).__exit__()
 
 

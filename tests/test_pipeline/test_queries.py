@@ -2,10 +2,10 @@
 
 import math
 
-import cases
 import numpy as np
 import pytest
 
+import cases
 from linearize import LookAhead
 from pipeline.errors import PipelineError
 from pipeline.pool import Labelled
@@ -14,7 +14,7 @@ from pipeline.queries.base import select_top
 from pipeline.queries.uncertainty import entropy, lack_of_confidence, negative_margin
 
 # Four samples, three classes.  By hand, per row:
-#   entropy (nats): 0;  ln 2;  -(0.5 ln 0.5 + 0.3 ln 0.3 + 0.2 ln 0.2) = 1.02965;  -(0.4 ln 0.4 · 2 + 0.2 ln 0.2) = 1.05492
+#   entropy (nats): 0;  ln 2;  -(0.5 ln 0.5 + 0.3 ln 0.3 + 0.2 ln 0.2) = 1.02965;  -(0.8 ln 0.4 + 0.2 ln 0.2) = 1.05492
 #   margin: 1;  0;  0.2;  0          top probability: 1;  0.5;  0.5;  0.4
 P = np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.3, 0.5, 0.2], [0.4, 0.2, 0.4]])
 

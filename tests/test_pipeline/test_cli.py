@@ -1,0 +1,160 @@
+"""The command line as a person meets it: what it prints, its exit codes, and that bad input writes nothing."""
+
+import os
+import re
+import signal
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli import cli
+
+SMALL = [
+    "--model", "mlp", "--n-init", "12", "--query-size", "4", "--subset-size", "30", "--cycles", "2", "--epochs", "8",
+    "--device", "cpu", "--set", "model.options.width=16",
+]  # fmt: skip
+
+
+@pytest.fixture
+def invoke(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+
+    def call(*arguments, code=0):
+        result = runner.invoke(cli, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run that tests only read."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    result = CliRunner().invoke(cli, ["run", *SMALL, "--out", str(path)])
+    assert result.exit_code == 0, result.output
+    return path, result
+
+
+def test_run_prints_a_row_a_cycle_and_where_the_run_is(finished):
+    path, result = finished
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == [
+        "cycle", "labels", "test", "acc", "|R|", "epochs", "train", "s", "migrate", "s", "score", "s",
+    ]  # fmt: skip
+    assert re.match(r" +0 +12 +\d+\.\d\d% +\d\.\d{3} +\d+ +\d+\.\d +\d+\.\d +\d+\.\d$", lines[1])
+    assert re.match(r" +1 +16 +\d+\.\d\d% +\d\.\d{3} +\d+ +\d+\.\d +- +-$", lines[2])
+    assert re.match(r"final test accuracy \d+\.\d\d% with 16 labels", lines[3])
+    assert lines[-1] == f"run {path}"
+    assert "\x1b" not in result.output
+
+
+def test_default_names_never_collide(invoke, tmp_path):
+    small = [*SMALL, "--strategy", "random", "--cycles", "1"]
+    assert "runs/digits-random-seed0\n" in invoke("run", *small).stdout
+    assert "runs/digits-random-seed0-2\n" in invoke("run", *small).stdout
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
+        "digits-random-seed0",
+        "digits-random-seed0-2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "train.epoch=3"], "there is no key 'train.epoch'"),
+        (["--strategy", "best"], "expected one of mlmoc"),
+        (["--query-size", "50", "--subset-size", "40"], "at most the subset of 40 candidates, got 50"),
+        (["--n-init", "1294"], "but digits has 1297"),
+        (["--dataset", "imagenet"], "expected one of digits"),
+        (["--dataset", "mnist", "--data-root", "nowhere"], "nowhere"),
+        (["--config", "absent.yaml"], "cannot read absent.yaml"),
+        (["--device", "cuda:77"], "expected one that torch can use"),
+        (["--device", "abacus"], "expected one that torch can use"),
+        (["--epochs", "0"], "epochs must be at least 1, got 0"),
+    ],
+)
+def test_bad_input_is_one_line_exit_2_and_nothing_written(invoke, tmp_path, arguments, message):
+    result = invoke("run", *SMALL, *arguments, "--out", "out", code=2)
+    assert message in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_options_and_wrong_types_exit_2(invoke):
+    assert "No such option" in invoke("run", "--strateggy", "x", code=2).stderr
+    assert "not a valid integer" in invoke("run", "--seed", "x", code=2).stderr
+
+
+def test_an_existing_run_is_never_overwritten(invoke, finished):
+    path, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in path.rglob("*")}
+    result = invoke("run", *SMALL, "--out", path, code=2)
+    assert f"go on with 'pipeline resume {path}'" in result.stderr
+    assert {p: p.stat().st_mtime_ns for p in path.rglob("*")} == before
+
+
+def test_resume_of_a_finished_run_shows_it_again(invoke, finished):
+    path, first = finished
+    assert invoke("resume", path).stdout == first.stdout
+
+
+def test_resume_of_what_is_no_run(invoke, tmp_path):
+    assert "expected a run directory with a config.yaml" in invoke("resume", tmp_path, code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_in_use_names_its_holder(invoke, finished):
+    from pipeline.rundir import RunDirectory
+
+    path, _ = finished
+    with RunDirectory(path, print):
+        assert f"in use by process {os.getpid()}" in invoke("resume", path, code=2).stderr
+
+
+@pytest.mark.parametrize("stage", ["train", "migrate", "score", "select"])
+def test_each_stage_alone_reproduces_the_run(invoke, finished, tmp_path, stage):
+    path, _ = finished
+    before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    output = invoke("stage", stage, path, "--cycle", 0, "--out", tmp_path / "again").stdout
+    assert "result: equals the run's own" in output
+    assert f"read  {path / 'events.jsonl'}" in output
+    assert f"wrote {tmp_path / 'again'}" in output
+    assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+
+
+def test_a_stage_that_has_nothing_to_read(invoke, finished, tmp_path):
+    path, _ = finished
+    for stage, cycle, message in (("train", 7, "no labels for cycle 7"), ("score", 1, "which is missing or damaged")):
+        result = invoke("stage", stage, path, "--cycle", cycle, "--out", tmp_path / "again", code=2)
+        assert message in result.stderr
+        assert not (tmp_path / "again").exists()
+
+
+def test_list_and_help_and_doctor(invoke):
+    assert "mlmoc-flips" in invoke("list", "strategies").stdout
+    assert "cifar100" in invoke("list", "datasets").stdout
+    assert "wide_resnet" in invoke("list", "models").stdout
+    for command in ("run", "resume", "stage", "list", "doctor"):
+        assert "Example:" in invoke(command, "--help").stdout
+    checks = invoke("doctor", "--data-root", "nowhere").stdout
+    assert "data set digits: 1297 training and 500 test images" in checks
+    assert "data set mnist: not here" in checks
+    assert "neural-tangents" in checks
+
+
+def test_ctrl_c_exits_130_and_the_run_goes_on(start, go_on, spawn, wait_for):
+    path = start("interrupted", cycles=2, query__strategy="random", train__epochs=1500, train__tolerance=0.0)
+    process = spawn("resume", path)
+    wait_for(process, lambda: list(path.glob("cycles/*/train.tmp-*")))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors == f"interrupted; go on with: pipeline resume {path}\n"
+    assert not list(path.rglob("*.tmp-*"))
+    assert len(go_on(path).rows) == 2

@@ -34,11 +34,11 @@ class _Group(click.Group):
             ctx.exit(2)
 
 
-_FIT_EXAMPLE = "Example: trainer fit --dataset digits --model cnn --n-labeled 100 --out runs/fit"
-_EXPORT_EXAMPLE = "Example: trainer export --dataset digits --n-labeled 100 --pool 500 --out runs/arrays"
+_FIT_EXAMPLE = "Example: trainer fit --model cnn --n-labeled 100 --out runs/fit"
+_EXPORT_EXAMPLE = "Example: trainer export --n-labeled 100 --pool 500 --out runs/arrays"
 
 
-@click.group(cls=_Group, epilog=_FIT_EXAMPLE, context_settings={"max_content_width": 100})
+@click.group(cls=_Group, epilog=_FIT_EXAMPLE)
 def main() -> None:
     """Train networks on images, and write what the later stages read."""
 

@@ -96,19 +96,19 @@ def fit(
     with placed(model, device), _seeded(seed, device):
         run = _Run(model, torch.from_numpy(np.array(x)), torch.from_numpy(y), options, seed, torch.device(device))
         history: list[EpochRecord] = []
-        rms = math.inf
+        rms, outputs = math.inf, np.empty((0, num_classes), np.float32)
         for epoch in range(1, options.epochs + 1):
             record: EpochRecord = {"epoch": epoch, "lr": run.lr, "loss": run.epoch(), "residual_rms": None}
             _refuse_divergence(record["loss"], epoch, record["lr"])
             if run.should_check(epoch):
-                rms = record["residual_rms"] = run.residual_rms()
+                rms, outputs = run.measure()
+                record["residual_rms"] = rms
                 _refuse_divergence(rms, epoch, record["lr"])
             history.append(record)
             if on_epoch is not None:
                 on_epoch(record)
             if rms <= options.tolerance:
                 break
-        outputs = run.outputs().cpu().numpy()
     return FitResult(
         epochs=len(history),
         converged=rms <= options.tolerance,
@@ -170,15 +170,12 @@ class _Run:
         return epoch == last or (epoch > WARM_UP * last and epoch % CHECK_EVERY == 0)
 
     @torch.no_grad()
-    def outputs(self) -> Tensor:
-        self.model.eval()
-        return torch.cat([self.model(rows) for rows in self.x.split(CHUNK)])  # [L, C]
-
-    def residual_rms(self) -> float:
-        """`||R||_F / sqrt(L)` in eval mode, with running statistics that belong to the present weights."""
+    def measure(self) -> tuple[float, NDArray[np.float32]]:
+        """`||R||_F / sqrt(L)` and outputs `[L, C]` in eval mode, with statistics that belong to the present weights."""
         restate_statistics(self.model, self.x)
-        r = self.y - self.loss.readout(self.outputs())  # [L, C]
-        return float(r.square().sum().div(len(r)).sqrt())
+        outputs = torch.cat([self.model(rows) for rows in self.x.split(CHUNK)])  # [L, C]
+        r = self.y - self.loss.readout(outputs)  # [L, C]
+        return float(r.square().sum().div(len(r)).sqrt()), outputs.cpu().numpy()
 
 
 def steps_per_epoch(n_labeled: int, batch_size: int, batch_norm: bool) -> int:

@@ -21,12 +21,15 @@ class Loss:
         description: one line.
         value: `value(outputs [B, C], Y [B, C])`, a scalar.
         readout: maps outputs `[B, C]` to what training drives towards the one-hot targets.
+        lr_scale: what a family's default learning rate, chosen for l2, is multiplied by. The gradient of
+            cross-entropy by the outputs, `(p - y)/B`, is C/2 times that of l2, `2 (f - y)/(BC)`.
     """
 
     name: str
     description: str
     value: Callable[[Tensor, Tensor], Tensor]
     readout: Callable[[Tensor], Tensor]
+    lr_scale: float = 1.0
 
 
 def l2(outputs: Tensor, y: Tensor) -> Tensor:
@@ -63,7 +66,7 @@ def _softmax(outputs: Tensor) -> Tensor:
 LOSSES: dict[str, Loss] = {
     "l2": Loss("l2", "squared error on one-hot targets, mean over batch and classes", l2, _unchanged),
     "cross-entropy": Loss(
-        "cross-entropy", "cross-entropy of the softmax, mean over the batch", cross_entropy, _softmax
+        "cross-entropy", "cross-entropy of the softmax, mean over the batch", cross_entropy, _softmax, lr_scale=0.1
     ),
 }
 

@@ -49,7 +49,7 @@ class TrainOptions:
 
 
 def options_for(model: str, **overrides: Any) -> TrainOptions:
-    """Training options with the defaults of a network family.
+    """Training options with the defaults of a network family, its learning rate scaled to the loss.
 
     Args:
         model: a key of `trainer.models.MODELS`.
@@ -64,7 +64,8 @@ def options_for(model: str, **overrides: Any) -> TrainOptions:
         raise TrainerError(
             f"there is no training option {unknown[0]!r}; choose from {', '.join(TrainOptions.__dataclass_fields__)}"
         )
-    return replace(TrainOptions(), **{**family_of(model).training, **given})
+    options = replace(TrainOptions(), **{**family_of(model).training, **given})
+    return options if "max_lr" in given else replace(options, max_lr=options.max_lr * LOSSES[options.loss].lr_scale)
 
 
 def _require(condition: bool, expected: str, value: object) -> None:

@@ -49,5 +49,5 @@ FAMILY = Family(
         "width": Option(32, "channels of the first convolution"),
         "batch_norm": Option(False, "batch norm after every convolution"),
     },
-    training={"max_lr": 0.6},
+    training={"max_lr": 1.0},
 )

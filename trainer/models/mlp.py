@@ -38,4 +38,5 @@ FAMILY = Family(
         "depth": Option(2, "hidden layers"),
         "width": Option(128, "units in a hidden layer"),
     },
+    training={"max_lr": 0.8},
 )

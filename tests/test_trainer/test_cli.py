@@ -1,0 +1,162 @@
+"""The command line: what it writes, what it refuses, and that refusing leaves nothing behind."""
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from trainer import cli
+from trainer.checkpoint import load_weights
+from trainer.data import load
+from trainer.errors import Diverged
+from trainer.files import new_folder
+from trainer.loop import accuracy, predict
+from trainer.models import ModelSpec, build
+
+QUICK = ["--model", "mlp", "--epochs", "3"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(cli.main, arguments)
+
+
+def test_fit_writes_a_network_that_can_be_loaded_again(run, tmp_path):
+    result = run("fit", "--n-labeled", "50", *QUICK, "--option", "width=16", "--out", "made/here")
+    assert result.exit_code == 0, result.output
+    out = tmp_path / "made/here"
+    files = ["labeled.json", "metrics.jsonl", "model.json", "weights.safetensors"]
+    assert sorted(path.name for path in out.iterdir()) == files
+    model = build(ModelSpec.from_json((out / "model.json").read_text()))
+    load_weights(model, out / "weights.safetensors")
+    data, records = load("digits"), [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    test = accuracy(predict(model, data.inputs("test")), data.labels("test"))
+    assert records[-1]["test_accuracy"] == test
+    assert f"test accuracy {test:.4f}" in result.output
+    assert f"||R|| = {records[-1]['residual_norm']:.4f}" in result.output
+    assert [record["epoch"] for record in records[:-1]] == [1, 2, 3]
+    ids = json.loads((out / "labeled.json").read_text())
+    assert len(set(ids)) == 50
+    assert [path.name for path in tmp_path.joinpath("made").iterdir()] == ["here"]
+
+
+def test_the_same_command_writes_the_same_weights_and_a_seed_changes_them(run, tmp_path):
+    for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert run("fit", "--n-labeled", "30", *QUICK, "--seed", seed, "--out", out).exit_code == 0
+    one, same, other = ((tmp_path / out / "weights.safetensors").read_bytes() for out in "abc")
+    assert one == same
+    assert one != other
+    assert (tmp_path / "a/labeled.json").read_text() != (tmp_path / "c/labeled.json").read_text()
+
+
+def test_given_ids_and_a_warm_start(run, tmp_path):
+    (tmp_path / "ids.json").write_text("[5, 3, 900]")
+    assert run("fit", "--labeled", "ids.json", *QUICK, "--out", "a").exit_code == 0
+    assert json.loads((tmp_path / "a/labeled.json").read_text()) == [3, 5, 900]
+    weights = "a/weights.safetensors"
+    result = run("fit", "--labeled", "a/labeled.json", *QUICK, "--init", weights, "--max-lr", "1e-9", "--out", "b")
+    assert result.exit_code == 0, result.output
+    first, second = (json.loads((tmp_path / f / "metrics.jsonl").read_text().splitlines()[-1]) for f in "ab")
+    assert second["residual_norm"] == pytest.approx(first["residual_norm"], rel=1e-3)
+
+
+def test_export_writes_what_scoring_reads(run, tmp_path):
+    result = run("export", "--n-labeled", "20", "--pool", "100", "--out", "arrays")
+    assert result.exit_code == 0, result.output
+    labelled = np.load(tmp_path / "arrays/labelled.npz", allow_pickle=False)
+    pool = np.load(tmp_path / "arrays/pool.npz", allow_pickle=False)
+    data = load("digits")
+    assert set(labelled) == {"x", "y", "ids"}
+    assert set(pool) == {"x", "ids"}  # no labels of the pool leave
+    np.testing.assert_array_equal(labelled["x"], data.inputs("train", labelled["ids"]))
+    np.testing.assert_array_equal(labelled["y"].argmax(axis=1), data.labels("train", labelled["ids"]))
+    np.testing.assert_array_equal(pool["x"], data.inputs("train", pool["ids"]))
+    assert len(set(labelled["ids"]) | set(pool["ids"])) == 120
+    assert labelled["y"].shape == (20, 10)
+    assert run("fit", "--n-labeled", "20", *QUICK, "--out", "fit").exit_code == 0
+    assert json.loads((tmp_path / "fit/labeled.json").read_text()) == labelled["ids"].tolist()
+
+
+BAD = {
+    "neither ids nor a number": ("fit", "--out", "out"),
+    "both ids and a number": ("fit", "--n-labeled", "5", "--labeled", "ids.json", "--out", "out"),
+    "more than there are": ("fit", "--n-labeled", "1298", "--out", "out"),
+    "data set": ("fit", "--dataset", "nist", "--n-labeled", "5", "--out", "out"),
+    "data root": ("fit", "--dataset", "mnist", "--data-root", "nowhere", "--n-labeled", "5", "--out", "out"),
+    "model": ("fit", "--model", "vgg", "--n-labeled", "5", "--out", "out"),
+    "model option": ("fit", "--option", "depth=3", "--n-labeled", "5", "--out", "out"),
+    "model option value": ("fit", "--option", "width=wide", "--n-labeled", "5", "--out", "out"),
+    "model option form": ("fit", "--option", "width", "--n-labeled", "5", "--out", "out"),
+    "loss": ("fit", "--loss", "hinge", "--n-labeled", "5", "--out", "out"),
+    "epochs": ("fit", "--epochs", "0", "--n-labeled", "5", "--out", "out"),
+    "device": ("fit", "--device", "abacus", "--n-labeled", "5", "--out", "out"),
+    "init": ("fit", "--init", "nowhere.safetensors", "--n-labeled", "5", "--out", "out"),
+    "ids missing": ("fit", "--labeled", "nowhere.json", "--out", "out"),
+    "ids not json": ("fit", "--labeled", "text", "--out", "out"),
+    "ids empty": ("fit", "--labeled", "empty.json", "--out", "out"),
+    "ids not integers": ("fit", "--labeled", "floats.json", "--out", "out"),
+    "ids twice": ("fit", "--labeled", "twice.json", "--out", "out"),
+    "ids out of range": ("fit", "--labeled", "far.json", "--out", "out"),
+    "pool": ("export", "--n-labeled", "1000", "--pool", "298", "--out", "out"),
+    "out taken": ("fit", "--n-labeled", "5", *QUICK, "--out", "taken"),
+    "export out taken": ("export", "--n-labeled", "5", "--pool", "5", "--out", "taken"),
+    "out is a file": ("fit", "--n-labeled", "5", *QUICK, "--out", "text"),
+    "out under a file": ("fit", "--n-labeled", "5", *QUICK, "--out", "text/out"),
+    "divergence": ("fit", "--n-labeled", "50", "--max-lr", "1e9", "--epochs", "40", "--out", "out"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_mistake_is_one_line_and_exit_code_2_with_nothing_written(run, tmp_path, case):
+    files = {"ids": "[1]", "empty": "[]", "floats": "[0.5]", "twice": "[1, 1]", "far": "[1297]"}
+    for name, text in files.items():
+        (tmp_path / f"{name}.json").write_text(text)
+    (tmp_path / "text").write_text("text")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/file").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    result = run(*BAD[case])
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "taken/file").read_text() == "mine"
+
+
+def test_click_refuses_unknown_options_with_the_same_exit_code(run, tmp_path):
+    assert run("fit", "--n-labelled", "5", "--out", "out").exit_code == 2
+    assert run("export", "--n-labeled", "0", "--pool", "5", "--out", "out").exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_may_be_filled(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    assert run("export", "--n-labeled", "5", "--pool", "5", "--out", "out").exit_code == 0
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    def break_off():
+        with new_folder(tmp_path / "out") as write:
+            write("first", b"1")
+            assert not (tmp_path / "out").exists()
+            raise Diverged("in between")
+
+    with pytest.raises(Diverged):
+        break_off()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["fit", "export"])
+def test_the_example_of_every_help_runs(run, tmp_path, command):
+    text = run(command, "--help").output
+    example = next(line for line in text.splitlines() if "Example:" in line).split("Example: ")[1]
+    words = shlex.split(example)
+    assert words[:2] == ["trainer", command]
+    quick = ["--epochs", "1"] if command == "fit" else []
+    assert run(*words[1:], *quick).exit_code == 0
+    assert (tmp_path / words[-1]).is_dir()

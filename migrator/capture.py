@@ -25,6 +25,12 @@ from migrator.weights import choose_leaf, choose_perm, collection, roles
 
 IGNORED_KWARGS = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking"})
 
+RESIZES = [
+    getattr(torch.ops.aten, f"upsample_{kind}").vec
+    for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d")
+]
+"""Resizing is broken down into indexing and arithmetic by torch itself, but not unless asked."""
+
 
 @dataclass(frozen=True)
 class Captured:
@@ -165,7 +171,7 @@ def _named(error: Exception) -> MigratorError:
 
 def _missing_only() -> dict[Any, Any]:
     """Torch's decompositions of the operators that have no rule of ours."""
-    table = torch.export.default_decompositions()
+    table = {**torch.export.default_decompositions(), **torch._decomp.get_decompositions(RESIZES)}
     return {op: rule for op, rule in table.items() if str(op) not in RULES}
 
 

@@ -116,11 +116,7 @@ def check_graph(program: ExportedProgram) -> None:
     """
     calls = [node for node in program.graph.nodes if node.op == "call_function"]
     overloads = [(node, node.target) for node in calls if isinstance(node.target, torch._ops.OpOverload)]
-    random = [
-        f"{target} in {_where(node)}"
-        for node, target in overloads
-        if torch.Tag.nondeterministic_seeded in target.tags or any(word in str(target) for word in RANDOM)
-    ]
+    random = [f"{target} in {_where(node)}" for node, target in overloads if _draws(node, target)]
     if random:
         raise NonDeterministicForward(
             f"the forward pass draws random numbers in evaluation mode: {_listed(random)}; "
@@ -131,6 +127,12 @@ def check_graph(program: ExportedProgram) -> None:
         raise BatchDependentNorm(
             f"batch norm over the batch's own statistics in {_listed(norms)}; use running statistics"
         )
+
+
+def _draws(node: fx.Node, target: torch._ops.OpOverload) -> bool:
+    if "scaled_dot_product_attention" in str(target):
+        return len(node.args) > 4 and bool(node.args[4])  # its dropout
+    return torch.Tag.nondeterministic_seeded in target.tags or any(word in str(target) for word in RANDOM)
 
 
 def _uses_batch(node: fx.Node) -> bool:

@@ -68,6 +68,28 @@ def group_norm(
     return y if bias is None else y + bias.reshape(channels)
 
 
+@rule("aten.instance_norm.default", roles={1: SCALE, 2: BIAS, 3: MEAN, 4: VAR})
+def instance_norm(
+    x: Array,
+    scale: Array | None,
+    bias: Array | None,
+    mean: Array | None,
+    var: Array | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    *_: Any,
+) -> Array:
+    """Normalised over the spatial axes of each example, or by running statistics; x is `[N, C, spatial...]`."""
+    channels = (-1,) + (1,) * (x.ndim - 2)
+    if use_input_stats or mean is None or var is None:
+        y = _standardise(x, tuple(range(2, x.ndim)), eps)
+    else:
+        y = (x - mean.reshape(channels)) * lax.rsqrt(var.reshape(channels) + eps)
+    y = y if scale is None else y * scale.reshape(channels)
+    return y if bias is None else y + bias.reshape(channels)
+
+
 def _standardise(x: Array, axes: tuple[int, ...], eps: float) -> Array:
     centred = x - jnp.mean(x, axes, keepdims=True)
     return centred * lax.rsqrt(jnp.mean(jnp.square(centred), axes, keepdims=True) + eps)

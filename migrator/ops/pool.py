@@ -51,6 +51,13 @@ def _max_pool(axes: int) -> Any:
     return apply
 
 
+def _without_indices(pool: Any) -> Any:
+    def apply(*args: Any) -> tuple[Array, Array]:
+        return pool(*args), jnp.zeros((0,), jnp.int32)
+
+    return apply
+
+
 def _dilated_max(x: Array, size: tuple[int, ...], step: tuple[int, ...], spread: tuple[int, ...]) -> Array:
     """Maximum over spread-out windows, the first of equals: JAX has no derivative of a dilated window."""
     counts = [
@@ -128,8 +135,28 @@ def _adaptive_avg_pool(axes: int) -> Any:
     return apply
 
 
+def _adaptive_max_pool(axes: int) -> Any:
+    def apply(x: Array, output_size: Any) -> tuple[Array, Array]:
+        if x.ndim == axes + 1:
+            return apply(x[None], output_size)[0][0], jnp.zeros((0,), jnp.int32)
+        wanted = [
+            size if bins is None else bins for bins, size in zip(_each(output_size, axes), x.shape[1:-1], strict=True)
+        ]
+        bins = [_bins(size, count) for size, count in zip(x.shape[1:-1], wanted, strict=True)]
+        parts = []
+        for place in np.ndindex(*wanted):
+            ranges = [slice(*edges[i]) for edges, i in zip(bins, place, strict=True)]
+            flat = x[(slice(None), *ranges)].reshape(x.shape[0], -1, x.shape[-1])
+            parts.append(jnp.take_along_axis(flat, jnp.argmax(flat, 1, keepdims=True), 1)[:, 0])
+        return jnp.stack(parts, 1).reshape(x.shape[0], *wanted, x.shape[-1]), jnp.zeros((0,), jnp.int32)
+
+    return apply
+
+
 for _axes in (1, 2, 3):
+    rule(f"aten.adaptive_max_pool{_axes}d.default", policy=spatial(_axes))(_adaptive_max_pool(_axes))
     rule(f"aten.max_pool{_axes}d.default", policy=spatial(_axes))(_max_pool(_axes))
+    rule(f"aten.max_pool{_axes}d_with_indices.default", policy=spatial(_axes))(_without_indices(_max_pool(_axes)))
     rule(f"aten.avg_pool{_axes}d.default", policy=spatial(_axes))(_avg_pool(_axes))
     rule(
         f"aten.adaptive_avg_pool{_axes}d.default",

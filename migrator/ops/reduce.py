@@ -68,3 +68,63 @@ def softmax(x: Array, dim: int, *_: Any) -> Array:
 def log_softmax(x: Array, dim: int, *_: Any) -> Array:
     """Logarithm of the softmax along an axis."""
     return jax.nn.log_softmax(x, dim)
+
+
+@rule("aten.max.dim")
+def max_dim(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
+    """Largest value along an axis and its index; the first of equals has the derivative."""
+    return _pick(x, jnp.argmax(x, dim, keepdims=True), dim, keepdim)
+
+
+@rule("aten.min.dim")
+def min_dim(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
+    """Smallest value along an axis and its index; the first of equals has the derivative."""
+    return _pick(x, jnp.argmin(x, dim, keepdims=True), dim, keepdim)
+
+
+def _pick(x: Array, places: Array, dim: int, keepdim: bool) -> tuple[Array, Array]:
+    values = jnp.take_along_axis(x, places, dim)
+    return (values, places) if keepdim else (jnp.squeeze(values, dim), jnp.squeeze(places, dim))
+
+
+@rule("aten.argmax.default")
+def argmax(x: Array, dim: int | None = None, keepdim: bool = False) -> Array:
+    """Index of the largest value."""
+    return jnp.argmax(x, dim, keepdims=keepdim)
+
+
+@rule("aten.any.dim", "aten.any.dims", "aten.any.default")
+def any_(x: Array, dim: Any = None, keepdim: bool = False) -> Array:
+    """Whether any is true."""
+    return jnp.any(x, _axes(dim), keepdims=keepdim)
+
+
+@rule("aten.all.dim", "aten.all.dims", "aten.all.default")
+def all_(x: Array, dim: Any = None, keepdim: bool = False) -> Array:
+    """Whether all are true."""
+    return jnp.all(x, _axes(dim), keepdims=keepdim)
+
+
+@rule("aten.cumsum.default")
+def cumsum(x: Array, dim: int, dtype: Any = None) -> Array:
+    """Running sum along an axis."""
+    return jnp.cumsum(x, dim, dtype=dtype)
+
+
+@rule("aten.prod.dim_int")
+def prod(x: Array, dim: int, keepdim: bool = False, dtype: Any = None) -> Array:
+    """Product along an axis."""
+    return jnp.prod(x, dim, keepdims=keepdim, dtype=dtype)
+
+
+@rule("aten.linalg_vector_norm.default")
+def vector_norm(x: Array, order: float = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Array:
+    """P-norm over axes; the derivative of a zero vector is zero."""
+    size = jnp.abs(x)
+    if order == jnp.inf:
+        return jnp.max(size, _axes(dim), keepdims=keepdim)
+    if order == 1:
+        return jnp.sum(size, _axes(dim), keepdims=keepdim)
+    total = jnp.sum(size**order, _axes(dim), keepdims=keepdim)
+    zero = total == 0
+    return jnp.where(zero, 0.0, jnp.where(zero, 1.0, total) ** (1 / order)).astype(x.dtype)

@@ -179,3 +179,39 @@ def ones(shape: tuple[int, ...], dtype: Any = None) -> Array:
 def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) -> Array:
     """Equally spaced numbers."""
     return jnp.arange(start, stop, step, dtype=dtype)
+
+
+@rule("aten.full_like.default")
+def full_like(x: Array, value: Any, dtype: Any = None) -> Array:
+    """A constant array in the shape of x."""
+    return jnp.full_like(x, value, dtype=dtype)
+
+
+@rule("aten.scalar_tensor.default")
+def scalar_tensor(value: Any, dtype: Any = None) -> Array:
+    """A number as a tensor."""
+    return jnp.asarray(value, dtype)
+
+
+@rule("aten.empty.memory_format")
+def empty(shape: tuple[int, ...], dtype: Any = None) -> Array:
+    """An array whose values are all written later; zeros here."""
+    return jnp.zeros(shape, dtype)
+
+
+@rule("aten.new_zeros.default")
+def new_zeros(x: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    """Zeros in the type of x."""
+    return jnp.zeros(shape, x.dtype if dtype is None else dtype)
+
+
+@rule("aten.new_ones.default")
+def new_ones(x: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    """Ones in the type of x."""
+    return jnp.ones(shape, x.dtype if dtype is None else dtype)
+
+
+@rule("aten.roll.default")
+def roll(x: Array, shifts: tuple[int, ...], dims: tuple[int, ...] = ()) -> Array:
+    """Positions shifted around; without axes, of the flattened array."""
+    return jnp.roll(x, shifts, dims) if dims else jnp.roll(x.ravel(), shifts[0]).reshape(x.shape)

@@ -56,10 +56,10 @@ class BasicBlock(nn.Module):
         return self.relu(y)
 
 
-def resnet18(channels=3, width=4):
+def resnet(channels=3, width=4, blocks=1):
     layers, current = [nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()], width
     for group in range(4):
-        for block in range(2):
+        for block in range(blocks):
             layers.append(BasicBlock(current, width * 2**group, 2 if group and not block else 1))
             current = width * 2**group
     return randomise(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(current, 10)))
@@ -91,7 +91,7 @@ def wide_resnet(channels=1, widths=(8, 16)):
 NETWORKS = {
     "mlp": (mlp, (1, 8, 8)),
     "cnn": (cnn, (1, 8, 8)),
-    "resnet18": (resnet18, (3, 8, 8)),
+    "resnet": (resnet, (3, 8, 8)),
     "wide_resnet": (wide_resnet, (1, 8, 8)),
 }
 

@@ -12,6 +12,8 @@ from torch import nn
 from migrator import migrate
 from migrator.weights import get, to_torch_order
 
+FAST = {"xla_backend_optimization_level": 0}  # half the time to compile; what is computed stays the same
+
 LAYERS = {
     "conv strided, padded": lambda: nn.Conv2d(3, 4, 3, stride=2, padding=1),
     "conv uneven": lambda: nn.Conv2d(3, 4, (3, 2), stride=(2, 1), padding=(1, 0)),
@@ -31,6 +33,8 @@ LAYERS = {
     "group norm": lambda: nn.GroupNorm(3, 3),
     "layer norm": lambda: nn.LayerNorm((7, 7)),
     "prelu": lambda: nn.PReLU(3),
+    "transformer": lambda: nn.Sequential(nn.Flatten(2), nn.TransformerEncoderLayer(49, 7, 8, batch_first=True)),
+    "instance norm, learned": lambda: nn.InstanceNorm2d(3, affine=True, track_running_stats=True),
     "flatten after conv": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(100, 5)),
     "bilinear tail": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(2), nn.Linear(25, 3)),
 }
@@ -95,6 +99,23 @@ FUNCTIONS = {
     "matmul": lambda x: x @ x.transpose(2, 3),
     "einsum": lambda x: torch.einsum("nchw, ndhw -> ncd", x, x),
     "unsqueezed": lambda x: x.unsqueeze(1).squeeze(1),
+    "max pool with indices": lambda x: F.max_pool2d(x, 2, return_indices=True)[0],
+    "adaptive max pool": lambda x: F.adaptive_max_pool2d(x, (3, 5)),
+    "instance norm": F.instance_norm,
+    "normalised": lambda x: F.normalize(x, dim=1),
+    "maximum along an axis": lambda x: x.max(1)[0] * x.min(1)[0],
+    "running sum, product": lambda x: x.cumsum(2) + x.prod(1, keepdim=True),
+    "attention": lambda x: F.scaled_dot_product_attention(x, 2 * x, x * x),
+    "attention, causal": lambda x: F.scaled_dot_product_attention(x, 2 * x, x * x, is_causal=True),
+    "attention, masked": lambda x: F.scaled_dot_product_attention(x, x, x, torch.ones(7, 7).tril(1) > 0),
+    "rolled": lambda x: x.roll((1, 2), (2, 3)),
+    "indexed": lambda x: x[:, [2, 0]],
+    "pad reflected": lambda x: F.pad(x, (1, 2, 1, 0), mode="reflect"),
+    "pad replicated": lambda x: F.pad(x, (1, 2, 1, 0), mode="replicate"),
+    "pad circular": lambda x: F.pad(x, (1, 2, 1, 0), mode="circular"),
+    "resized to nearest": lambda x: F.interpolate(x, scale_factor=2),
+    "resized bilinearly": lambda x: F.interpolate(x, size=(10, 5), mode="bilinear"),
+    "resized with corners": lambda x: F.interpolate(x, size=(10, 5), mode="bilinear", align_corners=True),
     "detached": lambda x: x * x.detach(),
 }
 
@@ -126,7 +147,7 @@ def check(module, x):
             return jnp.sum(y * weight), y
 
         derivative = jax.vmap(jax.grad(weighted, has_aux=True), (None, 0, 0))
-        gradients, outputs = jax.jit(derivative)(params, x, weights)
+        gradients, outputs = jax.jit(derivative, compiler_options=FAST)(params, x, weights)
     expected_outputs, expected = per_example(module, x, weights)
     np.testing.assert_allclose(outputs, expected_outputs, rtol=1e-9, atol=1e-9 * np.abs(expected_outputs).max())
     for binding in migrated.graph.bindings:

@@ -10,9 +10,7 @@ def dense_ntk(apply_fn, variables, x, g):
     from jax.flatten_util import ravel_pytree
 
     flat, unravel = ravel_pytree(variables["params"])
-    rows = [
-        jax.grad(lambda p, xi=xi: g(apply_fn({**variables, "params": unravel(p)}, xi[None])[0]))(flat) for xi in x
-    ]
+    rows = [jax.grad(lambda p, xi=xi: g(apply_fn({**variables, "params": unravel(p)}, xi[None])[0]))(flat) for xi in x]
     J = jnp.stack(rows)
     return np.asarray(J @ J.T, np.float64)
 

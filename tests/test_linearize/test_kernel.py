@@ -1,10 +1,10 @@
-import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference
 
+import cases
+import reference
 from linearize import LinearizeError, NonFiniteError
 from linearize.heads import make_head
 from linearize.kernel import empirical_ntk, network_outputs

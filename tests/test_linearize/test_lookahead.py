@@ -1,12 +1,12 @@
 """The block update and the criteria against solving everything from scratch."""
 
-import cases
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 
+import cases
+import reference
 from linearize.criteria import CRITERIA, REFERENCES, get_criterion
 from linearize.errors import LinearizeError
 from linearize.lookahead import look_ahead

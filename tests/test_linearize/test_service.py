@@ -1,9 +1,9 @@
-import cases
 import jax
 import numpy as np
 import pytest
-import reference
 
+import cases
+import reference
 from linearize import KernelOptions, LinearizeError, LookAhead
 
 

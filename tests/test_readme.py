@@ -1,0 +1,111 @@
+"""What the README promises: its stage commands, its Python and its tables."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import linearize.cli
+import migrator
+import migrator.cli
+import trainer.cli
+from pipeline.queries import STRATEGIES
+
+README = Path(__file__).parent.parent / "README.md"
+COMMANDS = {"trainer": trainer.cli.main, "migrator": migrator.cli.cli, "linearize": linearize.cli.cli}
+
+
+def stage_commands():
+    """The commands of the README's block marked ``stages-alone``, continuation lines joined."""
+    block = re.search(r"<!-- stages-alone -->\s*```bash\n(.*?)```", README.read_text(), re.DOTALL)
+    return [shlex.split(line) for line in block[1].replace("\\\n", " ").splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """The files that the README's commands leave behind."""
+    directory = tmp_path_factory.mktemp("stages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        for program, *arguments in stage_commands():
+            result = CliRunner().invoke(COMMANDS[program], arguments)
+            assert result.exit_code == 0, (program, result.output, result.exception)
+    return directory
+
+
+def test_the_readmes_stage_commands_run_and_end_in_scores(chain):
+    with np.load(chain / "scores.npz") as scores, np.load(chain / "arrays/pool.npz") as pool:
+        assert np.array_equal(scores["ids"], pool["ids"])
+        assert np.isfinite(scores["scores"]).all()
+        assert scores["scores"].max() >= 1  # somewhere a label would flip a prediction
+        assert set(scores["pseudo_labels"]) <= set(range(10))
+
+
+def test_the_readmes_python_runs(chain, monkeypatch):
+    monkeypatch.chdir(chain)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL))
+    rng = np.random.default_rng(0)
+    X, pool = (rng.normal(size=(n, 3, 8, 8)).astype(np.float32) for n in (6, 9))
+    names = {"X": X, "Y": np.eye(10)[:6], "pool": pool}
+    monkeypatch.setattr("migrator.save", lambda port, path, save=migrator.save: save(port, f"{path}-readme"))
+    monkeypatch.setattr("migrator.load", lambda path, load=migrator.load: load(f"{path}-readme"))
+    exec(code, names)
+    assert names["logits"].shape == (8, 10)
+    assert names["scores"].shape == (9,)
+
+
+def test_the_readme_names_every_strategy():
+    for name in STRATEGIES:
+        assert f"`{name}`" in README.read_text()
+
+
+@pytest.fixture
+def score(chain, tmp_path):
+    """Run ``linearize score`` on the chain's files with some options replaced."""
+
+    def run(code, **replaced):
+        options = {
+            "labeled": chain / "arrays/labelled.npz",
+            "pool": chain / "arrays/pool.npz",
+            "output": tmp_path / "scores.npz",
+        } | {key: value for key, value in replaced.items() if key != "port"}
+        port = replaced.get("port", chain / "port")
+        arguments = ["score", str(port), *(a for k, v in options.items() for a in (f"--{k}", str(v)))]
+        result = CliRunner().invoke(linearize.cli.cli, arguments)
+        assert result.exit_code == code, (result.output, result.exception)
+        return result
+
+    return run
+
+
+def test_criteria_and_heads_can_be_chosen(score, tmp_path):
+    default = score(0)
+    assert "condition_number" in default.stdout
+    score(0, criterion="mlmoc", reference="linearized", head="single-logit", output=tmp_path / "other.npz")
+    with np.load(tmp_path / "scores.npz") as first, np.load(tmp_path / "other.npz") as second:
+        assert not np.allclose(first["scores"], second["scores"])
+
+
+def test_bad_files_are_one_line_and_nothing_is_written(score, chain, tmp_path):
+    text, empty = tmp_path / "text.npz", tmp_path / "empty.npz"
+    text.write_text("no arrays")
+    np.savez(empty, z=np.zeros(3))
+    cases = [
+        ({"labeled": text}, "expected an npz file with x and y"),
+        ({"labeled": tmp_path / "absent.npz"}, "expected an npz file with x and y"),
+        ({"pool": empty}, "expected arrays x and ids, got z"),
+        ({"port": tmp_path}, "cannot load it"),
+        ({"loader": "nowhere:load"}, "expected PKG.MOD:FUNCTION that can be imported"),
+        ({"loader": "json"}, "expected PKG.MOD:FUNCTION that can be imported"),
+        ({"output": chain / "scores.npz"}, "expected a new file"),
+        ({"memory-gib": "0.000001"}, "needs at least"),
+        ({"logit": "10", "head": "single-logit"}, "between 0 and 9, got 10"),
+    ]
+    for replaced, message in cases:
+        result = score(2, **replaced)
+        assert message in result.stderr, replaced
+        assert result.stderr.count("\n") == 1
+        assert not (tmp_path / "scores.npz").exists()

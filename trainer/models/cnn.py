@@ -15,8 +15,8 @@ def build_cnn(input_shape: Shape, num_classes: int, *, width: int, batch_norm: b
 
     The weights start from torch's own initialisation, uniform with standard deviation `1 / sqrt(3 fan_in)`, on
     purpose: without batch norm, outputs that are small at the start leave no random function behind in a network
-    trained until R = 0. He's larger initialisation cost 12 points of accuracy (0.75 against 0.87, two seeds, 240 labels of
-    MNIST, read on other training images).
+    trained until R = 0. He's larger initialisation cost 12 points of accuracy (0.75 against 0.87, two seeds,
+    240 labels of MNIST, read on other training images).
 
     Args:
         input_shape: (C, H, W) of one image.

@@ -14,7 +14,6 @@ from migrator.layout import passing, pointwise, spatial
 from migrator.ops.registry import rule
 
 UNARY: dict[str, Callable[[Array], Array]] = {
-    "abs": jnp.abs,
     "acos": jnp.arccos,
     "asin": jnp.arcsin,
     "atan": jnp.arctan,
@@ -91,6 +90,12 @@ for _name, _function in UNARY.items():
 for _name, _binary in BINARY.items():
     for _kind in ("default", "Tensor", "Scalar", "Tensor_Tensor", "Tensor_Scalar"):
         rule(f"aten.{_name}.{_kind}", policy=pointwise)(_binary)
+
+
+@rule("aten.abs.default", policy=passing)
+def absolute(x: Array) -> Array:
+    """|x|; the derivative at zero is zero, where JAX's own has one."""
+    return jnp.where(x == 0, jnp.zeros_like(x), jnp.abs(x))
 
 
 @rule("aten.add.Tensor", "aten.add.Scalar", policy=pointwise)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from migrator.layout import along
+from migrator.ops.elementwise import absolute
 from migrator.ops.registry import rule
 
 
@@ -120,7 +121,7 @@ def prod(x: Array, dim: int, keepdim: bool = False, dtype: Any = None) -> Array:
 @rule("aten.linalg_vector_norm.default")
 def vector_norm(x: Array, order: float = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Array:
     """P-norm over axes; the derivative of a zero vector is zero."""
-    size = jnp.abs(x)
+    size = absolute(x)
     if order == jnp.inf:
         return jnp.max(size, _axes(dim), keepdims=keepdim)
     if order == 1:

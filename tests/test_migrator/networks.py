@@ -97,16 +97,20 @@ NETWORKS = {
 
 
 class Forward(nn.Module):
-    """A learned scale in front of any function, so that every case has a gradient to compare."""
+    """A learned scale and shift in front of any function, so that every case has a gradient to compare.
+
+    At a kink the shift tells the derivatives apart: that of the scale is multiplied by the input, which may be zero.
+    """
 
     def __init__(self, function, channels=3, layer=None):
         super().__init__()
         self.scale = nn.Parameter(torch.linspace(0.5, 1.5, channels)[:, None, None])
+        self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
         self.function = function
         self.layer = layer
 
     def forward(self, x):
-        x = x * self.scale
+        x = x * self.scale + self.shift
         return self.function(x) if self.layer is None else self.function(self.layer(x))
 
 

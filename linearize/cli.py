@@ -125,4 +125,4 @@ def _load(loader: str, port: Path) -> Any:
 
 def main() -> None:
     """Entry point of the console script."""
-    cli()
+    cli(prog_name="linearize")

@@ -24,7 +24,19 @@ EXAMPLES = 8
 SEED = 0
 
 
-@click.group()
+class _Group(click.Group):
+    """Turns this package's errors into one line on standard error and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (MigratorError, OSError) as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ntk-lookahead")
 def cli() -> None:
     """Port a PyTorch model to Flax, and prove the port down to its gradients."""
 
@@ -129,8 +141,8 @@ def _build(model: str, arguments: dict[str, Any], weights: Path | None) -> nn.Mo
     try:
         build = getattr(importlib.import_module(name), factory)
         module = build(**arguments)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise MigratorError(f"--model {model} cannot be built: {error}") from error
+    except Exception as error:  # a factory is the user's own code and may raise anything
+        raise MigratorError(f"--model {model} cannot be built ({type(error).__name__}: {error})") from error
     if not isinstance(module, torch.nn.Module):
         raise MigratorError(f"--model {model} made a {type(module).__name__}, expected a torch.nn.Module")
     if weights is not None:
@@ -153,13 +165,5 @@ def _real(path: Path | None, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def main() -> None:
-    """Run the command line; a refused model or file is one line on stderr and exit code 2."""
-    try:
-        cli(prog_name="migrator")
-    except (MigratorError, FileExistsError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()
+    """Entry point of the console script."""
+    cli(prog_name="migrator")

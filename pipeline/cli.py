@@ -193,4 +193,4 @@ def _fresh_path(name: str) -> Path:
 def main() -> None:
     """Entry point of the console script."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch shares the GPU with jax
-    cli()
+    cli(prog_name="pipeline")

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pipeline.report import CycleRow
-from pipeline.stages.progress import StageProgress
+from pipeline.stages.progress import StageProgress, silent
 
 COLUMNS = (("cycle", 5), ("labels", 7), ("test acc", 9), ("|R|", 7), ("epochs", 7))
 STAGES = (("train", 8), ("migrate", 10), ("score", 8))
@@ -16,7 +16,7 @@ HEADER = " ".join(
 
 
 class RunConsole:
-    """Reports a run: one table row a cycle on standard output, warnings on standard error."""
+    """Reports a run: one table row a cycle on standard output, progress lines and warnings on standard error."""
 
     def __init__(self) -> None:
         self.out = Console(highlight=False, soft_wrap=True)
@@ -39,9 +39,10 @@ class RunConsole:
             self._progress.stop()
 
     def stage(self, cycle: int, name: str) -> StageProgress:
-        """Show that a stage begins; its progress moves a bar on a terminal and is silent elsewhere."""
+        """Show that a stage begins: a bar that its progress moves on a terminal, a plain line elsewhere."""
         if not self._progress:
-            return lambda done, total: None
+            self.err.print(f"cycle {cycle}: {name}", markup=False)
+            return silent
         progress = self._progress
         if self._task is not None:
             progress.remove_task(self._task)

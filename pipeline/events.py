@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.files import fsync_directory
+from pipeline.files import sync_folder
 
 Event = dict[str, Any]
 NO_HASH = "0" * 64
@@ -39,7 +39,7 @@ class EventLog:
         existed = path.exists()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         if not existed:
-            fsync_directory(path.parent)
+            sync_folder(path.parent)
         try:
             self.events, intact = parse_events(path.read_bytes(), path)
         except BaseException:

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from trainer.files import sync_folder, write_bytes
 
 
 @contextmanager
@@ -21,13 +22,7 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def fsync_directory(directory: Path) -> None:
-    """Make a directory's entries durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+__all__ = ["fsync_file", "naming", "sha256_of", "sync_folder", "write_atomically", "write_json", "write_json_lines"]
 
 
 def fsync_file(path: Path) -> None:
@@ -37,17 +32,9 @@ def fsync_file(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace ``path`` by ``content``: temporary file, fsync, rename, fsync of the directory."""
-    temporary = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
-    try:
-        with naming(path):
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-            fsync_file(temporary)
-            temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    fsync_directory(path.parent)
+    """Replace ``path`` by ``content`` as a whole; every failure names the path."""
+    with naming(path):
+        write_bytes(path, content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -13,7 +13,7 @@ from pipeline.report import CycleRow, read_row, write_report
 from pipeline.rundir import RunDirectory, environment_versions
 from pipeline.stages.migrate import VARIABLES, run_migrate
 from pipeline.stages.progress import StageProgress
-from pipeline.stages.score import SCORES, read_scores, run_score
+from pipeline.stages.score import SCORES, cautions, read_diagnostics, read_scores, run_score
 from pipeline.stages.train import WEIGHTS, run_train
 from pipeline.workbench import Workbench
 
@@ -132,6 +132,8 @@ class ActiveLearningLoop:
             run_score(self.bench, cycle, pool.labelled(cycle), candidates, trained, port, into, progress)
 
         self.run.ensure_stage(cycle, "score", SCORES, build)
+        for caution in cautions(read_diagnostics(self.run.stage_path(cycle, "score"))):
+            self.reporter.warn(f"cycle {cycle}: {caution}")
 
     def _query(self, cycle: int) -> None:
         if not self.run.has("query", cycle=cycle):  # what was asked stands, whatever happens to the scores

@@ -1,6 +1,5 @@
 """One run is one directory; its event log is the truth and everything else can be checked or rebuilt."""
 
-import json
 import os
 import socket
 from collections.abc import Callable
@@ -90,8 +89,7 @@ class RunDirectory:
         self._acquire()
         try:
             self.log = EventLog(path / EVENTS)
-            for cycle in (path / "cycles").glob("*"):
-                remove_leftovers(cycle)
+            remove_leftovers(path)
         except BaseException:
             self._lock.release()
             raise
@@ -199,8 +197,3 @@ def environment_versions() -> dict[str, str]:
     from importlib.metadata import version
 
     return {name: version(name) for name in ("torch", "jax", "jaxlib", "flax", "numpy")}
-
-
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read one JSON object a line."""
-    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -15,7 +15,7 @@ import trainer.cli
 from pipeline.queries import STRATEGIES
 
 README = Path(__file__).parent.parent / "README.md"
-COMMANDS = {"trainer": trainer.cli.main, "migrator": migrator.cli.cli, "linearize": linearize.cli.cli}
+COMMANDS = {"trainer": trainer.cli.cli, "migrator": migrator.cli.cli, "linearize": linearize.cli.cli}
 
 
 def stage_commands():

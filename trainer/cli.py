@@ -24,7 +24,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 class _Group(click.Group):
-    """A group whose commands end a TrainerError with one line on stderr and exit code 2."""
+    """Turns this package's errors into one line on standard error and exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -38,8 +38,9 @@ _FIT_EXAMPLE = "Example: trainer fit --model cnn --n-labeled 100 --out runs/fit"
 _EXPORT_EXAMPLE = "Example: trainer export --n-labeled 100 --pool 500 --out runs/arrays"
 
 
-@click.group(cls=_Group, epilog=_FIT_EXAMPLE)
-def main() -> None:
+@click.group(cls=_Group, epilog=_FIT_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ntk-lookahead")
+def cli() -> None:
     """Train networks on images, and write what the later stages read."""
 
 
@@ -64,7 +65,7 @@ def _data_options(command: Decorated) -> Decorated:
     return command
 
 
-@main.command(epilog=_FIT_EXAMPLE)
+@cli.command(epilog=_FIT_EXAMPLE)
 @_data_options
 @click.option("--model", default="cnn", show_default=True, help=f"One of {', '.join(MODELS)}.")
 @click.option(
@@ -138,7 +139,7 @@ def fit(
     click.echo(str(out))
 
 
-@main.command(epilog=_EXPORT_EXAMPLE)
+@cli.command(epilog=_EXPORT_EXAMPLE)
 @_data_options
 @click.option("--pool", type=click.IntRange(min=1), required=True, help="Unlabelled training images to draw.")
 def export(
@@ -221,3 +222,8 @@ def _npz(**arrays: NDArray[Any]) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=False, **arrays)
     return stream.getvalue()
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli(prog_name="trainer")

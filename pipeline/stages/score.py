@@ -1,7 +1,7 @@
 """Stage ``score``: a strategy looks at the candidates and ranks what to ask next."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,17 @@ def read_scores(directory: Path) -> Scores:
 def read_diagnostics(directory: Path) -> dict[str, Any]:
     """Return the figures by which this cycle's scores can be judged."""
     return dict(json.loads((directory / DIAGNOSTICS).read_text()))
+
+
+def cautions(diagnostics: dict[str, Any]) -> Iterator[str]:
+    """Yield, in one line each, what should make a user doubt this cycle's scores."""
+    if diagnostics.get("jitter"):
+        yield (
+            f"the labelled kernel was singular and took a jitter of {diagnostics['jitter']:.2g} on its diagonal: "
+            "a wider network or a ridge (--set kernel.ridge=1e-6) makes look-ahead scores more reliable"
+        )
+    if diagnostics["score_spread"] in (None, 0.0) and diagnostics["candidates"] > 1:
+        yield "every candidate has the same score, so the query is as good as random"
 
 
 def _evaluator(bench: Workbench, trained: Path) -> Callable[[np.ndarray], np.ndarray]:

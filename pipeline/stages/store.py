@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.files import fsync_directory, fsync_file, naming, sha256_of, write_json
+from pipeline.files import fsync_file, naming, sha256_of, sync_folder, write_json
 
 MANIFEST = "manifest.json"
 
@@ -60,7 +60,7 @@ def write_stage(directory: Path, build: Callable[[Path], None]) -> Manifest:
         seconds = time.perf_counter() - started
         manifest = seal(temporary, seconds)
         temporary.rename(directory)
-    fsync_directory(directory.parent)
+    sync_folder(directory.parent)
     return manifest
 
 
@@ -82,9 +82,9 @@ def set_aside(directory: Path) -> Path:
     return aside
 
 
-def remove_leftovers(cycle: Path) -> None:
-    """Remove the temporary directories and files that a killed process left in a cycle's directory."""
-    for leftover in cycle.glob("*.tmp-*"):
+def remove_leftovers(run: Path) -> None:
+    """Remove the temporary directories and files that a killed process left in a run's directory."""
+    for leftover in [*run.glob("*.tmp-*"), *run.glob("report/*.tmp-*"), *run.glob("cycles/*/*.tmp-*")]:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 

@@ -12,7 +12,7 @@ from pipeline.pool import Labelled
 from pipeline.stages.progress import StageProgress, silent
 from pipeline.workbench import Workbench
 from trainer.checkpoint import load_weights, save_weights
-from trainer.errors import Diverged
+from trainer.errors import TrainerError
 from trainer.loop import fit
 from trainer.models import build
 from trainer.predict import accuracy, predict
@@ -40,7 +40,7 @@ def run_train(
         progress: called after every epoch with ``(done, total)``.
 
     Raises:
-        RunFailedError: the loss diverged.
+        RunFailedError: the loss diverged, the labelled set is too small, or the weights cannot be written.
 
     """
     config = bench.config
@@ -59,9 +59,9 @@ def run_train(
             device=bench.device,
             on_epoch=lambda record: progress(record["epoch"], options.epochs),
         )
-    except Diverged as error:
+        save_weights(model, into / WEIGHTS)
+    except TrainerError as error:
         raise RunFailedError(f"cycle {cycle}: {error}") from error
-    save_weights(model, into / WEIGHTS)
     write_atomically(into / MODEL, bench.spec.to_json())
     write_json_lines(into / METRICS, result.history)
     summary = {

@@ -50,6 +50,8 @@ def test_run_prints_a_row_a_cycle_and_where_the_run_is(finished):
     assert re.match(r"final test accuracy \d+\.\d\d% with 16 labels", lines[3])
     assert lines[-1] == f"run {path}"
     assert "\x1b" not in result.output
+    plain = ["cycle 0: train", "cycle 0: migrate", "cycle 0: score", "cycle 1: train"]
+    assert [line for line in result.stderr.splitlines() if not line.startswith("warning")] == plain
 
 
 def test_default_names_never_collide(invoke, tmp_path):
@@ -155,6 +157,7 @@ def test_ctrl_c_exits_130_and_the_run_goes_on(start, go_on, spawn, wait_for):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert errors == f"interrupted; go on with: pipeline resume {path}\n"
+    assert errors.endswith(f"interrupted; go on with: pipeline resume {path}\n")
+    assert "Traceback" not in errors
     assert not list(path.rglob("*.tmp-*"))
     assert len(go_on(path).rows) == 2

@@ -276,3 +276,12 @@ def test_more_labels_than_there_are_is_refused_before_anything_is_written(tmp_pa
 
     with pytest.raises(PipelineError, match="take 1540 samples, but digits has 1297"):
         open_workbench(load_config(sets=["query.n_init=1500", "query.size=20", "cycles=3", "query.subset=20"]))
+
+
+def test_a_singular_kernel_is_repaired_and_said(start, go_on):
+    """More labels than parameters: the kernel has no full rank."""
+    path = start(model__options={"width": 4, "depth": 1}, query__n_init=400, cycles=2, train__epochs=2)
+    recorder = go_on(path)
+    assert any("took a jitter" in warning for warning in recorder.warnings)
+    diagnostics = json.loads((path / "cycles/000/score/diagnostics.json").read_text())
+    assert diagnostics["jitter"] > 0

@@ -50,12 +50,16 @@ def test_a_stage_that_fails_leaves_nothing(tmp_path):
 
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path):
-    (tmp_path / "train.tmp-0123").mkdir()
-    (tmp_path / "train.tmp-0123" / "half").write_text("x")
-    (tmp_path / "query.jsonl.tmp-4567").write_text("x")
-    (tmp_path / "train").mkdir()
+    cycle = tmp_path / "cycles/000"
+    (cycle / "train.tmp-0123").mkdir(parents=True)
+    (cycle / "train.tmp-0123" / "half").write_text("x")
+    (tmp_path / ".metrics.csv.tmp-4567").write_text("x")
+    (cycle / ".query.jsonl.tmp-4567").write_text("x")
+    (cycle / "train").mkdir()
     remove_leftovers(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["train"]
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        "cycles", "cycles/000", "cycles/000/train",
+    ]  # fmt: skip
 
 
 def test_a_full_disk_keeps_the_old_content_and_names_the_path(tmp_path):

@@ -21,7 +21,7 @@ QUICK = ["--model", "mlp", "--epochs", "3"]
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(cli.main, arguments)
+    return lambda *arguments: CliRunner().invoke(cli.cli, arguments)
 
 
 def test_fit_writes_a_network_that_can_be_loaded_again(run, tmp_path):

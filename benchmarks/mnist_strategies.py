@@ -17,15 +17,19 @@ import click
 import numpy as np
 from scipy import stats
 
+from pipeline.cli import RUN_OPTIONS
+from pipeline.config import differences, load_config
 from pipeline.report import area_under_curve, read_rows
-from pipeline.rundir import read_events
+from pipeline.rundir import read_config, read_events
 
 PROTOCOL = ["--dataset", "mnist", "--n-init", "100", "--query-size", "20", "--subset-size", "1500", "--cycles", "8"]
 
 
 def run_cell(out: Path, arguments: Sequence[str], threads: int) -> None:
-    if (out / "events.jsonl").is_file() and read_events(out)[-1]["event"] == "finished":
-        return
+    if (out / "events.jsonl").is_file():
+        refuse_another_experiment(out, arguments)
+        if any(event["event"] == "finished" for event in read_events(out)):
+            return
     command = [sys.executable, "-c", "from pipeline.cli import main; main()"]
     command += ["resume", str(out)] if (out / "config.yaml").is_file() else ["run", *arguments, "--out", str(out)]
     eigen = "" if threads > 1 else "--xla_cpu_multi_thread_eigen=false"
@@ -37,6 +41,20 @@ def run_cell(out: Path, arguments: Sequence[str], threads: int) -> None:
     print(f"{out} {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
 
 
+def refuse_another_experiment(out: Path, arguments: Sequence[str]) -> None:
+    """A cell that is already there must be the one that was asked for."""
+    options, sets = {}, []
+    for flag, value in zip(arguments[::2], arguments[1::2], strict=True):
+        if flag == "--set":
+            sets.append(value)
+        else:
+            path, kind = next((path, kind) for name, path, kind, _ in RUN_OPTIONS if name == flag)
+            options[path] = kind(value)
+    changed = differences(read_config(out).scientific(), load_config(options=options, sets=sets).scientific())
+    if changed:
+        raise SystemExit(f"{out} holds another experiment ({'; '.join(changed)}): name another --out")
+
+
 def band(values: np.ndarray) -> float:
     """Half width of the Student-t 95 % interval of the mean."""
     return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
@@ -46,7 +64,7 @@ def band(values: np.ndarray) -> float:
 @click.option("--data-root", required=True)
 @click.option("--model", default="cnn")
 @click.option("--set", "sets", multiple=True)
-@click.option("--strategies", default="random,entropy,mlmoc,mlmoc-flips")
+@click.option("--strategies", default="random,entropy,mlmoc,mlmoc-flips", help="The first is what gains are over.")
 @click.option("--seeds", default="0-5", help="First and last.")
 @click.option("--jobs", default=2)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
@@ -66,12 +84,15 @@ def main(data_root: str, model: str, sets: tuple[str, ...], strategies: str, see
             cell.result()
     rows = {name: [read_rows(out / f"{name}-{seed}") for seed in numbers] for name in names}
     area = {name: 100 * np.array([area_under_curve(run) for run in runs]) for name, runs in rows.items()}
-    print("| strategy | AUBC % | final % | AUBC - random | seeds above random | p | train s | migrate s | score s |")
+    base = names[0]
+    print(
+        f"| strategy | AUBC % | final % | AUBC - {base} | seeds above {base} | p (Wilcoxon, uncorrected) | train s | migrate s | score s |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for name, runs in rows.items():
         final = 100 * np.array([run[-1].test_accuracy for run in runs])
-        gain = area[name] - area["random"]
-        p = f"{stats.wilcoxon(gain).pvalue:.3f}" if name != "random" and len(gain) > 1 else ""
+        gain = area[name] - area[names[0]]
+        p = f"{stats.wilcoxon(gain).pvalue:.3f}" if name != names[0] and len(gain) > 1 else ""
         seconds = [
             f"{np.mean([sum(row.seconds.get(stage, 0.0) for row in run) for run in runs]):.0f}"
             for stage in ("train", "migrate", "score")

@@ -2,7 +2,7 @@
 
 import importlib
 import json
-import zipfile
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from linearize.criteria import CRITERIA, REFERENCES, Reference
 from linearize.errors import LinearizeError
 from linearize.heads import HEADS
-from linearize.memory import GIB
+from linearize.memory import DEFAULT_BUDGET, GIB
 from linearize.service import KernelOptions, LookAhead
 
 BAD_INPUT = 2
@@ -24,7 +24,7 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except LinearizeError as error:
+        except (LinearizeError, OSError) as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(BAD_INPUT)
 
@@ -47,9 +47,7 @@ def cli() -> None:
 @click.option("--head", type=click.Choice(list(HEADS)), default="sum-of-logits", show_default=True)
 @click.option("--logit", type=click.IntRange(min=0), default=0, show_default=True, help="For the head single-logit.")
 @click.option("--ridge", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Of Θ's mean diagonal.")
-@click.option(
-    "--memory-gib", type=click.FloatRange(min=0, min_open=True), help="Memory budget.  [half of what is free]"
-)
+@click.option("--memory-gib", type=click.FloatRange(min=0, min_open=True), help="Memory budget.  [4]")
 @click.option("--loader", default="migrator:load", show_default=True, metavar="PKG.MOD:FUNCTION",
               help="Function from PORT to an object with apply_fn and variables.")  # fmt: skip
 def score(
@@ -69,43 +67,43 @@ def score(
 
     Example: linearize score port/ --labeled labelled.npz --pool pool.npz -o scores.npz
     """
-    if output.exists():
-        raise LinearizeError(f"-o: expected a new file, but {output} exists: name another or remove it")
+    if output.exists() or not output.absolute().parent.is_dir():
+        reason = "exists: name another or remove it" if output.exists() else "lies in no existing directory"
+        raise LinearizeError(f"-o: expected a new file, but {output} {reason}")
     X, Y = _read_arrays(labeled, "x", "y")
     candidates, ids = _read_arrays(pool, "x", "ids")
-    if len(ids) != len(candidates):
-        raise LinearizeError(f"{pool}: expected one id for each of {len(candidates)} inputs, got {len(ids)}")
+    if X.ndim < 2 or candidates.ndim < 2 or ids.shape != candidates.shape[:1]:
+        raise LinearizeError(
+            f"expected x [L, ...] in {labeled}, x [U, ...] and one id for each in {pool}; got {X.shape}, "
+            f"{candidates.shape} and {ids.shape}"
+        )
     network = _load(loader, port)
-    budget = int(memory_gib * GIB) if memory_gib else None
+    _probe(network, X, Y)
+    budget = int(memory_gib * GIB) if memory_gib else DEFAULT_BUDGET
     options = KernelOptions(head=head, logit=logit, ridge=ridge, memory_budget=budget)
     service = LookAhead.fit(network.apply_fn, network.variables, X, Y, candidates, options)
     scores = service.scores(criterion, reference)
-    with output.open("xb") as file:
-        np.savez(file, ids=ids, scores=scores, pseudo_labels=service.pseudo_labels())
+    _write(output, ids=ids, scores=scores, pseudo_labels=service.pseudo_labels())
     click.echo(json.dumps({"criterion": criterion, **service.diagnostics.to_json()}))
     best = ", ".join(f"{ids[i]} ({scores[i]:.4g})" for i in np.argsort(-scores, kind="stable")[:5])
     click.echo(f"wrote {output}: {len(scores)} scores; highest: {best}")
 
 
 def _read_arrays(path: Path, *names: str) -> list[np.ndarray]:
+    expected = f"{path}: expected an npz file with the numeric arrays {' and '.join(names)}"
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = [name for name in names if name not in arrays]
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in names if name not in file]
             if missing:
-                raise LinearizeError(
-                    f"{path}: expected arrays {' and '.join(names)}, got {', '.join(arrays) or 'none'}"
-                )
-            return [arrays[name] for name in names]
-    except (OSError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
-        raise LinearizeError(
-            f"{path}: expected an npz file with {' and '.join(names)}; cannot read it ({error})"
-        ) from error
-    except ValueError as error:
-        if isinstance(error, LinearizeError):
-            raise
-        raise LinearizeError(
-            f"{path}: expected an npz file with {' and '.join(names)}; cannot read it ({error})"
-        ) from error
+                raise LinearizeError(f"{expected}; it has {', '.join(file) or 'none'}")
+            arrays = [np.asarray(file[name]) for name in names]
+    except LinearizeError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy each have their own errors for a damaged file
+        raise LinearizeError(f"{expected}; cannot read it ({error})") from error
+    if not all(np.issubdtype(array.dtype, np.number) for array in arrays):
+        raise LinearizeError(f"{expected}; got {', '.join(str(array.dtype) for array in arrays)}")
+    return arrays
 
 
 def _load(loader: str, port: Path) -> Any:
@@ -113,7 +111,7 @@ def _load(loader: str, port: Path) -> Any:
     module, _, function = loader.partition(":")
     try:
         load = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise LinearizeError(
             f"--loader: expected PKG.MOD:FUNCTION that can be imported, got {loader!r} ({error})"
         ) from error
@@ -121,6 +119,30 @@ def _load(loader: str, port: Path) -> Any:
         return load(port)
     except (OSError, ValueError) as error:
         raise LinearizeError(f"{port}: {loader} cannot load it: {error}") from error
+
+
+def _probe(network: Any, X: np.ndarray, Y: np.ndarray) -> None:
+    """Run one example, so that images of the wrong shape are named as such."""
+    try:
+        outputs = np.asarray(network.apply_fn(network.variables, X[:1]))
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise LinearizeError(f"the network does not take inputs of shape {list(X.shape[1:])}: {reason}") from error
+    if Y.shape != (len(X), outputs.shape[-1]):
+        raise LinearizeError(f"y: expected one-hot [{len(X)}, {outputs.shape[-1]}], got {list(Y.shape)}")
+
+
+def _write(path: Path, **arrays: np.ndarray) -> None:
+    """Write an npz file as a whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with temporary.open("xb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from linearize.errors import LinearizeError, NonFiniteError
 from linearize.heads import Head, SumOfLogits
-from linearize.memory import SHARE_OF_AVAILABLE, Chunk, available_memory, plan_chunks
+from linearize.memory import DEFAULT_BUDGET, Chunk, plan_chunks
 from linearize.types import ApplyFn, Array, Float64, Progress, Variables
 
 DEFAULT_BLOCK = 256
@@ -37,7 +37,7 @@ def _features(apply_fn: ApplyFn, head: Head, leaves: tuple[int, ...], variables:
 
 @jax.jit
 def _gram(A: Array, B: Array) -> Array:
-    """A Bᵀ without reduced-precision products (accelerators default to TF32)."""
+    """A Bᵀ without reduced-precision products."""
     return jnp.matmul(A, B.T, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -70,7 +70,8 @@ def network_outputs(
         NonFiniteError: an output is NaN or infinite.
 
     """
-    outputs = np.concatenate([np.asarray(_forward(apply_fn, variables, b)) for b in _padded_blocks(x, block)])
+    with jax.default_matmul_precision("highest"):
+        outputs = np.concatenate([np.asarray(_forward(apply_fn, variables, b)) for b in _padded_blocks(x, block)])
     outputs = outputs[: len(x)]
     if not np.isfinite(outputs).all():
         raise NonFiniteError("the network's outputs contain NaN or infinity: train it again with a lower learning rate")
@@ -84,7 +85,7 @@ def empirical_ntk(
     *,
     head: Head | None = None,
     block: int = DEFAULT_BLOCK,
-    memory_budget: int | None = None,
+    memory_budget: int = DEFAULT_BUDGET,
     progress: Progress | None = None,
 ) -> Float64:
     """Compute the empirical NTK of one scalar head over a set of inputs.
@@ -100,7 +101,7 @@ def empirical_ntk(
         x: inputs ``[N, ...]``.
         head: scalar head g; sum-of-logits by default.
         block: rows differentiated at once and edge of the tiles of Θ.
-        memory_budget: bytes for features and kernel together; half of what is free by default.
+        memory_budget: bytes for features and kernel together.
         progress: called after every tile with ``(done, total)``.
 
     Returns:
@@ -119,8 +120,7 @@ def empirical_ntk(
         raise LinearizeError("kernel: expected at least one input, got none")
     n = len(x)
     block = min(block, n)
-    budget = memory_budget if memory_budget is not None else int(available_memory() * SHARE_OF_AVAILABLE)
-    chunks = plan_chunks([leaf.size for leaf in leaves], n, block, budget)
+    chunks = plan_chunks([leaf.size for leaf in leaves], n, block, memory_budget)
     blocks = _padded_blocks(x, block)
     theta = np.zeros((n, n))
     tiles = len(chunks) * len(blocks) * (len(blocks) + 1) // 2
@@ -144,7 +144,8 @@ def empirical_ntk(
 
 
 def _chunk_features(apply_fn: ApplyFn, head: Head, chunk: Chunk, variables: Variables, x: np.ndarray) -> Array:
-    features = _features(apply_fn, head, chunk.leaves, variables, x)
+    with jax.default_matmul_precision("highest"):  # accelerators default to TF32
+        features = _features(apply_fn, head, chunk.leaves, variables, x)
     if (chunk.start, chunk.stop) != (0, features.shape[1]):
         features = features[:, chunk.start : chunk.stop]
     return features.block_until_ready()

@@ -22,6 +22,11 @@ def pseudo_residual(state: Regression) -> Float64:
     return np.eye(state.f.shape[1])[pseudo_labels(state)] - state.f_lin
 
 
+def influence(state: Regression, candidates: np.ndarray) -> Float64:
+    """Return q(x, x') = S(x,x')/u(x') for some candidates x', ``[U, B]``; zero where a candidate is redundant."""
+    return np.where(state.redundant[candidates], 0.0, state.S[:, candidates] / state.u[candidates])
+
+
 def look_ahead(state: Regression, candidate: int, y: np.ndarray) -> Float64:
     """Predict the pool's outputs after ``candidate`` is labelled ``y`` and the network retrained.
 
@@ -36,7 +41,5 @@ def look_ahead(state: Regression, candidate: int, y: np.ndarray) -> Float64:
         f_lin⁺ on the pool ``[U, C]``; unchanged where the candidate is redundant.
 
     """
-    if state.redundant[candidate]:
-        return state.f_lin
-    q = state.S[:, candidate] / state.u[candidate]  # [U]
-    return state.f_lin + q[:, None] * (y - state.f_lin[candidate])[None]
+    q = influence(state, np.array([candidate]))  # [U, 1]
+    return state.f_lin + q * (y - state.f_lin[candidate])[None]

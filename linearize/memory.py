@@ -8,7 +8,9 @@ from typing import NamedTuple
 from linearize.errors import MemoryBudgetError
 
 GIB = 2**30
-SHARE_OF_AVAILABLE = 0.5
+DEFAULT_BUDGET = 4 * GIB
+"""Fixed rather than a share of what is free: the budget decides in which pieces float32 sums are accumulated, and the
+same run must give the same bits whatever else the machine does."""
 FEATURE_BYTES = 4  # float32
 KERNEL_BYTES = 8  # float64
 TRANSIENT_COPIES = 3  # one block's gradients live as backward output, as concatenation and in flight to the Gram
@@ -23,13 +25,16 @@ class Chunk(NamedTuple):
 
 
 def available_memory() -> int:
-    """Return the bytes that can be allocated without swapping, as far as the system tells."""
+    """Return the bytes that can be allocated without swapping, as far as the system and its container tell."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        lines = meminfo.read_text().splitlines()
+        limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    group, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if group.exists() and used.exists() and (limit := group.read_text().strip()).isdigit():
+        limits.append(int(limit) - int(used.read_text()))
+    return min(limits)
 
 
 def plan_chunks(leaf_sizes: Sequence[int], n: int, block: int, budget: int) -> list[Chunk]:
@@ -47,7 +52,8 @@ def plan_chunks(leaf_sizes: Sequence[int], n: int, block: int, budget: int) -> l
         Chunks covering every column of every array exactly once.
 
     Raises:
-        MemoryBudgetError: not even one column of the largest array fits; the message names the budget that would.
+        MemoryBudgetError: not even one column of the largest array fits (the message names the budget that would), or
+            the machine has less free memory than the plan would take.
 
     """
     fixed = KERNEL_BYTES * n * n
@@ -57,7 +63,7 @@ def plan_chunks(leaf_sizes: Sequence[int], n: int, block: int, budget: int) -> l
         needed = fixed + transient + FEATURE_BYTES * n
         raise MemoryBudgetError(
             f"the kernel of {n} examples needs at least {needed / GIB:.2f} GiB, the budget is {budget / GIB:.2f} GiB: "
-            "score fewer candidates, use smaller blocks or raise the budget"
+            "score fewer candidates, use smaller blocks or raise the budget (kernel.memory_budget, in bytes)"
         )
     chunks: list[Chunk] = []
     gathered: list[int] = []
@@ -73,4 +79,10 @@ def plan_chunks(leaf_sizes: Sequence[int], n: int, block: int, budget: int) -> l
             columns += size
     if gathered:
         chunks.append(Chunk(tuple(gathered), 0, columns))
+    estimate = fixed + transient + FEATURE_BYTES * n * max(chunk.stop - chunk.start for chunk in chunks)
+    if estimate > available_memory():
+        raise MemoryBudgetError(
+            f"the kernel of {n} examples would take {estimate / GIB:.2f} GiB, but {available_memory() / GIB:.2f} GiB "
+            "are free: lower the budget (kernel.memory_budget, in bytes) or score fewer candidates"
+        )
     return chunks

@@ -25,9 +25,9 @@ class Regression(NamedTuple):
     f: Float64  # [U, C] the network's outputs
     a: Float64  # [U, C] what finishing training on X would still add
     S: Float64  # [U, U] posterior covariance
-    u: Float64  # [U] new information in each candidate, at least the ridge
+    u: Float64  # [U] new information in each candidate, S(x',x') + λ
     redundant: np.ndarray  # [U] bool, candidates that duplicate labelled ones
-    jitter: float  # absolute, added to K's diagonal by the factorisation
+    jitter: float  # absolute; what the factorisation had to add to λ
 
     @property
     def f_lin(self) -> Float64:
@@ -70,7 +70,8 @@ def fit(kernel: Kernel, f_X: np.ndarray, f_U: np.ndarray, Y: np.ndarray, *, ridg
         a = np.asarray(Phi.T @ solve_lower(F, R))  # [U, C]
         S = np.asarray(jnp.asarray(kernel.UU) - Phi.T @ Phi)  # [U, U]
     variance = np.diag(S)
-    redundant = variance <= REDUNDANT * np.diag(kernel.UU)
+    lam = ridge + jitter  # the λ that K was factored with, whichever part of it was asked for
+    redundant = variance <= REDUNDANT * np.diag(kernel.UU) + 2 * jitter
     # A redundant candidate's S is rounding; u = 1 keeps the quotients finite, and `redundant` makes its score 0.
-    u = np.where(redundant, 1.0, variance + ridge)
+    u = np.where(redundant, 1.0, variance + lam)
     return Regression(np.asarray(f_U, np.float64), a, S, u, redundant, jitter)

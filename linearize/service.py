@@ -1,5 +1,6 @@
 """The linearisation service: a trained network and its data in, look-ahead scores out, all as NumPy arrays."""
 
+import math
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -10,6 +11,7 @@ from linearize.heads import make_head
 from linearize.kernel import DEFAULT_BLOCK, empirical_ntk, network_outputs
 from linearize.linalg import condition_number
 from linearize.lookahead import pseudo_labels
+from linearize.memory import DEFAULT_BUDGET
 from linearize.regression import Regression, fit
 from linearize.types import ApplyFn, Float64, Kernel, Progress, Variables
 
@@ -23,7 +25,10 @@ class KernelOptions:
         logit: which logit, for ``single-logit``.
         ridge: λ relative to the mean diagonal of Θ(X,X).
         block: rows differentiated at once.
-        memory_budget: bytes; half of what is free when absent.
+        memory_budget: bytes for features and kernel together.
+
+    Raises:
+        LinearizeError: a value that makes no sense.
 
     """
 
@@ -31,7 +36,18 @@ class KernelOptions:
     logit: int = 0
     ridge: float = 0.0
     block: int = DEFAULT_BLOCK
-    memory_budget: int | None = None
+    memory_budget: int = DEFAULT_BUDGET
+
+    def __post_init__(self) -> None:
+        make_head(self.head, self.logit)
+        for name, fine, expected in (
+            ("logit", self.logit >= 0, "at least 0"),
+            ("ridge", 0 <= self.ridge < math.inf, "a finite number of at least 0"),
+            ("block", self.block >= 1, "at least 1"),
+            ("memory_budget", self.memory_budget >= 1, "a number of bytes of at least 1"),
+        ):
+            if not fine:
+                raise LinearizeError(f"kernel {name}: expected {expected}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The command line of the project; every option maps to one field of the configuration."""
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -26,6 +27,9 @@ class _Group(click.Group):
         except RunFailedError as error:
             click.echo(f"failed: {error}", err=True)
             ctx.exit(FAILED)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
         except OSError as error:
             where = f" {error.filename}" if error.filename else ""
             click.echo(f"failed: cannot read or write{where}: {error.strerror or error}", err=True)
@@ -41,7 +45,7 @@ def cli() -> None:
     """
 
 
-_RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
+RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--dataset", "data.name", str, "Data set; 'pipeline list datasets' names them.  [digits]"),
     ("--data-root", "data.root", str, "Directory of the data sets, in torchvision's layout."),
     ("--model", "model.name", str, "Network; 'pipeline list models' names them.  [cnn]"),
@@ -57,7 +61,7 @@ _RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
 
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
-    for flag, path, kind, text in reversed(_RUN_OPTIONS):
+    for flag, path, kind, text in reversed(RUN_OPTIONS):
         command = click.option(flag, path.replace(".", "__"), type=kind, default=None, help=text)(command)
     return command
 
@@ -113,13 +117,16 @@ def stage(name: str, run_directory: Path, cycle: int, out: Path | None) -> None:
 
     if out is not None and out.exists():
         raise PipelineError(f"--out: expected a new directory, but {out} exists: name another")
+    if out is not None and not out.resolve().parent.is_dir():
+        raise PipelineError(f"--out: expected a directory in an existing one, but {out.parent} does not exist")
+    if out is not None and out.resolve().is_relative_to(run_directory.resolve()):
+        raise PipelineError(f"--out: expected a directory outside of the run, which is never changed; got {out}")
     into = out or Path(tempfile.mkdtemp(prefix=f"{name}-"))
-    into.mkdir(parents=True, exist_ok=True)
+    into.mkdir(exist_ok=True)
     try:
         done = restage(run_directory, name, cycle, into)
     except BaseException:
-        if not any(into.iterdir()):
-            into.rmdir()
+        shutil.rmtree(into)
         raise
     for path in done.read:
         click.echo(f"read  {path}")
@@ -127,6 +134,8 @@ def stage(name: str, run_directory: Path, cycle: int, out: Path | None) -> None:
         click.echo(f"wrote {path}")
     verdict = {True: "equals the run's own", False: "DIFFERS from the run's own", None: "the run has none to compare"}
     click.echo(f"result: {verdict[done.same]}")
+    if done.same is False:
+        raise RunFailedError("the same inputs gave another result: is this another machine or another version?")
 
 
 @cli.command("list")

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, get_type_hints
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 
-from linearize import HEADS, KernelOptions
+from linearize import KernelOptions
 from pipeline.errors import PipelineError
 from pipeline.queries import get_strategy
 from trainer.data import DATASETS
@@ -24,7 +24,7 @@ UNSCIENTIFIC = ("device", "data.root", "data.download", "kernel.memory_budget")
 class Section(BaseModel):
     """A strict, immutable part of the configuration: unknown keys and wrong types are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def _overrides(name: str, options: type) -> type[Section]:
@@ -115,8 +115,6 @@ class RunConfig(Section):
     def _resolve(self) -> Self:
         train = asdict(options_for(self.model.name, **self.train.model_dump()))  # type: ignore[attr-defined]
         kernel = asdict(self.kernel_options)
-        if kernel["head"] not in HEADS:
-            raise ValueError(f"kernel.head: expected one of {', '.join(HEADS)}; got {kernel['head']!r}")
         if get_strategy(self.query.strategy).needs_port and train["loss"] != "l2":
             raise ValueError(
                 f"query.strategy {self.query.strategy} looks ahead by least squares and expects train.loss 'l2', "
@@ -186,7 +184,7 @@ def load_config(
         path, separator, text = setting.partition("=")
         if not separator or not path:
             raise PipelineError(f"--set: expected key=value such as train.epochs=50, got {setting!r}")
-        _assign(values, path, _parse_yaml(text, f"--set {path}"))
+        _assign(values, path, parse_yaml(text, f"--set {path}"))
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
@@ -206,7 +204,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise PipelineError(f"config: cannot read {file}: {error}") from error
-    values = _parse_yaml(text, str(file))
+    values = parse_yaml(text, str(file))
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -214,10 +212,16 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return values
 
 
-def _parse_yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
+    """Read YAML safely.
+
+    Raises:
+        PipelineError: it is none; ``where`` says whose.
+
+    """
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a thirteenth month
         raise PipelineError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
 
 

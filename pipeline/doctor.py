@@ -7,9 +7,11 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
+from linearize import LinearizeError
 from linearize.memory import GIB, available_memory
+from linearize.neural_tangents import import_neural_tangents
 from trainer.data import DATASETS, load
-from trainer.errors import TrainerError
+from trainer.errors import DataNotFound
 
 PACKAGES = ("torch", "torchvision", "jax", "jaxlib", "flax", "numpy", "pydantic", "safetensors", "scikit-learn")
 
@@ -41,31 +43,33 @@ def _package(name: str) -> tuple[bool, str]:
 
 
 def _devices() -> tuple[bool, str]:
-    import jax
-    import torch
+    try:
+        import jax
+        import torch
 
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    devices = ", ".join(str(device) for device in jax.devices())
+        cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+        devices = ", ".join(str(device) for device in jax.devices())
+    except Exception as error:  # see _package
+        return False, f"devices cannot be listed ({_first_line(error)})"
     return True, f"devices: torch sees {cuda}; jax sees {devices}"
 
 
 def _neural_tangents() -> tuple[bool, str]:
     """Whether the optional peer imports; nothing in a run needs it."""
     try:
-        version = importlib.metadata.version("neural-tangents")
-        importlib.import_module("neural_tangents")
-    except importlib.metadata.PackageNotFoundError:
-        return True, "neural-tangents: not installed (optional, extra 'infinite')"
-    except Exception as error:  # see _package
-        return True, f"neural-tangents is installed but does not import ({_first_line(error)}); it is optional"
-    return True, f"neural-tangents {version}"
+        package = import_neural_tangents()
+    except LinearizeError as error:
+        return True, f"optional: {error}"
+    return True, f"neural-tangents {package.__version__} imports"
 
 
 def _data_set(name: str, root: Path | None) -> tuple[bool, str]:
     try:
         data = load(name, root=root)
-    except TrainerError as error:
+    except DataNotFound as error:
         return True, f"data set {name}: not here ({_first_line(error)})"
+    except Exception as error:  # see _package
+        return False, f"data set {name}: damaged ({_first_line(error)})"
     return True, f"data set {name}: {len(data.train)} training and {len(data.test)} test images"
 
 

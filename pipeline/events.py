@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from pipeline.errors import PipelineError
@@ -95,9 +96,8 @@ def parse_events(content: bytes, path: Path) -> tuple[list[Event], int]:
     """
     events: list[Event] = []
     intact = 0
-    for number, line in enumerate(content.splitlines(keepends=True), start=1):
-        if not line.endswith(b"\n"):
-            break
+    *lines, _torn = content.split(b"\n")  # what follows the last newline was being written when the process died
+    for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
             sound = (
@@ -113,7 +113,7 @@ def parse_events(content: bytes, path: Path) -> tuple[list[Event], int]:
                 "before it): restore the file from a copy; the run cannot be continued from it"
             )
         events.append(entry)
-        intact += len(line)
+        intact += len(line) + 1
     return events, intact
 
 
@@ -127,12 +127,18 @@ def _hash(entry: Event) -> str:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold back Ctrl-C until the append under way is complete."""
+    """Hold back Ctrl-C until the append under way is complete.
+
+    A handler rather than a signal mask: in a process with threads the signal would reach another thread.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    pending: list[tuple[int, FrameType | None]] = []
+    previous = signal.signal(signal.SIGINT, lambda number, frame: pending.append((number, frame)))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGINT, previous)
+        if pending and callable(previous):
+            previous(*pending[0])

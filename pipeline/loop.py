@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline import seeds
-from pipeline.errors import RunFailedError
+from pipeline.errors import PipelineError, RunFailedError
 from pipeline.files import write_json_lines
 from pipeline.oracle import Oracle, SimulatedOracle
 from pipeline.pool import INITIAL, Pool
@@ -13,7 +13,8 @@ from pipeline.report import CycleRow, read_row, write_report
 from pipeline.rundir import RunDirectory, environment_versions
 from pipeline.stages.migrate import VARIABLES, run_migrate
 from pipeline.stages.progress import StageProgress
-from pipeline.stages.score import SCORES, cautions, read_diagnostics, read_scores, run_score
+from pipeline.stages.score import SCORES, cautions, draw_candidates, read_diagnostics, read_scores, run_score
+from pipeline.stages.select import QUERY, query_rows
 from pipeline.stages.train import WEIGHTS, run_train
 from pipeline.workbench import Workbench
 
@@ -46,6 +47,8 @@ class ActiveLearningLoop:
     """
 
     def __init__(self, run: RunDirectory, bench: Workbench, reporter: Reporter, oracle: Oracle | None = None) -> None:
+        if run.config != bench.config:
+            raise PipelineError(f"{run.path}: its configuration changed while it was being opened: try again")
         self.run = run
         self.bench = bench
         self.config = bench.config
@@ -65,8 +68,11 @@ class ActiveLearningLoop:
             try:
                 self._cycle(cycle, last=cycle == self.config.cycles - 1)
             except RunFailedError as error:
-                self.run.log.append("failed", cycle=cycle, reason=str(error))
+                failure = {"cycle": cycle, "reason": str(error)}
+                if not {"event": "failed", **failure}.items() <= self.run.events[-1].items():
+                    self.run.log.append("failed", **failure)
                 raise
+        write_report(self.run.path)
         if not self.run.has("finished"):
             self.run.log.append("finished")
 
@@ -91,15 +97,15 @@ class ActiveLearningLoop:
             self._label(cycle)
         if not self.run.has("cycle_done", cycle=cycle):
             self.run.log.append("cycle_done", cycle=cycle)
+            write_report(self.run.path)  # only now: on resume, later cycles are not yet checked
         row = read_row(self.run.path, cycle)
         self.reporter.row(row)
         if not row.converged:
             self.reporter.warn(
                 f"cycle {cycle}: training stopped at the epoch limit with a residual of {row.residual_rms:.3f} per "
                 f"sample (tolerance {self.config.train_options.tolerance:g}); look-ahead scores assume about 0: "
-                "raise --epochs"
+                "raise --epochs in the next run"
             )
-        write_report(self.run.path)
 
     def _train(self, cycle: int) -> None:
         labelled = self._pool().labelled(cycle)
@@ -122,8 +128,7 @@ class ActiveLearningLoop:
 
     def _score(self, cycle: int) -> None:
         pool = self._pool()
-        rng = seeds.generator(self.config.seed, cycle, "subset")
-        candidates = pool.candidates(cycle, self.config.query.subset, rng)
+        candidates = draw_candidates(self.config, pool, cycle)
         trained = self.run.stage_path(cycle, "train")
         port = self.run.stage_path(cycle, "migrate")
 
@@ -137,25 +142,11 @@ class ActiveLearningLoop:
 
     def _query(self, cycle: int) -> None:
         if not self.run.has("query", cycle=cycle):  # what was asked stands, whatever happens to the scores
-            scores = read_scores(self.run.stage_path(cycle, "score"))
-            self.run.log.append(
-                "query", cycle=cycle, ids=scores.selected.tolist(), scores=scores.selected_scores.tolist()
-            )
+            chosen = read_scores(self.run.stage_path(cycle, "score")).select(self.config.query.size)
+            self.run.log.append("query", cycle=cycle, ids=chosen.indices.tolist(), scores=chosen.scores.tolist())
         pool = self._pool()
-        classes = list(self.bench.data.classes)
-        rows = [
-            {
-                "run_id": self.run.run_id,
-                "cycle": cycle,
-                "sample_id": sample,
-                "path": f"{self.bench.data.name}/train/{sample}",
-                "rank": rank,
-                "score": score,
-                "classes": classes,
-            }
-            for rank, (sample, score) in enumerate(zip(pool.queries[cycle], pool.scores[cycle], strict=True), start=1)
-        ]
-        write_json_lines(self.run.cycle_path(cycle) / "query.jsonl", rows)
+        rows = query_rows(self.bench, self.run.run_id, cycle, pool.queries[cycle], pool.scores[cycle])
+        write_json_lines(self.run.cycle_path(cycle) / QUERY, rows)
 
     def _label(self, round_: int) -> None:
         asked = self._pool().unanswered(round_)
@@ -163,7 +154,7 @@ class ActiveLearningLoop:
             self.run.log.append("label", cycle=round_, labels=[list(pair) for pair in self.oracle.answer(asked)])
         if round_ == INITIAL:
             return
-        answers = self._pool().answers[round_]
+        answers = self._pool().answers.get(round_, {})
         rows = [
             {"sample_id": sample, "label": self.bench.data.classes[label], "annotator": "data set", "status": "labeled"}
             for sample, label in answers.items()

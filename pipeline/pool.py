@@ -46,25 +46,27 @@ class Pool:
         self.queries: dict[int, list[int]] = {}
         self.scores: dict[int, list[float]] = {}
         self.answers: dict[int, dict[int, int]] = {}
-        self.skipped: set[int] = set()
+        self.skipped: dict[int, set[int]] = {}
+        self._asked: dict[int, frozenset[int]] = {}
         for event in events:
             self._apply(event)
 
     def _apply(self, event: Event) -> None:
         if event["event"] == "query":
             self.queries[event["cycle"]] = event["ids"]
+            self._asked[event["cycle"]] = frozenset(event["ids"])
             self.scores[event["cycle"]] = event["scores"]
         elif event["event"] == "label":
             answers = self.answers.setdefault(event["cycle"], {})
             for sample, label in event["labels"]:
-                if sample not in self.queries.get(event["cycle"], ()):
+                if sample not in self._asked.get(event["cycle"], ()):
                     raise PipelineError(f"sample {sample} was labelled in round {event['cycle']} without being queried")
                 if answers.setdefault(sample, label) != label:
                     raise PipelineError(
                         f"sample {sample} of round {event['cycle']} has two labels, {answers[sample]} and {label}"
                     )
         elif event["event"] == "skip":
-            self.skipped.update(event["ids"])
+            self.skipped.setdefault(event["cycle"], set()).update(event["ids"])
 
     def labelled(self, cycle: int) -> Labelled:
         """Return the labelled set that cycle ``cycle`` trains on: the initial set and the answers of earlier rounds."""
@@ -72,10 +74,14 @@ class Pool:
         ids, labels = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
         return Labelled(ids, labels)
 
+    def complete(self, round_: int) -> bool:
+        """Tell whether everything that a round asked for was labelled or skipped."""
+        return round_ in self.queries and not self.unanswered(round_)
+
     def unanswered(self, round_: int) -> list[int]:
         """Return the samples of a round that were asked for and neither labelled nor skipped, in rank order."""
-        answered = self.answers.get(round_, {})
-        return [sample for sample in self.queries[round_] if sample not in answered and sample not in self.skipped]
+        done = {*self.answers.get(round_, {}), *self.skipped.get(round_, ())}
+        return [sample for sample in self.queries[round_] if sample not in done]
 
     def candidates(self, cycle: int, subset: int, rng: np.random.Generator) -> np.ndarray:
         """Draw the candidate subset of a cycle uniformly from what is unlabelled before that cycle's query.
@@ -94,6 +100,8 @@ class Pool:
         """
         taken = np.zeros(self.size, dtype=bool)
         taken[self.labelled(cycle).ids] = True
-        taken[list(self.skipped)] = True
+        for round_, samples in self.skipped.items():
+            if round_ < cycle:
+                taken[list(samples)] = True
         order = rng.permutation(self.size)
         return order[~taken[order]][:subset]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.files import write_atomically
-from pipeline.rundir import read_config, read_events
-from pipeline.stages.store import read_manifest
+from pipeline.rundir import cycle_path, read_config, read_events
+from pipeline.stages.store import read_seconds
 from pipeline.stages.train import read_summary
 
 CSV_COLUMNS = ("seed", "cycle", "n_labeled", "split", "metric", "value", "train_s", "migrate_s", "score_s")
@@ -51,9 +51,9 @@ class CycleRow:
 
 def read_row(run: Path, cycle: int) -> CycleRow:
     """Read one cycle's row from its stages."""
-    directory = run / "cycles" / f"{cycle:03d}"
+    directory = cycle_path(run, cycle)
     summary = read_summary(directory / "train")
-    manifests = {stage: read_manifest(directory / stage) for stage in ("train", "migrate", "score")}
+    seconds = {stage: read_seconds(directory / stage) for stage in ("train", "migrate", "score")}
     return CycleRow(
         cycle=cycle,
         n_labeled=int(summary["n_labeled"]),
@@ -63,7 +63,7 @@ def read_row(run: Path, cycle: int) -> CycleRow:
         residual_rms=summary["residual_rms"],
         converged=bool(summary["converged"]),
         epochs=int(summary["epochs"]),
-        seconds={stage: manifest.seconds for stage, manifest in manifests.items() if manifest},
+        seconds={stage: taken for stage, taken in seconds.items() if taken is not None},
     )
 
 

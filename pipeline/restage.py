@@ -3,22 +3,22 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import seeds
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of, write_json_lines
 from pipeline.pool import Pool
 from pipeline.queries import get_strategy
-from pipeline.rundir import read_config, read_events
+from pipeline.rundir import check_unchanged, cycle_path, read_config, read_events
 from pipeline.stages.migrate import VARIABLES, run_migrate
-from pipeline.stages.score import SCORES, read_scores, run_score
+from pipeline.stages.score import SCORES, draw_candidates, read_scores, run_score
+from pipeline.stages.select import QUERY, query_rows
 from pipeline.stages.store import read_manifest
 from pipeline.stages.train import WEIGHTS, run_train
 from pipeline.workbench import Workbench, open_workbench
 
-RESULTS = {"train": WEIGHTS, "migrate": VARIABLES, "score": SCORES, "select": "query.jsonl"}
+RESULTS = {"train": f"train/{WEIGHTS}", "migrate": f"migrate/{VARIABLES}", "score": f"score/{SCORES}", "select": QUERY}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Restaged:
     """What re-running a stage did.
 
@@ -29,9 +29,40 @@ class Restaged:
 
     """
 
+    read: list[Path]
+    wrote: list[Path]
+    same: bool | None
+
+
+@dataclass
+class _Sources:
+    """Where a stage reads from; remembers what it read.
+
+    Args:
+        run: the run directory.
+        stage: the stage that reads.
+        cycle: its cycle.
+        read: what was read so far.
+
+    """
+
+    run: Path
+    stage: str
+    cycle: int
     read: list[Path] = field(default_factory=list)
-    wrote: list[Path] = field(default_factory=list)
-    same: bool | None = None
+
+    def __call__(self, name: str, cycle: int) -> Path:
+        """Return a complete stage directory of the run.
+
+        Raises:
+            PipelineError: it is missing or damaged.
+
+        """
+        path = cycle_path(self.run, cycle) / name
+        if read_manifest(path) is None:
+            raise PipelineError(f"stage {self.stage} of cycle {self.cycle} reads {path}, which is missing or damaged")
+        self.read.append(path)
+        return path
 
 
 def restage(run: Path, stage: str, cycle: int, into: Path) -> Restaged:
@@ -44,56 +75,42 @@ def restage(run: Path, stage: str, cycle: int, into: Path) -> Restaged:
         into: an existing, empty directory outside of the run.
 
     Raises:
-        PipelineError: the run has not got far enough, or what the stage reads is missing or damaged.
+        PipelineError: the run has not got far enough, or what the stage reads is missing, damaged or changed.
         RunFailedError: the stage itself failed.
 
     """
     config, events = read_config(run), read_events(run)
-    directory = run / "cycles" / f"{cycle:03d}"
-    result = Restaged(read=[run / "config.yaml", run / "events.jsonl"])
-
-    def needed(path: Path) -> Path:
-        if read_manifest(path) is None:
-            raise PipelineError(f"stage {stage} of cycle {cycle} reads {path}, which is missing or damaged")
-        result.read.append(path)
-        return path
-
+    if not events:
+        raise PipelineError(f"{run} has no events yet: start it with 'pipeline resume {run}'")
+    bench = open_workbench(config)
+    check_unchanged(events[0], config, bench.data.fingerprint())
+    pool = Pool(len(bench.data.train), events)
+    if not pool.complete(cycle - 1):
+        reached = max(round_ for round_ in [-1, *pool.queries] if round_ < 0 or pool.complete(round_)) + 1
+        raise PipelineError(f"the run has no labels for cycle {cycle} yet: it has reached cycle {reached}")
+    sources = _Sources(run, stage, cycle, [run / "config.yaml", run / "events.jsonl"])
+    result = into / Path(RESULTS[stage]).name
     if stage == "select":
-        scores = read_scores(needed(directory / "score"))
-        rows = [
-            {"cycle": cycle, "sample_id": sample, "rank": rank, "score": score}
-            for rank, (sample, score) in enumerate(
-                zip(scores.selected.tolist(), scores.selected_scores.tolist(), strict=True), start=1
-            )
-        ]
-        write_json_lines(into / RESULTS[stage], rows)
-        queries = [event["ids"] for event in events if event["event"] == "query" and event["cycle"] == cycle]
-        result.same = queries[0] == scores.selected.tolist() if queries else None
+        chosen = read_scores(sources("score", cycle)).select(config.query.size)
+        rows = query_rows(bench, events[0]["run_id"], cycle, chosen.indices.tolist(), chosen.scores.tolist())
+        write_json_lines(result, rows)
     else:
-        bench = open_workbench(config)
-        pool = Pool(len(bench.data.train), events)
-        if not any(round_ == cycle - 1 for round_ in pool.answers):
-            raise PipelineError(
-                f"the run has no labels for cycle {cycle} yet: it has reached cycle {max(pool.answers, default=-1) + 1}"
-            )
-        _run(bench, pool, stage, cycle, directory, needed, into)
-        own = directory / stage / RESULTS[stage]
-        result.same = sha256_of(own) == sha256_of(into / RESULTS[stage]) if own.is_file() else None
-    result.wrote = sorted(path for path in into.rglob("*") if path.is_file())
-    return result
+        _compute(bench, pool, stage, cycle, sources, into)
+    own = cycle_path(run, cycle) / RESULTS[stage]
+    same = sha256_of(own) == sha256_of(result) if own.is_file() else None
+    return Restaged(sources.read, sorted(path for path in into.rglob("*") if path.is_file()), same)
 
 
-def _run(bench: Workbench, pool: Pool, stage: str, cycle: int, directory: Path, needed, into: Path) -> None:  # type: ignore[no-untyped-def]
+def _compute(bench: Workbench, pool: Pool, stage: str, cycle: int, sources: _Sources, into: Path) -> None:
     labelled = pool.labelled(cycle)
     if stage == "train":
         warm = cycle > 0 and bench.config.start == "warm"
-        previous = needed(directory.with_name(f"{cycle - 1:03d}") / "train") if warm else None
-        run_train(bench, cycle, labelled, previous, into)
-    elif stage == "migrate":
-        run_migrate(bench, labelled, needed(directory / "train"), into)
-    else:
-        rng = seeds.generator(bench.config.seed, cycle, "subset")
-        candidates = pool.candidates(cycle, bench.config.query.subset, rng)
-        looks_ahead = get_strategy(bench.config.query.strategy).needs_port
-        port = needed(directory / "migrate") if looks_ahead else None
-        run_score(bench, cycle, labelled, candidates, needed(directory / "train"), port, into)
+        run_train(bench, cycle, labelled, sources("train", cycle - 1) if warm else None, into)
+        return
+    trained = sources("train", cycle)
+    if stage == "migrate":
+        run_migrate(bench, labelled, trained, into)
+        return
+    looks_ahead = get_strategy(bench.config.query.strategy).needs_port
+    port = sources("migrate", cycle) if looks_ahead else None
+    run_score(bench, cycle, labelled, draw_candidates(bench.config, pool, cycle), trained, port, into)

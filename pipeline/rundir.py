@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from pipeline.config import RunConfig, differences
+from pipeline.config import RunConfig, differences, parse_yaml
 from pipeline.errors import PipelineError
 from pipeline.events import Event, EventLog, parse_events
 from pipeline.files import write_atomically
@@ -30,13 +29,27 @@ def create_run(path: Path, config: RunConfig) -> None:
 
     """
     try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            advice = f"go on with 'pipeline resume {path}' or " if (path / EVENTS).exists() else ""
-            raise PipelineError(f"--out: expected a new or empty directory, but {path} is not: {advice}name another")
+        _refuse_taken(path)
         path.mkdir(parents=True, exist_ok=True)
-        write_atomically(path / CONFIG, config.to_yaml())
+        with FileLock(path / LOCK, timeout=0):  # two commands that chose the same name: one of them finds it taken
+            _refuse_taken(path)
+            remove_leftovers(path)
+            write_atomically(path / CONFIG, config.to_yaml())
+    except Timeout as error:
+        raise PipelineError(f"--out: {path} is being made by another command: name another") from error
     except OSError as error:
         raise PipelineError(f"--out: cannot write to {path}: {error.strerror}") from error
+
+
+def _refuse_taken(path: Path) -> None:
+    """Refuse a path that holds anything but what a killed ``create_run`` leaves behind."""
+    if path.is_dir():
+        taken = [entry for entry in path.iterdir() if entry.name != LOCK and ".tmp-" not in entry.name]
+    else:
+        taken = [path] if path.exists() else []
+    if taken:
+        advice = f"go on with 'pipeline resume {path}' or " if (path / CONFIG).exists() else ""
+        raise PipelineError(f"--out: expected a new or empty directory, but {path} is not: {advice}name another")
 
 
 def read_config(path: Path) -> RunConfig:
@@ -51,8 +64,8 @@ def read_config(path: Path) -> RunConfig:
             f"expected a run directory with a {CONFIG}, but {path} has none: start one with 'pipeline run'"
         )
     try:
-        return RunConfig.model_validate(yaml.safe_load((path / CONFIG).read_text()))
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        return RunConfig.model_validate(parse_yaml((path / CONFIG).read_text(), str(path / CONFIG)))
+    except (ValidationError, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise PipelineError(f"{path / CONFIG} is damaged ({reason}): restore it from a copy") from error
 
@@ -67,6 +80,28 @@ def read_events(path: Path) -> list[Event]:
     if not (path / EVENTS).is_file():
         raise PipelineError(f"expected a run directory with an {EVENTS}, but {path} has none")
     return parse_events((path / EVENTS).read_bytes(), path / EVENTS)[0]
+
+
+def check_unchanged(start: Event, config: RunConfig, dataset_sha256: str) -> None:
+    """Check that a run's configuration and data still are what they were when it began.
+
+    Raises:
+        PipelineError: a scientific field or the data set has changed; the message names it.
+
+    """
+    if start["config_sha256"] != config.digest():
+        changed = "; ".join(differences(start["config"], config.scientific()))
+        raise PipelineError(f"{CONFIG} was changed since the run began ({changed}): change it back")
+    if start["dataset_sha256"] != dataset_sha256:
+        raise PipelineError(
+            f"the data set {config.data.name} is not the one that the run began with "
+            f"(SHA-256 {dataset_sha256[:12]}, expected {start['dataset_sha256'][:12]}): restore it"
+        )
+
+
+def cycle_path(run: Path, cycle: int) -> Path:
+    """Where a cycle of a run lies."""
+    return run / "cycles" / f"{cycle:03d}"
 
 
 class RunDirectory:
@@ -134,17 +169,9 @@ class RunDirectory:
             digest = self.config.digest()
             self.log.append("start", run_id=digest[:12], config=self.config.scientific(), config_sha256=digest, **facts)
             return
-        first = self.events[0]
-        if first["config_sha256"] != self.config.digest():
-            changed = "; ".join(differences(first["config"], self.config.scientific()))
-            raise PipelineError(f"{self.path / CONFIG} was changed since the run began ({changed}): change it back")
-        if first["dataset_sha256"] != facts["dataset_sha256"]:
-            raise PipelineError(
-                f"the data set {self.config.data.name} is not the one that the run began with "
-                f"(SHA-256 {facts['dataset_sha256'][:12]}, expected {first['dataset_sha256'][:12]}): restore it"
-            )
-        for change in differences(first["versions"], facts["versions"]):
-            self.warn(f"package versions changed since the run began ({change}); results may differ in rounding")
+        check_unchanged(self.events[0], self.config, facts["dataset_sha256"])
+        for change in differences(self.events[0]["versions"], facts["versions"]):
+            self.warn(f"package versions changed since the run began ({change}); results may differ")
 
     def stage_path(self, cycle: int, stage: Stage) -> Path:
         """Where a stage of a cycle lies."""
@@ -152,7 +179,7 @@ class RunDirectory:
 
     def cycle_path(self, cycle: int) -> Path:
         """Where a cycle lies."""
-        return self.path / "cycles" / f"{cycle:03d}"
+        return cycle_path(self.path, cycle)
 
     def ensure_stage(self, cycle: int, stage: Stage, result: str, build: Callable[[Path], None]) -> Manifest:
         """Return a stage's manifest, building the stage when it is absent or damaged.
@@ -166,6 +193,8 @@ class RunDirectory:
         """
         directory = self.stage_path(cycle, stage)
         manifest = read_manifest(directory)
+        if manifest is not None and result not in manifest.files:
+            manifest = None
         if manifest is None and directory.exists():
             aside = set_aside(directory)
             self.warn(f"{directory} is damaged: set aside as {aside.name} and done again")
@@ -196,4 +225,4 @@ def environment_versions() -> dict[str, str]:
     """Return the versions of the packages that results depend on."""
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("torch", "jax", "jaxlib", "flax", "numpy")}
+    return {name: version(name) for name in ("ntk-lookahead", "torch", "jax", "jaxlib", "flax", "numpy")}

@@ -8,8 +8,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-Stream = Literal["split", "initial", "subset", "init", "train", "query"]
-_POSITION = {name: position for position, name in enumerate(get_args(Stream))}
+Stream = Literal["initial", "subset", "init", "train", "query"]
+_POSITION = {name: position for position, name in enumerate(get_args(Stream), start=1)}
 
 
 def sequence(seed: int, cycle: int, stream: Stream) -> np.random.SeedSequence:

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
-from pipeline.pool import Labelled
-from trainer.data import DataSet, load
+from trainer.batch_norm import has_batch_norm
+from trainer.data import DataSet, ImageView, load
 from trainer.errors import TrainerError
-from trainer.models import ModelSpec
+from trainer.models import ModelSpec, build
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,10 @@ class Workbench:
         """Which network is trained."""
         return self.config.model_spec(self.data.input_shape, self.data.num_classes)
 
-    def inputs(self, ids: np.ndarray) -> np.ndarray:
-        """Return normalised, unaugmented training inputs ``[N, C, H, W]``."""
-        return self.data.inputs("train", ids)
-
-    def one_hot(self, labelled: Labelled) -> np.ndarray:
-        """Return the labelled set's targets Y ``[L, C]``."""
-        return np.eye(self.data.num_classes, dtype=np.float32)[labelled.labels]
+    @property
+    def images(self) -> ImageView:
+        """Normalised, unaugmented training inputs by id, without the labels."""
+        return self.data.view("train")
 
 
 def open_workbench(config: RunConfig) -> Workbench:
@@ -50,10 +46,10 @@ def open_workbench(config: RunConfig) -> Workbench:
         PipelineError: missing data, an unusable device, or sizes that the data set cannot serve.
 
     """
-    root = Path(config.data.root).expanduser() if config.data.root else None
     try:
+        root = Path(config.data.root).expanduser() if config.data.root else None
         data = load(config.data.name, root=root, download=config.data.download)
-    except TrainerError as error:
+    except (TrainerError, RuntimeError) as error:  # RuntimeError: the home directory of ~user is not known
         raise PipelineError(str(error)) from error
     wanted = config.query.n_init + config.query.size * (config.cycles - 1)
     if wanted > len(data.train):
@@ -61,7 +57,12 @@ def open_workbench(config: RunConfig) -> Workbench:
             f"query: {config.query.n_init} initial labels and {config.cycles - 1} queries of {config.query.size} take "
             f"{wanted} samples, but {data.name} has {len(data.train)}: ask for fewer or run fewer cycles"
         )
-    return Workbench(config, data, choose_device(config.device))
+    if config.kernel_options.logit >= data.num_classes:
+        raise PipelineError(f"kernel.logit: expected 0 to {data.num_classes - 1}, got {config.kernel_options.logit}")
+    bench = Workbench(config, data, choose_device(config.device))
+    if config.query.n_init < 2 and has_batch_norm(build(bench.spec, seed=0)):
+        raise PipelineError("query.n_init: a network with batch norm needs at least 2 labels to train on, got 1")
+    return bench
 
 
 def choose_device(name: str) -> str:
@@ -74,7 +75,7 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=name)
+        torch.ones(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise PipelineError(f"device: expected one that torch can use, such as cpu; got {name!r} ({reason})") from error

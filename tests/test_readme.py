@@ -93,10 +93,18 @@ def test_bad_files_are_one_line_and_nothing_is_written(score, chain, tmp_path):
     text, empty = tmp_path / "text.npz", tmp_path / "empty.npz"
     text.write_text("no arrays")
     np.savez(empty, z=np.zeros(3))
+    scalars, wide, wide_pool = (tmp_path / f"{name}.npz" for name in ("scalars", "wide", "wide_pool"))
+    np.savez(scalars, x=np.float32(1), y=np.float32(1))
+    np.savez(wide, x=np.zeros((2, 1, 3), np.float32), y=np.eye(10)[:2])
+    np.savez(wide_pool, x=np.zeros((2, 1, 3), np.float32), ids=np.arange(2))
     cases = [
-        ({"labeled": text}, "expected an npz file with x and y"),
-        ({"labeled": tmp_path / "absent.npz"}, "expected an npz file with x and y"),
-        ({"pool": empty}, "expected arrays x and ids, got z"),
+        ({"labeled": text}, "expected an npz file with the numeric arrays x and y"),
+        ({"labeled": tmp_path / "absent.npz"}, "expected an npz file with the numeric arrays x and y"),
+        ({"pool": empty}, "expected an npz file with the numeric arrays x and ids; it has z"),
+        ({"labeled": scalars}, "expected x [L, ...]"),
+        ({"labeled": wide, "pool": wide_pool}, "the network does not take inputs of shape [1, 3]"),
+        ({"output": tmp_path / "nowhere/s.npz"}, "lies in no existing directory"),
+        ({"loader": ".a:b"}, "expected PKG.MOD:FUNCTION that can be imported"),
         ({"port": tmp_path}, "cannot load it"),
         ({"loader": "nowhere:load"}, "expected PKG.MOD:FUNCTION that can be imported"),
         ({"loader": "json"}, "expected PKG.MOD:FUNCTION that can be imported"),

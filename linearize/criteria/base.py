@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linearize.lookahead import pseudo_residual
+from linearize.lookahead import influence, pseudo_residual
 from linearize.regression import Regression
 from linearize.types import Array, Float64
 
 Reference = Literal["network", "linearized"]
 """What the change is measured from: the network's outputs f, or the linearised network's f_lin."""
 
-DEFAULT_BLOCK = 256
+DEFAULT_COLUMNS = 256
 
 
 class Criterion(Protocol):
@@ -24,7 +24,7 @@ class Criterion(Protocol):
     source: str
     default_reference: Reference
 
-    def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_BLOCK) -> Float64:
+    def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
         """Score every candidate, ``[U]``; redundant candidates score 0."""
         ...
 
@@ -55,7 +55,6 @@ def over_column_blocks(state: Regression, block: int, score: Callable[[Block], A
     with jax.enable_x64(True):
         for start in range(0, U, block):
             wanted = np.arange(start, start + block).clip(max=U - 1)
-            q = jnp.asarray(state.S[:, wanted] / state.u[wanted])  # [U, B]
-            values = np.asarray(score(Block(q, jnp.asarray(r[wanted]))))
+            values = np.asarray(score(Block(jnp.asarray(influence(state, wanted)), jnp.asarray(r[wanted]))))
             scores[start : start + block] = values[: U - start]
     return np.where(state.redundant, 0.0, scores)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linearize.criteria.base import DEFAULT_BLOCK, Block, Reference, over_column_blocks
+from linearize.criteria.base import DEFAULT_COLUMNS, Block, Reference, over_column_blocks
 from linearize.criteria.mlmoc import Mlmoc
 from linearize.regression import Regression
 from linearize.types import Array, Float64
@@ -38,7 +38,7 @@ class MlmocFlips:
     source = "the look-ahead paper's published implementation; ties by its eq. 13"
     default_reference: Reference = "linearized"
 
-    def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_BLOCK) -> Float64:
+    def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
         """Score every candidate, ``[U]``, in two passes over column blocks of S."""
         f_lin = state.f_lin
         before = (f_lin if reference == "linearized" else state.f).argmax(1).astype(np.int32)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from linearize.criteria.base import DEFAULT_BLOCK, Block, Reference, over_column_blocks
+from linearize.criteria.base import DEFAULT_COLUMNS, Block, Reference, over_column_blocks
 from linearize.regression import Regression
 from linearize.types import Array, Float64
 
@@ -27,7 +27,7 @@ class Mlmoc:
     source = "Mohamadi, Bae & Sutherland, NeurIPS 2022, eq. 13"
     default_reference: Reference = "network"
 
-    def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_BLOCK) -> Float64:
+    def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
         """Score every candidate, ``[U]``, in one pass over column blocks of S."""
         a = state.a if reference == "network" else 0.0 * state.a
         return over_column_blocks(state, block, lambda columns: _output_change(a, columns))

@@ -19,7 +19,8 @@ class Selection(NamedTuple):
     Args:
         indices: data-set-absolute ids in rank order ``[n]``, no id twice.
         scores: their scores ``[n]``; higher is queried first.
-        candidate_scores: the scores of all candidates ``[U]``, in the order of ``QueryState.candidates``.
+        candidate_scores: the scores of all candidates ``[U]``, in the order of ``QueryState.candidates``; ranking them
+            gives ``indices`` again, which is what stage ``select`` does.
 
     """
 
@@ -103,17 +104,22 @@ class QueryStrategy(Protocol):
         ...
 
 
-def select_top(state: QueryState, scores: np.ndarray, n: int) -> Selection:
+def select_top(candidates: np.ndarray, scores: np.ndarray, n: int) -> Selection:
     """Select the ``n`` highest scores; equal scores in the candidates' (random) order.
+
+    Args:
+        candidates: ids ``[U]``.
+        scores: ``[U]``.
+        n: how many.
 
     Raises:
         PipelineError: n is larger than the number of candidates.
         ValueError: the scores are not one finite number a candidate.
 
     """
-    if not 0 < n <= len(state.candidates):
-        raise PipelineError(f"query: expected 1 to {len(state.candidates)} samples (the candidates left), got {n}")
-    if scores.shape != state.candidates.shape or not np.isfinite(scores).all():
-        raise ValueError(f"expected one finite score for each of {len(state.candidates)} candidates, got {scores}")
+    if not 0 < n <= len(candidates):
+        raise PipelineError(f"query: expected 1 to {len(candidates)} samples (the candidates left), got {n}")
+    if scores.shape != candidates.shape or not np.isfinite(scores).all():
+        raise ValueError(f"expected one finite score for each of {len(candidates)} candidates, got {scores}")
     ranked = np.argsort(-scores, kind="stable")[:n]
-    return Selection(state.candidates[ranked], scores[ranked], scores)
+    return Selection(candidates[ranked], scores[ranked], scores)

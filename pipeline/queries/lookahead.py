@@ -17,7 +17,7 @@ class LookAheadStrategy:
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose the ``n`` candidates with the highest look-ahead score."""
-        return select_top(state, state.look_ahead.scores(self.name), n)
+        return select_top(state.candidates, state.look_ahead.scores(self.name), n)
 
 
 _DESCRIPTIONS = {

@@ -13,4 +13,4 @@ class Random:
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose ``n`` candidates uniformly."""
-        return select_top(state, state.rng.random(len(state.candidates)), n)
+        return select_top(state.candidates, state.rng.random(len(state.candidates)), n)

@@ -40,7 +40,7 @@ class Uncertainty:
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose the ``n`` candidates with the highest measure."""
-        return select_top(state, self.measure(state.probabilities), n)
+        return select_top(state.candidates, self.measure(state.probabilities), n)
 
 
 UNCERTAINTY = (

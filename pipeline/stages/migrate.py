@@ -32,7 +32,7 @@ def run_migrate(bench: Workbench, labelled: Labelled, trained: Path, into: Path)
     """
     model = build(bench.spec)
     load_weights(model, trained / WEIGHTS)
-    images = bench.inputs(labelled.ids[:EXAMPLES])
+    images = bench.images(labelled.ids[:EXAMPLES])
     try:
         port = migrate(model, (torch.zeros(2, *bench.data.input_shape),))
         port.report = verify(model, port, images)

@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from linearize import LinearizeError, LookAhead
+from linearize import KernelOptions, LinearizeError, LookAhead
 from migrator import load as load_port
 from pipeline import seeds
+from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError
 from pipeline.files import write_json
-from pipeline.pool import Labelled
-from pipeline.queries import QueryState, get_strategy
+from pipeline.pool import Labelled, Pool
+from pipeline.queries import QueryState, Selection, get_strategy, select_top
 from pipeline.stages.progress import StageProgress, silent
 from pipeline.stages.train import WEIGHTS
 from pipeline.workbench import Workbench
 from trainer.checkpoint import load_weights
-from trainer.models import build
+from trainer.losses import one_hot
+from trainer.models import ModelSpec, build
 from trainer.predict import predict
 
 SCORES, DIAGNOSTICS = "scores.npz", "diagnostics.json"
@@ -31,18 +33,23 @@ class Scores:
 
     Args:
         candidates: data-set-absolute ids ``[U]``.
-        candidate_scores: ``[U]``.
-        selected: ids to ask, in rank order ``[n]``.
-        selected_scores: ``[n]``.
-        predicted: the class that the network predicts for each selected sample ``[n]``.
+        scores: ``[U]``; the highest are asked first.
+        pseudo_labels: the class that the network predicts for each candidate ``[U]``.
 
     """
 
     candidates: np.ndarray
-    candidate_scores: np.ndarray
-    selected: np.ndarray
-    selected_scores: np.ndarray
-    predicted: np.ndarray
+    scores: np.ndarray
+    pseudo_labels: np.ndarray
+
+    def select(self, n: int) -> Selection:
+        """Choose what to ask: the ``n`` highest scores, or all candidates where there are fewer."""
+        return select_top(self.candidates, self.scores, min(n, len(self.candidates)))
+
+
+def draw_candidates(config: RunConfig, pool: Pool, cycle: int) -> np.ndarray:
+    """Draw the ids that a cycle's network scores, ``[U]``: the same for every strategy at a seed."""
+    return pool.candidates(cycle, config.query.subset, seeds.generator(config.seed, cycle, "subset"))
 
 
 def run_score(
@@ -78,23 +85,16 @@ def run_score(
         num_classes=bench.data.num_classes,
         loss=bench.config.train_options.loss,
         rng=seeds.generator(bench.config.seed, cycle, "query"),
-        inputs=bench.inputs,
-        evaluate=_evaluator(bench, trained),
-        linearize=_linearizer(bench, port, progress),
+        inputs=bench.images,
+        evaluate=_evaluator(bench.spec, trained, bench.device),
+        linearize=_linearizer(bench.config.kernel_options, bench.data.num_classes, port, progress),
     )
     try:
-        selection = strategy.query(state, min(bench.config.query.size, len(candidates)))
+        scores = strategy.query(state, min(bench.config.query.size, len(candidates))).candidate_scores
     except LinearizeError as error:
         raise RunFailedError(f"cycle {cycle}: {error}") from error
-    np.savez(
-        into / SCORES,
-        candidates=candidates,
-        candidate_scores=selection.candidate_scores,
-        selected=selection.indices,
-        selected_scores=selection.scores,
-        predicted=state.evaluate(bench.inputs(selection.indices)).argmax(1),
-    )
-    write_json(into / DIAGNOSTICS, _diagnostics(state, selection.candidate_scores, strategy.needs_port))
+    np.savez(into / SCORES, candidates=candidates, scores=scores, pseudo_labels=state.outputs.argmax(1))
+    write_json(into / DIAGNOSTICS, _diagnostics(state, scores, strategy.needs_port))
 
 
 def read_scores(directory: Path) -> Scores:
@@ -119,21 +119,20 @@ def cautions(diagnostics: dict[str, Any]) -> Iterator[str]:
         yield "every candidate has the same score, so the query is as good as random"
 
 
-def _evaluator(bench: Workbench, trained: Path) -> Callable[[np.ndarray], np.ndarray]:
-    model = build(bench.spec)
+def _evaluator(spec: ModelSpec, trained: Path, device: str) -> Callable[[np.ndarray], np.ndarray]:
+    model = build(spec)
     load_weights(model, trained / WEIGHTS)
-    return lambda x: predict(model, x, device=bench.device)
+    return lambda x: predict(model, x, device=device)
 
 
 def _linearizer(
-    bench: Workbench, port: Path | None, progress: StageProgress
+    options: KernelOptions, num_classes: int, port: Path | None, progress: StageProgress
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], LookAhead]:
     def linearize(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:
         if port is None:
             raise ValueError("this strategy looks ahead, so the network must be migrated before it is scored")
         migrated = load_port(port)
-        Y = np.eye(bench.data.num_classes)[labels]
-        options = bench.config.kernel_options
+        Y = one_hot(labels, num_classes)
         return LookAhead.fit(migrated.apply_fn, migrated.variables, X, Y, pool, options, progress)
 
     return linearize

@@ -42,6 +42,12 @@ def read_manifest(directory: Path) -> Manifest | None:
         return None
 
 
+def read_seconds(directory: Path) -> float | None:
+    """Return the time that a complete stage took, without checking its files; None where there is no stage."""
+    manifest = directory / MANIFEST
+    return float(json.loads(manifest.read_text())["seconds"]) if manifest.is_file() else None
+
+
 def write_stage(directory: Path, build: Callable[[Path], None]) -> Manifest:
     """Build a stage in a temporary sibling and rename it into place once every file and the manifest are durable.
 

@@ -11,7 +11,7 @@ from pipeline.files import write_atomically, write_json, write_json_lines
 from pipeline.pool import Labelled
 from pipeline.stages.progress import StageProgress, silent
 from pipeline.workbench import Workbench
-from trainer.checkpoint import load_weights, save_weights
+from trainer.checkpoint import load_weights, weight_bytes
 from trainer.errors import TrainerError
 from trainer.loop import fit
 from trainer.models import build
@@ -40,7 +40,7 @@ def run_train(
         progress: called after every epoch with ``(done, total)``.
 
     Raises:
-        RunFailedError: the loss diverged, the labelled set is too small, or the weights cannot be written.
+        RunFailedError: the loss diverged, or the labelled set is too small.
 
     """
     config = bench.config
@@ -51,7 +51,7 @@ def run_train(
     try:
         result = fit(
             model,
-            bench.inputs(labelled.ids),
+            bench.images(labelled.ids),
             labelled.labels,
             bench.data.num_classes,
             options,
@@ -59,9 +59,9 @@ def run_train(
             device=bench.device,
             on_epoch=lambda record: progress(record["epoch"], options.epochs),
         )
-        save_weights(model, into / WEIGHTS)
     except TrainerError as error:
         raise RunFailedError(f"cycle {cycle}: {error}") from error
+    write_atomically(into / WEIGHTS, weight_bytes(model))
     write_atomically(into / MODEL, bench.spec.to_json())
     write_json_lines(into / METRICS, result.history)
     summary = {

@@ -60,6 +60,31 @@ def test_criteria_equal_their_definitions(problem, reference_name, block):
         assert np.array_equal(np.argsort(flips[tied], kind="stable"), np.argsort(scores[tied], kind="stable"))
 
 
+def test_a_jitter_is_part_of_the_ridge_that_the_update_assumes():
+    """An indefinite kernel: the factor took a jitter, and eq. (11) holds with that jitter as λ."""
+    theta, f, Y = cases.random_regression(4, 30, 12, 3, rank=25)
+    theta[:30, :30] -= 1e-5 * np.eye(30)
+    theta[30:, 30:] += 0.5 * np.eye(12)  # the candidates still tell something new
+    state = state_of(theta, f, Y, 0.0)
+    assert state.jitter > 0
+    assert not state.redundant.any()
+    y = np.eye(3)[1]
+    for candidate in range(12):
+        expected = reference.naive_look_ahead(theta, f, Y, 30, candidate, y, state.jitter)
+        error = np.linalg.norm(look_ahead(state, candidate, y) - expected) / np.linalg.norm(expected)
+        assert error < 1e-6
+
+
+def test_copies_of_labelled_points_stay_redundant_under_a_jitter():
+    theta, f, Y = cases.random_regression(4, 30, 6, 3, rank=20)
+    copy = [*range(30), 4, 5, *range(32, 36)]
+    theta = theta[np.ix_(copy, copy)]
+    theta[:30, :30] -= 1e-5 * np.eye(30)
+    state = state_of(theta, f[copy], Y, 0.0)
+    assert state.jitter > 1e-6
+    assert state.redundant[:2].all()
+
+
 def test_mlmoc_with_reference_linearized_has_its_closed_form():
     theta, f, Y = cases.random_regression(3, 6, 8, 4)
     state = state_of(theta, f, Y, 0.0)

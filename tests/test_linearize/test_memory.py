@@ -2,6 +2,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from linearize import memory
 from linearize.errors import MemoryBudgetError
 from linearize.memory import available_memory, plan_chunks
 
@@ -29,6 +30,12 @@ def test_all_in_one_chunk_when_it_fits():
 def test_a_budget_below_the_floor_says_what_would_fit():
     with pytest.raises(MemoryBudgetError, match=r"needs at least .* GiB, the budget is 0.00 GiB"):
         plan_chunks([1000], 1000, 256, 10**6)
+
+
+def test_a_plan_larger_than_what_is_free_is_refused(monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda: 10**6)
+    with pytest.raises(MemoryBudgetError, match="0.00 GiB are free: lower the budget"):
+        plan_chunks([10**6], 1000, 16, 2**32)
 
 
 def test_available_memory_is_plausible():

@@ -30,6 +30,22 @@ def test_scores_of_a_real_network_equal_the_naive_definition(criterion):
     assert set(service.diagnostics.to_json()) >= {"jitter", "redundant_share", "ridge"}
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head": "sum"}, "expected one of"),
+        ({"logit": -1}, "logit: expected at least 0, got -1"),
+        ({"ridge": -1.0}, "ridge: expected a finite number of at least 0, got -1"),
+        ({"ridge": float("nan")}, "ridge: expected"),
+        ({"block": 0}, "block: expected at least 1, got 0"),
+        ({"memory_budget": -1}, "memory_budget: expected"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(LinearizeError, match=message):
+        KernelOptions(**options)
+
+
 def test_bad_shapes_are_refused():
     apply_fn, variables = cases.tiny_conv_net(dtype=np.float32)
     x = cases.images(5, 6, np.float32)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 
 import pytest
@@ -77,6 +78,14 @@ def test_default_names_never_collide(invoke, tmp_path):
         (["--device", "cuda:77"], "expected one that torch can use"),
         (["--device", "abacus"], "expected one that torch can use"),
         (["--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["--device", "meta"], "expected one that torch can use"),
+        (["--dataset", "mnist", "--data-root", "~nobody-of-that-name/x"], "home directory"),
+        (["--model", "resnet18", "--n-init", "1", "--set", "model.options={}"], "batch norm needs at least 2 labels"),
+        (["--set", "kernel.block=0"], "kernel block: expected at least 1, got 0"),
+        (["--set", "kernel.ridge=-1.0"], "kernel ridge: expected a finite number of at least 0, got -1.0"),
+        (["--set", "kernel.ridge=.nan"], "kernel.ridge"),
+        (["--set", "kernel.logit=10"], "kernel.logit: expected 0 to 9, got 10"),
+        (["--set", "data.name=2020-13-45"], "not valid YAML"),
     ],
 )
 def test_bad_input_is_one_line_exit_2_and_nothing_written(invoke, tmp_path, arguments, message):
@@ -91,6 +100,26 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(invoke, tmp_path, argu
 def test_unknown_options_and_wrong_types_exit_2(invoke):
     assert "No such option" in invoke("run", "--strateggy", "x", code=2).stderr
     assert "not a valid integer" in invoke("run", "--seed", "x", code=2).stderr
+
+
+def test_a_file_in_the_place_of_the_run(invoke, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    assert "expected a new or empty directory" in invoke("run", *SMALL, "--out", "out", code=2).stderr
+    assert (tmp_path / "out").read_text() == "mine"
+    assert "cannot write to out/run" in invoke("run", *SMALL, "--out", "out/run", code=2).stderr
+
+
+@pytest.mark.parametrize(("file", "exit_code"), [("config.yaml", 2), ("events.jsonl", 2)])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{]\n", b"seed: 2020-13-45\n"])
+def test_damaged_run_files_are_named(invoke, finished, tmp_path, file, exit_code, content):
+    shutil.copytree(finished[0], tmp_path / "copy")
+    (tmp_path / "copy" / file).write_bytes(content)
+    if file == "events.jsonl" and b"\n" not in content:  # a run that was killed before its first event: done again
+        exit_code = 0
+    result = invoke("resume", "copy", code=exit_code)
+    if exit_code:
+        assert file in result.stderr
+        assert result.stderr.count("\n") == 1
 
 
 def test_an_existing_run_is_never_overwritten(invoke, finished):
@@ -136,6 +165,16 @@ def test_a_stage_that_has_nothing_to_read(invoke, finished, tmp_path):
         result = invoke("stage", stage, path, "--cycle", cycle, "--out", tmp_path / "again", code=2)
         assert message in result.stderr
         assert not (tmp_path / "again").exists()
+    for out, message in ((path / "cycles/new", "outside of the run"), (tmp_path / "a/b", "does not exist")):
+        assert message in invoke("stage", "select", path, "--cycle", 0, "--out", out, code=2).stderr
+        assert not out.exists()
+
+
+def test_a_stage_that_gives_another_result_says_so(invoke, finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "copy")
+    (tmp_path / "copy/cycles/000/query.jsonl").write_text("{}")
+    result = invoke("stage", "select", "copy", "--cycle", 0, "--out", "again", code=1)
+    assert "DIFFERS" in result.stdout
 
 
 def test_list_and_help_and_doctor(invoke):

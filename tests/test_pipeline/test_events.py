@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 
 import hypothesis.strategies as st
 import pytest
@@ -72,6 +73,37 @@ def test_damage_elsewhere_is_refused_with_its_line_number(log_of_three, line, da
     with pytest.raises(PipelineError, match=f"line {line + 1} is damaged"):
         EventLog(log_of_three)
     assert log_of_three.read_bytes() == before
+
+
+def test_every_flipped_bit_before_the_last_line_is_refused(log_of_three):
+    """Among them bits that turn a character into a line break of another kind."""
+    whole = log_of_three.read_bytes()
+    last = whole[:-1].rindex(b"\n")
+    for position in range(last):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[position] ^= 1 << bit
+            log_of_three.write_bytes(bytes(damaged))
+            with pytest.raises(PipelineError, match="is damaged"):
+                EventLog(log_of_three)
+            assert log_of_three.read_bytes() == bytes(damaged)
+
+
+def test_ctrl_c_waits_for_the_append_under_way(log_of_three, monkeypatch):
+    log = EventLog(log_of_three)
+    real = os.fsync
+
+    def interrupted_fsync(descriptor):
+        os.kill(os.getpid(), signal.SIGINT)
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", interrupted_fsync)
+        with pytest.raises(KeyboardInterrupt):
+            log.append("finished")
+    assert log.events[-1]["event"] == "finished"
+    log.close()
+    assert b'"finished"' in log_of_three.read_bytes()
 
 
 def test_a_changed_label_breaks_the_chain(log_of_three):

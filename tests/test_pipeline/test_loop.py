@@ -3,8 +3,8 @@
 import csv
 import json
 import os
+import shutil
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from pipeline.config import load_config
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.events import EventLog
 from pipeline.report import area_under_curve, read_rows
-from pipeline.rundir import RunDirectory, read_events
+from pipeline.rundir import RunDirectory, create_run, read_events
 from pipeline.stages import store
 from pipeline.stages.score import read_scores
 from trainer.data import load
@@ -28,7 +28,7 @@ def values(path):
 
 def outcome(path):
     """Everything about a run that must not depend on interruptions."""
-    return (path / "events.jsonl").read_bytes(), values(path)
+    return (path / "events.jsonl").read_bytes(), values(path) if (path / "metrics.csv").exists() else None
 
 
 def test_a_run_writes_what_the_design_says(start, go_on):
@@ -51,7 +51,8 @@ def test_a_run_writes_what_the_design_says(start, go_on):
     truth = data.labels("train", np.array([row["sample_id"] for row in answered]))
     assert [row["label"] for row in answered] == [data.classes[label] for label in truth]
     scores = read_scores(path / "cycles/001/score")
-    assert set(scores.selected) <= set(scores.candidates)
+    assert scores.select(4).indices.tolist() == [row["sample_id"] for row in asked]
+    assert len(scores.candidates) == len(scores.scores) == len(scores.pseudo_labels) == 30
     assert read_rows(path)[-1].test_accuracy == recorder.rows[-1].test_accuracy
     assert 0 <= area_under_curve(recorder.rows) <= 1
     assert not list(path.rglob("*.tmp-*"))
@@ -122,7 +123,19 @@ def crash_points(monkeypatch, at):
             raise Killed
         return result
 
+    def crashing(function):
+        def call(*arguments):
+            nonlocal count
+            count += 1
+            if count == at:
+                raise Killed
+            return function(*arguments)
+
+        return call
+
     monkeypatch.setattr(EventLog, "append", crashing_append)
+    monkeypatch.setattr(loop_module, "write_report", crashing(loop_module.write_report))
+    monkeypatch.setattr(loop_module, "write_json_lines", crashing(loop_module.write_json_lines))
     monkeypatch.setattr("pipeline.rundir.write_stage", crashing_stage)
 
 
@@ -147,16 +160,19 @@ def test_a_crash_at_any_step_changes_nothing(start, go_on, monkeypatch):
     assert at > 20  # every append and every stage, before and after
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.7, 2.0])
-def test_sigkill_of_the_real_command_then_resume(start, go_on, spawn, wait_for, delay):
-    """The look-ahead run with port and kernel, killed by the real signal at an arbitrary moment of its loop."""
+@pytest.mark.parametrize(
+    "moment", ["events.jsonl", "cycles/000/migrate.tmp-*", "cycles/000/score.tmp-*", "cycles/001/train.tmp-*"]
+)
+def test_sigkill_of_the_real_command_then_resume(start, go_on, spawn, wait_for, moment):
+    """The look-ahead run with port and kernel, killed by the real signal in the middle of a stage."""
     whole, path = start("whole"), start("killed")
     go_on(whole)
     process = spawn("resume", path)
-    wait_for(process, (path / "events.jsonl").exists)
-    time.sleep(delay)
+    wait_for(process, lambda: list(path.glob(moment)))
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert outcome(path)[0] != outcome(whole)[0]
     go_on(path)
     assert outcome(path) == outcome(whole)
 
@@ -173,6 +189,59 @@ def test_a_damaged_stage_is_set_aside_and_redone(start, go_on):
     assert outcome(path) == before
     assert len([w for w in recorder.warnings if "damaged: set aside" in w]) == 2
     assert len(list(path.rglob("*.damaged-*"))) == 2
+
+
+@pytest.mark.parametrize("stage", ["train", "score"])
+@pytest.mark.parametrize("damage", ["truncate", "delete", "unlisted"])
+def test_the_last_cycles_damage_is_repaired_too(start, go_on, stage, damage):
+    path = start(query__strategy="margin")
+    go_on(path)
+    before = outcome(path)
+    directory = path / "cycles/001" / stage
+    if damage == "delete":
+        shutil.rmtree(directory)
+    elif damage == "truncate":
+        for file in directory.iterdir():
+            file.write_bytes(file.read_bytes()[:-3])
+    else:
+        store.seal(directory, 0.0)
+        manifest = json.loads((directory / "manifest.json").read_text())
+        manifest["files"] = {}
+        (directory / "manifest.json").write_text(json.dumps(manifest))
+    go_on(path)
+    assert outcome(path) == before
+
+
+def test_a_kill_between_setting_aside_and_redoing(start, go_on, monkeypatch):
+    path = start(query__strategy="margin")
+    go_on(path)
+    before = outcome(path)
+    (path / "cycles/001/train/summary.json").write_text("{")
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.rundir.write_stage", lambda *_: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            go_on(path)
+    assert not (path / "cycles/001/train").exists()
+    go_on(path)
+    assert outcome(path) == before
+
+
+def test_the_same_failure_is_logged_once(start, go_on):
+    path = start(train__max_lr=1e12)
+    for _ in range(2):
+        with pytest.raises(RunFailedError):
+            go_on(path)
+    assert [event["event"] for event in read_events(path)].count("failed") == 1
+
+
+def test_two_commands_that_choose_the_same_name(start, tmp_path):
+    path = start("taken")
+    with pytest.raises(PipelineError, match="expected a new or empty directory"):
+        create_run(path, load_config())
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / ".config.yaml.tmp-12").write_text("killed here")
+    create_run(tmp_path / "half", load_config())
+    assert sorted(p.name for p in (tmp_path / "half").iterdir()) == ["config.yaml", "lock"]
 
 
 def test_a_finished_run_is_left_as_it_is(start, go_on):

@@ -57,7 +57,7 @@ def test_streams_are_independent_and_reproducible():
     draws = {
         (cycle, name): seeds.generator(3, cycle, name).random()
         for cycle in range(3)
-        for name in ("split", "initial", "subset", "init", "train", "query")
+        for name in ("initial", "subset", "init", "train", "query")
     }
     assert len(set(draws.values())) == len(draws)
     assert draws[1, "query"] == seeds.generator(3, 1, "query").random()

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.data.arrays import DataSet, Split, check_ids
+from trainer.data.arrays import DataSet, ImageView, Split, check_ids
 from trainer.data.digits import load_digits
 from trainer.data.vision import load_cifar10, load_cifar100, load_fashion_mnist, load_mnist, load_svhn
 from trainer.errors import TrainerError
 
-__all__ = ["DATASETS", "DataSet", "DataSetEntry", "Split", "check_ids", "load"]
+__all__ = ["DATASETS", "DataSet", "DataSetEntry", "ImageView", "Split", "check_ids", "load"]
 
 
 @dataclass(frozen=True)

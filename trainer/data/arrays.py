@@ -111,13 +111,19 @@ class DataSet:
         Raises:
             TrainerError: unknown half, or ids that are not integers in range.
         """
-        half = self._half(split)
-        images = half.images if indices is None else half.images[self._checked(split, indices)]
-        x = images.astype(np.float32)  # [n, C, H, W]
-        x /= np.float32(self.scale)
-        x -= np.asarray(self.mean, np.float32)[:, None, None]
-        x /= np.asarray(self.std, np.float32)[:, None, None]
-        return x
+        return self.view(split)(indices)
+
+    def view(self, split: SplitName) -> "ImageView":
+        """The images of one half without their labels, for whoever must not see these.
+
+        Args:
+            split: "train" or "test".
+
+        Raises:
+            TrainerError: unknown half.
+        """
+        what = f"{self.name} {split} ids"
+        return ImageView(self._half(split).images, self.scale, self.mean, self.std, what)
 
     def labels(self, split: SplitName, indices: ArrayLike | None = None) -> NDArray[np.int64]:
         """Labels of the asked images.
@@ -159,6 +165,32 @@ class DataSet:
 
     def _checked(self, split: SplitName, indices: ArrayLike) -> NDArray[np.int64]:
         return check_ids(indices, len(self._half(split)), f"{self.name} {split} ids")
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """Normalised network inputs by id; holds no labels and no way to them.
+
+    Args:
+        images: uint8 `[N, C, H, W]`.
+        scale, mean, std: the constants of the data set.
+        what: how messages name the ids.
+    """
+
+    images: NDArray[np.uint8]
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    what: str
+
+    def __call__(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
+        """`(images/scale - mean)/std` as a fresh float32 array `[n, C, H, W]`; all images when no ids are given."""
+        wanted = self.images if indices is None else self.images[check_ids(indices, len(self.images), self.what)]
+        x = wanted.astype(np.float32)  # [n, C, H, W]
+        x /= np.float32(self.scale)
+        x -= np.asarray(self.mean, np.float32)[:, None, None]
+        x /= np.asarray(self.std, np.float32)[:, None, None]
+        return x
 
 
 def check_ids(indices: ArrayLike | Sequence[int], size: int, what: str) -> NDArray[np.int64]:

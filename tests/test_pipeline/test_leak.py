@@ -1,0 +1,63 @@
+"""Strategies get no pool labels: withheld by code, not by convention."""
+
+import types
+
+import numpy as np
+import pytest
+
+from pipeline.config import load_config
+from pipeline.oracle import SimulatedOracle
+from pipeline.pool import Labelled
+from pipeline.queries import QueryStrategy
+from pipeline.stages import score
+from pipeline.stages.train import run_train
+from pipeline.workbench import Workbench, open_workbench
+from trainer.data import DataSet, Split
+
+FORBIDDEN = (DataSet, Split, Workbench, SimulatedOracle)
+
+
+def reachable(root):
+    """Everything that code holding ``root`` can get at: attributes, bound objects, closures, containers."""
+    seen, queue = {}, [root]
+    while queue:
+        thing = queue.pop()
+        if id(thing) in seen or isinstance(thing, type | types.ModuleType | str | bytes | int | float | np.ndarray):
+            continue
+        seen[id(thing)] = thing
+        queue += list(getattr(thing, "__dict__", {}).values())
+        queue += [getattr(thing, "__self__", None)]
+        queue += [cell.cell_contents for cell in getattr(thing, "__closure__", None) or ()]
+        if isinstance(thing, dict):
+            queue += thing.values()
+        elif isinstance(thing, list | tuple | set):
+            queue += thing
+    return list(seen.values())
+
+
+def test_the_walk_finds_what_is_hidden_in_closures_and_methods():
+    bench = open_workbench(load_config())
+    for hiding_place in (bench.data.inputs, lambda: bench.config, {"a": [bench]}):
+        assert any(isinstance(thing, FORBIDDEN) for thing in reachable(hiding_place))
+
+
+def test_nothing_that_a_strategy_is_given_leads_to_a_pool_label(tiny, tmp_path, monkeypatch):
+    bench = open_workbench(load_config(options=tiny))
+    seen = []
+
+    class Spy(QueryStrategy):
+        name = description = source = "spy"
+        needs_port = True
+
+        def query(self, state, n):
+            seen.append(state)
+            raise StopIteration
+
+    monkeypatch.setattr(score, "get_strategy", lambda name: Spy())
+    labelled = Labelled(np.arange(12), bench.data.labels("train", np.arange(12)))
+    run_train(bench, 0, labelled, None, tmp_path)
+    with pytest.raises(StopIteration):
+        score.run_score(bench, 0, labelled, np.arange(12, 40), tmp_path, tmp_path, tmp_path)
+    found = reachable(seen[0])
+    assert len(found) > 20
+    assert not [thing for thing in found if isinstance(thing, FORBIDDEN)]

@@ -164,12 +164,11 @@ def doctor(data_root: Path | None) -> None:
     """
     from pipeline.doctor import examine
 
-    well = True
-    for fine, line in examine(data_root):
-        well &= fine
-        click.echo(f"{'ok ' if fine else 'BAD'} {line}")
-    if not well:
-        raise RunFailedError("something that a run needs is broken; see the lines marked BAD")
+    findings = list(examine(data_root))
+    for finding in findings:
+        click.echo(f"{finding.state:<6} {finding.text}")
+    if any(finding.state == "bad" for finding in findings):
+        raise RunFailedError("something that a run needs is broken; see the lines marked bad")
 
 
 def _go_on(path: Path, bench: Any) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from linearize import LinearizeError
 from linearize.memory import GIB, available_memory
@@ -16,33 +17,46 @@ from trainer.errors import DataNotFound
 PACKAGES = ("torch", "torchvision", "jax", "jaxlib", "flax", "numpy", "pydantic", "safetensors", "scikit-learn")
 
 
-def examine(data_root: Path | None) -> Iterator[tuple[bool, str]]:
-    """Yield ``(is it well, one line)`` for everything that a run may need.
+class Finding(NamedTuple):
+    """One thing looked at.
+
+    Args:
+        state: ``ok``; ``absent`` where something optional is not there; ``bad`` where something needed is broken.
+        text: one line.
+
+    """
+
+    state: Literal["ok", "absent", "bad"]
+    text: str
+
+
+def examine(data_root: Path | None) -> Iterator[Finding]:
+    """Yield a finding for everything that a run may need.
 
     Args:
         data_root: where to look for data sets; None looks only for those that need no files.
 
     """
-    yield True, f"python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield Finding("ok", f"python {platform.python_version()} on {platform.system()} {platform.machine()}")
     for package in PACKAGES:
         yield _package(package)
     yield _devices()
-    yield True, f"memory: {available_memory() / GIB:.1f} GiB free, {os.cpu_count()} cores"
+    yield Finding("ok", f"memory: {available_memory() / GIB:.1f} GiB free, {os.cpu_count()} cores")
     yield _neural_tangents()
     for name in DATASETS:
         yield _data_set(name, data_root)
 
 
-def _package(name: str) -> tuple[bool, str]:
+def _package(name: str) -> Finding:
     module = {"scikit-learn": "sklearn"}.get(name, name)
     try:
         importlib.import_module(module)
     except Exception as error:  # whatever a broken installation raises is what the user needs to see
-        return False, f"{name} does not import ({_first_line(error)}): install it again"
-    return True, f"{name} {importlib.metadata.version(name)}"
+        return Finding("bad", f"{name} does not import ({_first_line(error)}): install it again")
+    return Finding("ok", f"{name} {importlib.metadata.version(name)}")
 
 
-def _devices() -> tuple[bool, str]:
+def _devices() -> Finding:
     try:
         import jax
         import torch
@@ -50,27 +64,27 @@ def _devices() -> tuple[bool, str]:
         cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
         devices = ", ".join(str(device) for device in jax.devices())
     except Exception as error:  # see _package
-        return False, f"devices cannot be listed ({_first_line(error)})"
-    return True, f"devices: torch sees {cuda}; jax sees {devices}"
+        return Finding("bad", f"devices cannot be listed ({_first_line(error)})")
+    return Finding("ok", f"devices: torch sees {cuda}; jax sees {devices}")
 
 
-def _neural_tangents() -> tuple[bool, str]:
+def _neural_tangents() -> Finding:
     """Whether the optional peer imports; nothing in a run needs it."""
     try:
         package = import_neural_tangents()
     except LinearizeError as error:
-        return True, f"optional: {error}"
-    return True, f"neural-tangents {package.__version__} imports"
+        return Finding("absent", f"optional: {error}")
+    return Finding("ok", f"neural-tangents {package.__version__} imports")
 
 
-def _data_set(name: str, root: Path | None) -> tuple[bool, str]:
+def _data_set(name: str, root: Path | None) -> Finding:
     try:
         data = load(name, root=root)
     except DataNotFound as error:
-        return True, f"data set {name}: not here ({_first_line(error)})"
+        return Finding("absent", f"data set {name}: {_first_line(error)}")
     except Exception as error:  # see _package
-        return False, f"data set {name}: damaged ({_first_line(error)})"
-    return True, f"data set {name}: {len(data.train)} training and {len(data.test)} test images"
+        return Finding("bad", f"data set {name}: damaged ({_first_line(error)})")
+    return Finding("ok", f"data set {name}: {len(data.train)} training and {len(data.test)} test images")
 
 
 def _first_line(error: BaseException) -> str:

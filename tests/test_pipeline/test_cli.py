@@ -8,7 +8,8 @@ import signal
 import pytest
 from click.testing import CliRunner
 
-from pipeline.cli import cli
+from pipeline.cli import RUN_OPTIONS, cli
+from pipeline.config import load_config
 
 SMALL = [
     "--model", "mlp", "--n-init", "12", "--query-size", "4", "--subset-size", "30", "--cycles", "2", "--epochs", "8",
@@ -185,8 +186,24 @@ def test_list_and_help_and_doctor(invoke):
         assert "Example:" in invoke(command, "--help").stdout
     checks = invoke("doctor", "--data-root", "nowhere").stdout
     assert "data set digits: 1297 training and 500 test images" in checks
-    assert "data set mnist: not here" in checks
+    assert re.search(r"^absent data set mnist: .*nowhere", checks, re.MULTILINE)
     assert "neural-tangents" in checks
+
+
+def test_the_help_states_the_defaults_that_the_configuration_has():
+    defaults = load_config()
+    for flag, path, _, text in RUN_OPTIONS:
+        if stated := re.search(r"\[(\S+)\]$", text):
+            value = defaults
+            for part in path.split("."):
+                value = getattr(value, part)
+            assert stated[1] == str(value), flag
+
+
+def test_a_broken_package_is_marked_bad(invoke, monkeypatch):
+    monkeypatch.setattr("pipeline.doctor.PACKAGES", ("torch", "nothing_of_that_name"))
+    result = invoke("doctor", code=1)
+    assert "bad    nothing_of_that_name does not import" in result.stdout
 
 
 def test_ctrl_c_exits_130_and_the_run_goes_on(start, go_on, spawn, wait_for):

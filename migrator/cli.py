@@ -156,7 +156,8 @@ def _real(path: Path | None, shape: tuple[int, ...]) -> np.ndarray:
     if path is None:
         return np.random.default_rng(SEED).standard_normal((EXAMPLES, *shape[1:])).astype(np.float32)
     try:
-        examples = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            examples = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise MigratorError(f"--examples {path} is not a .npy array ({error})") from error
     if examples.shape[1:] != shape[1:] or not len(examples):

@@ -66,8 +66,8 @@ def test_given_ids_and_a_warm_start(run, tmp_path):
 def test_export_writes_what_scoring_reads(run, tmp_path):
     result = run("export", "--n-labeled", "20", "--pool", "100", "--out", "arrays")
     assert result.exit_code == 0, result.output
-    labelled = np.load(tmp_path / "arrays/labelled.npz", allow_pickle=False)
-    pool = np.load(tmp_path / "arrays/pool.npz", allow_pickle=False)
+    with np.load(tmp_path / "arrays/labelled.npz") as first, np.load(tmp_path / "arrays/pool.npz") as second:
+        labelled, pool = dict(first), dict(second)
     data = load("digits")
     assert set(labelled) == {"x", "y", "ids"}
     assert set(pool) == {"x", "ids"}  # no labels of the pool leave

@@ -116,6 +116,18 @@ def test_a_changed_label_breaks_the_chain(log_of_three):
         EventLog(log_of_three)
 
 
+def test_a_line_of_another_run_does_not_fit(log_of_three, tmp_path):
+    other = EventLog(tmp_path / "other.jsonl")
+    other.append("start", config={})
+    other.append("label", cycle=1, labels=[[1, 7]])
+    other.close()
+    lines = log_of_three.read_text().splitlines()
+    lines[1] = (tmp_path / "other.jsonl").read_text().splitlines()[1]  # sound by itself, and of the right number
+    log_of_three.write_text("\n".join(lines[:2]) + "\n")
+    with pytest.raises(PipelineError, match="line 2"):
+        EventLog(log_of_three)
+
+
 def test_a_full_disk_leaves_the_log_as_it_was(log_of_three, monkeypatch):
     log = EventLog(log_of_three)
     before = log_of_three.read_bytes()

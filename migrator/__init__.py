@@ -1,5 +1,6 @@
 """Port any PyTorch model in evaluation mode to Flax, and prove it down to its gradients."""
 
+from migrator.back import to_state_dict
 from migrator.convert import migrate
 from migrator.errors import MigratorError, PortMismatch
 from migrator.port import Migrated
@@ -7,4 +8,15 @@ from migrator.report import Check, Report
 from migrator.store import load, save
 from migrator.verify import verify
 
-__all__ = ["Check", "Migrated", "MigratorError", "PortMismatch", "Report", "load", "migrate", "save", "verify"]
+__all__ = [
+    "Check",
+    "Migrated",
+    "MigratorError",
+    "PortMismatch",
+    "Report",
+    "load",
+    "migrate",
+    "save",
+    "to_state_dict",
+    "verify",
+]

@@ -16,7 +16,7 @@ PREFIXES = ("module.", "_orig_mod.")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name, with wrappers' prefixes removed.
+    """The tensors of a weights file by name.
 
     Args:
         path: a `.safetensors` file, or a `.pt` / `.pth` file that holds a state dict and nothing else.
@@ -29,9 +29,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
     state = _safetensors(path) if path.suffix == ".safetensors" else _pickle(path)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CorruptWeights(f"{path} does not hold a state dict of tensors; save `model.state_dict()`")
-    for prefix in PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
 
 
@@ -61,16 +58,25 @@ def _unsafe(path: Path) -> list[str]:
         return []
 
 
-def load_state(module: nn.Module, state: dict[str, Tensor]) -> None:
+def load_state(module: nn.Module, state: dict[str, Tensor]) -> tuple[str, ...]:
     """Put tensors into a module, all names and shapes equal.
+
+    Args:
+        module: what the weights are for.
+        state: qualified name -> tensor; where the module has no such names, wrappers' prefixes are removed from them.
+
+    Returns:
+        What was done to the names, one sentence for each removed prefix, to be reported.
 
     Raises:
         StateDictMismatch: naming what is missing, unknown, or of another shape or type.
     """
     own = module.state_dict()
+    state, notes = _unwrapped(state, set(own))
     missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     if missing or extra:
-        raise StateDictMismatch(f"the weights do not fit the model: missing {missing[:8]}, unknown {extra[:8]}")
+        after = f" ({'; '.join(notes)})" if notes else ""
+        raise StateDictMismatch(f"the weights do not fit the model{after}: missing {missing[:8]}, unknown {extra[:8]}")
     for name, tensor in own.items():
         came = state[name]
         if tensor.shape != came.shape or tensor.dtype != came.dtype:
@@ -78,3 +84,16 @@ def load_state(module: nn.Module, state: dict[str, Tensor]) -> None:
                 f"{name}: the model has {tensor.dtype} {list(tensor.shape)}, the file {came.dtype} {list(came.shape)}"
             )
     module.load_state_dict(state)
+    return notes
+
+
+def _unwrapped(state: dict[str, Tensor], wanted: set[str]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Without the prefixes that all names share, from the outside in, until the names are the wanted ones."""
+    notes: list[str] = []
+    while state and set(state) != wanted:
+        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None)
+        if prefix is None:
+            break
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+        notes.append(f"removed the prefix `{prefix}` from all {len(state)} names of the weights")
+    return state, tuple(notes)

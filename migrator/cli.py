@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import sys
@@ -97,8 +98,9 @@ def convert(
     """Port a model, verify the port, and write it."""
     import torch
 
-    module = _build(model, model_args, weights)
+    module, notes = _build(model, model_args, weights)
     migrated = migrate(module, (torch.zeros(example_shape),))
+    migrated.report = dataclasses.replace(migrated.report, notes=notes)
     report = verify(module, migrated, _real(examples, example_shape))
     save(migrated, out)
     click.echo(report.summary())
@@ -118,7 +120,8 @@ def verify_command(
 ) -> None:
     """Compare a written port with its torch model again."""
     migrated = load(directory)
-    module = _build(model, model_args, weights)
+    module, notes = _build(model, model_args, weights)
+    migrated.report = dataclasses.replace(migrated.report, notes=notes)
     shape = tuple(size if isinstance(size, int) else EXAMPLES for size in migrated.graph.inputs[0].spec.shape)
     click.echo(verify(module, migrated, _real(examples, shape)).summary())
 
@@ -132,7 +135,8 @@ def show(directory: Path) -> None:
     click.echo(migrated.report.summary())
 
 
-def _build(model: str, arguments: dict[str, Any], weights: Path | None) -> nn.Module:
+def _build(model: str, arguments: dict[str, Any], weights: Path | None) -> tuple[nn.Module, tuple[str, ...]]:
+    """The module with its weights, and what is to be reported of these."""
     import torch
 
     name, _, factory = model.partition(":")
@@ -145,11 +149,12 @@ def _build(model: str, arguments: dict[str, Any], weights: Path | None) -> nn.Mo
         raise MigratorError(f"--model {model} cannot be built ({type(error).__name__}: {error})") from error
     if not isinstance(module, torch.nn.Module):
         raise MigratorError(f"--model {model} made a {type(module).__name__}, expected a torch.nn.Module")
+    notes: tuple[str, ...] = ()
     if weights is not None:
         from migrator.checkpoint import load_state, read_state
 
-        load_state(module, read_state(weights))
-    return module.eval()
+        notes = load_state(module, read_state(weights))
+    return module.eval(), notes
 
 
 def _real(path: Path | None, shape: tuple[int, ...]) -> np.ndarray:

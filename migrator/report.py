@@ -32,6 +32,7 @@ class Report:
         weights: fingerprint of graph and weights together; empty before verification.
         verified: whether every check passed.
         checks: the comparisons in the order in which they ran.
+        notes: what was changed on the way in, such as a prefix removed from all names of the weights.
         parameters: number of trainable numbers.
         tensors: number of stored tensors.
         key_map: torch's qualified name -> key of the saved file.
@@ -48,6 +49,7 @@ class Report:
     weights: str = ""
     verified: bool = False
     checks: tuple[Check, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -62,13 +64,15 @@ class Report:
         """
         try:
             checks = tuple(Check(str(c["name"]), float(c["value"]), float(c["tolerance"])) for c in data["checks"])
-            return cls(**(data | {"checks": checks}))
-        except (KeyError, TypeError, ValueError) as error:
+            notes = tuple(str(note) for note in data.get("notes", ()))
+            return cls(**(data | {"checks": checks, "notes": notes}))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptPort(f"report.json is not a report of this migrator ({error!r})") from error
 
     def summary(self) -> str:
-        """One line for each check."""
-        lines = [
+        """One line for each note and each check."""
+        lines = [f"note {note}" for note in self.notes]
+        lines += [
             f"{'ok  ' if c.passed else 'FAIL'} {c.name}: {c.value:.3g} (at most {c.tolerance:.3g})" for c in self.checks
         ]
         return "\n".join(lines)

@@ -10,7 +10,8 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
 
-from migrator import cli
+from migrator import cli, load
+from migrator.checkpoint import load_state
 
 MODEL = "networks:mlp"
 
@@ -96,10 +97,36 @@ def test_refusals_are_one_line_and_write_nothing(migrator, tmp_path, monkeypatch
     assert set(tmp_path.iterdir()) == before
 
 
-def test_wrapped_names_are_stripped(migrator, tmp_path):
-    state = {f"module._orig_mod.{name}": value for name, value in networks.mlp().state_dict().items()}
+@pytest.mark.parametrize("prefixes", [("module.", "_orig_mod."), ("_orig_mod.", "module.")])
+def test_wrapped_names_are_stripped_and_reported(migrator, tmp_path, prefixes):
+    state = {f"{''.join(prefixes)}{name}": value for name, value in networks.mlp().state_dict().items()}
     torch.save(state, tmp_path / "w.pt")
-    assert migrator(*convert("--weights", tmp_path / "w.pt", "-o", tmp_path / "port"))[0] == 0
+    code, text, _ = migrator(*convert("--weights", tmp_path / "w.pt", "-o", tmp_path / "port"))
+    assert code == 0
+    for prefix in prefixes:
+        assert f"note removed the prefix `{prefix}` from all 9 names of the weights\n" in text
+    notes = load(tmp_path / "port").report.notes
+    assert [prefix in note for prefix, note in zip(prefixes, notes, strict=True)] == [True, True]
+    assert "note removed" in migrator("show", tmp_path / "port")[1]
+    code, text, _ = migrator("verify", tmp_path / "port", "--model", MODEL, "--weights", tmp_path / "w.pt")
+    assert code == 0
+    assert text.count("note removed") == 2
+
+
+def test_names_that_do_not_fit_after_stripping_say_so(migrator, tmp_path):
+    save_file({"module.other": torch.zeros(1)}, tmp_path / "w.safetensors")
+    code, _, error = migrator(*convert("--weights", tmp_path / "w.safetensors", "-o", tmp_path / "port"))
+    assert code == 2
+    assert "removed the prefix `module.` from all 1 names of the weights): missing" in error
+    assert "unknown ['other']" in error
+
+
+def test_a_models_own_module_prefix_stays():
+    wrapped = torch.nn.Module()
+    wrapped.module = networks.mlp()
+    state = {name: value + 1 for name, value in wrapped.state_dict().items()}
+    assert load_state(wrapped, state) == ()
+    assert torch.equal(wrapped.module[1].bias, state["module.1.bias"])
 
 
 @pytest.mark.parametrize("command", ["convert", "verify", "show"])

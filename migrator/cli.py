@@ -1,4 +1,4 @@
-"""The command line: `migrator convert`, `migrator verify`, `migrator show`."""
+"""The command line: `migrator convert`, `migrator verify`, `migrator show`, `migrator survey`."""
 
 from __future__ import annotations
 
@@ -133,6 +133,45 @@ def show(directory: Path) -> None:
     migrated = load(directory)
     click.echo(listing(migrated.graph))
     click.echo(migrated.report.summary())
+
+
+@cli.command(name="survey", epilog=_example("survey --pattern 'resnet*' --input-size 64 -o survey.md"))
+@click.option("--pattern", default="*", metavar="NAME", help="Which architectures, for example 'resnet*'.")
+@click.option(
+    "--input-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Side of the images, where an architecture allows it; its own otherwise.",
+)
+@click.option(
+    "--limit-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Stop an architecture that takes longer.",
+)
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The table, Markdown."
+)
+@click.pass_context
+def survey_command(
+    ctx: click.Context, pattern: str, input_size: int | None, limit_seconds: float | None, out: Path
+) -> None:
+    """Port and verify torchvision's classification architectures, one row each.
+
+    Random weights are used. Run the same command again to go on after an interruption; rows that are there are kept.
+    The exit code is 1 when an architecture of this run was not ported.
+    """
+    from migrator.survey import architectures, survey
+
+    names = architectures(pattern)
+    rows = []
+    for row in survey(names, out, input_size, limit_seconds):
+        rows.append(row)
+        click.echo(f"{row.name}: {row.outcome}")
+    failed = sum(row.outcome != "ok" for row in rows)
+    click.echo(f"{len(rows)} of {len(names)} measured now, {failed} not ported; the table is {out}")
+    if failed:
+        ctx.exit(1)
 
 
 def _build(model: str, arguments: dict[str, Any], weights: Path | None) -> tuple[nn.Module, tuple[str, ...]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from migrator.errors import PrecisionLoss
 from migrator.screen import check_module, named_tensors
 
 
@@ -42,7 +44,7 @@ class Reference:
 
     def _output(self, inputs: np.ndarray) -> Tensor:
         value = torch.from_numpy(np.array(inputs))
-        output = self.module(value.to(self.dtype) if value.is_floating_point() else value)
+        output = run_in(self.dtype, self.module, value.to(self.dtype) if value.is_floating_point() else value)
         return output[0] if isinstance(output, tuple | list) else output
 
     def _gradients(self, value: Tensor) -> dict[str, np.ndarray]:
@@ -51,6 +53,34 @@ class Reference:
             return {name: np.zeros(tensor.shape) for name, tensor in self.trainable.items()}
         gradients = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
         return {name: gradient.numpy() for name, gradient in zip(names, gradients, strict=True)}
+
+
+def run_in(dtype: torch.dtype, module: nn.Module, value: Tensor) -> Any:
+    """What a module that was cast to `dtype` returns.
+
+    A forward pass that makes tensors of torch's default type, such as a mask, runs with that type set to `dtype`, but
+    only where it cannot run otherwise: a number like 0.1 would be another one than in the model.
+
+    Raises:
+        PrecisionLoss: when it only runs in the precision that it was written for.
+    """
+    try:
+        return module(value)
+    except RuntimeError as error:
+        if dtype == torch.get_default_dtype():
+            raise
+        first = error
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        return module(value)
+    except RuntimeError:
+        raise PrecisionLoss(
+            f"the module does not run in {dtype}, in which ports are verified ({first}); "
+            "make tensors in its forward pass with `dtype=x.dtype`"
+        ) from first
+    finally:
+        torch.set_default_dtype(default)
 
 
 def state(module: nn.Module) -> dict[str, np.ndarray]:

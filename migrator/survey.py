@@ -41,8 +41,9 @@ TITLES = (
 HEADER = f"| {' | '.join(TITLES)} |\n|{' --- |' * len(TITLES)}\n"
 PREAMBLE = (
     "# Architectures of torchvision, ported to Flax\n\n"
-    "Random weights, randomised batch-norm statistics. Differences from torch are relative: outputs in float64, outputs\n"
-    "in float32 against torch in float64, the gradient of each parameter and a block of the tangent kernel in float64.\n\n"
+    "Random weights, randomised batch-norm statistics. Differences from torch are relative: outputs in float64,\n"
+    "outputs in float32 against torch in float64, the gradient of each parameter and a block of the tangent kernel,\n"
+    "both in float64.\n\n"
 )
 EXAMPLES = 5
 NTK_EXAMPLES = 2

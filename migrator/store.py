@@ -49,8 +49,11 @@ def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
     shapes = {b.file_key: b.stored_shape for b in migrated.graph.bindings}
     model = save_tensors({key: value.reshape(shapes[key]) for key, value in tensors.items()})
     graph = _dump(to_json(migrated.graph))
-    hashes = {MODEL: hashlib.sha256(model).hexdigest(), GRAPH: hashlib.sha256(graph).hexdigest()}
-    contents = {MODEL: model, GRAPH: graph, REPORT: _dump(migrated.report.to_json() | {"sha256": hashes})}
+    report = migrated.report.to_json()
+    hashes = {
+        name: hashlib.sha256(c).hexdigest() for name, c in ((MODEL, model), (GRAPH, graph), (REPORT, _dump(report)))
+    }
+    contents = {MODEL: model, GRAPH: graph, REPORT: _dump(report | {"sha256": hashes})}
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f"{target.name}.tmp-", dir=target.parent))
     try:
@@ -125,7 +128,7 @@ def load(directory: str | os.PathLike[str]) -> Migrated:
     hashes = data.pop("sha256", None) if isinstance(data, dict) else None
     if not isinstance(hashes, dict):
         raise CorruptPort(f"{source / REPORT} has no checksums; convert the model again")
-    for name, content in ((GRAPH, graph_bytes), (MODEL, model)):
+    for name, content in ((GRAPH, graph_bytes), (MODEL, model), (REPORT, _dump(data))):
         if hashlib.sha256(content).hexdigest() != hashes.get(name):
             kind = CorruptWeights if name == MODEL else CorruptPort
             raise kind(f"{source / name} does not have the recorded SHA-256; it was damaged or changed")

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from migrator import screen
 from migrator.errors import DataDependentControlFlow, GradientBarrier, MigratorError, StaticBatch, UnsupportedOp
 from migrator.graph import BATCH, Binding, Dtype, Graph, Input, Node, Ref, Result, TensorSpec
 from migrator.ops import RULES
+from migrator.origin import module_path, source_line
 from migrator.weights import choose_leaf, choose_perm, collection, roles
 
 IGNORED_KWARGS = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking"})
@@ -224,28 +224,6 @@ def _op_name(node: fx.Node) -> str:
     name = getattr(target, "__name__", str(target))
     home = getattr(target, "__module__", "") or ""
     return f"{'operator' if home in ('_operator', 'operator') else home.split('.')[0] or 'python'}.{name}"
-
-
-def module_path(node: fx.Node) -> str:
-    """Qualified name of the torch module that a node came from."""
-    stack = node.meta.get("nn_module_stack") or {}
-    paths = [entry[0] for entry in stack.values() if isinstance(entry, tuple)]
-    return paths[-1] if paths and "_empty_nn_module_stack" not in paths[-1] else ""
-
-
-def source_line(node: fx.Node) -> str:
-    """`file.py:line` of the innermost line of the user's code, else of torch's."""
-    lines = [
-        line.strip() for line in (node.meta.get("stack_trace") or "").splitlines() if line.strip().startswith("File")
-    ]
-    places = [line.split('"')[1::2] + line.split("line ")[1:] for line in lines if '"' in line and "line " in line]
-    own = [
-        place for place in places if f"{PurePath(torch.__file__).parent}" not in place[0] and "<eval" not in place[0]
-    ]
-    if not (own or places):
-        return ""
-    path, number = (own or places)[-1][:2]
-    return f"{PurePath(path).name}:{number.split(',')[0]}"
 
 
 def _node(node: fx.Node, names: Mapping[str, str]) -> Node:

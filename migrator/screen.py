@@ -18,6 +18,7 @@ from migrator.errors import (
     NonDeterministicForward,
     UnsupportedParameter,
 )
+from migrator.origin import module_path, source_line
 
 TYPES = (torch.float32, torch.float64, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool)
 RANDOM = ("dropout", "bernoulli", "rand", "normal_", "normal.", "multinomial", "rrelu", "poisson", "exponential_")
@@ -144,8 +145,6 @@ def _uses_batch(node: fx.Node) -> bool:
 
 
 def _where(node: fx.Node) -> str:
-    from migrator.capture import module_path, source_line
-
     return " at ".join(part for part in (module_path(node) or "the forward pass", source_line(node)) if part)
 
 

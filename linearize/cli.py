@@ -32,7 +32,10 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ntk-lookahead")
 def cli() -> None:
-    """Look-ahead scores from a Flax network and two files of images."""
+    """Look-ahead scores from a Flax network and two files of images.
+
+    Example: linearize score port --labeled runs/arrays/labelled.npz --pool runs/arrays/pool.npz -o scores.npz
+    """
 
 
 @cli.command()
@@ -65,7 +68,7 @@ def score(
 ) -> None:
     """Score a pool by how the network in PORT would change; higher means query first.
 
-    Example: linearize score port/ --labeled labelled.npz --pool pool.npz -o scores.npz
+    Example: linearize score port --labeled runs/arrays/labelled.npz --pool runs/arrays/pool.npz -o scores.npz
     """
     if output.exists() or not output.absolute().parent.is_dir():
         reason = "exists: name another or remove it" if output.exists() else "lies in no existing directory"
@@ -77,6 +80,10 @@ def score(
             f"expected x [L, ...] in {labeled}, x [U, ...] and one id for each in {pool}; got {X.shape}, "
             f"{candidates.shape} and {ids.shape}"
         )
+    if len(np.unique(ids)) != len(ids):
+        raise LinearizeError(f"{pool}: expected every id once, but some stand twice")
+    if not ((Y.sum(-1) == 1) & ((Y == 0) | (Y == 1)).all(-1)).all():
+        raise LinearizeError(f"{labeled}: expected y one-hot, a single 1 in each row and 0 elsewhere")
     network = _load(loader, port)
     _probe(network, X, Y)
     budget = int(memory_gib * GIB) if memory_gib else DEFAULT_BUDGET
@@ -116,9 +123,12 @@ def _load(loader: str, port: Path) -> Any:
             f"--loader: expected PKG.MOD:FUNCTION that can be imported, got {loader!r} ({error})"
         ) from error
     try:
-        return load(port)
+        network = load(port)
     except (OSError, ValueError) as error:
         raise LinearizeError(f"{port}: {loader} cannot load it: {error}") from error
+    if not (hasattr(network, "apply_fn") and hasattr(network, "variables")):
+        raise LinearizeError(f"--loader: expected an object with apply_fn and variables, {loader} made {network!r:.60}")
+    return network
 
 
 def _probe(network: Any, X: np.ndarray, Y: np.ndarray) -> None:
@@ -127,7 +137,7 @@ def _probe(network: Any, X: np.ndarray, Y: np.ndarray) -> None:
         outputs = np.asarray(network.apply_fn(network.variables, X[:1]))
     except (TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise LinearizeError(f"the network does not take inputs of shape {list(X.shape[1:])}: {reason}") from error
+        raise LinearizeError(f"the network does not take inputs {X.dtype}{list(X.shape[1:])}: {reason}") from error
     if Y.shape != (len(X), outputs.shape[-1]):
         raise LinearizeError(f"y: expected one-hot [{len(X)}, {outputs.shape[-1]}], got {list(Y.shape)}")
 

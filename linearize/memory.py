@@ -63,7 +63,7 @@ def plan_chunks(leaf_sizes: Sequence[int], n: int, block: int, budget: int) -> l
         needed = fixed + transient + FEATURE_BYTES * n
         raise MemoryBudgetError(
             f"the kernel of {n} examples needs at least {needed / GIB:.2f} GiB, the budget is {budget / GIB:.2f} GiB: "
-            "score fewer candidates, use smaller blocks or raise the budget (kernel.memory_budget, in bytes)"
+            "score fewer candidates, use smaller blocks or raise the memory budget"
         )
     chunks: list[Chunk] = []
     gathered: list[int] = []
@@ -83,6 +83,6 @@ def plan_chunks(leaf_sizes: Sequence[int], n: int, block: int, budget: int) -> l
     if estimate > available_memory():
         raise MemoryBudgetError(
             f"the kernel of {n} examples would take {estimate / GIB:.2f} GiB, but {available_memory() / GIB:.2f} GiB "
-            "are free: lower the budget (kernel.memory_budget, in bytes) or score fewer candidates"
+            "are free: lower the memory budget or score fewer candidates"
         )
     return chunks

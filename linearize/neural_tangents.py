@@ -33,7 +33,7 @@ def import_neural_tangents() -> ModuleType:
 
     """
     if importlib.util.find_spec("neural_tangents") is None:
-        raise LinearizeError("neural-tangents is not installed: pip install 'ntk-lookahead[infinite]'")
+        raise LinearizeError("neural-tangents is not installed: install this project with its extra 'infinite'")
     try:
         _restore_names()
         sys.modules.setdefault("neural_tangents.experimental", ModuleType("neural_tangents.experimental"))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from linearize.criteria import Reference, get_criterion
-from linearize.errors import LinearizeError
+from linearize.errors import LinearizeError, NonFiniteError
 from linearize.heads import make_head
 from linearize.kernel import DEFAULT_BLOCK, empirical_ntk, network_outputs
 from linearize.linalg import condition_number
@@ -128,6 +128,9 @@ class LookAhead:
                 f"expected X [L, ...], Y [L, C] and a pool [U, ...] of the same example shape, none empty; got "
                 f"{X.shape}, {Y.shape} and {pool.shape}"
             )
+        for name, array in (("X", X), ("Y", Y), ("the pool", pool)):
+            if not np.isfinite(array).all():
+                raise NonFiniteError(f"{name} contains NaN or infinity: remove or mend these examples")
         L = len(X)
         x = np.concatenate([X, pool])
         f = network_outputs(apply_fn, variables, x, block=options.block)

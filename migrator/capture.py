@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,7 +132,7 @@ def _quiet() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # it also prints the graph that it gave up on
             for category in (FutureWarning, DeprecationWarning, UserWarning):
                 warnings.simplefilter("ignore", category)
             yield
@@ -159,8 +160,9 @@ def _named(error: Exception) -> MigratorError:
             f"the forward pass only works for one batch size ({first}); use `x.shape[0]` or -1 where it writes a number"
         )
     if "DataDependent" in kind or "data-dependent" in text or "Dynamic control flow" in text:
+        condition = first.split(" (unhinted")[0]
         return DataDependentControlFlow(
-            f"the forward pass depends on tensor values ({first}); replace `if`/`.item()` on tensors by `torch.where`"
+            f"the forward pass depends on tensor values ({condition}); replace `if`/`.item()` on tensors by `torch.where`"
         )
     if "fake tensor in the exported program constant" in text:
         return GradientBarrier(

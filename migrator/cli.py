@@ -98,6 +98,8 @@ def convert(
     """Port a model, verify the port, and write it."""
     import torch
 
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MigratorError(f"-o: expected a new or empty directory, but {out} is not: name another or remove it")
     module, notes = _build(model, model_args, weights)
     migrated = migrate(module, (torch.zeros(example_shape),))
     migrated.report = dataclasses.replace(migrated.report, notes=notes)
@@ -105,6 +107,8 @@ def convert(
     save(migrated, out)
     click.echo(report.summary())
     click.echo(f"{report.parameters:,} parameters, verified and written to {out}")
+    if weights is None:
+        click.echo("note: no --weights were given, so those that the factory made were ported")
 
 
 @cli.command(

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def migrate(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Migrated:
+def migrate(module: nn.Module, example_inputs: Tensor | tuple[Tensor, ...]) -> Migrated:
     """Port a torch module in evaluation mode to Flax.
 
     Args:
         module: the network; it is not changed.
-        example_inputs: tensors with the batch as first axis, `[N, C, H, W]` for images; values do not matter.
+        example_inputs: a tensor, or a tuple of tensors, with the batch as first axis, `[N, C, H, W]` for images; values
+            do not matter.
 
     Returns:
         The port, not yet verified: `verify` compares it with the module, `save` writes it after that.
@@ -44,7 +45,7 @@ def migrate(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Migrated:
     from migrator.capture import capture
 
     start = time.perf_counter()
-    captured = capture(module, example_inputs)
+    captured = capture(module, (example_inputs,) if isinstance(example_inputs, torch.Tensor) else example_inputs)
     plan(captured.graph)
     variables = to_variables(captured.graph, captured.state)
     report = Report(

@@ -35,6 +35,10 @@ class GradientBarrier(MigratorError):
     """A gradient barrier (`no_grad`, `detach`) stands where its meaning cannot be carried over."""
 
 
+class UnsupportedOutput(MigratorError):
+    """The module returns something that is no tensor and cannot be compared."""
+
+
 class UnsupportedParameter(MigratorError):
     """A parameter or buffer has a type that has no counterpart (lazy, sparse, complex, half precision)."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from migrator.errors import PrecisionLoss
+from migrator.errors import PrecisionLoss, UnsupportedOutput
 from migrator.screen import check_module, named_tensors
 
 
@@ -45,7 +45,13 @@ class Reference:
     def _output(self, inputs: np.ndarray) -> Tensor:
         value = torch.from_numpy(np.array(inputs))
         output = run_in(self.dtype, self.module, value.to(self.dtype) if value.is_floating_point() else value)
-        return output[0] if isinstance(output, tuple | list) else output
+        first = output[0] if isinstance(output, tuple | list) and output else output
+        if not isinstance(first, Tensor):
+            raise UnsupportedOutput(
+                f"the model returns a {type(output).__name__}, expected one tensor or a tuple that begins with one; "
+                "wrap it in a module whose forward returns the tensor that you need"
+            )
+        return first
 
     def _gradients(self, value: Tensor) -> dict[str, np.ndarray]:
         names, tensors = list(self.trainable), list(self.trainable.values())

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from pipeline.errors import PipelineError, RunFailedError
+from pipeline.interrupts import install_early
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
@@ -52,7 +53,12 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--strategy", "query.strategy", str, "Query strategy; 'pipeline list strategies' names them.  [mlmoc-flips]"),
     ("--n-init", "query.n_init", int, "Labels to start with, drawn uniformly.  [40]"),
     ("--query-size", "query.size", int, "Labels asked for in each cycle.  [20]"),
-    ("--subset-size", "query.subset", int, "Candidates scored in each cycle, drawn uniformly from the pool.  [400]"),
+    (
+        "--subset-size",
+        "query.subset",
+        int,
+        "Candidates scored in each cycle, drawn uniformly; at most the pool.  [400]",
+    ),
     ("--cycles", "cycles", int, "Networks trained; a query follows each but the last.  [6]"),
     ("--epochs", "train.epochs", int, "Most epochs of one training; it stops earlier once converged."),
     ("--seed", "seed", int, "Seed of every random stream.  [0]"),
@@ -113,6 +119,7 @@ def stage(name: str, run_directory: Path, cycle: int, out: Path | None) -> None:
 
     Example: pipeline stage score runs/digits-mlmoc-flips-seed0 --cycle 2
     """
+    from pipeline.interrupts import Interrupts
     from pipeline.restage import restage
 
     if out is not None and out.exists():
@@ -124,7 +131,8 @@ def stage(name: str, run_directory: Path, cycle: int, out: Path | None) -> None:
     into = out or Path(tempfile.mkdtemp(prefix=f"{name}-"))
     into.mkdir(exist_ok=True)
     try:
-        done = restage(run_directory, name, cycle, into)
+        with Interrupts("interrupted"):
+            done = restage(run_directory, name, cycle, into)
     except BaseException:
         shutil.rmtree(into)
         raise
@@ -152,7 +160,8 @@ def list_(what: str) -> None:
     registry: dict[str, Any] = {"datasets": DATASETS, "models": MODELS, "strategies": STRATEGIES}[what]  # type: ignore[assignment]
     width = max(map(len, registry))
     for name, entry in registry.items():
-        click.echo(f"{name:<{width}}  {entry.description} ({entry.source})")
+        options = ", ".join(f"{option}={spec.default}" for option, spec in getattr(entry, "options", {}).items())
+        click.echo(f"{name:<{width}}  {entry.description}{options and f'; options {options}'} ({entry.source})")
 
 
 @cli.command()
@@ -173,12 +182,14 @@ def doctor(data_root: Path | None) -> None:
 
 def _go_on(path: Path, bench: Any) -> None:
     from pipeline.console import RunConsole
+    from pipeline.interrupts import Interrupts
     from pipeline.loop import ActiveLearningLoop
     from pipeline.report import area_under_curve, read_rows
     from pipeline.rundir import RunDirectory
 
+    interrupts = Interrupts(f"interrupted; go on with: pipeline resume {path}")
     try:
-        with RunConsole() as console, RunDirectory(path, console.warn) as opened:
+        with interrupts, RunConsole(interrupts.check) as console, RunDirectory(path, console.warn) as opened:
             ActiveLearningLoop(opened, bench, console)()
             rows = read_rows(path)
             console.say(f"final test accuracy {rows[-1].test_accuracy:.2%} with {rows[-1].n_labeled} labels")
@@ -186,8 +197,8 @@ def _go_on(path: Path, bench: Any) -> None:
             console.say(f"learning curve {path / 'report' / 'learning_curve.png'}")
             console.say(f"run {path}")
     except KeyboardInterrupt:
-        click.echo(f"interrupted; go on with: pipeline resume {path}", err=True)
-        sys.exit(INTERRUPTED)
+        click.echo(interrupts.hint, err=True)
+        sys.exit(interrupts.exit_code)
 
 
 def _fresh_path(name: str) -> Path:
@@ -200,5 +211,6 @@ def _fresh_path(name: str) -> Path:
 
 def main() -> None:
     """Entry point of the console script."""
+    install_early()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch shares the GPU with jax
     cli(prog_name="pipeline")

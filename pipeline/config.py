@@ -57,7 +57,7 @@ class ModelSection(Section):
     """Which network."""
 
     name: str = "cnn"
-    options: dict[str, int | bool] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _registered(self) -> Self:
@@ -184,7 +184,19 @@ def load_config(
         path, separator, text = setting.partition("=")
         if not separator or not path:
             raise PipelineError(f"--set: expected key=value such as train.epochs=50, got {setting!r}")
+        if not text.strip():
+            raise PipelineError(f"--set {path}: expected a value after '=', got none")
         _assign(values, path, parse_yaml(text, f"--set {path}"))
+    return validate(values)
+
+
+def validate(values: Any) -> RunConfig:
+    """Turn plain values into a configuration.
+
+    Raises:
+        PipelineError: an unknown key, a wrong type or a value out of range; one line.
+
+    """
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
@@ -237,7 +249,10 @@ def _assign(values: dict[str, Any], path: str, value: Any) -> None:
 def _one_line(detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return f"config: there is no key {where!r}; see 'pipeline run --help' and the README for those there are"
+        section: Any = RunConfig()
+        for part in detail["loc"][:-1]:
+            section = getattr(section, part)
+        return f"config: there is no key {where!r}; there are {', '.join(type(section).model_fields)}"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error":
         return f"config: {where}: {message}" if where else f"config: {message}"

@@ -1,12 +1,13 @@
 """What a person sees while a run goes on: live progress on a terminal, plain lines elsewhere."""
 
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pipeline.report import CycleRow
-from pipeline.stages.progress import StageProgress, silent
+from pipeline.stages.progress import StageProgress
 
 COLUMNS = (("cycle", 5), ("labels", 7), ("test acc", 9), ("|R|", 7), ("epochs", 7))
 STAGES = (("train", 8), ("migrate", 10), ("score", 8))
@@ -16,9 +17,15 @@ HEADER = " ".join(
 
 
 class RunConsole:
-    """Reports a run: one table row a cycle on standard output, progress lines and warnings on standard error."""
+    """Reports a run: one table row a cycle on standard output, progress lines and warnings on standard error.
 
-    def __init__(self) -> None:
+    Args:
+        check: called at every step of progress; raises when the run is to stop.
+
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self.check = check
         self.out = Console(highlight=False, soft_wrap=True)
         self.err = Console(stderr=True, highlight=False, soft_wrap=True)
         self._progress: Progress | None = None
@@ -40,17 +47,24 @@ class RunConsole:
 
     def stage(self, cycle: int, name: str) -> StageProgress:
         """Show that a stage begins: a bar that its progress moves on a terminal, a plain line elsewhere."""
+        self.check()
         if not self._progress:
             self.err.print(f"cycle {cycle}: {name}", markup=False)
-            return silent
+            return lambda done, total: self.check()
         progress = self._progress
         if self._task is not None:
             progress.remove_task(self._task)
         task = self._task = progress.add_task(f"cycle {cycle}: {name}", total=None)
-        return lambda done, total: progress.update(task, completed=done, total=total)
+
+        def advance(done: int, total: int) -> None:
+            self.check()
+            progress.update(task, completed=done, total=total)
+
+        return advance
 
     def row(self, row: CycleRow) -> None:
         """Print a finished cycle."""
+        self.check()
         if not self._headed:
             self.say(HEADER)
             self._headed = True

@@ -46,7 +46,8 @@ class EventLog:
         except BaseException:
             self.close()
             raise
-        if intact != os.fstat(self._file).st_size:  # a torn last line: the append was under way when the process died
+        self.cut = intact != os.fstat(self._file).st_size
+        if self.cut:  # a torn last line: the append was under way when the process died
             os.ftruncate(self._file, intact)
             os.fsync(self._file)
 

@@ -113,7 +113,7 @@ def learning_curve(config: RunConfig, rows: list[CycleRow]) -> bytes:
     """Draw test accuracy over the number of labels as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import FixedLocator, PercentFormatter
 
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -125,7 +125,7 @@ def learning_curve(config: RunConfig, rows: list[CycleRow]) -> bytes:
     axes.set_xlabel("labels")
     axes.set_ylabel("test accuracy")
     axes.set_title(f"{config.data.name}, {config.model.name}, {config.query.strategy}, seed {config.seed}", fontsize=10)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(FixedLocator([row.n_labeled for row in rows][:: -(-len(rows) // 12)]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.margins(x=0.09, y=0.15)
     axes.grid(alpha=0.3)

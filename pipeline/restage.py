@@ -88,6 +88,10 @@ def restage(run: Path, stage: str, cycle: int, into: Path) -> Restaged:
     if not pool.complete(cycle - 1):
         reached = max(round_ for round_ in [-1, *pool.queries] if round_ < 0 or pool.complete(round_)) + 1
         raise PipelineError(f"the run has no labels for cycle {cycle} yet: it has reached cycle {reached}")
+    if stage != "train" and cycle == config.cycles - 1:
+        raise PipelineError(
+            f"cycle {cycle} is the run's last one: it is trained and never scored, so there is no {stage}"
+        )
     sources = _Sources(run, stage, cycle, [run / "config.yaml", run / "events.jsonl"])
     result = into / Path(RESULTS[stage]).name
     if stage == "select":

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
-from pipeline.config import RunConfig, differences, parse_yaml
+from pipeline.config import RunConfig, differences, parse_yaml, validate
 from pipeline.errors import PipelineError
 from pipeline.events import Event, EventLog, parse_events
 from pipeline.files import write_atomically
@@ -64,10 +63,13 @@ def read_config(path: Path) -> RunConfig:
             f"expected a run directory with a {CONFIG}, but {path} has none: start one with 'pipeline run'"
         )
     try:
-        return RunConfig.model_validate(parse_yaml((path / CONFIG).read_text(), str(path / CONFIG)))
-    except (ValidationError, OSError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise PipelineError(f"{path / CONFIG} is damaged ({reason}): restore it from a copy") from error
+        text = (path / CONFIG).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PipelineError(f"{path / CONFIG} cannot be read ({error}): restore it from a copy") from error
+    try:
+        return validate(parse_yaml(text, str(path / CONFIG)))
+    except PipelineError as error:
+        raise PipelineError(f"{path / CONFIG} is damaged ({error}): restore it from a copy") from error
 
 
 def read_events(path: Path) -> list[Event]:
@@ -124,6 +126,10 @@ class RunDirectory:
         self._acquire()
         try:
             self.log = EventLog(path / EVENTS)
+            if self.log.cut:
+                warn(f"{path / EVENTS}: the last line was torn and is cut; what it said is done again")
+            if not self.events and (path / "cycles").is_dir():
+                warn(f"{path / EVENTS} was missing or empty although there are stages: the log is built again")
             remove_leftovers(path)
         except BaseException:
             self._lock.release()

@@ -96,18 +96,26 @@ def test_bad_files_are_one_line_and_nothing_is_written(score, chain, tmp_path):
     scalars, wide, wide_pool = (tmp_path / f"{name}.npz" for name in ("scalars", "wide", "wide_pool"))
     np.savez(scalars, x=np.float32(1), y=np.float32(1))
     np.savez(wide, x=np.zeros((2, 1, 3), np.float32), y=np.eye(10)[:2])
+    half, holes, twice = (tmp_path / f"{name}.npz" for name in ("half", "holes", "twice"))
+    np.savez(half, x=np.zeros((2, 1, 8, 8), np.float32), y=np.eye(10)[:2] / 2)
+    np.savez(holes, x=np.full((2, 1, 8, 8), np.nan, np.float32), y=np.eye(10)[:2])
+    np.savez(twice, x=np.zeros((2, 1, 8, 8), np.float32), ids=np.zeros(2, int))
     np.savez(wide_pool, x=np.zeros((2, 1, 3), np.float32), ids=np.arange(2))
     cases = [
         ({"labeled": text}, "expected an npz file with the numeric arrays x and y"),
         ({"labeled": tmp_path / "absent.npz"}, "expected an npz file with the numeric arrays x and y"),
         ({"pool": empty}, "expected an npz file with the numeric arrays x and ids; it has z"),
         ({"labeled": scalars}, "expected x [L, ...]"),
-        ({"labeled": wide, "pool": wide_pool}, "the network does not take inputs of shape [1, 3]"),
+        ({"labeled": wide, "pool": wide_pool}, "the network does not take inputs float32[1, 3]"),
         ({"output": tmp_path / "nowhere/s.npz"}, "lies in no existing directory"),
         ({"loader": ".a:b"}, "expected PKG.MOD:FUNCTION that can be imported"),
         ({"port": tmp_path}, "cannot load it"),
         ({"loader": "nowhere:load"}, "expected PKG.MOD:FUNCTION that can be imported"),
         ({"loader": "json"}, "expected PKG.MOD:FUNCTION that can be imported"),
+        ({"loader": "os:listdir"}, "expected an object with apply_fn and variables"),
+        ({"labeled": half}, "expected y one-hot"),
+        ({"labeled": holes}, "X contains NaN or infinity"),
+        ({"pool": twice}, "expected every id once"),
         ({"output": chain / "scores.npz"}, "expected a new file"),
         ({"memory-gib": "0.000001"}, "needs at least"),
         ({"logit": "10", "head": "single-logit"}, "between 0 and 9, got 10"),

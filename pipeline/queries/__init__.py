@@ -20,5 +20,5 @@ def get_strategy(name: str) -> QueryStrategy:
 
     """
     if name not in STRATEGIES:
-        raise PipelineError(f"query.strategy: expected one of {', '.join(STRATEGIES)}; got {name!r}")
+        raise PipelineError(f"expected one of {', '.join(STRATEGIES)}; got {name!r}")
     return STRATEGIES[name]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from linearize import KernelOptions, LinearizeError, LookAhead
+from linearize import KernelOptions, LinearizeError, LookAhead, MemoryBudgetError
 from migrator import load as load_port
 from pipeline import seeds
 from pipeline.config import RunConfig
@@ -91,6 +91,9 @@ def run_score(
     )
     try:
         scores = strategy.query(state, min(bench.config.query.size, len(candidates))).candidate_scores
+    except MemoryBudgetError as error:
+        advice = "kernel.memory_budget (bytes) in the run's config.yaml may be changed before 'pipeline resume'"
+        raise RunFailedError(f"cycle {cycle}: {error}; {advice}") from error
     except LinearizeError as error:
         raise RunFailedError(f"cycle {cycle}: {error}") from error
     np.savez(into / SCORES, candidates=candidates, scores=scores, pseudo_labels=state.outputs.argmax(1))

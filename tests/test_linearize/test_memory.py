@@ -34,7 +34,7 @@ def test_a_budget_below_the_floor_says_what_would_fit():
 
 def test_a_plan_larger_than_what_is_free_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 10**6)
-    with pytest.raises(MemoryBudgetError, match="0.00 GiB are free: lower the budget"):
+    with pytest.raises(MemoryBudgetError, match="0.00 GiB are free: lower the memory budget"):
         plan_chunks([10**6], 1000, 16, 2**32)
 
 

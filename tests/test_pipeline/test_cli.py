@@ -121,6 +121,16 @@ def test_damaged_run_files_are_named(invoke, finished, tmp_path, file, exit_code
     if exit_code:
         assert file in result.stderr
         assert result.stderr.count("\n") == 1
+    else:
+        assert "the log is built again" in result.stderr
+
+
+def test_a_torn_log_is_said(invoke, finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "copy")
+    log = tmp_path / "copy/events.jsonl"
+    log.write_bytes(log.read_bytes()[:-40])
+    assert "the last line was torn" in invoke("resume", "copy").stderr
+    assert log.read_bytes() == (finished[0] / "events.jsonl").read_bytes()
 
 
 def test_an_existing_run_is_never_overwritten(invoke, finished):
@@ -162,7 +172,7 @@ def test_each_stage_alone_reproduces_the_run(invoke, finished, tmp_path, stage):
 
 def test_a_stage_that_has_nothing_to_read(invoke, finished, tmp_path):
     path, _ = finished
-    for stage, cycle, message in (("train", 7, "no labels for cycle 7"), ("score", 1, "which is missing or damaged")):
+    for stage, cycle, message in (("train", 7, "no labels for cycle 7"), ("score", 1, "is the run's last one")):
         result = invoke("stage", stage, path, "--cycle", cycle, "--out", tmp_path / "again", code=2)
         assert message in result.stderr
         assert not (tmp_path / "again").exists()

@@ -45,6 +45,9 @@ def test_later_settings_win(tmp_path):
         (["train.epochs=[1, 2]"], "train.epochs"),
         (["seed=1", "seed.x=1"], "seed is a value"),
         (["seed"], "expected key=value"),
+        (["train.max_lr="], "expected a value after '='"),
+        (["train.maxlr=1"], "no key 'train.maxlr'; there are epochs, batch_size, max_lr"),
+        (["model.options.width=big"], "width must be of type int"),
         (["seed=[1"], "not valid YAML"),
     ],
 )

@@ -165,7 +165,8 @@ def test_a_crash_at_any_step_changes_nothing(start, go_on, monkeypatch):
 )
 def test_sigkill_of_the_real_command_then_resume(start, go_on, spawn, wait_for, moment):
     """The look-ahead run with port and kernel, killed by the real signal in the middle of a stage."""
-    whole, path = start("whole"), start("killed")
+    slowly = {"train__epochs": 600, "train__tolerance": 0.0}  # so that every stage lasts long enough to be seen
+    whole, path = start("whole", **slowly), start("killed", **slowly)
     go_on(whole)
     process = spawn("resume", path)
     wait_for(process, lambda: list(path.glob(moment)))

@@ -1,0 +1,73 @@
+"""Ctrl-C and SIGTERM: the run stops at the next safe place, whatever library swallows the exception meanwhile."""
+
+import os
+import signal
+import sys
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SHELL_OFFSET = 128  # a shell reports death by signal n as 128 + n
+
+
+def exit_at_once(number: int, _frame: FrameType | None = None) -> None:
+    """End the process now; for the time before anything is written, when imports would turn Ctrl-C into a traceback."""
+    os.write(2, b"interrupted\n")
+    os._exit(_SHELL_OFFSET + number)
+
+
+def install_early() -> None:
+    """Make an interrupt during start-up one clear line."""
+    for number in SIGNALS:
+        signal.signal(number, exit_at_once)
+
+
+class Interrupts:
+    """While open, the first signal raises ``KeyboardInterrupt`` and is remembered; a second one ends the process.
+
+    Libraries may swallow the exception when it arrives inside one of their callbacks, so long computations call
+    ``check`` at every step of their progress.
+
+    Args:
+        hint: what to print when the process ends.
+
+    """
+
+    def __init__(self, hint: str) -> None:
+        self.hint = hint
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
+        self._hook = sys.unraisablehook
+
+    def __enter__(self) -> "Interrupts":
+        self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        sys.unraisablehook = self._unraisable
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+        sys.unraisablehook = self._hook
+
+    def check(self) -> None:
+        """Raise ``KeyboardInterrupt`` if a signal came that something has swallowed."""
+        if self.received is not None:
+            raise KeyboardInterrupt
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a process that ended for this signal."""
+        return _SHELL_OFFSET + (self.received or signal.SIGINT)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.received is not None:
+            os.write(2, f"{self.hint}\n".encode())
+            os._exit(_SHELL_OFFSET + number)
+        self.received = number
+        raise KeyboardInterrupt
+
+    def _unraisable(self, unraisable: Any) -> None:
+        if unraisable.exc_type is not KeyboardInterrupt:
+            self._hook(unraisable)

@@ -162,7 +162,8 @@ def _named(error: Exception) -> MigratorError:
     if "DataDependent" in kind or "data-dependent" in text or "Dynamic control flow" in text:
         condition = first.split(" (unhinted")[0]
         return DataDependentControlFlow(
-            f"the forward pass depends on tensor values ({condition}); replace `if`/`.item()` on tensors by `torch.where`"
+            f"the forward pass depends on tensor values ({condition}); "
+            "replace `if`/`.item()` on tensors by `torch.where`"
         )
     if "fake tensor in the exported program constant" in text:
         return GradientBarrier(

@@ -52,8 +52,7 @@ class RunConsole:
             self.err.print(f"cycle {cycle}: {name}", markup=False)
             return lambda done, total: self.check()
         progress = self._progress
-        if self._task is not None:
-            progress.remove_task(self._task)
+        self._clear()
         task = self._task = progress.add_task(f"cycle {cycle}: {name}", total=None)
 
         def advance(done: int, total: int) -> None:
@@ -65,6 +64,7 @@ class RunConsole:
     def row(self, row: CycleRow) -> None:
         """Print a finished cycle."""
         self.check()
+        self._clear()
         if not self._headed:
             self.say(HEADER)
             self._headed = True
@@ -78,6 +78,12 @@ class RunConsole:
         seconds = (f"{row.seconds[name]:.1f}" if name in row.seconds else "-" for name, _ in STAGES)
         widths = [width for _, width in COLUMNS + STAGES]
         self.say(" ".join(f"{cell:>{width}}" for cell, width in zip((*figures, *seconds), widths, strict=True)))
+
+    def _clear(self) -> None:
+        """Take the bar of the stage that has ended away."""
+        if self._progress and self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
 
     def say(self, line: str) -> None:
         """Print one line."""

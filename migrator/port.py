@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from migrator.graph import Graph
@@ -24,8 +24,8 @@ class Migrated:
     """
 
     apply_fn: ApplyFn
-    variables: Mapping[str, Any]
-    graph: Graph
+    variables: Mapping[str, Any] = field(repr=False)
+    graph: Graph = field(repr=False)
     report: Report
 
     @property

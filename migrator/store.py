@@ -145,7 +145,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CorruptPort(f"cannot read {path}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise CorruptPort(f"cannot read {path} ({reason}); expected a port that `migrator convert` wrote") from error
 
 
 def _parse(content: bytes, name: str) -> Any:

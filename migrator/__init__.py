@@ -5,6 +5,7 @@ from migrator.convert import migrate
 from migrator.errors import MigratorError, PortMismatch
 from migrator.port import Migrated
 from migrator.report import Check, Report
+from migrator.source import apply_source, to_source
 from migrator.store import load, save
 from migrator.verify import verify
 
@@ -14,9 +15,11 @@ __all__ = [
     "MigratorError",
     "PortMismatch",
     "Report",
+    "apply_source",
     "load",
     "migrate",
     "save",
+    "to_source",
     "to_state_dict",
     "verify",
 ]

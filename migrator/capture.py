@@ -15,13 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
-from torch.export.graph_signature import InputKind, InputSpec, OutputKind
+from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec, OutputKind
+from torch.utils._pytree import tree_unflatten
 
 from migrator import screen
-from migrator.errors import DataDependentControlFlow, GradientBarrier, MigratorError, StaticBatch, UnsupportedOp
+from migrator.errors import (
+    DataDependentControlFlow,
+    GradientBarrier,
+    MigratorError,
+    StaticBatch,
+    UnsupportedOp,
+    UnsupportedOutput,
+)
 from migrator.graph import BATCH, Binding, Dtype, Graph, Input, Node, Ref, Result, TensorSpec
 from migrator.ops import RULES
-from migrator.origin import module_path, source_line
+from migrator.origin import module_kinds, module_path, source_line
 from migrator.weights import choose_leaf, choose_perm, collection, roles
 
 IGNORED_KWARGS = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking"})
@@ -56,33 +64,38 @@ def capture(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Captured:
     """
     program = _program(module, example_inputs)
     names = _canonical_names(program)
-    nodes = tuple(_node(node, names) for node in _calls(program))
+    calls = _calls(program)
+    nodes = tuple(_node(node, names) for node in calls)
     bindings, state = _bindings(module, program, names, nodes)
     placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     inputs = [spec.arg.name for spec in _specs(program, InputKind.USER_INPUT)]
+    outputs, structure = _outputs(program, names)
     graph = Graph(
         inputs=tuple(Input(names[name], _tensor_spec(placeholders[name].meta["val"])) for name in inputs),
         bindings=bindings,
         nodes=nodes,
-        outputs=_outputs(program, names),
+        outputs=outputs,
+        structure=structure,
+        modules=module_kinds(calls),
     )
     return Captured(graph, state)
 
 
-def interpret(module: nn.Module, inputs: np.ndarray) -> tuple[Graph, dict[str, np.ndarray]]:
+def interpret(module: nn.Module, inputs: tuple[np.ndarray, ...]) -> tuple[Graph, dict[str, np.ndarray]]:
     """Torch's own value of every operator of the graph, in float64.
 
     Args:
         module: in evaluation mode; it is not changed.
-        inputs: a batch.
+        inputs: a batch, one array for each input.
 
     Returns:
         The module's graph, and value by the graph's name.
     """
-    example = torch.from_numpy(np.array(inputs))
-    graph = capture(module, (example,)).graph
+    examples = tuple(torch.from_numpy(np.array(value)) for value in inputs)
+    graph = capture(module, examples).graph
     double = copy.deepcopy(module).cpu().double()
-    program = _program(double, (example.double() if example.is_floating_point() else example,))
+    examples = tuple(value.double() if value.is_floating_point() else value for value in examples)
+    program = _program(double, examples)
     names, values = _canonical_names(program), {}
 
     class Recorder(fx.Interpreter):
@@ -92,11 +105,9 @@ def interpret(module: nn.Module, inputs: np.ndarray) -> tuple[Graph, dict[str, n
                 values[names[n.name]] = value.detach().numpy()
             return value
 
-    tensors = screen.named_tensors(double)
+    tensors, given = screen.named_tensors(double), iter(examples)
     arguments = [
-        example.to(torch.float64)
-        if spec.kind is InputKind.USER_INPUT and example.is_floating_point()
-        else example
+        next(given)
         if spec.kind is InputKind.USER_INPUT
         else program.constants[str(spec.target)]
         if spec.kind is InputKind.CONSTANT_TENSOR
@@ -322,12 +333,37 @@ def _bindings(
     return tuple(bindings), state
 
 
-def _outputs(program: ExportedProgram, names: Mapping[str, str]) -> tuple[Ref, ...]:
+def _outputs(program: ExportedProgram, names: Mapping[str, str]) -> tuple[tuple[Ref, ...], Any]:
+    """The tensors that are returned, and how they are nested."""
     specs = program.graph_signature.output_specs
     written = [str(spec.target) for spec in specs if spec.kind is not OutputKind.USER_OUTPUT]
     if written:
         raise UnsupportedOp(f"the forward pass writes to {', '.join(written)}; a port has no state that changes")
-    outputs = [spec.arg.name for spec in specs if getattr(spec.arg, "name", None) in names]
-    if len(outputs) != len(specs) or not outputs:
-        raise UnsupportedOp("the forward pass must return a tensor or tensors")
-    return tuple(Ref(names[name]) for name in outputs)
+    kept: list[Ref] = []
+    leaves: list[int | None] = []
+    for spec in specs:
+        if isinstance(spec.arg, ConstantArgument) and spec.arg.value is None:
+            leaves.append(None)
+        elif getattr(spec.arg, "name", None) in names:
+            leaves.append(len(kept))
+            kept.append(Ref(names[str(spec.arg.name)]))
+        else:
+            break
+    if len(leaves) != len(specs) or not kept:
+        raise UnsupportedOp("the forward pass must return a tensor, or a tuple or dict of tensors")
+    nested = _plain(tree_unflatten(leaves, program.call_spec.out_spec))
+    return tuple(kept), nested
+
+
+def _plain(value: Any) -> Any:
+    """Nested outputs in tuples and dicts, whatever the module itself uses."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    raise UnsupportedOutput(
+        f"the model returns a {type(value).__name__}, expected a tensor, or a tuple or dict of tensors; "
+        "wrap it in a module whose forward returns the tensors that you need"
+    )

@@ -1,4 +1,4 @@
-"""The command line: `migrator convert`, `migrator verify`, `migrator show`, `migrator survey`."""
+"""The command line: `migrator convert`, `verify`, `show`, `source`, `survey`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ import numpy as np
 
 from migrator.convert import migrate
 from migrator.errors import MigratorError, StateDictMismatch
+from migrator.graph import TensorSpec
 from migrator.listing import listing
-from migrator.store import load, save
-from migrator.verify import verify
+from migrator.source import apply_source, to_source
+from migrator.store import load, save, write_new
+from migrator.verify import check_source, verify
 
 if TYPE_CHECKING:
     from torch import nn
 
 EXAMPLES = 8
 SEED = 0
+INPUT_TYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
 
 
 class _Group(click.Group):
@@ -46,14 +49,22 @@ def _example(line: str) -> str:
     return f"\b\nExample:\n  migrator {line}"
 
 
-def _shape(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
-    try:
-        shape = tuple(int(part) for part in value.split(","))
-    except ValueError:
-        shape = ()
-    if len(shape) < 1 or any(size < 1 for size in shape):
-        raise click.BadParameter(f"expected positive numbers such as 2,3,32,32, got {value!r}")
-    return shape
+class _Shape(click.ParamType[TensorSpec]):
+    """`N,C,H,W`, or with a type `N,L:int64`."""
+
+    name = "N,C,H,W"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> TensorSpec:
+        sizes, _, dtype = str(value).partition(":")
+        try:
+            shape = tuple(int(part) for part in sizes.split(","))
+        except ValueError:
+            shape = ()
+        if not shape or any(size < 1 for size in shape):
+            self.fail(f"expected positive numbers such as 2,3,32,32, got {value!r}", param, ctx)
+        if (dtype or "float32") not in INPUT_TYPES:
+            self.fail(f"expected one of {', '.join(INPUT_TYPES)} after the colon, got {dtype!r}", param, ctx)
+        return TensorSpec(shape, dtype or "float32")
 
 
 def _arguments(_: click.Context, __: click.Parameter, value: str) -> dict[str, Any]:
@@ -66,7 +77,10 @@ def _arguments(_: click.Context, __: click.Parameter, value: str) -> dict[str, A
     return arguments
 
 
-_model = click.option("--model", required=True, metavar="PKG.MOD:FACTORY", help="What builds the torch module.")
+def _model(flag: str) -> Any:
+    return click.option(flag, "model", required=True, metavar="PKG.MOD:FACTORY", help="What builds the torch module.")
+
+
 _model_args = click.option(
     "--model-args", default="{}", callback=_arguments, metavar="JSON", help="Keyword arguments of the factory."
 )
@@ -76,23 +90,31 @@ _weights = click.option(
 _examples = click.option(
     "--examples",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Real examples to verify on, a .npy file [n, ...]; standard normal noise otherwise.",
+    multiple=True,
+    help="Real examples to verify on, a .npy file [n, ...]; standard normal noise otherwise. Once for each input.",
 )
 
 
 @cli.command(epilog=_example("convert --model torchvision.models:resnet18 --example-shape 2,3,64,64 -o ported"))
-@_model
+@_model("--model")
 @_model_args
 @_weights
 @_examples
-@click.option("--example-shape", required=True, callback=_shape, metavar="N,C,H,W", help="Shape of a batch of inputs.")
+@click.option(
+    "--example-shape",
+    "example_shapes",
+    required=True,
+    multiple=True,
+    type=_Shape(),
+    help="Shape of a batch of inputs, and their type if it is not float32: 2,16:int64. Once for each input.",
+)
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Where the port is written.")
 def convert(
     model: str,
     model_args: dict[str, Any],
     weights: Path | None,
-    examples: Path | None,
-    example_shape: tuple[int, ...],
+    examples: tuple[Path, ...],
+    example_shapes: tuple[TensorSpec, ...],
     out: Path,
 ) -> None:
     """Port a model, verify the port, and write it."""
@@ -100,10 +122,12 @@ def convert(
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MigratorError(f"-o: expected a new or empty directory, but {out} is not: name another or remove it")
-    module, notes = _build(model, model_args, weights)
-    migrated = migrate(module, (torch.zeros(example_shape),))
+    real = _real(examples, example_shapes)
+    module, notes = _build("--model", model, model_args, weights)
+    zeros = tuple(torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in example_shapes)  # type: ignore[arg-type]
+    migrated = migrate(module, zeros)
     migrated.report = dataclasses.replace(migrated.report, notes=notes)
-    report = verify(module, migrated, _real(examples, example_shape))
+    report = verify(module, migrated, real)
     save(migrated, out)
     click.echo(report.summary())
     click.echo(f"{report.parameters:,} parameters, verified and written to {out}")
@@ -112,22 +136,56 @@ def convert(
 
 
 @cli.command(
-    name="verify", epilog=_example("verify ported --model torchvision.models:resnet18 --weights w.safetensors")
+    name="verify", epilog=_example("verify ported --against torchvision.models:resnet18 --weights w.safetensors")
 )
 @click.argument("directory", type=click.Path(path_type=Path))
-@_model
+@_model("--against")
 @_model_args
 @_weights
 @_examples
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Verify this Python file, as `migrator source` writes it, with the port's tensors. It is executed.",
+)
 def verify_command(
-    directory: Path, model: str, model_args: dict[str, Any], weights: Path | None, examples: Path | None
+    directory: Path,
+    model: str,
+    model_args: dict[str, Any],
+    weights: Path | None,
+    examples: tuple[Path, ...],
+    source: Path | None,
 ) -> None:
     """Compare a written port with its torch model again."""
     migrated = load(directory)
-    module, notes = _build(model, model_args, weights)
+    real = _real(examples, tuple(value.spec for value in migrated.graph.inputs))
+    module, notes = _build("--against", model, model_args, weights)
     migrated.report = dataclasses.replace(migrated.report, notes=notes)
-    shape = tuple(size if isinstance(size, int) else EXAMPLES for size in migrated.graph.inputs[0].spec.shape)
-    click.echo(verify(module, migrated, _real(examples, shape)).summary())
+    if source is not None:
+        migrated.apply_fn = apply_source(source.read_text(encoding="utf-8"), str(source))
+    click.echo(verify(module, migrated, real).summary())
+
+
+@cli.command(name="source", epilog=_example("source ported -o network.py"))
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="A new Python file; printed otherwise."
+)
+def source_command(directory: Path, out: Path | None) -> None:
+    """Write a port as readable Flax source, which needs JAX and Flax only.
+
+    The source is run beside the port first: outputs, gradients and tangent kernel must be the same.
+    """
+    if out is not None and out.exists():
+        raise MigratorError(f"-o: expected a new file, but {out} exists: name another or remove it")
+    migrated = load(directory)
+    text = to_source(migrated)
+    check_source(migrated, text)
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    write_new(out, text.encode())
+    click.echo(f"{text.count(chr(10)):,} lines, equal to the port in {directory}, written to {out}")
 
 
 @cli.command(epilog=_example("show ported"))
@@ -178,7 +236,7 @@ def survey_command(
         ctx.exit(1)
 
 
-def _build(model: str, arguments: dict[str, Any], weights: Path | None) -> tuple[nn.Module, tuple[str, ...]]:
+def _build(flag: str, model: str, arguments: dict[str, Any], weights: Path | None) -> tuple[nn.Module, tuple[str, ...]]:
     """The module with its weights, and what is to be reported of these."""
     import torch
 
@@ -189,9 +247,9 @@ def _build(model: str, arguments: dict[str, Any], weights: Path | None) -> tuple
         build = getattr(importlib.import_module(name), factory)
         module = build(**arguments)
     except Exception as error:  # a factory is the user's own code and may raise anything
-        raise MigratorError(f"--model {model} cannot be built ({type(error).__name__}: {error})") from error
+        raise MigratorError(f"{flag} {model} cannot be built ({type(error).__name__}: {error})") from error
     if not isinstance(module, torch.nn.Module):
-        raise MigratorError(f"--model {model} made a {type(module).__name__}, expected a torch.nn.Module")
+        raise MigratorError(f"{flag} {model} made a {type(module).__name__}, expected a torch.nn.Module")
     notes: tuple[str, ...] = ()
     if weights is not None:
         from migrator.checkpoint import load_state, read_state
@@ -200,17 +258,35 @@ def _build(model: str, arguments: dict[str, Any], weights: Path | None) -> tuple
     return module.eval(), notes
 
 
-def _real(path: Path | None, shape: tuple[int, ...]) -> np.ndarray:
-    if path is None:
-        return np.random.default_rng(SEED).standard_normal((EXAMPLES, *shape[1:])).astype(np.float32)
+def _real(paths: tuple[Path, ...], inputs: tuple[TensorSpec, ...]) -> tuple[np.ndarray, ...]:
+    """Examples to verify on, one array for each input."""
+    if paths and len(paths) != len(inputs):
+        raise MigratorError(f"--examples: the model takes {len(inputs)} inputs, but {len(paths)} files were given")
+    if not paths:
+        whole = [spec.dtype for spec in inputs if not spec.dtype.startswith("float")]
+        if whole:
+            raise MigratorError(f"--examples: an input of {whole[0]} cannot be made up; give a .npy file of real ones")
+        rng = np.random.default_rng(SEED)
+        return tuple(rng.standard_normal((EXAMPLES, *_fixed(spec))).astype(spec.dtype) for spec in inputs)
+    return tuple(_read_examples(path, spec) for path, spec in zip(paths, inputs, strict=True))
+
+
+def _fixed(spec: TensorSpec) -> tuple[int, ...]:
+    """The sizes after the batch."""
+    return tuple(int(size) for size in spec.shape[1:])
+
+
+def _read_examples(path: Path, spec: TensorSpec) -> np.ndarray:
     try:
         with path.open("rb") as file:
             examples = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise MigratorError(f"--examples {path} is not a .npy array ({error})") from error
-    if examples.shape[1:] != shape[1:] or not len(examples):
-        raise StateDictMismatch(f"--examples {path}: expected [n, {list(shape[1:])}], found {list(examples.shape)}")
-    return examples
+    if examples.ndim == 0 or examples.shape[1:] != _fixed(spec) or not len(examples):
+        raise StateDictMismatch(f"--examples {path}: expected [n, {list(_fixed(spec))}], found {list(examples.shape)}")
+    if examples.dtype.kind != np.dtype(spec.dtype).kind:
+        raise StateDictMismatch(f"--examples {path}: expected {spec.dtype}, found {examples.dtype}")
+    return examples.astype(spec.dtype)
 
 
 def main() -> None:

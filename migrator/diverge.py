@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def first_diverging(module: nn.Module, migrated: Migrated, inputs: np.ndarray, tolerance: float) -> str:
+def first_diverging(module: nn.Module, migrated: Migrated, inputs: tuple[np.ndarray, ...], tolerance: float) -> str:
     """Run both sides operator by operator in float64.
 
     Args:
         module: the torch side.
         migrated: the port.
-        inputs: a batch.
+        inputs: a batch, one array for each input.
         tolerance: largest relative difference that counts as equal.
 
     Returns:
@@ -42,8 +42,8 @@ def first_diverging(module: nn.Module, migrated: Migrated, inputs: np.ndarray, t
             value = jnp.asarray(get(migrated.variables, binding))
             return value.astype(jnp.float64) if jnp.issubdtype(value.dtype, jnp.floating) else value
 
-        x = inputs.astype(np.float64) if np.issubdtype(inputs.dtype, np.floating) else inputs
-        found = trace(graph, read, (jnp.asarray(x),), tuple(Operand(node.name, LOGICAL) for node in nodes))
+        x = [value.astype(np.float64) if np.issubdtype(value.dtype, np.floating) else value for value in inputs]
+        found = trace(graph, read, tuple(map(jnp.asarray, x)), tuple(Operand(node.name, LOGICAL) for node in nodes))
     for node, value in zip(nodes, found, strict=True):
         truth = np.asarray(expected[node.name], np.float64)
         array = np.asarray(value, np.float64)

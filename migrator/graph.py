@@ -50,6 +50,10 @@ Result: TypeAlias = "TensorSpec | tuple[Result, ...] | None"
 """What a node returns: a tensor, several, or `None` for a plain number."""
 
 
+Structure: TypeAlias = "int | tuple[Structure, ...] | dict[str, Structure] | None"
+"""How outputs are nested."""
+
+
 @dataclass(frozen=True)
 class Binding:
     """One stored tensor: where torch keeps it, where Flax keeps it, and in which order of axes.
@@ -109,13 +113,25 @@ class Input:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A network as a list of operators in order of execution."""
+    """A network as a list of operators in order of execution.
+
+    Args:
+        inputs: what it takes.
+        bindings: its tensors.
+        nodes: its operators.
+        outputs: the values that it returns.
+        structure: how these are nested: a position in `outputs`, `None`, or a tuple or dict of such.
+        opset: version of the operators' meaning.
+        modules: path of each torch module that was called -> name of its class; `""` is the network itself.
+    """
 
     inputs: tuple[Input, ...]
     bindings: tuple[Binding, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[Ref, ...]
+    structure: Structure = 0
     opset: int = OPSET
+    modules: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
@@ -229,13 +245,15 @@ def to_json(graph: Graph, *, origins: bool = True) -> dict[str, Any]:
         }
         for b in graph.bindings
     ]
-    return {
+    data = {
         "opset": graph.opset,
         "inputs": [{"name": value.name, "spec": _encode_result(value.spec)} for value in graph.inputs],
         "bindings": bindings,
         "nodes": nodes,
         "outputs": [ref.name for ref in graph.outputs],
+        "structure": graph.structure,
     }
+    return data | ({"modules": dict(graph.modules)} if origins else {})
 
 
 def from_json(data: Any) -> Graph:
@@ -254,11 +272,23 @@ def from_json(data: Any) -> Graph:
             bindings=tuple(_decode_binding(b) for b in data["bindings"]),
             nodes=tuple(_decode_node(n) for n in data["nodes"]),
             outputs=tuple(Ref(_text(name)) for name in data["outputs"]),
+            structure=_decode_structure(data["structure"], len(data["outputs"])),
+            modules={_text(path): _text(kind) for path, kind in data.get("modules", {}).items()},
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptPort(f"graph.json is not a graph of this migrator ({error!r}); convert the model again") from error
     _check_order(graph)
     return graph
+
+
+def _decode_structure(value: Any, count: int) -> Structure:
+    if isinstance(value, list):
+        return tuple(_decode_structure(item, count) for item in value)
+    if isinstance(value, dict):
+        return {_text(key): _decode_structure(item, count) for key, item in value.items()}
+    if value is None or (type(value) is int and 0 <= value < count):
+        return value
+    raise CorruptPort(f"graph.json: {value!r} is not one of {count} outputs; convert the model again")
 
 
 def _decode_node(data: Mapping[str, Any]) -> Node:

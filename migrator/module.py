@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax import Array
 
 from migrator.errors import CorruptPort, UnsupportedOp
-from migrator.graph import Binding, Dtype, Graph, Node, Perm, TensorSpec
+from migrator.graph import Binding, Dtype, Graph, Node, Perm, Structure, TensorSpec
 from migrator.layout import LOGICAL, Operand, Placed, Tags, to_perm
 from migrator.ops import RULES
 
@@ -129,15 +129,40 @@ class GraphModule(nn.Module):
     graph: Graph
 
     def __call__(self, *inputs: Any) -> Any:
-        """The network's output for inputs in torch's own layout; a tuple when there are several."""
-        outputs = run(self.graph, self._read, tuple(jnp.asarray(value) for value in inputs))
-        return outputs[0] if len(outputs) == 1 else outputs
+        """The network's output for inputs in torch's own layout; nested as in torch when there are several."""
+        return _nest(self.graph.structure, run(self.graph, self._read, tuple(jnp.asarray(value) for value in inputs)))
 
     def _read(self, binding: Binding) -> Array:
         value: Any = self.get_variable(binding.collection, binding.path[0])
         for part in binding.path[1:]:
             value = value[part]
         return jnp.asarray(value)
+
+
+def _nest(structure: Structure, outputs: tuple[Array, ...]) -> Any:
+    if isinstance(structure, tuple):
+        return tuple(_nest(item, outputs) for item in structure)
+    if isinstance(structure, dict):
+        return {key: _nest(item, outputs) for key, item in structure.items()}
+    return None if structure is None else outputs[structure]
+
+
+def outputs_of(graph: Graph, nested: Any) -> tuple[Array, ...]:
+    """What a graph's function returned, as one flat tuple in the graph's order."""
+    found: dict[int, Array] = {}
+
+    def collect(structure: Structure, value: Any) -> None:
+        if isinstance(structure, tuple):
+            for item, part in zip(structure, value, strict=True):
+                collect(item, part)
+        elif isinstance(structure, dict):
+            for key, item in structure.items():
+                collect(item, value[key])
+        elif structure is not None:
+            found[structure] = value
+
+    collect(graph.structure, nested)
+    return tuple(found[position] for position in sorted(found))
 
 
 def check_variables(graph: Graph, variables: Variables) -> None:

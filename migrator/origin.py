@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import PurePath
 
 import torch
@@ -13,6 +14,17 @@ def module_path(node: fx.Node) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     paths = [entry[0] for entry in stack.values() if isinstance(entry, tuple)]
     return paths[-1] if paths and "_empty_nn_module_stack" not in paths[-1] else ""
+
+
+def module_kinds(nodes: Iterable[fx.Node]) -> dict[str, str]:
+    """Qualified name of each torch module that was called -> name of its class."""
+    kinds: dict[str, str] = {}
+    for node in nodes:
+        for path, kind in (node.meta.get("nn_module_stack") or {}).values():
+            name = kind if isinstance(kind, str) else kind.__qualname__
+            if "_empty_nn_module_stack" not in path:
+                kinds.setdefault(path, name.rpartition(".")[2])
+    return kinds
 
 
 def source_line(node: fx.Node) -> str:

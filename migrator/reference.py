@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from migrator.errors import PrecisionLoss, UnsupportedOutput
 from migrator.screen import check_module, named_tensors
@@ -31,27 +32,32 @@ class Reference:
         parameters = self.module.named_parameters()
         self.trainable = {name: value for name, value in parameters if value.requires_grad}
 
-    def forward(self, inputs: np.ndarray) -> np.ndarray:
-        """The output for a batch, as NumPy."""
+    def forward(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """All outputs for a batch, as NumPy."""
         with torch.no_grad():
-            return self._output(inputs).numpy()
+            return tuple(output.numpy() for output in self._outputs(inputs))
 
-    def vjp(self, inputs: np.ndarray, cotangent: np.ndarray) -> dict[str, np.ndarray]:
+    def vjp(self, inputs: tuple[np.ndarray, ...], cotangents: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
         """Gradient of `sum(cotangent * output)` for each trainable parameter by torch's name."""
         with torch.enable_grad():
-            value = (self._output(inputs) * torch.as_tensor(cotangent, dtype=self.dtype)).sum()
-            return self._gradients(value)
+            outputs = self._outputs(inputs)
+            terms = [
+                (output * torch.as_tensor(cotangent, dtype=self.dtype)).sum()
+                for output, cotangent in zip(outputs, cotangents, strict=True)
+                if output.is_floating_point()
+            ]
+            return self._gradients(sum(terms, torch.zeros((), dtype=self.dtype)))
 
-    def _output(self, inputs: np.ndarray) -> Tensor:
-        value = torch.from_numpy(np.array(inputs))
-        output = run_in(self.dtype, self.module, value.to(self.dtype) if value.is_floating_point() else value)
-        first = output[0] if isinstance(output, tuple | list) and output else output
-        if not isinstance(first, Tensor):
+    def _outputs(self, inputs: tuple[np.ndarray, ...]) -> list[Tensor]:
+        values = [torch.from_numpy(np.array(value)) for value in inputs]
+        output = run_in(self.dtype, self.module, *(v.to(self.dtype) if v.is_floating_point() else v for v in values))
+        leaves = [leaf for leaf in tree_leaves(output) if leaf is not None]
+        if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
             raise UnsupportedOutput(
-                f"the model returns a {type(output).__name__}, expected one tensor or a tuple that begins with one; "
-                "wrap it in a module whose forward returns the tensor that you need"
+                f"the model returns a {type(output).__name__}, expected a tensor, or a tuple or dict of tensors; "
+                "wrap it in a module whose forward returns the tensors that you need"
             )
-        return first
+        return leaves
 
     def _gradients(self, value: Tensor) -> dict[str, np.ndarray]:
         names, tensors = list(self.trainable), list(self.trainable.values())
@@ -61,7 +67,7 @@ class Reference:
         return {name: gradient.numpy() for name, gradient in zip(names, gradients, strict=True)}
 
 
-def run_in(dtype: torch.dtype, module: nn.Module, value: Tensor) -> Any:
+def run_in(dtype: torch.dtype, module: nn.Module, *values: Tensor) -> Any:
     """What a module that was cast to `dtype` returns.
 
     A forward pass that makes tensors of torch's default type, such as a mask, runs with that type set to `dtype`, but
@@ -71,7 +77,7 @@ def run_in(dtype: torch.dtype, module: nn.Module, value: Tensor) -> Any:
         PrecisionLoss: when it only runs in the precision that it was written for.
     """
     try:
-        return module(value)
+        return module(*values)
     except RuntimeError as error:
         if dtype == torch.get_default_dtype():
             raise
@@ -79,7 +85,7 @@ def run_in(dtype: torch.dtype, module: nn.Module, value: Tensor) -> Any:
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        return module(value)
+        return module(*values)
     except RuntimeError:
         raise PrecisionLoss(
             f"the module does not run in {dtype}, in which ports are verified ({first}); "

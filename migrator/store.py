@@ -68,6 +68,26 @@ def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
     return target
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that does not exist yet, whole or not at all.
+
+    Raises:
+        FileExistsError: when it exists.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path} exists; name another file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        _write(Path(name), content)
+        Path(name).chmod(0o644)
+        Path(name).rename(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
 def _dump(data: Any) -> bytes:
     return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
 

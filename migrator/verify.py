@@ -6,15 +6,15 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from migrator.errors import BatchDependentNorm, PortMismatch
-from migrator.graph import Graph
-from migrator.module import CACHED_GRAPHS, apply_function, check_variables
+from migrator.graph import Graph, TensorSpec
+from migrator.module import CACHED_GRAPHS, ApplyFn, check_variables, outputs_of
 from migrator.port import Migrated
 from migrator.report import Check, Report
 from migrator.weights import fingerprint, get, key_map, to_torch_order
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from migrator.reference import Reference
+
+Arrays: TypeAlias = tuple[Any, ...]
+"""One array for each input, or for each output."""
 
 EXACT = 1e-9
 """Largest relative difference in float64."""
@@ -49,29 +52,27 @@ class _Compiled(NamedTuple):
 
 
 @lru_cache(maxsize=CACHED_GRAPHS)
-def _compiled(graph: Graph) -> _Compiled:
-    apply = apply_function(graph)
+def _compiled(apply: ApplyFn, graph: Graph) -> _Compiled:
+    def weighted(params: Any, rest: Mapping[str, Any], row: Arrays, weights: Arrays) -> Any:
+        y = outputs_of(graph, apply({**rest, "params": params}, *(value[None] for value in row)))
+        return sum((jnp.sum(weight * part) for weight, part in zip(weights, y, strict=True)), jnp.zeros(()))
 
-    def output(params: Any, rest: Mapping[str, Any], x: Any) -> Any:
-        y = apply({**rest, "params": params}, x)
-        return y[0] if isinstance(y, tuple) else y
-
-    def tangents(variables: Any, x: Any, weights: Any) -> tuple[Any, Any]:
+    def tangents(variables: Any, x: Arrays, weights: Arrays) -> tuple[Any, Any]:
         params, rest = _split(variables)
-
-        def weighted(p: Any, row: Any, weight: Any) -> Any:
-            return jnp.sum(weight * output(p, rest, row[None])[0])
-
-        rows = jax.vmap(jax.grad(weighted), (None, 0, 0))(params, x, weights)
-        flat = [leaf.reshape(len(x), -1) for leaf in jax.tree.leaves(rows)]
-        block = sum((leaf @ leaf.T for leaf in flat), jnp.zeros((len(x), len(x))))
+        rows = jax.vmap(jax.grad(weighted), (None, None, 0, 0))(params, rest, x, weights)
+        flat = [leaf.reshape(len(x[0]), -1) for leaf in jax.tree.leaves(rows)]
+        block = sum((leaf @ leaf.T for leaf in flat), jnp.zeros((len(x[0]), len(x[0]))))
         return jax.tree.map(lambda leaf: leaf.sum(0), rows), block
 
-    def pushed(variables: Any, x: Any, direction: Any, weights: Any) -> Any:
+    def pushed(variables: Any, x: Arrays, direction: Any, weights: Arrays) -> Any:
         params, rest = _split(variables)
-        return jnp.vdot(jax.jvp(lambda p: output(p, rest, x), (params,), (direction,))[1], weights)
 
-    return _Compiled(apply, jax.jit(tangents), jax.jit(pushed))
+        def along(row: Arrays, weight: Arrays) -> Any:
+            return jax.jvp(lambda p: weighted(p, rest, row, weight), (params,), (direction,))[1]
+
+        return jax.vmap(along)(x, weights).sum()
+
+    return _Compiled(lambda variables, *x: outputs_of(graph, apply(variables, *x)), jax.jit(tangents), jax.jit(pushed))
 
 
 def _split(variables: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -94,17 +95,20 @@ class _Checks:
             )
 
 
-def verify(module: nn.Module, migrated: Migrated, inputs: np.ndarray, *, ntk_examples: int = 4) -> Report:
+def verify(
+    module: nn.Module, migrated: Migrated, inputs: np.ndarray | tuple[np.ndarray, ...], *, ntk_examples: int = 4
+) -> Report:
     """Compare a port with the torch module that it came from.
 
     In order: names, shapes and values of all tensors; outputs in float64 on the inputs and on noise, in batches of 1, 2
     and 5; outputs in float32 against torch's own rounding error; the gradient of each parameter and its agreement with
-    the forward-mode derivative; a block of the tangent kernel of the sum of the logits.
+    the forward-mode derivative; a block of the tangent kernel of the sum of the logits. Of a module with several
+    outputs all are compared, and the gradients are those of their sum.
 
     Args:
         module: in evaluation mode; it is not changed.
         migrated: the port; its `report` becomes the returned one.
-        inputs: real examples, `[n, ...]` as the module takes them.
+        inputs: real examples, `[n, ...]` as the module takes them; a tuple when it takes several inputs.
         ntk_examples: side of the kernel block.
 
     Returns:
@@ -113,13 +117,21 @@ def verify(module: nn.Module, migrated: Migrated, inputs: np.ndarray, *, ntk_exa
     Raises:
         PortMismatch: naming the check that failed, with numbers.
         MigratorError: when the module itself is not in a state to compare with.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> from migrator import migrate, verify
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).eval()
+        >>> port = migrate(net, torch.zeros(2, 4))
+        >>> report = verify(net, port, np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32))
+        >>> report.verified, [check.name for check in report.checks][-1]
+        (True, 'tangent kernel of 4 examples, sum of logits')
     """
     from migrator.reference import one_thread
 
     start = time.perf_counter()
-    examples = np.asarray(inputs)
-    if examples.ndim == 0 or len(examples) == 0:
-        raise PortMismatch("verification needs at least one real example")
+    examples = tuple(np.asarray(value) for value in (inputs if isinstance(inputs, tuple) else (inputs,)))
+    _check_examples(migrated.graph, examples)
     checks = _Checks()
     with one_thread(), jax.default_matmul_precision("highest"):
         _compare(module, migrated, examples, ntk_examples, checks)
@@ -133,37 +145,93 @@ def verify(module: nn.Module, migrated: Migrated, inputs: np.ndarray, *, ntk_exa
     return migrated.report
 
 
-def _compare(module: nn.Module, migrated: Migrated, examples: np.ndarray, ntk_examples: int, checks: _Checks) -> None:
+def check_source(migrated: Migrated, text: str) -> None:
+    """Compare the source of a port with the port itself on noise, without torch.
+
+    Args:
+        migrated: the port.
+        text: as `migrator.to_source` writes it; it is executed.
+
+    Raises:
+        PortMismatch: when outputs, gradients or tangent kernel differ, or the text cannot be run.
+    """
+    from migrator.source import apply_source
+
+    graph, checks, rng = migrated.graph, _Checks(), np.random.default_rng(SEED)
+    ours, written = (_compiled(apply, graph) for apply in (migrated.apply_fn, apply_source(text)))
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        variables = _cast(migrated.variables, np.float64)
+        x = _double(tuple(_drawn(rng, value.spec) for value in graph.inputs))
+        expected = ours.forward(variables, *x)
+        checks("output of the source", _furthest(written.forward(variables, *x), expected), EXACT)
+        single = ours.forward(variables, *(value[:1] for value in x))
+        weights = tuple(rng.standard_normal((len(x[0]), *np.shape(y))) for y in single)
+        pairs = zip(*(jax.tree.leaves(side.tangents(variables, x, weights)) for side in (written, ours)), strict=True)
+        checks("gradients of the source", max((relative(a, b) for a, b in pairs), default=0.0), EXACT)
+
+
+def _drawn(rng: np.random.Generator, spec: TensorSpec) -> np.ndarray:
+    """A made-up batch of one input; whole numbers are zeros and ones."""
+    values = rng.standard_normal((BATCHES[1], *(int(size) for size in spec.shape[1:])))
+    return (values if spec.dtype.startswith("float") else values > 0).astype(spec.dtype)
+
+
+def _check_examples(graph: Graph, examples: Arrays) -> None:
+    if len(examples) != len(graph.inputs):
+        raise PortMismatch(f"the module takes {len(graph.inputs)} inputs, but examples of {len(examples)} were given")
+    if any(value.ndim == 0 or len(value) == 0 for value in examples):
+        raise PortMismatch("verification needs at least one real example")
+    if len({len(value) for value in examples}) > 1:
+        raise PortMismatch(f"the inputs have {[len(value) for value in examples]} examples; expected as many of each")
+
+
+def _compare(module: nn.Module, migrated: Migrated, examples: Arrays, ntk_examples: int, checks: _Checks) -> None:
     import torch
 
     from migrator.reference import Reference
 
     truth = Reference(module)
     _check_tensors(module, migrated, checks)
-    batches = [np.resize(examples, (size, *examples.shape[1:])) for size in BATCHES]
-    if relative(truth.forward(batches[0]), truth.forward(batches[-1])[: BATCHES[0]]) > EXACT:
-        raise BatchDependentNorm(
-            "in torch itself, an output depends on the other examples of its batch, so it has no per-example gradient; "
-            "use statistics that do not come from the batch"
-        )
-    noise = _noise_like(batches[-1])
+    batches = [_resized(examples, size) for size in BATCHES]
+    sets = {f"batch of {size}": [batch] for size, batch in zip(BATCHES, batches, strict=True)}
+    sets |= {"all examples": _chunks(examples)[1:], "noise": [tuple(_noise_like(value) for value in batches[-1])]}
+    _check_independent(truth.forward(batches[0]), truth.forward(batches[-1]))
     with jax.enable_x64(True):
         variables = _cast(migrated.variables, np.float64)
-        _check_forward(module, migrated, variables, truth, (batches, _chunks(examples), noise), checks)
+        for name, inputs in sets.items():
+            _check_forward(module, migrated, variables, truth, (name, inputs), checks)
     with jax.enable_x64(False):
         _check_float32(migrated, truth, Reference(module, torch.float32), batches[-1], checks)
+    few = tuple(value[:ntk_examples] for value in examples)
+    heads = _heads(truth, few)
     with jax.enable_x64(True):
-        _check_tangents(migrated.graph, variables, truth, examples[:ntk_examples], checks)
+        _check_tangents(migrated, variables, few, heads, checks)
+
+
+def _check_independent(alone: Arrays, together: Arrays) -> None:
+    """Refuse a module of which the first example's output depends on the others beside it."""
+    for one, several in zip(alone, together, strict=True):
+        axis = next((i for i, (a, b) in enumerate(zip(one.shape, several.shape, strict=False)) if a != b), None)
+        first = several if axis is None else np.take(several, range(one.shape[axis]), axis)
+        if relative(one, first) > EXACT:
+            raise BatchDependentNorm(
+                "in torch itself, an output depends on the other examples of its batch, so it has no per-example "
+                "gradient; use statistics that do not come from the batch"
+            )
+
+
+def _resized(examples: Arrays, size: int) -> Arrays:
+    return tuple(np.resize(value, (size, *value.shape[1:])) for value in examples)
 
 
 def _cast(tree: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda a: jnp.asarray(a, dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
 
 
-def _chunks(examples: np.ndarray) -> list[np.ndarray]:
+def _chunks(examples: Arrays) -> list[Arrays]:
     """All examples in batches of the largest size checked, the last one filled up by repetition."""
-    size = BATCHES[-1]
-    return [np.resize(examples[i : i + size], (size, *examples.shape[1:])) for i in range(0, len(examples), size)]
+    starts = range(0, len(examples[0]), BATCHES[-1])
+    return [_resized(tuple(value[i : i + BATCHES[-1]] for value in examples), BATCHES[-1]) for i in starts]
 
 
 def _noise_like(examples: np.ndarray) -> np.ndarray:
@@ -212,75 +280,105 @@ def _check_forward(
     migrated: Migrated,
     variables: Any,
     truth: Reference,
-    sets: tuple[list[np.ndarray], list[np.ndarray], np.ndarray],
+    named: tuple[str, list[Arrays]],
     checks: _Checks,
 ) -> None:
-    forward = _compiled(migrated.graph).forward
-
-    def difference(x: np.ndarray) -> float:
-        y = forward(variables, _double(x))
-        return relative(y[0] if isinstance(y, tuple) else y, truth.forward(x))
-
-    def first_difference(x: np.ndarray) -> Callable[[], str]:
-        def hint() -> str:
-            from migrator.diverge import first_diverging
-
-            return first_diverging(module, migrated, x, EXACT)
-
-        return hint
-
-    batches, chunks, noise = sets
+    name, batches = named
+    forward = _compiled(migrated.apply_fn, migrated.graph).forward
+    worst, where = 0.0, batches[0] if batches else ()
     for batch in batches:
-        checks(f"float64 output, batch of {len(batch)}", difference(batch), EXACT, first_difference(batch))
-    worst = max(chunks, key=difference)
-    checks("float64 output, all examples", difference(worst), EXACT, first_difference(worst))
-    checks("float64 output, noise", difference(noise), EXACT, first_difference(noise))
+        error = _furthest(forward(variables, *_double(batch)), truth.forward(batch))
+        if not error <= worst:
+            worst, where = error, batch
+
+    def hint() -> str:
+        from migrator.diverge import first_diverging
+
+        return first_diverging(module, migrated, where, EXACT)
+
+    if batches:
+        checks(f"float64 output, {name}", worst, EXACT, hint)
 
 
-def _double(x: np.ndarray) -> np.ndarray:
-    return x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x
+def _furthest(values: Arrays, truths: Arrays) -> float:
+    """The largest relative difference of any output."""
+    if len(values) != len(truths):
+        return float("inf")
+    return max((relative(value, truth) for value, truth in zip(values, truths, strict=True)), default=0.0)
 
 
-def _check_float32(migrated: Migrated, truth: Reference, single: Reference, x: np.ndarray, checks: _Checks) -> None:
+def _double(x: Arrays) -> Arrays:
+    return tuple(value.astype(np.float64) if np.issubdtype(value.dtype, np.floating) else value for value in x)
+
+
+def _check_float32(migrated: Migrated, truth: Reference, single: Reference, x: Arrays, checks: _Checks) -> None:
     exact = truth.forward(x)
     variables = _cast(migrated.variables, np.float32)
-    y = _compiled(migrated.graph).forward(variables, x.astype(np.float32) if x.dtype == np.float64 else x)
-    own = relative(single.forward(x), exact)
-    checks(
-        "float32 output", relative(y[0] if isinstance(y, tuple) else y, exact), max(FLOAT32_FACTOR * own, FLOAT32_FLOOR)
-    )
+    inputs = tuple(value.astype(np.float32) if value.dtype == np.float64 else value for value in x)
+    y = _compiled(migrated.apply_fn, migrated.graph).forward(variables, *inputs)
+    own = _furthest(single.forward(x), exact)
+    checks("float32 output", _furthest(y, exact), max(FLOAT32_FACTOR * own, FLOAT32_FLOOR))
 
 
-def _check_tangents(graph: Graph, variables: Any, truth: Reference, x: np.ndarray, checks: _Checks) -> None:
-    """Gradients and kernel of `f(x) = sum(weights * logits)`, with random weights and with ones."""
+class _Head(NamedTuple):
+    """A weighted sum of the outputs, and torch's gradient of it for each example."""
+
+    name: str
+    weights: Arrays
+    rows: list[dict[str, np.ndarray]]
+
+
+def _heads(truth: Reference, x: Arrays) -> list[_Head]:
+    """`f(x) = sum(weights * outputs)` with random weights and with ones; outputs that are no floats do not count."""
     rng = np.random.default_rng(SEED)
-    shape = truth.forward(x).shape
-    floor = 0.0
-    for head, weights in (("weighted sum", rng.standard_normal(shape)), ("sum", np.ones(shape))):
-        gradient, block = _compiled(graph).tangents(variables, _double(x), weights)
-        rows = [truth.vjp(x[i : i + 1], weights[i : i + 1]) for i in range(len(x))]
-        expected = kernel_block(rows)
+    singles = [tuple(value[i : i + 1] for value in x) for i in range(len(x[0]))]
+    outputs = truth.forward(singles[0])
+    floating = [float(np.issubdtype(y.dtype, np.floating)) for y in outputs]
+    random = [on * rng.standard_normal((len(singles), *y.shape)) for on, y in zip(floating, outputs, strict=True)]
+    ones = [on * np.ones((len(singles), *y.shape)) for on, y in zip(floating, outputs, strict=True)]
+    heads = []
+    for name, weights in (("weighted sum", tuple(random)), ("sum", tuple(ones))):
+        rows = [truth.vjp(single, tuple(w[i] for w in weights)) for i, single in enumerate(singles)]
+        heads.append(_Head(name, weights, rows))
+    return heads
+
+
+def _check_tangents(migrated: Migrated, variables: Any, x: Arrays, heads: list[_Head], checks: _Checks) -> None:
+    """Gradients and kernel of each head."""
+    compiled, floor = _compiled(migrated.apply_fn, migrated.graph), 0.0
+    for head in heads:
+        gradient, block = compiled.tangents(variables, _double(x), head.weights)
+        expected = kernel_block(head.rows)
         scale = max(float(np.abs(expected).max()), floor)
-        if head == "weighted sum":
+        if not floor:
             floor = SMALL_GRADIENT * scale
-            _check_gradient(graph, gradient, {name: sum(row[name] for row in rows) for name in rows[0]}, checks)
-            _check_pushed(graph, variables, gradient, (x, weights), checks)
-        checks(f"tangent kernel of {len(x)} examples, {head} of logits", relative(block, expected, scale), EXACT)
+            _check_gradient(migrated.graph, gradient, head.rows, checks)
+            _check_pushed(compiled, variables, gradient, (x, head.weights), checks)
+        checks(
+            f"tangent kernel of {len(x[0])} examples, {head.name} of logits", relative(block, expected, scale), EXACT
+        )
+        head.rows.clear()
 
 
 def kernel_block(rows: list[dict[str, np.ndarray]]) -> np.ndarray:
     """`Theta[i, j] = grad f(x_i) . grad f(x_j)` from one gradient a row, `[B, B]`."""
-    jacobian = np.stack([np.concatenate([g.ravel() for g in row.values()] or [np.zeros(1)]) for row in rows])  # [B, P]
-    return jacobian @ jacobian.T
+    block = np.zeros((len(rows), len(rows)))
+    for name in rows[0]:  # parameter by parameter: all of a large network's gradients in one matrix take too much
+        part = np.stack([row[name].ravel() for row in rows])
+        block += part @ part.T
+    return block
 
 
-def _check_gradient(graph: Graph, gradient: Any, expected: Mapping[str, Any], checks: _Checks) -> None:
-    largest = max((float(np.abs(g).max()) for g in expected.values() if g.size), default=0.0)
+def _check_gradient(graph: Graph, gradient: Any, rows: list[dict[str, np.ndarray]], checks: _Checks) -> None:
+    def expected(name: str) -> np.ndarray:
+        return sum((row[name] for row in rows[1:]), rows[0][name])
+
+    largest = max((float(np.abs(expected(name)).max(initial=0.0)) for name in rows[0]), default=0.0)
     worst, name = 0.0, "none"
     for binding in graph.bindings:
         if binding.collection != "params":
             continue
-        value, target = to_torch_order(binding, get({"params": gradient}, binding)), expected[binding.key]
+        value, target = to_torch_order(binding, get({"params": gradient}, binding)), expected(binding.key)
         scale = max(float(np.abs(target).max(initial=0.0)), SMALL_GRADIENT * largest)
         error = relative(value, target, scale)
         if not error <= worst:
@@ -289,13 +387,14 @@ def _check_gradient(graph: Graph, gradient: Any, expected: Mapping[str, Any], ch
 
 
 def _check_pushed(
-    graph: Graph, variables: Any, gradient: Any, batch: tuple[np.ndarray, np.ndarray], checks: _Checks
+    compiled: _Compiled, variables: Any, gradient: Any, batch: tuple[Arrays, Arrays], checks: _Checks
 ) -> None:
     rng = np.random.default_rng(SEED)
     x, weights = batch
     direction = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), variables["params"])
-    pushed = float(_compiled(graph).pushed(variables, _double(x), direction, weights))
-    pairs = zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
-    parts = [np.asarray(g) * d for g, d in pairs]
-    total, size = sum(float(part.sum()) for part in parts), sum(float(np.abs(part).sum()) for part in parts)
+    pushed = float(compiled.pushed(variables, _double(x), direction, weights))
+    total, size = 0.0, 0.0
+    for slope, step in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True):
+        part = np.asarray(slope) * step
+        total, size = total + float(part.sum()), size + float(np.abs(part).sum())
     checks("forward against reverse derivative", abs(total - pushed) / (size or 1.0), EXACT)

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from migrator.graph import Node
 from migrator.layout import Placed, Tags, spatial
 from migrator.ops.registry import BIAS, CONV_KERNEL, TRANSPOSED_KERNEL, conv_kernel, rule, transposed_kernel
+from migrator.ops.windows import batched, each
 
-_LETTERS = "DHW"
+LETTERS = "DHW"
 
 
-def _numbers(axes: int) -> lax.ConvDimensionNumbers:
-    letters = _LETTERS[-axes:]
+def dimension_numbers(axes: int) -> lax.ConvDimensionNumbers:
+    """Channels last, in the data as in the kernel."""
+    letters = LETTERS[-axes:]
     data, kernel = f"N{letters}C", f"{letters}IO"
     return lax.conv_dimension_numbers((1,) * (axes + 2), (1,) * (axes + 2), (data, kernel, data))
-
-
-def _each(value: Any, axes: int) -> tuple[int, ...]:
-    values = value if isinstance(value, tuple) else (value,)
-    return values * axes if len(values) == 1 else values
-
-
-def _batched(function: Callable[[Array], Array], x: Array, rank: int) -> Array:
-    return function(x) if x.ndim == rank else function(x[None])[0]
 
 
 def conv(
@@ -54,26 +49,83 @@ def conv(
         `[N, spatial..., O]`.
     """
     axes = kernel.ndim - 2
-    spacing = _each(dilation, axes)
+    spacing = each(dilation, axes)
     if padding == "same":
         spans = [step * (size - 1) for step, size in zip(spacing, kernel.shape, strict=False)]
-        pads = [(span // 2, span - span // 2) for span in spans]
+        pads = tuple((span // 2, span - span // 2) for span in spans)
     else:
-        pads = [(pad, pad) for pad in _each(0 if padding == "valid" else padding, axes)]
+        pads = tuple((pad, pad) for pad in each(0 if padding == "valid" else padding, axes))
+    settings = Settings(each(stride, axes), pads, spacing, groups)
 
     def run(data: Array) -> Array:
-        return lax.conv_general_dilated(
-            data,
-            kernel,
-            window_strides=_each(stride, axes),
-            padding=pads,
-            rhs_dilation=spacing,
-            dimension_numbers=_numbers(axes),
-            feature_group_count=groups,
-        )
+        if groups == 1:
+            return direct_conv(data, kernel, settings)
+        depthwise = kernel.shape[-2] == 1
+        return shifted_conv(data, kernel, settings) if depthwise else grouped_conv(data, kernel, settings)
 
-    y = _batched(run, x, kernel.ndim)
+    y = batched(run, x, kernel.ndim)
     return y if bias is None else y + bias
+
+
+class Settings(NamedTuple):
+    """How a kernel moves: its steps, the zeros before and after each axis, its spacings, its groups."""
+
+    stride: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+
+def direct_conv(x: Array, kernel: Array, settings: Settings) -> Array:
+    """`conv` as one operator of JAX."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=settings.stride,
+        padding=settings.pads,
+        rhs_dilation=settings.dilation,
+        dimension_numbers=dimension_numbers(kernel.ndim - 2),
+        feature_group_count=settings.groups,
+    )
+
+
+def shifted_conv(x: Array, kernel: Array, settings: Settings) -> Array:
+    """`conv` as a sum of shifted, scaled inputs, one term for each point of the kernel.
+
+    A kernel's derivative in groups is a sum over positions here. As an operator of JAX it would be a convolution with
+    the batch in groups, which is thousands of times slower on CPUs and takes gigabytes.
+    """
+    groups, (inputs, outputs) = settings.groups, kernel.shape[-2:]
+    padded = jnp.pad(x, [(0, 0), *settings.pads, (0, 0)])
+    spans = [gap * (size - 1) for gap, size in zip(settings.dilation, kernel.shape, strict=False)]
+    room = zip(padded.shape[1:-1], spans, settings.stride, strict=True)
+    shape = tuple((length - span - 1) // step + 1 for length, span, step in room)
+    total = jnp.zeros((), x.dtype)
+    for point in np.ndindex(*kernel.shape[:-2]):
+        starts = [gap * offset for gap, offset in zip(settings.dilation, point, strict=True)]
+        ends = [start + (size - 1) * step + 1 for start, size, step in zip(starts, shape, settings.stride, strict=True)]
+        places = [slice(*entry) for entry in zip(starts, ends, settings.stride, strict=True)]
+        part = padded[(slice(None), *places)].reshape(x.shape[0], *shape, groups, inputs)
+        weights = kernel[point].reshape(inputs, groups, outputs // groups)
+        term = part * weights[0] if inputs == 1 else jnp.einsum("...gi,igo->...go", part, weights)
+        total = total + term
+    return total.reshape(x.shape[0], *shape, outputs)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def grouped_conv(x: Array, kernel: Array, settings: Settings) -> Array:
+    """`conv` in groups of several channels: the operator of JAX, but for the kernel's derivative."""
+    return direct_conv(x, kernel, settings)
+
+
+@grouped_conv.defjvp
+def grouped_conv_jvp(
+    settings: Settings, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """The derivative along both; the convolution is linear in each."""
+    (x, kernel), (dx, dkernel) = primals, tangents
+    moved = direct_conv(dx, kernel, settings) + shifted_conv(x, dkernel, settings)
+    return direct_conv(x, kernel, settings), moved
 
 
 def conv_transpose(
@@ -102,12 +154,12 @@ def conv_transpose(
         `[N, spatial..., O]`.
     """
     axes = kernel.ndim - 2
-    spacing = _each(dilation, axes)
+    spacing = each(dilation, axes)
     spatial_shape, (inputs, outputs) = kernel.shape[:axes], kernel.shape[axes:]
     grouped = kernel.reshape(*spatial_shape, groups, inputs // groups, outputs)
     swapped = jnp.moveaxis(grouped, axes, axes + 1).reshape(*spatial_shape, inputs // groups, groups * outputs)
     flipped = jnp.flip(swapped, tuple(range(axes)))
-    ends = zip(spacing, spatial_shape, _each(padding, axes), _each(output_padding, axes), strict=True)
+    ends = zip(spacing, spatial_shape, each(padding, axes), each(output_padding, axes), strict=True)
     pads = [(step * (size - 1) - pad, step * (size - 1) - pad + extra) for step, size, pad, extra in ends]
 
     def run(data: Array) -> Array:
@@ -116,13 +168,13 @@ def conv_transpose(
             flipped,
             window_strides=(1,) * axes,
             padding=pads,
-            lhs_dilation=_each(stride, axes),
+            lhs_dilation=each(stride, axes),
             rhs_dilation=spacing,
-            dimension_numbers=_numbers(axes),
+            dimension_numbers=dimension_numbers(axes),
             feature_group_count=groups,
         )
 
-    y = _batched(run, x, kernel.ndim)
+    y = batched(run, x, kernel.ndim)
     return y if bias is None else y + bias
 
 

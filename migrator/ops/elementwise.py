@@ -13,14 +13,20 @@ from jax import Array, lax
 from migrator.layout import passing, pointwise, spatial
 from migrator.ops.registry import rule
 
+
+def identity(x: Array) -> Array:
+    """X itself."""
+    return x
+
+
 UNARY: dict[str, Callable[[Array], Array]] = {
     "acos": jnp.arccos,
-    "alias": lambda x: x,
+    "alias": identity,
     "asin": jnp.arcsin,
     "atan": jnp.arctan,
     "bitwise_not": jnp.bitwise_not,
     "ceil": jnp.ceil,
-    "clone": lambda x: x,
+    "clone": identity,
     "cos": jnp.cos,
     "cosh": jnp.cosh,
     "detach": lax.stop_gradient,
@@ -31,7 +37,7 @@ UNARY: dict[str, Callable[[Array], Array]] = {
     "floor": jnp.floor,
     "isinf": jnp.isinf,
     "isnan": jnp.isnan,
-    "lift_fresh_copy": lambda x: x,
+    "lift_fresh_copy": identity,
     "log": jnp.log,
     "log10": jnp.log10,
     "log1p": jnp.log1p,
@@ -77,16 +83,8 @@ BINARY: dict[str, Callable[[Any, Any], Array]] = {
 }
 
 
-def _unary(function: Callable[[Array], Array]) -> Callable[..., Array]:
-    def apply(x: Array, **_: Any) -> Array:
-        return function(x)
-
-    return apply
-
-
-for _name, _function in UNARY.items():
-    _overload = f"aten.{_name}.default"
-    rule(_overload, policy=passing)(_unary(_function))
+for _name, _unary in UNARY.items():
+    rule(f"aten.{_name}.default", policy=passing)(_unary)
 
 for _name, _binary in BINARY.items():
     for _kind in ("default", "Tensor", "Scalar", "Tensor_Tensor", "Tensor_Scalar"):

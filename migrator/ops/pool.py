@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,14 +11,10 @@ from jax import Array, lax
 
 from migrator.layout import spatial
 from migrator.ops.registry import rule
+from migrator.ops.windows import batched, each
 
 
-def _each(value: Any, axes: int) -> tuple[int, ...]:
-    values = value if isinstance(value, tuple) else (value,)
-    return values * axes if len(values) == 1 else values
-
-
-def _overhang(size: int, window: int, stride: int, pad: int, ceil_mode: bool) -> int:
+def overhang(size: int, window: int, stride: int, pad: int, ceil_mode: bool) -> int:
     """Rows beyond the right padding that the last window needs (torch drops a window starting in the padding)."""
     room = size + 2 * pad - window
     steps = -(-room // stride) if ceil_mode else room // stride
@@ -26,40 +23,71 @@ def _overhang(size: int, window: int, stride: int, pad: int, ceil_mode: bool) ->
     return max(0, steps * stride - room)
 
 
-def _windows(x: Array, axes: int, window: Any, stride: Any, padding: Any, ceil_mode: bool, dilation: Any = 1) -> Any:
-    size, step, pad = _each(window, axes), _each(stride or window, axes), _each(padding, axes)
-    spread = _each(dilation, axes)
+def pool_windows(
+    x: Array, axes: int, window: Any, stride: Any, padding: Any, ceil_mode: bool, dilation: Any = 1
+) -> Any:
+    """Sizes, steps, spacings, paddings and overhangs of a pool's windows over `[N, spatial..., C]`."""
+    size, step, pad = each(window, axes), each(stride or window, axes), each(padding, axes)
+    spread = each(dilation, axes)
     spans = [gap * (width - 1) + 1 for gap, width in zip(spread, size, strict=True)]
-    shape = x.shape[1:-1]
-    over = [_overhang(*entry, ceil_mode) for entry in zip(shape, spans, step, pad, strict=True)]
+    over = [overhang(*entry, ceil_mode) for entry in zip(x.shape[1:-1], spans, step, pad, strict=True)]
     return size, step, spread, pad, over
 
 
-def _max_pool(axes: int) -> Any:
-    def apply(
-        x: Array, window: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
-    ) -> Array:
-        if x.ndim == axes + 1:
-            return apply(x[None], window, stride, padding, dilation, ceil_mode)[0]
-        size, step, spread, pad, over = _windows(x, axes, window, stride, padding, ceil_mode, dilation)
-        lowest = np.asarray(-np.inf if jnp.issubdtype(x.dtype, jnp.floating) else np.iinfo(x.dtype).min, x.dtype)
+def lowest(x: Array) -> Any:
+    """What is no larger than any number of the type of x."""
+    return np.asarray(-np.inf if jnp.issubdtype(x.dtype, jnp.floating) else np.iinfo(x.dtype).min, x.dtype)
+
+
+def max_pool(
+    x: Array,
+    window: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    *,
+    axes: int,
+) -> Array:
+    """Largest value of each window, of which the first of equals has the derivative; x is `[N, spatial..., C]`."""
+
+    def run(data: Array) -> Array:
+        size, step, spread, pad, over = pool_windows(data, axes, window, stride, padding, ceil_mode, dilation)
         pads = [(0, 0), *((p, p + extra) for p, extra in zip(pad, over, strict=True)), (0, 0)]
-        if max(spread) > 1:
-            return _dilated_max(lax.pad(x, lowest, [(*ends, 0) for ends in pads]), size, step, spread)
-        return lax.reduce_window(x, lowest, lax.max, (1, *size, 1), (1, *step, 1), pads)
+        if max(spread) > 1:  # JAX has no derivative of a dilated window
+            windows = stack_windows(lax.pad(data, lowest(data), [(*ends, 0) for ends in pads]), size, step, spread)
+            return jnp.take_along_axis(windows, jnp.argmax(windows, 0, keepdims=True), 0)[0]
+        return lax.reduce_window(data, lowest(data), lax.max, (1, *size, 1), (1, *step, 1), pads)
 
-    return apply
-
-
-def _without_indices(pool: Any) -> Any:
-    def apply(*args: Any) -> tuple[Array, Array]:
-        return pool(*args), jnp.zeros((0,), jnp.int32)
-
-    return apply
+    return batched(run, x, axes + 2)
 
 
-def _dilated_max(x: Array, size: tuple[int, ...], step: tuple[int, ...], spread: tuple[int, ...]) -> Array:
-    """Maximum over spread-out windows, the first of equals: JAX has no derivative of a dilated window."""
+def max_pool_with_indices(
+    x: Array,
+    window: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    *,
+    axes: int,
+) -> tuple[Array, Array]:
+    """`max_pool`, and where in the flattened spatial axes of x each value stood."""
+
+    def places(data: Array) -> Array:
+        size, step, spread, pad, over = pool_windows(data, axes, window, stride, padding, ceil_mode, dilation)
+        pads = [(0, 0, 0), *((p, p + extra, 0) for p, extra in zip(pad, over, strict=True)), (0, 0, 0)]
+        windows = stack_windows(lax.pad(data, lowest(data), pads), size, step, spread)
+        own = jnp.arange(np.prod(data.shape[1:-1])).reshape(1, *data.shape[1:-1], 1)
+        numbers = stack_windows(lax.pad(own, np.asarray(0, own.dtype), pads), size, step, spread)
+        chosen = jnp.argmax(windows, 0, keepdims=True)
+        return jnp.take_along_axis(jnp.broadcast_to(numbers, windows.shape), chosen, 0)[0]
+
+    return max_pool(x, window, stride, padding, dilation, ceil_mode, axes=axes), batched(places, x, axes + 2)
+
+
+def stack_windows(x: Array, size: tuple[int, ...], step: tuple[int, ...], spread: tuple[int, ...]) -> Array:
+    """`[positions in a window, N, windows..., C]` of a padded `[N, spatial..., C]`."""
     counts = [
         (length - gap * (width - 1) - 1) // stride + 1
         for length, width, stride, gap in zip(x.shape[1:-1], size, step, spread, strict=True)
@@ -70,96 +98,99 @@ def _dilated_max(x: Array, size: tuple[int, ...], step: tuple[int, ...], spread:
         places = zip(starts, counts, step, strict=True)
         ranges = [slice(start, start + (count - 1) * stride + 1, stride) for start, count, stride in places]
         shifted.append(x[(slice(None), *ranges)])
-    windows = jnp.stack(shifted)
-    return jnp.take_along_axis(windows, jnp.argmax(windows, 0, keepdims=True), 0)[0]
+    return jnp.stack(shifted)
 
 
-def _avg_pool(axes: int) -> Any:
-    def apply(
-        x: Array,
-        window: Any,
-        stride: Any = (),
-        padding: Any = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-        divisor_override: int | None = None,
-    ) -> Array:
-        if x.ndim == axes + 1:
-            return apply(x[None], window, stride, padding, ceil_mode, count_include_pad, divisor_override)[0]
-        size, step, _, pad, over = _windows(x, axes, window, stride, padding, ceil_mode)
+def avg_pool(
+    x: Array,
+    window: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    *,
+    axes: int,
+) -> Array:
+    """Mean of each window; x is `[N, spatial..., C]`."""
+
+    def run(data: Array) -> Array:
+        size, step, _, pad, over = pool_windows(data, axes, window, stride, padding, ceil_mode)
         pads = [(0, 0), *((p, p + extra) for p, extra in zip(pad, over, strict=True)), (0, 0)]
-        zero = np.zeros((), x.dtype)
-        total = lax.reduce_window(x, zero, lax.add, (1, *size, 1), (1, *step, 1), pads)
+        zero = np.zeros((), data.dtype)
+        total = lax.reduce_window(data, zero, lax.add, (1, *size, 1), (1, *step, 1), pads)
         if divisor_override is not None:
             return total / divisor_override
         counts: np.ndarray = np.ones((), np.float64)
         for axis in range(axes):
-            length = x.shape[1 + axis]
-            entry = (length, size[axis], step[axis], pad[axis], over[axis])
-            counts = np.multiply.outer(counts, _counts(*entry, count_include_pad))
-        return total / jnp.asarray(counts[None, ..., None], x.dtype)
+            entry = (data.shape[1 + axis], size[axis], step[axis], pad[axis], over[axis])
+            counts = np.multiply.outer(counts, window_counts(*entry, count_include_pad))
+        return total / jnp.asarray(counts[None, ..., None], data.dtype)
 
-    return apply
+    return batched(run, x, axes + 2)
 
 
-def _counts(length: int, window: int, stride: int, pad: int, over: int, include_pad: bool) -> np.ndarray:
+def window_counts(length: int, window: int, stride: int, pad: int, over: int, include_pad: bool) -> np.ndarray:
     """Divisor of each window along one axis: explicit padding may count, the overhang of ceil mode never."""
     starts = np.arange(-pad, length + pad + over - window + 1, stride)
     low, high = (-pad, length + pad) if include_pad else (0, length)
     return np.minimum(starts + window, high) - np.maximum(starts, low)
 
 
-def _bins(size: int, bins: int) -> list[tuple[int, int]]:
+def adaptive_bins(size: int, bins: int) -> list[tuple[int, int]]:
     """Torch's adaptive bins: floor(i size / bins) up to ceil((i + 1) size / bins)."""
     return [(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
 
 
-def _adaptive_avg_pool(axes: int) -> Any:
-    def apply(x: Array, output_size: Any) -> Array:
-        if x.ndim == axes + 1:
-            return apply(x[None], output_size)[0]
-        for axis, bins in enumerate(_each(output_size, axes), start=1):
-            size = x.shape[axis]
+def adaptive_avg_pool(x: Array, output_size: Any, *, axes: int) -> Array:
+    """Mean of each of as many bins as the output has places; x is `[N, spatial..., C]`."""
+
+    def run(data: Array) -> Array:
+        for axis, bins in enumerate(each(output_size, axes), start=1):
+            size = data.shape[axis]
             if bins is None or bins == size:
                 continue
             if bins == 1:
-                x = jnp.mean(x, axis, keepdims=True)
+                data = jnp.mean(data, axis, keepdims=True)
                 continue
             weights = np.zeros((bins, size))
-            for row, (low, high) in enumerate(_bins(size, bins)):
+            for row, (low, high) in enumerate(adaptive_bins(size, bins)):
                 weights[row, low:high] = 1.0 / (high - low)
-            pooled = jnp.tensordot(x, jnp.asarray(weights, x.dtype), axes=([axis], [1]))
-            x = jnp.moveaxis(pooled, -1, axis)
-        return x
+            pooled = jnp.tensordot(data, jnp.asarray(weights, data.dtype), axes=([axis], [1]))
+            data = jnp.moveaxis(pooled, -1, axis)
+        return data
 
-    return apply
+    return batched(run, x, axes + 2)
 
 
-def _adaptive_max_pool(axes: int) -> Any:
-    def apply(x: Array, output_size: Any) -> tuple[Array, Array]:
-        if x.ndim == axes + 1:
-            return apply(x[None], output_size)[0][0], jnp.zeros((0,), jnp.int32)
-        wanted = [
-            size if bins is None else bins for bins, size in zip(_each(output_size, axes), x.shape[1:-1], strict=True)
-        ]
-        bins = [_bins(size, count) for size, count in zip(x.shape[1:-1], wanted, strict=True)]
-        parts = []
-        for place in np.ndindex(*wanted):
-            ranges = [slice(*edges[i]) for edges, i in zip(bins, place, strict=True)]
-            flat = x[(slice(None), *ranges)].reshape(x.shape[0], -1, x.shape[-1])
-            parts.append(jnp.take_along_axis(flat, jnp.argmax(flat, 1, keepdims=True), 1)[:, 0])
-        return jnp.stack(parts, 1).reshape(x.shape[0], *wanted, x.shape[-1]), jnp.zeros((0,), jnp.int32)
-
-    return apply
+def adaptive_max_pool(x: Array, output_size: Any, *, axes: int) -> tuple[Array, Array]:
+    """Largest value of each bin, and where in the flattened spatial axes it stood; x is `[N, spatial..., C]`."""
+    if x.ndim == axes + 1:
+        values, numbers = adaptive_max_pool(x[None], output_size, axes=axes)
+        return values[0], numbers[0]
+    shape = x.shape[1:-1]
+    wanted = [size if bins is None else bins for bins, size in zip(each(output_size, axes), shape, strict=True)]
+    edges = [adaptive_bins(size, count) for size, count in zip(shape, wanted, strict=True)]
+    own = np.arange(np.prod(shape)).reshape(shape)
+    parts, places = [], []
+    for place in np.ndindex(*wanted):
+        ranges = [slice(*ends[i]) for ends, i in zip(edges, place, strict=True)]
+        flat = x[(slice(None), *ranges)].reshape(x.shape[0], -1, x.shape[-1])
+        chosen = jnp.argmax(flat, 1, keepdims=True)
+        parts.append(jnp.take_along_axis(flat, chosen, 1)[:, 0])
+        places.append(jnp.take(jnp.asarray(own[tuple(ranges)].ravel()), chosen[:, 0]))
+    outputs = (x.shape[0], *wanted, x.shape[-1])
+    return jnp.stack(parts, 1).reshape(outputs), jnp.stack(places, 1).reshape(outputs)
 
 
 for _axes in (1, 2, 3):
-    rule(f"aten.adaptive_max_pool{_axes}d.default", policy=spatial(_axes))(_adaptive_max_pool(_axes))
-    rule(f"aten.max_pool{_axes}d.default", policy=spatial(_axes))(_max_pool(_axes))
-    rule(f"aten.max_pool{_axes}d_with_indices.default", policy=spatial(_axes))(_without_indices(_max_pool(_axes)))
-    rule(f"aten.avg_pool{_axes}d.default", policy=spatial(_axes))(_avg_pool(_axes))
+    _here = spatial(_axes)
+    rule(f"aten.adaptive_max_pool{_axes}d.default", policy=_here)(partial(adaptive_max_pool, axes=_axes))
+    rule(f"aten.max_pool{_axes}d.default", policy=_here)(partial(max_pool, axes=_axes))
+    rule(f"aten.max_pool{_axes}d_with_indices.default", policy=_here)(partial(max_pool_with_indices, axes=_axes))
+    rule(f"aten.avg_pool{_axes}d.default", policy=_here)(partial(avg_pool, axes=_axes))
     rule(
         f"aten.adaptive_avg_pool{_axes}d.default",
         f"aten._adaptive_avg_pool{'' if _axes == 1 else _axes}d.default",
-        policy=spatial(_axes),
-    )(_adaptive_avg_pool(_axes))
+        policy=_here,
+    )(partial(adaptive_avg_pool, axes=_axes))

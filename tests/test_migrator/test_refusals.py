@@ -145,20 +145,3 @@ def test_one_example_is_widened():
     module = networks.mlp()
     migrated = migrate(module, (torch.zeros(1, 1, 8, 8),))
     assert np.asarray(migrated.apply_fn(migrated.variables, networks.examples((1, 8, 8), 3))).shape == (3, 10)
-
-
-class Answer(nn.Module):
-    """Returns its logits in a dictionary, as many models do."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(4, 2)
-
-    def forward(self, x):
-        return {"logits": self.layer(x)}
-
-
-def test_an_output_that_is_no_tensor_is_named():
-    module = Answer().eval()
-    with pytest.raises(errors.UnsupportedOutput, match="returns a dict, expected one tensor"):
-        verify(module, migrate(module, (torch.zeros(2, 4),)), np.zeros((3, 4), np.float32))

@@ -1,0 +1,621 @@
+"""Readable Flax source of a port: one class for each kind of block, standing alone beside JAX and Flax."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import inspect
+import keyword
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, count
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from migrator import ops
+from migrator.blocks import Block, group
+from migrator.errors import PortMismatch
+from migrator.graph import BATCH, Binding, Dtype, Graph, Perm, Structure, TensorSpec
+from migrator.inline import Library, top_level_names
+from migrator.layout import LOGICAL, Operand, inverse
+from migrator.module import ApplyFn, Step, plan
+from migrator.ops import RULES
+from migrator.ops.elementwise import add, div, identity, sub
+from migrator.port import Migrated
+
+WIDTH = 110
+FLOATING = "dtype"
+"""Stands among the values of a graph for the type in which the network runs."""
+
+LAST = 2**63 - 1
+"""How torch writes the end of a slice that has none."""
+
+INFIX: dict[Callable[..., Any], str] = {
+    add: "+",
+    sub: "-",
+    div: "/",
+    jnp.multiply: "*",
+    **{ops.shape.ARITHMETIC[name]: sign for name, sign in (("add", "+"), ("sub", "-"), ("mul", "*"))},
+    **{ops.shape.ARITHMETIC[name]: sign for name, sign in (("floordiv", "//"), ("truediv", "/"), ("mod", "%"))},
+}
+
+HOMES: tuple[tuple[str, Any, str], ...] = (
+    ("jnp", jnp, "import jax.numpy as jnp"),
+    ("jax.nn", jax.nn, "import jax"),
+    ("lax", lax, "from jax import lax"),
+    ("jax.scipy.special", jax.scipy.special, "import jax"),
+    ("math", math, "import math"),
+)
+
+PART = '''class Part(nn.Module):
+    """A part of the network; it finds its tensors under the names that they have in torch."""
+
+    def tensor(self, key):
+        """A tensor by its key, for example `self.tensor("params/conv1.kernel")`."""
+        collection, _, path = key.partition("/")
+        first, *rest = path.split(".")
+        value = self.get_variable(collection, first)
+        for name in rest:
+            value = value[name]
+        return jnp.asarray(value)
+
+    def part(self, kind, path):
+        """The part at a path below this one; parts at the same path share their tensors."""
+        scope = self.scope
+        for name in path.split("."):
+            scope = scope.push(name, reuse=True)
+        return kind(parent=scope)
+'''
+
+PRECISION = '''def precision(variables, *inputs):
+    """The type in which the network runs: what its floating-point tensors promote to."""
+    dtypes = [jnp.asarray(value).dtype for value in (*jax.tree.leaves(variables), *inputs)]
+    floating = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
+    return jnp.result_type(*floating) if floating else jnp.result_type(float)
+'''
+
+LOADING = '''def load_variables(path):
+    """The variables of a saved port, from its `model.safetensors`."""
+    variables = {"params": {}, "batch_stats": {}, "frozen": {}, "buffers": {}}
+    for key, value in load_file(path).items():
+        collection, _, name = key.partition("/")
+        *parents, leaf = name.split(".")
+        level = variables[collection]
+        for parent in parents:
+            level = level.setdefault(parent, {})
+        level[leaf] = jnp.asarray(value)
+    return variables
+'''
+
+
+def to_source(migrated: Migrated) -> str:
+    """Write a port as a Python module that needs JAX and Flax, but neither torch nor this package.
+
+    Its Flax class takes the port's variables: `Network().apply(port.variables, x)`.
+
+    Args:
+        migrated: the port.
+
+    Returns:
+        The text of the module. The last class in it is the network.
+
+    Example:
+        >>> import torch
+        >>> from migrator import migrate, to_source
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).eval()
+        >>> port = migrate(net, torch.zeros(2, 4))
+        >>> text = to_source(port)
+        >>> text[text.index("class Network") :].splitlines()[5]
+        '        layer_0 = linear(x, self.tensor("params/0.kernel"), self.tensor("params/0.bias"))  # [N, 8]'
+    """
+    return _Author(migrated.graph).module()
+
+
+def apply_source(text: str, name: str = "source") -> ApplyFn:
+    """The function `(variables, x) -> y` of such a text, which is executed.
+
+    Args:
+        text: as `to_source` writes it, perhaps changed by hand.
+        name: what an error calls it.
+
+    Raises:
+        PortMismatch: when it is not Python, or has no Flax class to run.
+    """
+    module = ModuleType("ported")
+    try:
+        exec(compile(text, name, "exec"), module.__dict__)
+    except Exception as error:  # the text may have been changed by hand
+        raise PortMismatch(f"{name} cannot be run ({type(error).__name__}: {error})") from error
+    kinds = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == "ported"]
+    networks = [kind for kind in kinds if issubclass(kind, vars(module)["nn"].Module)] if kinds else []
+    if not networks:
+        raise PortMismatch(f"{name} has no Flax class; expected what `migrator source` writes")
+    network = networks[-1]()
+    return jax.jit(network.apply)
+
+
+@dataclass
+class _Names:
+    """Identifiers that are in use; the second of a name is `relu_2`, of a class `Block2`."""
+
+    taken: set[str]
+    classes: bool = False
+
+    def new(self, wanted: str) -> str:
+        """An identifier like the wanted one that is not in use yet."""
+        base = re.sub(r"\W+", "_", wanted).strip("_") or "value"
+        base = f"layer_{base}" if base[0].isdigit() else base
+        mark = "" if self.classes else "_"
+        wishes = chain([base], [f"{base}_"] * (not self.classes), (f"{base}{mark}{i}" for i in count(2)))
+        name = next(wish for wish in wishes if wish not in RESERVED and wish not in self.taken)
+        self.taken.add(name)
+        return name
+
+
+RESERVED = (
+    set(keyword.kwlist)
+    | set(dir(builtins))
+    | {"self", "nn", "jax", "jnp", "lax", "np", "math", "precision", "load_variables", "load_file", "Part"}
+    | {name for family in ops.FAMILIES for name in top_level_names(family)}
+)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """`targets = call(arguments)`, which of several results is meant, and the shape of what comes out."""
+
+    targets: str
+    call: str
+    arguments: tuple[str, ...] | None
+    comment: str = ""
+    index: str = ""
+
+    def text(self, *, comments: bool) -> str:
+        start = f"{self.targets} = {self.call}"
+        line = start if self.arguments is None else f"{start}({', '.join(self.arguments)}){self.index}"
+        note = f"  # {self.comment}" if comments and self.comment else ""
+        if len(line) + len(note) <= WIDTH - 8:
+            return line + note
+        if len(line) <= WIDTH - 8 or not self.arguments:
+            return line
+        return "\n".join([f"{start}(", *(f"    {argument}," for argument in self.arguments), f"){self.index}"])
+
+
+@dataclass
+class _Class:
+    """One class to be written, and the modules that it stands for."""
+
+    name: str
+    kind: str
+    signature: str
+    lines: list[_Line]
+    returned: str
+    paths: list[str]
+    comments: bool = True
+
+    def text(self) -> str:
+        shown, left = self.paths[0] or "the network", self.paths[1:]
+        while left and len(shown) + len(left[0]) < WIDTH - 40:
+            shown, left = f"{shown}, {left[0]}", left[1:]
+        more = f" and {len(left)} more" if left else ""
+        body = "\n".join(line.text(comments=self.comments) for line in self.lines)
+        return (
+            f'class {self.name}(Part):\n    """{self.kind}: {shown}{more}."""\n\n    @nn.compact\n'
+            f"    def __call__({self.signature}):\n{_indent(body, 8)}\n        return {self.returned}\n"
+        )
+
+
+def _indent(text: str, by: int) -> str:
+    return "\n".join(" " * by + line if line else line for line in text.split("\n"))
+
+
+@dataclass
+class _Scope:
+    """The values that the class being written knows, as text."""
+
+    path: str
+    names: _Names
+    texts: dict[str, str] = field(default_factory=dict)
+    lines: list[_Line] = field(default_factory=list)
+
+
+class _Author:
+    """Writes the classes of one graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.steps = {step.node.name: step for step in plan(graph)}
+        self.bindings = {binding.name: binding for binding in graph.bindings}
+        self.perms: dict[str, Perm] = {binding.name: binding.perm for binding in graph.bindings}
+        self.perms |= {name: step.placed.perm for name, step in self.steps.items()}
+        self.users: dict[str, list[str]] = {}
+        for name, step in self.steps.items():
+            for used in self._used(step):
+                self.users.setdefault(used, []).append(name)
+        self.library = Library()
+        self.library.imports |= {"nn": "from flax import linen as nn", "jnp": "import jax.numpy as jnp"}
+        self.library.imports["load_file"] = "from safetensors.numpy import load_file"
+        self.classes: dict[tuple[Any, ...], _Class] = {}
+        self.class_names = _Names({"Part"}, classes=True)
+
+    def module(self) -> str:
+        """The whole text."""
+        root = group(tuple(self.steps.values()), self.graph.modules)
+        name = self._class(root, [value.name for value in self.graph.inputs])
+        needs_precision = any(FLOATING in self._used(step) for step in self.steps.values())
+        if needs_precision:
+            self.library.imports["jax"] = "import jax"
+        sections = [
+            self._header(name),
+            _import_lines(self.library.imports.values()),
+            LOADING.strip(),
+            *[PRECISION.strip()] * needs_precision,
+            *self.library.definitions.values(),
+            PART.strip(),
+            *(kind.text().strip() for kind in self.classes.values()),
+        ]
+        return sections[0] + "\n\n" + "\n\n\n".join(sections[1:]) + "\n"
+
+    def _header(self, name: str) -> str:
+        arguments = ", ".join(_identifier(value.name) for value in self.graph.inputs)
+        shapes = "; ".join(f"{_identifier(value.name)} {value.spec}" for value in self.graph.inputs)
+        return (
+            f'"""{name} in Flax, written by `migrator source` from a verified port of a PyTorch module.\n\n'
+            f'    variables = load_variables("model.safetensors")\n'
+            f"    outputs = {name}().apply(variables, {arguments})\n\n"
+            f"Inputs and outputs are as in torch: {shapes}. Inside, images are stored channels-last.\n"
+            f"Each value's shape stands at the end of its line.\n"
+            f'"""'
+        )
+
+    def _class(self, block: Block, inputs: list[str]) -> str:
+        """The name of the class that computes a block, which is written unless an equal one was."""
+        is_root = block.path == ""
+        scope = _Scope(block.path, _Names(set()))
+        for value in inputs:
+            wanted = _identifier(value) if is_root else self._input_name(value)
+            scope.texts[value] = scope.names.new(wanted)
+        signature = ", ".join(["self", *scope.texts.values()])
+        if is_root:
+            for value in inputs:
+                text = scope.texts[value]
+                scope.lines.append(_Line(text, "jnp.asarray", (text,)))
+            if any(FLOATING in self._used(step) for step in block.steps()):
+                arguments = ("self.variables", *scope.texts.values())
+                scope.texts[FLOATING] = scope.names.new("dtype")
+                scope.lines.append(_Line(scope.texts[FLOATING], "precision", arguments))
+        self._body(block, scope)
+        outputs = [ref.name for ref in self.graph.outputs] if is_root else self._outputs(block)
+        placed = [self._text(scope, Operand(name, LOGICAL if is_root else self._perm(name))) for name in outputs]
+        returned = _nested(self.graph.structure, placed) if is_root else ", ".join(placed)
+        key = (block.kind, signature, returned, tuple(line.text(comments=False) for line in scope.lines))
+        if key in self.classes:
+            known = self.classes[key]
+            known.paths.append(block.path)
+            known.comments &= known.lines == scope.lines
+            return known.name
+        kind = "Network" if is_root and block.kind in ("Sequential", "Module") else block.kind
+        name = self.class_names.new(kind)
+        self.classes[key] = _Class(name, block.kind, signature, scope.lines, returned, [block.path])
+        return name
+
+    def _input_name(self, value: str) -> str:
+        if value == FLOATING:
+            return "dtype"
+        if value in self.bindings:
+            return self.bindings[value].path[-1]
+        return "x" if isinstance(self.graph.results.get(value), TensorSpec) else "size" if value == BATCH else "values"
+
+    def _perm(self, name: str) -> Perm:
+        return self.perms.get(name, LOGICAL)
+
+    def _outputs(self, block: Block) -> list[str]:
+        inside = {step.node.name for step in block.steps()}
+        wanted = {ref.name for ref in self.graph.outputs}
+        return [
+            name
+            for name in inside_order(block)
+            if not self._is_size(name)
+            and (name in wanted or any(user not in inside for user in self.users.get(name, ())))
+        ]
+
+    def _inputs(self, block: Block) -> list[str]:
+        inside = {step.node.name for step in block.steps()}
+        free = dict.fromkeys(name for step in block.steps() for name in self._used(step) if name not in inside)
+        inputs = [name for name in free if not self._belongs(name, block.path)]
+        if BATCH in inputs and any(self._batch_axis(name) is not None for name in inputs):
+            inputs.remove(BATCH)
+        return inputs
+
+    def _belongs(self, name: str, path: str) -> bool:
+        """Whether a value is a tensor stored under a path."""
+        parts = tuple(path.split(".")) if path else ()
+        return name in self.bindings and self.bindings[name].path[: len(parts)] == parts
+
+    def _body(self, block: Block, scope: _Scope) -> None:
+        for item in block.items:
+            if isinstance(item, Block):
+                self._call_block(item, scope)
+            else:
+                self._call_operator(item, scope)
+
+    def _call_block(self, block: Block, scope: _Scope) -> None:
+        inputs, outputs = self._inputs(block), self._outputs(block)
+        name = self._class(block, inputs)
+        relative = _relative(block.path, scope.path)
+        arguments = tuple(self._text(scope, Operand(value, self._perm(value))) for value in inputs)
+        targets = [scope.names.new(_last(relative)) for _ in outputs]
+        scope.texts |= dict(zip(outputs, targets, strict=True))
+        comment = self._shape(outputs[0]) if len(outputs) == 1 else ""
+        scope.lines.append(_Line(", ".join(targets), f'self.part({name}, "{relative}")', arguments, comment))
+
+    def _call_operator(self, step: Step, scope: _Scope) -> None:
+        node, rule = step.node, RULES[step.node.op]
+        if node.op == "operator.getitem" and isinstance(node.args[1], int):
+            source = step.placed.args[0]
+            alone = self._one_of_several(source.name)
+            text = self._text(scope, source)
+            scope.texts[node.name] = text if alone else f"{text}[{node.args[1]}]"
+            return
+        if rule.apply is identity:
+            scope.texts[node.name] = self._text(scope, step.placed.args[0])
+            return
+        if self._is_size(node.name):
+            return  # written where it is used
+        if node.op == "aten.slice.Tensor" and _whole(node.args):
+            scope.texts[node.name] = self._text(scope, step.placed.args[0])
+            return
+        call, arguments = self._expression(step, scope)
+        alone = self._one_of_several(node.name)
+        shaped = alone if alone is not None else node.name
+        target = scope.names.new(self._target(step, scope.path))
+        scope.texts[node.name] = target
+        index = f"[{self.steps[alone].node.args[1]}]" if alone is not None else ""
+        scope.lines.append(_Line(target, call, arguments, self._shape(shaped), index))
+
+    def _one_of_several(self, name: str) -> str | None:
+        """The `getitem` that takes the only one of several results that is used."""
+        users = self.users.get(name, [])
+        single = len(users) == 1 and name in self.steps and isinstance(self.graph.results[name], tuple)
+        if not single or name in {ref.name for ref in self.graph.outputs}:
+            return None
+        node = self.steps[users[0]].node
+        same = self.steps[name].node.module == node.module
+        return node.name if same and node.op == "operator.getitem" and isinstance(node.args[1], int) else None
+
+    def _target(self, step: Step, path: str) -> str:
+        relative = _relative(step.node.module, path)
+        name = step.node.op.split(".")[1].strip("_")
+        return _last(relative) if relative else name
+
+    def _shape(self, name: str) -> str:
+        """The shape of a value as it is stored."""
+        spec = self.graph.results.get(name)
+        if not isinstance(spec, TensorSpec):
+            return ""
+        perm = self._perm(name)
+        return f"[{', '.join(str(spec.shape[axis]) for axis in (perm or range(len(spec.shape))))}]"
+
+    def _expression(self, step: Step, scope: _Scope) -> tuple[str, tuple[str, ...] | None]:
+        rule: Any = RULES[step.node.op].apply
+        partial = isinstance(rule, functools.partial)
+        function, fixed = (rule.func, dict(rule.keywords)) if partial else (rule, {})
+        args = [self._argument(scope, value) for value in step.placed.args]
+        kwargs = {key: self._argument(scope, value) for key, value in step.placed.kwargs}
+        named = _spoken(function, step.placed.args, dict(step.placed.kwargs) | fixed, args, kwargs)
+        sign = _infix(function)
+        if sign and len(named) == 2 and not any("=" in argument for argument in named):
+            return f"{named[0]} {sign} {named[1]}", None
+        return self._function(function), tuple(named)
+
+    def _function(self, function: Callable[..., Any]) -> str:
+        module, name = getattr(function, "__module__", "") or "", getattr(function, "__name__", "")
+        if module.startswith("migrator."):
+            self.library.add(module, name)
+            return name
+        for prefix, home, line in HOMES:
+            found = next((key for key, value in vars(home).items() if value is function), None)
+            if found:
+                self.library.imports[prefix.partition(".")[0]] = line
+                return f"{prefix}.{found}"
+        if module in ("_operator", "operator"):
+            self.library.imports["operator"] = "import operator"
+            return f"operator.{name}"
+        return name
+
+    def _argument(self, scope: _Scope, value: Any) -> str:
+        if isinstance(value, Operand):
+            return self._text(scope, value)
+        if isinstance(value, Dtype):
+            if value.dtype == "float32":
+                return scope.texts[FLOATING]
+            self.library.imports["jax"] = "import jax"
+            return f'jax.dtypes.canonicalize_dtype("{value.dtype}")'
+        if isinstance(value, tuple):
+            items = ", ".join(self._argument(scope, item) for item in value)
+            return f"({items},)" if len(value) == 1 else f"({items})"
+        if isinstance(value, float) and not math.isfinite(value):
+            return "jnp.nan" if math.isnan(value) else ("jnp.inf" if value > 0 else "-jnp.inf")
+        return repr(value).replace("'", '"') if isinstance(value, str) else repr(value)
+
+    def _is_size(self, name: str) -> bool:
+        """Whether a value is a plain number that comes from the size of the batch."""
+        if name not in self.steps or self.graph.results[name] is not None:
+            return False
+        node = self.steps[name].node
+        return node.op == "aten.sym_size.int" or _infix(RULES[node.op].apply) is not None
+
+    def _size(self, scope: _Scope, name: str) -> str:
+        """The text of such a number."""
+        node, placed = self.steps[name].node, self.steps[name].placed
+        if node.op != "aten.sym_size.int":
+            left, right = (self._argument(scope, value) for value in placed.args)
+            return f"({left} {_infix(RULES[node.op].apply)} {right})"
+        spec = self.graph.results[placed.args[0].name]
+        size = str(spec.shape[placed.args[1]]) if isinstance(spec, TensorSpec) else BATCH
+        return re.sub(rf"\b{BATCH}\b", self._batch(scope), size if size.isalnum() else f"({size})")
+
+    def _batch(self, scope: _Scope) -> str:
+        """The text of the size of the batch."""
+        if BATCH in scope.texts:
+            return scope.texts[BATCH]
+        axes = ((scope.texts[name], self._batch_axis(name)) for name in scope.texts)
+        return next(f"{text}.shape[{axis}]" for text, axis in axes if axis is not None)
+
+    def _batch_axis(self, name: str) -> int | None:
+        """The axis of a value, as it is stored, that is as long as the batch."""
+        spec = self.graph.results.get(name)
+        if not isinstance(spec, TensorSpec) or BATCH not in spec.shape:
+            return None
+        return (self._perm(name) or tuple(range(len(spec.shape)))).index(spec.shape.index(BATCH))
+
+    def _used(self, step: Step) -> list[str]:
+        """The values that a step reads; `FLOATING` and `BATCH` stand for that type and the size of the batch."""
+
+        def walk(value: Any) -> Iterator[str]:
+            if isinstance(value, Operand):
+                yield BATCH if self._is_size(value.name) else value.name
+            elif isinstance(value, Dtype):
+                yield from [FLOATING] * (value.dtype == "float32")
+            elif isinstance(value, tuple):
+                yield from chain.from_iterable(map(walk, value))
+
+        if self._is_size(step.node.name):
+            return []
+        return list(dict.fromkeys(walk((step.placed.args, tuple(value for _, value in step.placed.kwargs)))))
+
+    def _text(self, scope: _Scope, operand: Operand) -> str:
+        name = operand.name
+        if name == BATCH:
+            return self._batch(scope)
+        if self._is_size(name):
+            return self._size(scope, name)
+        if name in scope.texts:
+            text = scope.texts[name]
+        else:
+            binding = self.bindings[name]
+            text = f'self.tensor("{binding.collection}/{_relative_path(binding, scope.path)}")'
+        source, target = self._perm(name), operand.perm
+        if source == target or not isinstance(self.graph.results.get(name), TensorSpec):
+            return text
+        rank = len(self.graph.results[name].shape)  # type: ignore[union-attr]
+        axes = inverse(source) if source else tuple(range(rank))
+        if target:
+            if len(target) > rank:
+                text = f"jnp.transpose({text}, {axes})" if source else text
+                text, axes = f"{text}[{', '.join(['None'] * (len(target) - rank))}]", tuple(range(len(target)))
+            axes = tuple(axes[axis] for axis in target)
+        return text if axes == tuple(range(len(axes))) else f"jnp.transpose({text}, {axes})"
+
+
+def inside_order(block: Block) -> list[str]:
+    """Names of a block's values in order of execution."""
+    return [step.node.name for step in block.steps()]
+
+
+def _nested(structure: Structure, outputs: list[str]) -> str:
+    """The text of the network's outputs, nested as in torch."""
+    if isinstance(structure, tuple):
+        return f"({''.join(f'{_nested(item, outputs)}, ' for item in structure).strip()})"
+    if isinstance(structure, dict):
+        return f"{{{', '.join(f'{key!r}: {_nested(item, outputs)}' for key, item in structure.items())}}}"
+    return "None" if structure is None else outputs[structure]
+
+
+def _whole(args: tuple[Any, ...]) -> bool:
+    """Whether a slice's arguments take all of an axis."""
+    start, end, step = (*args[2:], *(None, None, 1)[len(args) - 2 :])
+    return start in (None, 0) and end in (None, LAST) and step == 1
+
+
+def _infix(function: Callable[..., Any]) -> str | None:
+    try:
+        return INFIX.get(function)
+    except TypeError:  # not every callable can be looked up
+        return None
+
+
+def _spoken(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    named: Mapping[str, Any],
+    texts: list[str],
+    spelled: dict[str, str],
+) -> list[str]:
+    """The arguments of a call without those that say what is the default anyway."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:
+        parameters = []
+    spelled = {key: spelled.get(key, repr(value)) for key, value in named.items()}
+    if not parameters or getattr(function, "__module__", "").partition(".")[0] != "migrator":
+        return [*texts, *(f"{key}={text}" for key, text in spelled.items())]
+    spoken: list[str] = []
+    skipped = False
+    windows = function.__module__.endswith((".conv", ".pool"))
+    accepted = {p.name: p for p in parameters if p.kind is not p.VAR_KEYWORD}
+    for position, parameter in enumerate(parameters):
+        if position >= len(args) or parameter.kind is parameter.VAR_POSITIONAL:
+            break
+        if _says_default(args[position], parameter.default, broadcast=windows):
+            skipped = True
+        elif skipped or (parameter.default is not parameter.empty and not isinstance(args[position], Operand)):
+            spoken.append(f"{parameter.name}={texts[position]}")
+            skipped = True
+        else:
+            spoken.append(texts[position])
+    for key, text in spelled.items():
+        if key in accepted or any(p.kind is p.VAR_KEYWORD and key in ("min", "max") for p in parameters):
+            spoken.append(f"{key}={text}")
+    return spoken
+
+
+def _says_default(value: Any, default: Any, *, broadcast: bool) -> bool:
+    if default is None and type(value) is int and value == LAST:
+        return True
+    if isinstance(value, Operand) or default is inspect.Parameter.empty:
+        return False
+    if broadcast and isinstance(value, tuple) and value and type(default) is int:
+        return all(type(item) is int and item == default for item in value)
+    return type(value) is type(default) and value == default
+
+
+def _relative(path: str, base: str) -> str:
+    return path[len(base) + 1 :] if base and path.startswith(f"{base}.") else ("" if path == base else path)
+
+
+def _relative_path(binding: Binding, base: str) -> str:
+    return ".".join(binding.path[len(base.split(".")) if base else 0 :])
+
+
+def _last(path: str) -> str:
+    """The last word of a path, with the numbers after it."""
+    parts = path.split(".")
+    start = max((i for i, part in enumerate(parts) if not part.isdigit()), default=0)
+    return "_".join(parts[start:])
+
+
+def _identifier(name: str) -> str:
+    cleaned = re.sub(r"\W+", "_", name)
+    return f"{cleaned}_" if cleaned in RESERVED else cleaned
+
+
+def _import_lines(lines: Iterable[str]) -> str:
+    """Import statements as a linter wants them: grouped, joined, in order."""
+    plain = {line for line in lines if line.startswith("import ")}
+    joined: dict[str, set[str]] = {}
+    for line in set(lines) - plain:
+        module, names = line.removeprefix("from ").split(" import ")
+        joined.setdefault(module, set()).add(names)
+    froms = [f"from {module} import {', '.join(sorted(names))}" for module, names in joined.items()]
+    groups: tuple[list[str], list[str]] = ([], [])
+    for line in [*sorted(plain), *sorted(froms)]:
+        groups[line.split()[1].partition(".")[0] not in sys.stdlib_module_names].append(line)
+    return "\n\n".join("\n".join(group) for group in (["from __future__ import annotations"], *groups) if group)

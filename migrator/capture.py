@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import logging
 import warnings
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch._dynamo.exc import UserError
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec, OutputKind
 from torch.utils._pytree import tree_unflatten
 
-from migrator import screen
+from migrator import barriers, screen
 from migrator.errors import (
     DataDependentControlFlow,
     GradientBarrier,
@@ -62,13 +64,14 @@ def capture(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Captured:
     Raises:
         MigratorError: the named error of whatever the module does that cannot be ported.
     """
+    module = screen.unwrap(module)
     program = _program(module, example_inputs)
     names = _canonical_names(program)
     calls = _calls(program)
     nodes = tuple(_node(node, names) for node in calls)
     bindings, state = _bindings(module, program, names, nodes)
     placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    inputs = [spec.arg.name for spec in _specs(program, InputKind.USER_INPUT)]
+    inputs = _user_inputs(program)
     outputs, structure = _outputs(program, names)
     graph = Graph(
         inputs=tuple(Input(names[name], _tensor_spec(placeholders[name].meta["val"])) for name in inputs),
@@ -91,6 +94,7 @@ def interpret(module: nn.Module, inputs: tuple[np.ndarray, ...]) -> tuple[Graph,
     Returns:
         The module's graph, and value by the graph's name.
     """
+    module = screen.unwrap(module)
     examples = tuple(torch.from_numpy(np.array(value)) for value in inputs)
     graph = capture(module, examples).graph
     double = copy.deepcopy(module).cpu().double()
@@ -123,7 +127,7 @@ def _program(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedP
     """The exported program, functional and in operators that have rules as far as torch can break others down."""
     screen.check_module(module)
     program = _export(module, _widen(example_inputs))
-    screen.lower_barriers(program.graph_module)
+    barriers.lower_barriers(program.graph_module)
     with _quiet():
         program = program.run_decompositions(_missing_only())
     screen.check_graph(program)
@@ -132,8 +136,17 @@ def _program(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedP
 
 def _widen(example_inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """At least two examples: with one, export would take the batch for a constant."""
-    if not example_inputs or not all(isinstance(value, Tensor) and value.ndim for value in example_inputs):
-        raise StaticBatch("example_inputs must be a tuple of tensors whose first axis is the batch")
+    if not example_inputs or not all(
+        isinstance(value, Tensor) and value.ndim and len(value) for value in example_inputs
+    ):
+        kinds = ", ".join(f"{type(value).__name__} {list(getattr(value, 'shape', ()))}" for value in example_inputs)
+        raise StaticBatch(
+            "example_inputs: expected torch tensors whose first axis is the batch, and is not empty; "
+            f"got {kinds or 'nothing'}"
+        )
+    if len({len(value) for value in example_inputs}) > 1:
+        sizes = [len(value) for value in example_inputs]
+        raise StaticBatch(f"example_inputs: expected as many examples of each input, got {sizes}")
     return tuple(value if len(value) > 1 else torch.cat([value, value]) for value in example_inputs)
 
 
@@ -152,35 +165,65 @@ def _quiet() -> Iterator[None]:
 
 
 def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
-    batch = Dim("batch", min=1)
     try:
-        with _quiet(), torch.enable_grad():
-            return torch.export.export(module, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False)
+        with _quiet(), torch.enable_grad(), barriers.watch_gradients():
+            try:
+                return _record(module, inputs, Dim("batch", min=1))
+            except UserError as error:  # some operators choose their algorithm by the size of the batch
+                if "Constraints violated" not in str(error) or "specialized" in str(error):
+                    raise
+                program = _record(module, inputs, Dim.AUTO)
+            batched = next(node.meta["val"] for node in program.graph.nodes if node.name == _user_inputs(program)[0])
+            if isinstance(batched.shape[0], int):
+                raise StaticBatch(f"the forward pass only works for a batch of {batched.shape[0]}; {NUMBERS}")
+            return program
     except MigratorError:
         raise
     except Exception as error:
         raise _named(error) from error
 
 
+def _record(module: nn.Module, inputs: tuple[Tensor, ...], batch: Any) -> ExportedProgram:
+    """Torch's export, whatever the names and the number of the forward pass's arguments."""
+    sizes = tuple({0: batch} for _ in inputs)
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL) if inspect.Parameter.VAR_POSITIONAL in kinds else len(inputs)
+    shapes = sizes if named >= len(inputs) else (*sizes[:named], sizes[named:])
+    return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+
+
+NUMBERS = "use `x.shape[0]` or -1 where it writes a number"
+
+
 def _named(error: Exception) -> MigratorError:
     """Our named error for one of the exporter's."""
     text, kind = str(error), type(error).__name__
-    first = next((line.strip() for line in text.splitlines() if line.strip()), kind)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    first = lines[0] if lines else kind
     if "Constraints violated" in text or kind == "ConstraintViolationError" or "specialized" in text:
-        return StaticBatch(
-            f"the forward pass only works for one batch size ({first}); use `x.shape[0]` or -1 where it writes a number"
-        )
+        reasons = " ".join(line.removeprefix("- ").split(". ")[0] for line in lines[1:3] if line.startswith("- "))
+        which = "one batch size" if "specialized" in text else "some batch sizes"
+        return StaticBatch(f"the forward pass only works for {which} ({reasons or first}); {NUMBERS}")
     if "DataDependent" in kind or "data-dependent" in text or "Dynamic control flow" in text:
         condition = first.split(" (unhinted")[0]
         return DataDependentControlFlow(
             f"the forward pass depends on tensor values ({condition}); "
             "replace `if`/`.item()` on tensors by `torch.where`"
         )
+    if "_FunctionBase" in text:
+        return GradientBarrier(
+            "the forward pass uses a `torch.autograd.Function`, which is not recorded, perhaps that of reentrant "
+            "checkpointing; give `checkpoint` use_reentrant=False"
+        )
     if "fake tensor in the exported program constant" in text:
         return GradientBarrier(
-            "the forward pass uses `.data`; use `.detach()`, which says the same and can be recorded"
+            "the forward pass uses `.data`, or a transform such as `torch.func.grad`; use `.detach()` for the former, "
+            "which says the same and can be recorded"
         )
-    return UnsupportedOp(f"torch.export cannot record this module ({kind}: {first})")
+    return UnsupportedOp(
+        f"torch.export cannot record this module ({kind}: {first}); "
+        "keep the forward pass to operators on tensors, without NumPy, other libraries or changes of attributes"
+    )
 
 
 def _missing_only() -> dict[Any, Any]:
@@ -191,6 +234,10 @@ def _missing_only() -> dict[Any, Any]:
 
 def _specs(program: ExportedProgram, *kinds: InputKind) -> list[InputSpec]:
     return [spec for spec in program.graph_signature.input_specs if spec.kind in kinds]
+
+
+def _user_inputs(program: ExportedProgram) -> list[str]:
+    return [str(spec.arg.name) for spec in _specs(program, InputKind.USER_INPUT)]
 
 
 def _canonical_names(program: ExportedProgram) -> dict[str, str]:
@@ -211,6 +258,10 @@ def _calls(program: ExportedProgram) -> list[fx.Node]:
     live = _live(program)
     calls = [node for node in program.graph.nodes if node.op == "call_function" and node in live]
     unknown = [node for node in calls if _op_name(node) not in RULES]
+    numbers = [node for node in unknown if "_local_scalar_dense" in _op_name(node)]
+    if numbers:
+        where = ", ".join(dict.fromkeys(f"{module_path(n) or 'the forward pass'} at {source_line(n)}" for n in numbers))
+        raise DataDependentControlFlow(f"`.item()`, or a Python number made of a tensor, in {where}; keep it a tensor")
     if unknown:
         raise UnsupportedOp(
             screen.describe_unsupported([(_op_name(n), module_path(n), source_line(n)) for n in unknown])
@@ -294,9 +345,11 @@ def _bindings(
     uses = roles(nodes)
     tensors = screen.named_tensors(module)
     persistent = set(module.state_dict(keep_vars=True))
-    siblings = {key.rpartition(".")[0]: set[str]() for key in tensors}
+    siblings: dict[str, set[str]] = {}  # tensors and sub-modules beside each other
     for key in tensors:
-        siblings[key.rpartition(".")[0]].add(key.rpartition(".")[2])
+        parts = key.split(".")
+        for i, part in enumerate(parts):
+            siblings.setdefault(".".join(parts[:i]), set()).add(part)
     holders: dict[int, list[tuple[str, str]]] = {}
     bindings: list[Binding] = []
     state: dict[str, np.ndarray] = {}
@@ -317,7 +370,7 @@ def _bindings(
                 collection=collection(
                     parameter=isinstance(tensor, nn.Parameter), trainable=tensor.requires_grad, uses=roles_here
                 ),
-                path=(*(path.split(".") if path else ()), leaf),
+                path=_flax_path((*(path.split(".") if path else ()), leaf)),
                 perm=choose_perm(roles_here, tensor.ndim),
                 spec=_tensor_spec(tensor),
                 aliases=tuple(keys[1:]),
@@ -327,10 +380,19 @@ def _bindings(
         state[used] = tensor.detach().cpu().numpy()
     for spec in _specs(program, InputKind.CONSTANT_TENSOR):
         constant, name = program.constants[str(spec.target)], names[spec.arg.name]
-        path_parts = ("constants", str(spec.target).replace(".", "_"))
-        bindings.append(Binding(name, "", "buffers", path_parts, (), _tensor_spec(constant)))
+        home = next(word for word in ("constants", "constants_", "constants__") if word not in siblings.get("", ()))
+        taken = {binding.path for binding in bindings}
+        leaf = str(spec.target).replace(".", "_")
+        while (home, leaf) in taken:
+            leaf += "_"
+        bindings.append(Binding(name, "", "buffers", (home, leaf), (), _tensor_spec(constant)))
         state[name] = constant.detach().cpu().numpy()
     return tuple(bindings), state
+
+
+def _flax_path(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The keys under a collection; Flax takes a first key `params` for a second collection."""
+    return (f"{path[0]}_", *path[1:]) if path[0] == "params" else path
 
 
 def _outputs(program: ExportedProgram, names: Mapping[str, str]) -> tuple[tuple[Ref, ...], Any]:

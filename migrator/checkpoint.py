@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -27,19 +27,25 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CorruptWeights(f"no weights at {path}; give the path of a .safetensors or .pt file")
     state = _safetensors(path) if path.suffix == ".safetensors" else _pickle(path)
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):  # type: ignore[attr-defined]
         raise CorruptWeights(f"{path} does not hold a state dict of tensors; save `model.state_dict()`")
-    return state
+    return state  # type: ignore[return-value]
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CorruptWeights(f"{path} is not a safetensors file ({error})") from error
+    except Exception as error:  # a damaged header can make it raise anything
+        raise CorruptWeights(f"{path} is not a safetensors file ({type(error).__name__}: {error})") from error
 
 
 def _pickle(path: Path) -> object:
+    if is_zipfile(path):  # torch never compresses, and what is compressed may be a thousand times as large
+        with ZipFile(path) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != ZIP_STORED]
+        if packed:
+            raise CorruptWeights(f"{path} is compressed ({packed[0]}), torch does not write such files; use torch.save")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -79,6 +85,8 @@ def load_state(module: nn.Module, state: dict[str, Tensor]) -> tuple[str, ...]:
         raise StateDictMismatch(f"the weights do not fit the model{after}: missing {missing[:8]}, unknown {extra[:8]}")
     for name, tensor in own.items():
         came = state[name]
+        if came.layout is not torch.strided or came.is_meta or came.is_quantized:
+            raise StateDictMismatch(f"{name}: expected plain numbers, the file has {came.layout}, on {came.device}")
         if tensor.shape != came.shape or tensor.dtype != came.dtype:
             raise StateDictMismatch(
                 f"{name}: the model has {tensor.dtype} {list(tensor.shape)}, the file {came.dtype} {list(came.shape)}"

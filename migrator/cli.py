@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -12,18 +13,24 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from migrator.back import to_state_dict
 from migrator.convert import migrate
 from migrator.errors import MigratorError, StateDictMismatch
 from migrator.graph import TensorSpec
 from migrator.listing import listing
+from migrator.reading import read_regular
 from migrator.source import apply_source, to_source
 from migrator.store import load, save, write_new
-from migrator.verify import check_source, verify
+from migrator.verify import check_source, same_weights, verify
 
 if TYPE_CHECKING:
     from torch import nn
 
 EXAMPLES = 8
+MESSAGE = 4000
+"""Characters of the longest error message; the start says what is wrong."""
+
+LARGEST_EXAMPLES = 2**34
 SEED = 0
 INPUT_TYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
 
@@ -35,7 +42,8 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except (MigratorError, OSError) as error:
-            click.echo(f"error: {error}", err=True)
+            text = " ".join(str(error).split())
+            click.echo(f"error: {''.join(c for c in text if c.isprintable())[:MESSAGE]}", err=True)
             ctx.exit(2)
 
 
@@ -156,10 +164,18 @@ def verify_command(
     examples: tuple[Path, ...],
     source: Path | None,
 ) -> None:
-    """Compare a written port with its torch model again."""
+    """Compare a written port with its torch model again.
+
+    Without --weights, a factory that makes other weights each time is given the port's.
+    """
+    from migrator.checkpoint import load_state
+
     migrated = load(directory)
     real = _real(examples, tuple(value.spec for value in migrated.graph.inputs))
     module, notes = _build("--against", model, model_args, weights)
+    if weights is None and not same_weights(module, migrated):
+        load_state(module, to_state_dict(migrated, migrated.variables))
+        notes = ("no --weights were given and the factory's own differ: the port's were put into the torch module",)
     migrated.report = dataclasses.replace(migrated.report, notes=notes)
     if source is not None:
         migrated.apply_fn = apply_source(source.read_text(encoding="utf-8"), str(source))
@@ -278,14 +294,16 @@ def _fixed(spec: TensorSpec) -> tuple[int, ...]:
 
 def _read_examples(path: Path, spec: TensorSpec) -> np.ndarray:
     try:
-        with path.open("rb") as file:
-            examples = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        content = io.BytesIO(read_regular(path, LARGEST_EXAMPLES))
+        examples = np.lib.format.read_array(content, allow_pickle=False)
+    except Exception as error:  # a damaged header can make it raise anything
         raise MigratorError(f"--examples {path} is not a .npy array ({error})") from error
     if examples.ndim == 0 or examples.shape[1:] != _fixed(spec) or not len(examples):
         raise StateDictMismatch(f"--examples {path}: expected [n, {list(_fixed(spec))}], found {list(examples.shape)}")
     if examples.dtype.kind != np.dtype(spec.dtype).kind:
         raise StateDictMismatch(f"--examples {path}: expected {spec.dtype}, found {examples.dtype}")
+    if not np.isfinite(examples).all():
+        raise StateDictMismatch(f"--examples {path}: holds NaN or infinite values")
     return examples.astype(spec.dtype)
 
 

@@ -45,7 +45,7 @@ def migrate(module: nn.Module, example_inputs: Tensor | tuple[Tensor, ...]) -> M
     from migrator.capture import capture
 
     start = time.perf_counter()
-    captured = capture(module, (example_inputs,) if isinstance(example_inputs, torch.Tensor) else example_inputs)
+    captured = capture(module, example_inputs if isinstance(example_inputs, tuple) else (example_inputs,))
     plan(captured.graph)
     variables = to_variables(captured.graph, captured.state)
     report = Report(

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
-from migrator.errors import CorruptPort
-
 OPSET = 1
 """Version of the meaning of the operators; raised whenever a rule changes what it computes."""
 
@@ -187,37 +185,10 @@ def _encode(value: Any) -> Any:
     return value
 
 
-def _decode(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_decode(item) for item in value)
-    if isinstance(value, dict):
-        if set(value) == {"ref"}:
-            return Ref(_text(value["ref"]))
-        if set(value) == {"dtype"}:
-            return Dtype(_text(value["dtype"]))
-        if set(value) == {"float"} and value["float"] in ("inf", "-inf", "nan"):
-            return float(value["float"])
-        raise CorruptPort(f"graph.json: unknown argument {value!r}; convert the model again")
-    return value
-
-
 def _encode_result(result: Result) -> Any:
     if isinstance(result, TensorSpec):
         return {"shape": list(result.shape), "dtype": result.dtype}
     return None if result is None else [_encode_result(item) for item in result]
-
-
-def _decode_result(value: Any) -> Result:
-    if isinstance(value, list):
-        return tuple(_decode_result(item) for item in value)
-    return None if value is None else _decode_spec(value)
-
-
-def _decode_spec(value: Any) -> TensorSpec:
-    shape = tuple(value["shape"])
-    if not all(isinstance(size, str) or (isinstance(size, int) and size >= 0) for size in shape):
-        raise CorruptPort(f"graph.json: {list(shape)} is not a shape; convert the model again")
-    return TensorSpec(shape, _text(value["dtype"]))
 
 
 def to_json(graph: Graph, *, origins: bool = True) -> dict[str, Any]:
@@ -254,100 +225,3 @@ def to_json(graph: Graph, *, origins: bool = True) -> dict[str, Any]:
         "structure": graph.structure,
     }
     return data | ({"modules": dict(graph.modules)} if origins else {})
-
-
-def from_json(data: Any) -> Graph:
-    """The graph of `to_json`'s data.
-
-    Raises:
-        CorruptPort: when the data is not a well-formed graph of this operator-set version.
-    """
-    try:
-        if data["opset"] != OPSET:
-            raise CorruptPort(
-                f"graph.json has operator set {data['opset']!r}, this migrator reads {OPSET}; convert the model again"
-            )
-        graph = Graph(
-            inputs=tuple(Input(_text(i["name"]), _decode_spec(i["spec"])) for i in data["inputs"]),
-            bindings=tuple(_decode_binding(b) for b in data["bindings"]),
-            nodes=tuple(_decode_node(n) for n in data["nodes"]),
-            outputs=tuple(Ref(_text(name)) for name in data["outputs"]),
-            structure=_decode_structure(data["structure"], len(data["outputs"])),
-            modules={_text(path): _text(kind) for path, kind in data.get("modules", {}).items()},
-        )
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CorruptPort(f"graph.json is not a graph of this migrator ({error!r}); convert the model again") from error
-    _check_order(graph)
-    return graph
-
-
-def _decode_structure(value: Any, count: int) -> Structure:
-    if isinstance(value, list):
-        return tuple(_decode_structure(item, count) for item in value)
-    if isinstance(value, dict):
-        return {_text(key): _decode_structure(item, count) for key, item in value.items()}
-    if value is None or (type(value) is int and 0 <= value < count):
-        return value
-    raise CorruptPort(f"graph.json: {value!r} is not one of {count} outputs; convert the model again")
-
-
-def _decode_node(data: Mapping[str, Any]) -> Node:
-    return Node(
-        name=_text(data["name"]),
-        op=_text(data["op"]),
-        args=_decode(list(data["args"])),
-        kwargs=tuple((_text(key), _decode(value)) for key, value in data["kwargs"].items()),
-        result=_decode_result(data["result"]),
-        module=_text(data["module"]),
-        source=_text(data["source"]),
-    )
-
-
-def _decode_binding(data: Mapping[str, Any]) -> Binding:
-    spec, perm = _decode_spec(data["spec"]), tuple(data["perm"])
-    if perm and sorted(perm) != list(range(len(spec.shape))):
-        raise CorruptPort(
-            f"graph.json: {list(perm)} is not an order of {len(spec.shape)} axes; convert the model again"
-        )
-    if data["collection"] not in ("params", "batch_stats", "frozen", "buffers"):
-        raise CorruptPort(f"graph.json: unknown collection {data['collection']!r}; convert the model again")
-    if not data["path"] or not all(isinstance(size, int) for size in spec.shape):
-        raise CorruptPort(f"graph.json: {data['name']!r} has no path or no fixed shape; convert the model again")
-    return Binding(
-        name=_text(data["name"]),
-        key=_text(data["key"]),
-        collection=data["collection"],
-        path=tuple(_text(part) for part in data["path"]),
-        perm=perm,
-        spec=spec,
-        aliases=tuple(_text(alias) for alias in data["aliases"]),
-        persistent=bool(data["persistent"]),
-    )
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise CorruptPort(f"graph.json: expected a name, found {value!r}; convert the model again")
-    return value
-
-
-def _check_order(graph: Graph) -> None:
-    seen: set[str] = set()
-
-    def define(name: str) -> None:
-        if name in seen:
-            raise CorruptPort(f"graph.json defines {name!r} twice; convert the model again")
-        seen.add(name)
-
-    def use(ref: Ref) -> None:
-        if ref.name not in seen:
-            raise CorruptPort(f"graph.json uses {ref.name!r} before it is defined; convert the model again")
-
-    for value in graph.sources:
-        define(value.name)
-    for node in graph.nodes:
-        for ref in refs((node.args, tuple(value for _, value in node.kwargs))):
-            use(ref)
-        define(node.name)
-    for ref in graph.outputs:
-        use(ref)

@@ -20,6 +20,7 @@ from migrator.ops import RULES
 Variables: TypeAlias = Mapping[str, Any]
 ApplyFn: TypeAlias = Callable[..., Any]
 
+LARGEST_SIZE = 2**63
 CACHED_GRAPHS = 128
 """How many graphs keep their functions (and so JAX's compiled code) alive."""
 
@@ -38,6 +39,7 @@ def plan(graph: Graph) -> tuple[Step, ...]:
 
     Raises:
         UnsupportedOp: when an operator of the graph has no rule.
+        CorruptPort: when an operator's arguments do not fit it.
     """
     missing = sorted({node.op for node in graph.nodes if node.op not in RULES})
     if missing:
@@ -46,7 +48,12 @@ def plan(graph: Graph) -> tuple[Step, ...]:
     tags = Tags(graph.results, perms)
     steps = []
     for node in graph.nodes:
-        placed = RULES[node.op].policy(node, tags)
+        try:
+            placed = RULES[node.op].policy(node, tags)
+        except Exception as error:  # torch's own exporter gives each operator arguments that fit
+            raise CorruptPort(
+                f"{node.name} ({node.op}) has arguments that do not fit; convert the model again"
+            ) from error
         perms[node.name] = placed.perm
         steps.append(Step(node, placed))
     return tuple(steps)
@@ -103,13 +110,16 @@ def trace(
         if isinstance(argument, Operand):
             return values.take(argument)
         if isinstance(argument, Dtype):
-            return floating if argument.dtype == "float32" else _canonical(argument.dtype)
+            return floating if argument.dtype == "float32" else canonical(argument.dtype)
         return tuple(resolve(item) for item in argument) if isinstance(argument, tuple) else argument
 
     for step in plan(graph):
         args = [resolve(argument) for argument in step.placed.args]
         kwargs = {key: resolve(value) for key, value in step.placed.kwargs}
-        values.put(step.node.name, RULES[step.node.op].apply(*args, **kwargs), step.placed.perm)
+        value = RULES[step.node.op].apply(*args, **kwargs)
+        if isinstance(value, int) and abs(value) > LARGEST_SIZE:
+            raise CorruptPort(f"{step.node.name} is a size of more than {LARGEST_SIZE}; convert the model again")
+        values.put(step.node.name, value, step.placed.perm)
     return tuple(values.take(operand) for operand in wanted)
 
 
@@ -119,7 +129,8 @@ def _precision(values: list[Array]) -> Any:
     return jnp.result_type(*types) if types else jnp.result_type(float)
 
 
-def _canonical(name: str) -> Any:
+def canonical(name: str) -> Any:
+    """The type of that name, or the narrower one that stands for it while x64 is off."""
     return jax.dtypes.canonicalize_dtype(name)
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
-from migrator.errors import PrecisionLoss, UnsupportedOutput
+from migrator.errors import GradientBarrier, UnsupportedOutput
 from migrator.screen import check_module, named_tensors
 
 
 class Reference:
     """A float64 or float32 copy of a module on the CPU; the module itself is not changed.
+
+    In float64, `float32` in the forward pass means float64: the model's own precision is what is raised.
 
     Args:
         module: in evaluation mode.
@@ -27,8 +31,11 @@ class Reference:
     def __init__(self, module: nn.Module, dtype: torch.dtype = torch.float64) -> None:
         check_module(module)
         self.dtype = dtype
+        raised = dtype == torch.float64 and all(value.dtype != dtype for value in module.parameters())
+        self.precision: type[AbstractContextManager[Any]] = Raised if raised else nullcontext
+        computed = {id(value): value.detach().clone() for value in _computed(module)}
         with torch.random.fork_rng(devices=[]):
-            self.module = copy.deepcopy(module).cpu().to(dtype)
+            self.module = copy.deepcopy(module, computed).cpu().to(dtype)
         parameters = self.module.named_parameters()
         self.trainable = {name: value for name, value in parameters if value.requires_grad}
 
@@ -50,7 +57,8 @@ class Reference:
 
     def _outputs(self, inputs: tuple[np.ndarray, ...]) -> list[Tensor]:
         values = [torch.from_numpy(np.array(value)) for value in inputs]
-        output = run_in(self.dtype, self.module, *(v.to(self.dtype) if v.is_floating_point() else v for v in values))
+        with self.precision():
+            output = self.module(*(v.to(self.dtype) if v.is_floating_point() else v for v in values))
         leaves = [leaf for leaf in tree_leaves(output) if leaf is not None]
         if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
             raise UnsupportedOutput(
@@ -63,36 +71,74 @@ class Reference:
         names, tensors = list(self.trainable), list(self.trainable.values())
         if not value.requires_grad:
             return {name: np.zeros(tensor.shape) for name, tensor in self.trainable.items()}
-        gradients = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
-        return {name: gradient.numpy() for name, gradient in zip(names, gradients, strict=True)}
+        try:
+            gradients = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
+        except (RuntimeError, NotImplementedError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise GradientBarrier(f"torch itself cannot differentiate this module ({reason})") from error
+        dense = (gradient.to_dense() if gradient.is_sparse else gradient for gradient in gradients)
+        return {name: gradient.numpy() for name, gradient in zip(names, dense, strict=True)}
 
 
-def run_in(dtype: torch.dtype, module: nn.Module, *values: Tensor) -> Any:
-    """What a module that was cast to `dtype` returns.
+def _computed(module: nn.Module) -> Iterator[Tensor]:
+    """Tensors that hooks put into a module, such as the weight of an old `weight_norm`; torch refuses to copy them."""
+    for layer in module.modules():
+        for value in vars(layer).values():
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                yield value
 
-    A forward pass that makes tensors of torch's default type, such as a mask, runs with that type set to `dtype`, but
-    only where it cannot run otherwise: a number like 0.1 would be another one than in the model.
 
-    Raises:
-        PrecisionLoss: when it only runs in the precision that it was written for.
-    """
-    try:
-        return module(*values)
-    except RuntimeError as error:
-        if dtype == torch.get_default_dtype():
-            raise
-        first = error
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        return module(*values)
-    except RuntimeError:
-        raise PrecisionLoss(
-            f"the module does not run in {dtype}, in which ports are verified ({first}); "
-            "make tensors in its forward pass with `dtype=x.dtype`"
-        ) from first
-    finally:
-        torch.set_default_dtype(default)
+class Raised(TorchDispatchMode):
+    """Runs a float32 forward pass in float64, the tensors that it makes itself included."""
+
+    def __enter__(self) -> Raised:
+        self.finfo, self.spoken = torch.finfo, _Spoken()
+        torch.finfo = lambda dtype=torch.float32: self.finfo(_lowered(dtype))  # type: ignore[assignment, misc]
+        self.spoken.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.spoken.__exit__(*error)
+        torch.finfo = self.finfo  # type: ignore[misc]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            args, kwargs = tree_map(_raised, (args, kwargs or {}))
+            return tree_map(_raised_tensor, func(*args, **kwargs))
+        finally:
+            torch.set_default_dtype(default)
+
+
+class _Spoken(TorchFunctionMode):
+    """Keeps the numbers that torch chooses by a tensor's type before it calls an operator."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.rms_norm, torch.nn.functional.rms_norm) and len(args) < 4 and kwargs.get("eps") is None:
+            kwargs = kwargs | {"eps": torch.finfo(torch.float32).eps}
+        value = func(*args, **kwargs)
+        if func is torch.Tensor.new_tensor and value.dtype == torch.float64:
+            return torch.tensor(np.asarray(value, np.float32))  # a number such as 0.1 is rounded to float32
+        return value
+
+
+_WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
+
+
+def _lowered(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype == torch.float64 else dtype
+
+
+def _raised(value: Any) -> Any:
+    return _WIDER.get(value, value) if isinstance(value, torch.dtype) else _raised_tensor(value)
+
+
+def _raised_tensor(value: Any) -> Any:
+    return value.to(_WIDER[value.dtype]) if isinstance(value, Tensor) and value.dtype in _WIDER else value
 
 
 def state(module: nn.Module) -> dict[str, np.ndarray]:

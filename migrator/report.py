@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from migrator.errors import CorruptPort
 
 
@@ -63,11 +65,19 @@ class Report:
             CorruptPort: when the data is not a report.
         """
         try:
-            checks = tuple(Check(str(c["name"]), float(c["value"]), float(c["tolerance"])) for c in data["checks"])
-            notes = tuple(str(note) for note in data.get("notes", ()))
-            return cls(**(data | {"checks": checks, "notes": notes}))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CorruptPort(f"report.json is not a report of this migrator ({error!r})") from error
+            report = TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
+        except (ValidationError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CorruptPort(f"report.json is not a report of this migrator ({reason})") from error
+        texts = (*report.notes, *(check.name for check in report.checks))
+        if not all(text.isprintable() for text in texts):
+            raise CorruptPort("report.json holds text that cannot be printed")
+        return report
+
+    @property
+    def proven(self) -> bool:
+        """Whether it is the record of a verification that was passed."""
+        return self.verified and bool(self.checks) and all(check.passed for check in self.checks)
 
     def summary(self) -> str:
         """One line for each note and each check."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -13,15 +14,19 @@ from torch.nn.parameter import is_lazy
 from migrator.errors import (
     BatchDependentNorm,
     CorruptWeights,
+    DataDependentControlFlow,
     GradientBarrier,
+    MigratorError,
     ModelNotInEvalMode,
     NonDeterministicForward,
+    UnsupportedOp,
     UnsupportedParameter,
 )
 from migrator.origin import module_path, source_line
 
 TYPES = (torch.float32, torch.float64, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool)
 RANDOM = ("dropout", "bernoulli", "rand", "normal_", "normal.", "multinomial", "rrelu", "poisson", "exponential_")
+STATISTICS = ("running_mean", "running_var")
 SHOWN = 8
 
 
@@ -36,15 +41,40 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(every[:SHOWN]) + more
 
 
+WRAPPERS = ("DataParallel", "DistributedDataParallel", "AveragedModel")
+"""Classes of torch that hold the module proper in `.module`."""
+
+
+def unwrap(module: Any) -> nn.Module:
+    """The module proper, out of what `torch.compile`, data parallelism or weight averaging put around it.
+
+    Raises:
+        MigratorError: when it is no `torch.nn.Module` at all.
+    """
+    if not isinstance(module, nn.Module):
+        what = module.__name__ if isinstance(module, type) else type(module).__name__
+        raise MigratorError(
+            f"expected a torch.nn.Module, got {what}; make an instance, or wrap the function in a module"
+        )
+    inner = getattr(module, "_orig_mod", None)
+    if type(module).__name__ in WRAPPERS:
+        inner = module.module
+    return unwrap(inner) if isinstance(inner, nn.Module) else module
+
+
 def check_module(module: nn.Module) -> None:
     """Refuse a module whose mode, layers or weights cannot be ported.
 
     Raises:
         ModelNotInEvalMode: a submodule is in training mode.
         BatchDependentNorm: a batch norm has no running statistics.
+        GradientBarrier: a hook changes gradients, or the call is made under `inference_mode`.
+        UnsupportedOp: a layer is TorchScript or quantised.
         UnsupportedParameter: a tensor has a type without a counterpart.
         CorruptWeights: a tensor is not finite, or a running variance is negative.
     """
+    if torch.is_inference_mode_enabled():
+        raise GradientBarrier("there are no gradients under `torch.inference_mode()`; leave it before porting")
     training = [name or type(layer).__name__ for name, layer in module.named_modules() if layer.training]
     if training:
         raise ModelNotInEvalMode(
@@ -56,56 +86,36 @@ def check_module(module: nn.Module) -> None:
                 f"{name or type(layer).__name__} ({type(layer).__name__}) has no running statistics, so each output "
                 "depends on the other examples; build it with `track_running_stats=True`"
             )
+        _check_layer(name or type(layer).__name__, layer)
     for name, tensor in named_tensors(module).items():
         _check_tensor(name, tensor)
+
+
+def _check_layer(name: str, layer: nn.Module) -> None:
+    if isinstance(layer, torch.jit.ScriptModule):
+        raise UnsupportedOp(f"{name} is TorchScript, which is not recorded; port the module it was made from")
+    if "quantized" in type(layer).__module__:
+        raise UnsupportedOp(f"{name} ({type(layer).__name__}) is quantised; port the floating-point module")
+    if layer._backward_hooks or layer._backward_pre_hooks:
+        raise GradientBarrier(f"{name} has a backward hook, which changes gradients unseen; remove the hook")
 
 
 def _check_tensor(name: str, tensor: Tensor) -> None:
     if is_lazy(tensor):
         raise UnsupportedParameter(f"{name} has no shape yet; run one batch through the module first")
+    if tensor.is_inference():
+        raise UnsupportedParameter(f"{name} was made under `torch.inference_mode()`; make the module outside of it")
+    if tensor._backward_hooks:
+        raise GradientBarrier(f"{name} has a gradient hook, which changes gradients unseen; remove the hook")
     if tensor.is_meta or tensor.layout is not torch.strided or tensor.dtype not in TYPES:
         what = "meta" if tensor.is_meta else f"{tensor.layout}, {tensor.dtype}"
         raise UnsupportedParameter(f"{name} is {what}; convert it to a dense float32 tensor first")
     if tensor.is_floating_point():
-        if not bool(torch.isfinite(tensor).all()):
+        mask = not isinstance(tensor, nn.Parameter) and not name.endswith(STATISTICS)  # may well hold -inf
+        if bool(torch.isnan(tensor).any()) or not (mask or bool(torch.isfinite(tensor).all())):
             raise CorruptWeights(f"{name} holds NaN or infinite values; the training that wrote it failed")
         if name.endswith("running_var") and bool((tensor < 0).any()):
             raise CorruptWeights(f"{name} has a negative variance; the weights are damaged")
-
-
-def lower_barriers(graph_module: fx.GraphModule) -> None:
-    """Write every `no_grad` region's end as `detach` on what it returns, so that the barrier survives.
-
-    Torch keeps such a region as a call of a sub-graph, and inlines it without a trace when it decomposes operators.
-
-    Raises:
-        GradientBarrier: when a region changes a tensor of its outside in place.
-    """
-    for node in list(graph_module.graph.nodes):
-        if "wrap_with_set_grad_enabled" not in str(node.target):
-            if "wrap_with_autocast" in str(node.target):
-                raise GradientBarrier("the forward pass uses autocast; port the module without it")
-            continue
-        enabled, region = node.args[0], getattr(graph_module, node.args[1].target)
-        lower_barriers(region)
-        if enabled:
-            continue
-        _check_region(region)
-        for result in list(node.users):
-            with graph_module.graph.inserting_after(result):
-                barrier = graph_module.graph.call_function(torch.ops.aten.detach.default, (result,))
-            barrier.meta = dict(result.meta)
-            result.replace_all_uses_with(barrier, delete_user_cb=lambda user, new=barrier: user is not new)
-    graph_module.recompile()
-
-
-def _check_region(region: fx.GraphModule) -> None:
-    for node in region.graph.nodes:
-        target = node.target
-        if isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable:
-            raise GradientBarrier(
-                f"{target} changes a tensor in place inside `no_grad`; write it out of place, or outside the block"
-            )
 
 
 def check_graph(program: ExportedProgram) -> None:
@@ -119,11 +129,21 @@ def check_graph(program: ExportedProgram) -> None:
     overloads = [(node, node.target) for node in calls if isinstance(node.target, torch._ops.OpOverload)]
     random = [f"{target} in {_where(node)}" for node, target in overloads if _draws(node, target)]
     if random:
+        dropout = any("dropout" in entry for entry in random)
+        advice = "pass `training=self.training` to functional dropout" if dropout else "make them an input"
         raise NonDeterministicForward(
-            f"the forward pass draws random numbers in evaluation mode: {_listed(random)}; "
-            "pass `training=self.training` to functional dropout"
+            f"the forward pass draws random numbers in evaluation mode: {_listed(random)}; {advice}"
+        )
+    masks = [_where(node) for node, target in overloads if "aten.index.Tensor" in str(target) and _picks_by_mask(node)]
+    if masks:
+        raise DataDependentControlFlow(
+            f"indexing by a mask, whose result has no fixed shape, in {_listed(masks)}; "
+            "use the positions (`mask.nonzero()`, taken once outside) or `torch.where`"
         )
     norms = [_where(node) for node, target in overloads if "batch_norm_legit" in str(target) and _uses_batch(node)]
+    tables = [_where(node) for node, target in overloads if "aten.embedding." in str(target) and True in node.args[3:4]]
+    if tables:
+        raise BatchDependentNorm(f"`scale_grad_by_freq` mixes a batch's gradients in {_listed(tables)}; turn it off")
     if norms:
         raise BatchDependentNorm(
             f"batch norm over the batch's own statistics in {_listed(norms)}; use running statistics"
@@ -133,7 +153,14 @@ def check_graph(program: ExportedProgram) -> None:
 def _draws(node: fx.Node, target: torch._ops.OpOverload) -> bool:
     if "scaled_dot_product_attention" in str(target):
         return len(node.args) > 4 and bool(node.args[4])  # its dropout
+    if "aten.rrelu" in str(target):
+        return bool(dict(enumerate(node.args)).get(3, node.kwargs.get("training", False)))
     return torch.Tag.nondeterministic_seeded in target.tags or any(word in str(target) for word in RANDOM)
+
+
+def _picks_by_mask(node: fx.Node) -> bool:
+    places = [place.meta.get("val") for place in node.args[1] if isinstance(place, fx.Node)]  # type: ignore[union-attr]
+    return any(isinstance(place, Tensor) and place.dtype in (torch.bool, torch.uint8) for place in places)
 
 
 def _uses_batch(node: fx.Node) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import builtins
 import functools
 import inspect
+import json
 import keyword
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, count
 from types import ModuleType
@@ -21,7 +22,7 @@ from jax import lax
 
 from migrator import ops
 from migrator.blocks import Block, group
-from migrator.errors import PortMismatch
+from migrator.errors import PortMismatch, UnsupportedOp
 from migrator.graph import BATCH, Binding, Dtype, Graph, Perm, Structure, TensorSpec
 from migrator.inline import Library, top_level_names
 from migrator.layout import LOGICAL, Operand, inverse
@@ -201,7 +202,8 @@ class _Class:
     comments: bool = True
 
     def text(self) -> str:
-        shown, left = self.paths[0] or "the network", self.paths[1:]
+        paths = [re.sub(r"[^\w.\-]", "_", path) or "the network" for path in self.paths]
+        shown, left = paths[0], paths[1:]
         while left and len(shown) + len(left[0]) < WIDTH - 40:
             shown, left = f"{shown}, {left[0]}", left[1:]
         more = f" and {len(left)} more" if left else ""
@@ -354,7 +356,7 @@ class _Author:
         targets = [scope.names.new(_last(relative)) for _ in outputs]
         scope.texts |= dict(zip(outputs, targets, strict=True))
         comment = self._shape(outputs[0]) if len(outputs) == 1 else ""
-        scope.lines.append(_Line(", ".join(targets), f'self.part({name}, "{relative}")', arguments, comment))
+        scope.lines.append(_Line(", ".join(targets), f"self.part({name}, {_quoted(relative)})", arguments, comment))
 
     def _call_operator(self, step: Step, scope: _Scope) -> None:
         node, rule = step.node, RULES[step.node.op]
@@ -443,7 +445,7 @@ class _Author:
             return f"({items},)" if len(value) == 1 else f"({items})"
         if isinstance(value, float) and not math.isfinite(value):
             return "jnp.nan" if math.isnan(value) else ("jnp.inf" if value > 0 else "-jnp.inf")
-        return repr(value).replace("'", '"') if isinstance(value, str) else repr(value)
+        return _quoted(value) if isinstance(value, str) else repr(value)
 
     def _is_size(self, name: str) -> bool:
         """Whether a value is a plain number that comes from the size of the batch."""
@@ -460,6 +462,8 @@ class _Author:
             return f"({left} {_infix(RULES[node.op].apply)} {right})"
         spec = self.graph.results[placed.args[0].name]
         size = str(spec.shape[placed.args[1]]) if isinstance(spec, TensorSpec) else BATCH
+        if not re.fullmatch(rf"[{BATCH}\d+\-*/() ]+", size):
+            raise UnsupportedOp(f"{name} is a size of {size!r}, which cannot be written as source")
         return re.sub(rf"\b{BATCH}\b", self._batch(scope), size if size.isalnum() else f"({size})")
 
     def _batch(self, scope: _Scope) -> str:
@@ -479,13 +483,12 @@ class _Author:
     def _used(self, step: Step) -> list[str]:
         """The values that a step reads; `FLOATING` and `BATCH` stand for that type and the size of the batch."""
 
-        def walk(value: Any) -> Iterator[str]:
+        def walk(value: Any) -> list[str]:
             if isinstance(value, Operand):
-                yield BATCH if self._is_size(value.name) else value.name
-            elif isinstance(value, Dtype):
-                yield from [FLOATING] * (value.dtype == "float32")
-            elif isinstance(value, tuple):
-                yield from chain.from_iterable(map(walk, value))
+                return [BATCH if self._is_size(value.name) else value.name]
+            if isinstance(value, Dtype):
+                return [FLOATING] * (value.dtype == "float32")
+            return [name for item in value for name in walk(item)] if isinstance(value, tuple) else []
 
         if self._is_size(step.node.name):
             return []
@@ -501,7 +504,7 @@ class _Author:
             text = scope.texts[name]
         else:
             binding = self.bindings[name]
-            text = f'self.tensor("{binding.collection}/{_relative_path(binding, scope.path)}")'
+            text = f"self.tensor({_quoted(f'{binding.collection}/{_relative_path(binding, scope.path)}')})"
         source, target = self._perm(name), operand.perm
         if source == target or not isinstance(self.graph.results.get(name), TensorSpec):
             return text
@@ -525,13 +528,18 @@ def _nested(structure: Structure, outputs: list[str]) -> str:
     if isinstance(structure, tuple):
         return f"({''.join(f'{_nested(item, outputs)}, ' for item in structure).strip()})"
     if isinstance(structure, dict):
-        return f"{{{', '.join(f'{key!r}: {_nested(item, outputs)}' for key, item in structure.items())}}}"
+        return f"{{{', '.join(f'{_quoted(key)}: {_nested(item, outputs)}' for key, item in structure.items())}}}"
     return "None" if structure is None else outputs[structure]
+
+
+def _quoted(text: str) -> str:
+    """A string literal; a graph may come from anyone, and its names must not become code."""
+    return json.dumps(text)
 
 
 def _whole(args: tuple[Any, ...]) -> bool:
     """Whether a slice's arguments take all of an axis."""
-    start, end, step = (*args[2:], *(None, None, 1)[len(args) - 2 :])
+    start, end, step = args[2:] + (None, None, 1)[len(args) - 2 :]
     return start in (None, 0) and end in (None, LAST) and step == 1
 
 

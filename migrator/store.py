@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -11,19 +12,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from migrator.decode import from_json
 from migrator.errors import CorruptPort, CorruptWeights, PortMismatch, StateDictMismatch
-from migrator.graph import Graph, from_json, to_json
-from migrator.module import apply_function, plan
+from migrator.graph import Graph, to_json
+from migrator.module import apply_function, canonical, plan
 from migrator.port import Migrated
+from migrator.reading import read_regular
 from migrator.report import Report
 from migrator.weights import COLLECTIONS, as_jax, fingerprint, get, put
 
 MODEL, GRAPH, REPORT = "model.safetensors", "graph.json", "report.json"
+
+
+NARROWED = {"int64": "int32"}
+"""What JAX makes of torch's whole numbers while x64 is off."""
+
+LARGEST_TEXT = 2**28
+"""Bytes of the largest graph or report that is read."""
 
 
 def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
@@ -143,44 +153,72 @@ def load(directory: str | os.PathLike[str]) -> Migrated:
         StateDictMismatch: when the weights do not fit the graph.
     """
     source = Path(directory)
-    graph_bytes, report_bytes, model = (_read(source / name) for name in (GRAPH, REPORT, MODEL))
+    graph_bytes, report_bytes = (_read(source / name, LARGEST_TEXT) for name in (GRAPH, REPORT))
     data = _parse(report_bytes, REPORT)
     hashes = data.pop("sha256", None) if isinstance(data, dict) else None
     if not isinstance(hashes, dict):
         raise CorruptPort(f"{source / REPORT} has no checksums; convert the model again")
-    for name, content in ((GRAPH, graph_bytes), (MODEL, model), (REPORT, _dump(data))):
-        if hashlib.sha256(content).hexdigest() != hashes.get(name):
-            kind = CorruptWeights if name == MODEL else CorruptPort
-            raise kind(f"{source / name} does not have the recorded SHA-256; it was damaged or changed")
+    _check_hash(source / GRAPH, graph_bytes, hashes)
+    _check_hash(source / REPORT, _dump(data), hashes)
     graph = from_json(_parse(graph_bytes, GRAPH))
     plan(graph)
+    numbers = sum(math.prod(binding.stored_shape) for binding in graph.bindings)
+    model = _read(source / MODEL, LARGEST_TEXT + 16 * numbers)
+    _check_hash(source / MODEL, model, hashes)
     report = Report.from_json(data)
     variables = _variables(graph, model, source / MODEL)
-    if not report.verified or report.weights != fingerprint(graph, variables):
+    if not report.proven or report.weights != fingerprint(graph, variables):
         raise CorruptPort(f"{source / REPORT} does not belong to this graph and these weights; convert the model again")
-    return Migrated(apply_function(graph), variables, graph, report)
+    port = Migrated(apply_function(graph), variables, graph, report)
+    _try(port, source)
+    return port
 
 
-def _read(path: Path) -> bytes:
+def _try(port: Migrated, source: Path) -> None:
+    """Run a port on shapes alone: a graph may be well-formed and still make no sense."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or error
+        examples = [
+            jax.ShapeDtypeStruct((2, *(int(size) for size in value.spec.shape[1:])), canonical(value.spec.dtype))
+            for value in port.graph.inputs
+        ]
+        jax.eval_shape(port.apply_fn, port.variables, *examples)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CorruptPort(f"{source / GRAPH} cannot be run ({type(error).__name__}: {reason})") from error
+
+
+def _check_hash(path: Path, content: bytes, hashes: Mapping[str, Any]) -> None:
+    if hashlib.sha256(content).hexdigest() != hashes.get(path.name):
+        kind = CorruptWeights if path.name == MODEL else CorruptPort
+        raise kind(f"{path} does not have the recorded SHA-256; it was damaged or changed")
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        return read_regular(path, limit)
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or error or "not enough memory"
         raise CorruptPort(f"cannot read {path} ({reason}); expected a port that `migrator convert` wrote") from error
 
 
 def _parse(content: bytes, name: str) -> Any:
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise CorruptPort(f"{name} is not JSON ({error}); convert the model again") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return dict(pairs)
 
 
 def _variables(graph: Graph, content: bytes, path: Path) -> Mapping[str, Any]:
     try:
         tensors = load_tensors(content)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CorruptWeights(f"{path} is not a safetensors file ({error})") from error
+    except Exception as error:  # a damaged header can make it raise anything
+        raise CorruptWeights(f"{path} is not a safetensors file ({type(error).__name__}: {error})") from error
     wanted = {binding.file_key for binding in graph.bindings}
     if wanted != set(tensors):
         lacking, extra = sorted(wanted - set(tensors))[:8], sorted(set(tensors) - wanted)[:8]
@@ -191,7 +229,13 @@ def _variables(graph: Graph, content: bytes, path: Path) -> Mapping[str, Any]:
         if value.shape != binding.stored_shape:
             expected, came = list(binding.stored_shape), list(value.shape)
             raise StateDictMismatch(f"{path}: {binding.file_key} expected shape {expected}, found {came}")
-        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+        if value.dtype.name not in (binding.spec.dtype, NARROWED.get(binding.spec.dtype)):
+            raise StateDictMismatch(f"{path}: {binding.file_key} expected {binding.spec.dtype}, found {value.dtype}")
+        if binding.collection == "batch_stats" and binding.path[-1] == "var" and (value < 0).any():
+            raise CorruptWeights(f"{path}: {binding.file_key} has a negative variance")
+        masks = binding.collection == "buffers"  # may hold -inf
+        bad = np.isnan(value) if masks else ~np.isfinite(value)
+        if np.issubdtype(value.dtype, np.floating) and bad.any():
             raise CorruptWeights(f"{path}: {binding.file_key} holds NaN or infinite values")
         put(variables, binding, as_jax(value, binding.file_key))
     return variables

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from migrator.errors import BatchDependentNorm, PortMismatch
+from migrator.errors import BatchDependentNorm, NonDeterministicForward, PortMismatch, StaticBatch
 from migrator.graph import Graph, TensorSpec
 from migrator.module import CACHED_GRAPHS, ApplyFn, check_variables, outputs_of
 from migrator.port import Migrated
@@ -36,11 +36,25 @@ FLOAT32_FACTOR = 5.0
 FLOAT32_FLOOR = 32 * float(np.finfo(np.float32).eps)
 """Relative difference in float32 that is always allowed."""
 
-SMALL_GRADIENT = 1e-6
+SMALL_GRADIENT = 1e-4
 """A parameter's gradient is compared relative to its own size, but at least to this part of the largest gradient."""
 
+SMALL_OUTPUT = 1e-6
+"""An output is compared relative to its own size, but at least to this part of the largest input."""
+
+STEEP = 1e4
+"""What `SMALL_OUTPUT` is raised by before it is taken for a slope: rounding errors are seen larger in derivatives."""
+
 BATCHES = (1, 2, 5)
+ALONE = 3
+"""How many examples torch's output is taken of both alone and together."""
+
 SEED = 20240
+
+UNRECORDED = (
+    "torch does not record gradient rules of one's own (`inference_mode`, `detach_`, hooks on tensors, "
+    "`torch.autograd.Function`); write what they do with `detach()`"
+)
 
 
 class _Compiled(NamedTuple):
@@ -55,7 +69,8 @@ class _Compiled(NamedTuple):
 def _compiled(apply: ApplyFn, graph: Graph) -> _Compiled:
     def weighted(params: Any, rest: Mapping[str, Any], row: Arrays, weights: Arrays) -> Any:
         y = outputs_of(graph, apply({**rest, "params": params}, *(value[None] for value in row)))
-        return sum((jnp.sum(weight * part) for weight, part in zip(weights, y, strict=True)), jnp.zeros(()))
+        floating = [(w, part) for w, part in zip(weights, y, strict=True) if jnp.issubdtype(part.dtype, jnp.floating)]
+        return sum((jnp.sum(weight * part) for weight, part in floating), jnp.zeros(()))
 
     def tangents(variables: Any, x: Arrays, weights: Arrays) -> tuple[Any, Any]:
         params, rest = _split(variables)
@@ -163,7 +178,7 @@ def check_source(migrated: Migrated, text: str) -> None:
         variables = _cast(migrated.variables, np.float64)
         x = _double(tuple(_drawn(rng, value.spec) for value in graph.inputs))
         expected = ours.forward(variables, *x)
-        checks("output of the source", _furthest(written.forward(variables, *x), expected), EXACT)
+        checks("output of the source", _furthest(written.forward(variables, *x), expected, _floor(x)), EXACT)
         single = ours.forward(variables, *(value[:1] for value in x))
         weights = tuple(rng.standard_normal((len(x[0]), *np.shape(y))) for y in single)
         pairs = zip(*(jax.tree.leaves(side.tangents(variables, x, weights)) for side in (written, ours)), strict=True)
@@ -177,25 +192,36 @@ def _drawn(rng: np.random.Generator, spec: TensorSpec) -> np.ndarray:
 
 
 def _check_examples(graph: Graph, examples: Arrays) -> None:
+    """Refuse examples that the ported module cannot take."""
     if len(examples) != len(graph.inputs):
         raise PortMismatch(f"the module takes {len(graph.inputs)} inputs, but examples of {len(examples)} were given")
     if any(value.ndim == 0 or len(value) == 0 for value in examples):
         raise PortMismatch("verification needs at least one real example")
     if len({len(value) for value in examples}) > 1:
         raise PortMismatch(f"the inputs have {[len(value) for value in examples]} examples; expected as many of each")
+    for value, entry in zip(examples, graph.inputs, strict=True):
+        spec = entry.spec
+        if value.shape[1:] != spec.shape[1:]:
+            wanted = ", ".join(map(str, spec.shape[1:]))
+            raise PortMismatch(f"examples of {entry.name!r}: expected shape [n, {wanted}], got {list(value.shape)}")
+        if value.dtype.kind != np.dtype(spec.dtype).kind:
+            raise PortMismatch(f"examples of {entry.name!r}: expected {spec.dtype}, got {value.dtype}")
 
 
 def _compare(module: nn.Module, migrated: Migrated, examples: Arrays, ntk_examples: int, checks: _Checks) -> None:
     import torch
 
     from migrator.reference import Reference
+    from migrator.screen import unwrap
 
+    module = unwrap(module)
     truth = Reference(module)
     _check_tensors(module, migrated, checks)
     batches = [_resized(examples, size) for size in BATCHES]
+    noise = _noise(truth, batches[-1])
+    _check_torch(truth, batches[-1], noise)
     sets = {f"batch of {size}": [batch] for size, batch in zip(BATCHES, batches, strict=True)}
-    sets |= {"all examples": _chunks(examples)[1:], "noise": [tuple(_noise_like(value) for value in batches[-1])]}
-    _check_independent(truth.forward(batches[0]), truth.forward(batches[-1]))
+    sets |= {"all examples": _chunks(examples)[1:], "noise": [noise]}
     with jax.enable_x64(True):
         variables = _cast(migrated.variables, np.float64)
         for name, inputs in sets.items():
@@ -208,16 +234,33 @@ def _compare(module: nn.Module, migrated: Migrated, examples: Arrays, ntk_exampl
         _check_tangents(migrated, variables, few, heads, checks)
 
 
-def _check_independent(alone: Arrays, together: Arrays) -> None:
-    """Refuse a module of which the first example's output depends on the others beside it."""
-    for one, several in zip(alone, together, strict=True):
-        axis = next((i for i, (a, b) in enumerate(zip(one.shape, several.shape, strict=False)) if a != b), None)
-        first = several if axis is None else np.take(several, range(one.shape[axis]), axis)
-        if relative(one, first) > EXACT:
-            raise BatchDependentNorm(
-                "in torch itself, an output depends on the other examples of its batch, so it has no per-example "
-                "gradient; use statistics that do not come from the batch"
-            )
+def _check_torch(truth: Reference, real: Arrays, noise: Arrays) -> None:
+    """Refuse a module that has no output for each example alone: random, not a number, or mixed with the others."""
+    first, again = truth.forward(real), truth.forward(real)
+    if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(first, again, strict=True)):
+        raise NonDeterministicForward(
+            "in torch itself, the same input gives another output each time; take the random numbers out of the "
+            "forward pass, or make them an input"
+        )
+    if any(np.isnan(y).any() for y in first):
+        raise PortMismatch("torch's own output is not a number (NaN) for these examples; verify on others")
+    several = tuple(value[:ALONE] for value in noise)
+    together = truth.forward(several)
+    for i in range(ALONE):
+        alone = truth.forward(tuple(value[i : i + 1] for value in several))
+        for one, all_ in zip(alone, together, strict=True):
+            if one.ndim != all_.ndim:
+                raise StaticBatch(
+                    f"torch itself returns {list(all_.shape)} for {ALONE} examples but {list(one.shape)} for one; "
+                    "name the axes where the module calls `squeeze()`, so that the batch stays"
+                )
+            axis = next((axis for axis, (a, b) in enumerate(zip(one.shape, all_.shape, strict=True)) if a != b), None)
+            part = all_ if axis is None else np.take(all_, [i], axis)
+            if part.shape != one.shape or relative(one, part, _floor(several)) > EXACT:
+                raise BatchDependentNorm(
+                    "in torch itself, an output depends on the other examples of its batch, so it has no per-example "
+                    "gradient; take statistics, positions and sums over the batch out of the forward pass"
+                )
 
 
 def _resized(examples: Arrays, size: int) -> Arrays:
@@ -234,22 +277,56 @@ def _chunks(examples: Arrays) -> list[Arrays]:
     return [_resized(tuple(value[i : i + BATCHES[-1]] for value in examples), BATCHES[-1]) for i in starts]
 
 
-def _noise_like(examples: np.ndarray) -> np.ndarray:
+def _noise(truth: Reference, examples: Arrays) -> Arrays:
+    """Made-up examples, no two alike: as spread as the real ones, or where torch has no output for such, near them."""
     rng = np.random.default_rng(SEED)
+    made = tuple(_noise_like(rng, value) for value in examples)
+    if not any(np.isnan(y).any() for y in truth.forward(made)):
+        return made
+    floating = [np.issubdtype(value.dtype, np.floating) for value in examples]
+    shaken = (value * rng.uniform(0.9, 1.1, value.shape) for value in examples)
+    return tuple(new.astype(old.dtype) if on else old for on, old, new in zip(floating, examples, shaken, strict=True))
+
+
+def _noise_like(rng: np.random.Generator, examples: np.ndarray) -> np.ndarray:
     if not np.issubdtype(examples.dtype, np.floating):
-        return rng.permuted(examples, axis=0)
+        return rng.permuted(rng.permuted(examples, axis=0), axis=-1)
     return (examples.mean() + (examples.std() + 1e-3) * rng.standard_normal(examples.shape)).astype(examples.dtype)
 
 
-def relative(value: Any, truth: Any, scale: float | None = None) -> float:
-    """Largest difference, relative to the largest number of the truth; infinite when shapes differ or NaN appears."""
-    a, b = np.asarray(value, np.float64), np.asarray(truth, np.float64)
-    if a.shape != b.shape or not np.isfinite(a).all():
+def relative(value: Any, truth: Any, floor: float = 0.0) -> float:
+    """Largest difference, relative to the largest finite number of the truth or to `floor`, whichever is larger.
+
+    It is infinite when shapes differ, NaN appears, or something infinite in one is not so in the other.
+    """
+    a, b = np.asarray(value), np.asarray(truth)
+    kind = np.complex128 if a.dtype.kind == "c" or b.dtype.kind == "c" else np.float64
+    a, b = a.astype(kind), b.astype(kind)
+    finite = np.isfinite(b)
+    if a.shape != b.shape or not np.array_equal(a[~finite], b[~finite]) or not np.isfinite(a[finite]).all():
         return float("inf")
-    if not a.size:
-        return 0.0
-    largest = float(np.abs(b).max()) if scale is None else scale
-    return float(np.abs(a - b).max()) / (largest or 1.0)
+    scale = max(float(np.abs(b[finite]).max(initial=0.0)), floor)
+    return float(np.abs(a[finite] - b[finite]).max(initial=0.0)) / (scale or 1.0)
+
+
+def _floor(x: Arrays) -> float:
+    """Outputs smaller than this are rounding errors of what went in, if nothing else."""
+    sizes = [float(np.abs(value).max()) for value in x if np.issubdtype(value.dtype, np.floating)]
+    return SMALL_OUTPUT * max(sizes, default=1.0)
+
+
+def same_weights(module: nn.Module, migrated: Migrated) -> bool:
+    """Whether a module has the very tensors of a port, by name."""
+    from migrator.reference import state
+    from migrator.screen import unwrap
+
+    found = state(unwrap(module))
+    return all(
+        binding.key in found
+        and np.array_equal(to_torch_order(binding, get(migrated.variables, binding)), found[binding.key])
+        for binding in migrated.graph.bindings
+        if binding.key
+    )
 
 
 def _check_tensors(module: nn.Module, migrated: Migrated, checks: _Checks) -> None:
@@ -287,7 +364,7 @@ def _check_forward(
     forward = _compiled(migrated.apply_fn, migrated.graph).forward
     worst, where = 0.0, batches[0] if batches else ()
     for batch in batches:
-        error = _furthest(forward(variables, *_double(batch)), truth.forward(batch))
+        error = _furthest(forward(variables, *_double(batch)), truth.forward(batch), _floor(batch))
         if not error <= worst:
             worst, where = error, batch
 
@@ -300,11 +377,11 @@ def _check_forward(
         checks(f"float64 output, {name}", worst, EXACT, hint)
 
 
-def _furthest(values: Arrays, truths: Arrays) -> float:
+def _furthest(values: Arrays, truths: Arrays, floor: float) -> float:
     """The largest relative difference of any output."""
     if len(values) != len(truths):
         return float("inf")
-    return max((relative(value, truth) for value, truth in zip(values, truths, strict=True)), default=0.0)
+    return max((relative(value, truth, floor) for value, truth in zip(values, truths, strict=True)), default=0.0)
 
 
 def _double(x: Arrays) -> Arrays:
@@ -316,16 +393,17 @@ def _check_float32(migrated: Migrated, truth: Reference, single: Reference, x: A
     variables = _cast(migrated.variables, np.float32)
     inputs = tuple(value.astype(np.float32) if value.dtype == np.float64 else value for value in x)
     y = _compiled(migrated.apply_fn, migrated.graph).forward(variables, *inputs)
-    own = _furthest(single.forward(x), exact)
-    checks("float32 output", _furthest(y, exact), max(FLOAT32_FACTOR * own, FLOAT32_FLOOR))
+    own = _furthest(single.forward(x), exact, _floor(x))
+    checks("float32 output", _furthest(y, exact, _floor(x)), max(FLOAT32_FACTOR * own, FLOAT32_FLOOR))
 
 
 class _Head(NamedTuple):
-    """A weighted sum of the outputs, and torch's gradient of it for each example."""
+    """A weighted sum of the outputs, torch's gradient of it for each example, and how steep it may well be."""
 
     name: str
     weights: Arrays
     rows: list[dict[str, np.ndarray]]
+    slope: float
 
 
 def _heads(truth: Reference, x: Arrays) -> list[_Head]:
@@ -336,10 +414,16 @@ def _heads(truth: Reference, x: Arrays) -> list[_Head]:
     floating = [float(np.issubdtype(y.dtype, np.floating)) for y in outputs]
     random = [on * rng.standard_normal((len(singles), *y.shape)) for on, y in zip(floating, outputs, strict=True)]
     ones = [on * np.ones((len(singles), *y.shape)) for on, y in zip(floating, outputs, strict=True)]
+    largest = (
+        max((float(value.detach().abs().max()) for value in truth.trainable.values() if value.numel()), default=0.0)
+        or 1.0
+    )
     heads = []
     for name, weights in (("weighted sum", tuple(random)), ("sum", tuple(ones))):
         rows = [truth.vjp(single, tuple(w[i] for w in weights)) for i, single in enumerate(singles)]
-        heads.append(_Head(name, weights, rows))
+        floors = [np.maximum(np.abs(y), STEEP * _floor(x)) for y in outputs]
+        size = sum(float((np.abs(w[0]) * y).sum()) for w, y in zip(weights, floors, strict=True))
+        heads.append(_Head(name, weights, rows, size / largest))
     return heads
 
 
@@ -349,14 +433,12 @@ def _check_tangents(migrated: Migrated, variables: Any, x: Arrays, heads: list[_
     for head in heads:
         gradient, block = compiled.tangents(variables, _double(x), head.weights)
         expected = kernel_block(head.rows)
-        scale = max(float(np.abs(expected).max()), floor)
         if not floor:
-            floor = SMALL_GRADIENT * scale
-            _check_gradient(migrated.graph, gradient, head.rows, checks)
-            _check_pushed(compiled, variables, gradient, (x, head.weights), checks)
-        checks(
-            f"tangent kernel of {len(x[0])} examples, {head.name} of logits", relative(block, expected, scale), EXACT
-        )
+            floor = SMALL_GRADIENT * max(float(np.abs(expected).max()), head.slope**2)
+            _check_gradient(migrated.graph, gradient, head, checks)
+            _check_pushed(compiled, variables, gradient, (x, head), checks)
+        name = f"tangent kernel of {len(x[0])} examples, {head.name} of logits"
+        checks(name, relative(block, expected, floor), EXACT)
         head.rows.clear()
 
 
@@ -369,32 +451,34 @@ def kernel_block(rows: list[dict[str, np.ndarray]]) -> np.ndarray:
     return block
 
 
-def _check_gradient(graph: Graph, gradient: Any, rows: list[dict[str, np.ndarray]], checks: _Checks) -> None:
+def _check_gradient(graph: Graph, gradient: Any, head: _Head, checks: _Checks) -> None:
+    rows = head.rows
+
     def expected(name: str) -> np.ndarray:
         return sum((row[name] for row in rows[1:]), rows[0][name])
 
     largest = max((float(np.abs(expected(name)).max(initial=0.0)) for name in rows[0]), default=0.0)
+    floor = SMALL_GRADIENT * max(largest, head.slope)
     worst, name = 0.0, "none"
     for binding in graph.bindings:
         if binding.collection != "params":
             continue
         value, target = to_torch_order(binding, get({"params": gradient}, binding)), expected(binding.key)
-        scale = max(float(np.abs(target).max(initial=0.0)), SMALL_GRADIENT * largest)
-        error = relative(value, target, scale)
+        error = relative(value, target, floor)
         if not error <= worst:
             worst, name = error, binding.key
-    checks("gradient of each parameter", worst, EXACT, lambda: f": largest for {name}")
+    checks("gradient of each parameter", worst, EXACT, lambda: f": largest for {name}; {UNRECORDED}")
 
 
 def _check_pushed(
-    compiled: _Compiled, variables: Any, gradient: Any, batch: tuple[Arrays, Arrays], checks: _Checks
+    compiled: _Compiled, variables: Any, gradient: Any, case: tuple[Arrays, _Head], checks: _Checks
 ) -> None:
     rng = np.random.default_rng(SEED)
-    x, weights = batch
+    x, head = case
     direction = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), variables["params"])
-    pushed = float(compiled.pushed(variables, _double(x), direction, weights))
+    pushed = float(compiled.pushed(variables, _double(x), direction, head.weights))
     total, size = 0.0, 0.0
     for slope, step in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True):
         part = np.asarray(slope) * step
         total, size = total + float(part.sum()), size + float(np.abs(part).sum())
-    checks("forward against reverse derivative", abs(total - pushed) / (size or 1.0), EXACT)
+    checks("forward against reverse derivative", abs(total - pushed) / (max(size, head.slope) or 1.0), EXACT)

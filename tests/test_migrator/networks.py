@@ -116,3 +116,15 @@ class Forward(nn.Module):
 
 def examples(shape, count=6, seed=0):
     return np.random.default_rng(seed).normal(size=(count, *shape)).astype(np.float32)
+
+
+class TwoInputs(nn.Module):
+    """Takes tokens and numbers, returns a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.layer = nn.Embedding(7, 4), nn.Linear(5, 4)
+
+    def forward(self, tokens, numbers):
+        words = self.table(tokens).mean(1)
+        return {"sum": words + self.layer(numbers), "parts": (words, None), "first": tokens[:, 0]}

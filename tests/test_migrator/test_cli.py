@@ -43,7 +43,7 @@ def test_convert_show_and_verify(migrator, tmp_path):
     assert code == 0
     assert "aten.linear.default" in text
     assert "1.kernel: float32[64, 32] = 2,048 numbers, torch's 1.weight" in text
-    code, text, _ = migrator("verify", out, "--model", MODEL, "--weights", weights)
+    code, text, _ = migrator("verify", out, "--against", MODEL, "--weights", weights)
     assert code == 0
     assert "tangent kernel" in text
 
@@ -57,9 +57,55 @@ def test_factory_arguments(migrator, tmp_path):
 def test_verify_against_other_weights_fails(migrator, tmp_path):
     out = tmp_path / "port"
     assert migrator(*convert("-o", out))[0] == 0
-    code, _, error = migrator("verify", out, "--model", MODEL)
+    save_file(networks.mlp().state_dict(), tmp_path / "w.safetensors")
+    code, _, error = migrator("verify", out, "--against", MODEL, "--weights", tmp_path / "w.safetensors")
     assert code == 2
     assert error.startswith("error: the port differs from torch")
+
+
+def test_verify_without_weights_takes_the_ports(migrator, tmp_path):
+    out = tmp_path / "port"
+    assert migrator(*convert("-o", out))[0] == 0
+    code, text, _ = migrator("verify", out, "--against", MODEL)
+    assert code == 0
+    assert "note no --weights were given and the factory's own differ" in text
+    code, _, error = migrator("verify", out, "--against", "networks:cnn", "--model-args", '{"channels": 1, "side": 8}')
+    assert code == 2
+    assert "do not fit the model" in error
+
+
+def test_source_is_written_and_verified_against_torch(migrator, tmp_path):
+    out, source = tmp_path / "port", tmp_path / "network.py"
+    assert migrator(*convert("-o", out))[0] == 0
+    code, text, _ = migrator("source", out, "-o", source)
+    assert code == 0
+    assert "equal to the port" in text
+    assert migrator("source", out)[1] == source.read_text()
+    code, text, _ = migrator("verify", out, "--against", MODEL, "--source", source)
+    assert code == 0
+    assert "tangent kernel" in text
+    code, _, error = migrator("source", out, "-o", source)
+    assert code == 2
+    assert "exists" in error
+    source.write_text(source.read_text().replace("jax.nn.relu(", "jnp.tanh("))
+    code, _, error = migrator("verify", out, "--against", MODEL, "--source", source)
+    assert code == 2
+    assert "float64 output" in error
+
+
+def test_several_inputs_of_several_types(migrator, tmp_path):
+    shapes = ["--example-shape", "2,5:int64", "--example-shape", "2,5"]
+    command = ["convert", "--model", "networks:TwoInputs", *shapes, "-o", tmp_path / "port"]
+    code, _, error = migrator(*command)
+    assert code == 2
+    assert "an input of int64 cannot be made up" in error
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "tokens.npy", rng.integers(0, 7, (6, 5)))
+    np.save(tmp_path / "numbers.npy", rng.standard_normal((6, 5)))
+    examples = ["--examples", tmp_path / "tokens.npy", "--examples", tmp_path / "numbers.npy"]
+    assert migrator(*command, *examples)[0] == 0
+    assert migrator("verify", tmp_path / "port", "--against", "networks:TwoInputs", *examples)[0] == 0
+    assert migrator("source", tmp_path / "port")[0] == 0
 
 
 class Payload:
@@ -108,7 +154,7 @@ def test_wrapped_names_are_stripped_and_reported(migrator, tmp_path, prefixes):
     notes = load(tmp_path / "port").report.notes
     assert [prefix in note for prefix, note in zip(prefixes, notes, strict=True)] == [True, True]
     assert "note removed" in migrator("show", tmp_path / "port")[1]
-    code, text, _ = migrator("verify", tmp_path / "port", "--model", MODEL, "--weights", tmp_path / "w.pt")
+    code, text, _ = migrator("verify", tmp_path / "port", "--against", MODEL, "--weights", tmp_path / "w.pt")
     assert code == 0
     assert text.count("note removed") == 2
 

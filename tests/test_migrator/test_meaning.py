@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from migrator import PortMismatch, migrate, verify
-from migrator.graph import from_json, to_json
+from migrator.decode import from_json
+from migrator.graph import to_json
 from migrator.module import apply_function
 from migrator.ops import RULES
 

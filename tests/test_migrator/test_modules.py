@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from migrator import errors, migrate, verify
+from migrator import migrate, to_source, verify
+from migrator.verify import check_source
 
 
 class UNet(nn.Module):
@@ -269,15 +270,4 @@ def test_module(name):
     migrated = migrate(module, (torch.from_numpy(x[:2]),))
     report = verify(module, migrated, x, ntk_examples=2)
     assert report.parameters == sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def in_float32_only(x, head):
-    return torch.baddbmm(torch.ones(1, 1, 1, dtype=torch.float32), head(x)[:, None], x[:, :, None])
-
-
-def test_a_module_that_only_runs_in_float32_is_refused_by_verification():
-    module = Then(in_float32_only, head=nn.Linear(6, 6)).eval()
-    migrated = migrate(module, (torch.zeros(2, 6),))
-    with pytest.raises(errors.PrecisionLoss, match=r"does not run in torch.float64.*dtype=x.dtype"):
-        verify(module, migrated, networks.examples(VECTOR))
-    assert torch.get_default_dtype() == torch.float32
+    check_source(migrated, to_source(migrated))

@@ -145,3 +145,153 @@ def test_one_example_is_widened():
     module = networks.mlp()
     migrated = migrate(module, (torch.zeros(1, 1, 8, 8),))
     assert np.asarray(migrated.apply_fn(migrated.variables, networks.examples((1, 8, 8), 3))).shape == (3, 10)
+
+
+class Sign(torch.autograd.Function):
+    """A straight-through estimator, whose gradient torch does not record."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g
+
+
+class Layered(nn.Module):
+    """A function of a linear layer's output; the batch is at least 2 when it is recorded."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.layer, self.function = nn.Linear(6, 6), function
+
+    def forward(self, x):
+        return self.function(self.layer(x))
+
+
+def hooked(y):
+    y.register_hook(lambda g: 2 * g)
+    return y * 2
+
+
+def under_inference_mode(y):
+    with torch.inference_mode():
+        z = y * 2
+    return y * z.clone()
+
+
+def checkpointed(y):
+    return torch.utils.checkpoint.checkpoint(lambda z: z * 2, y, use_reentrant=True)
+
+
+def module_with_hook():
+    module = nn.Linear(6, 6)
+    module.register_full_backward_hook(lambda *_: None)
+    return module
+
+
+def module_with_gradient_hook():
+    module = nn.Linear(6, 6)
+    module.weight.register_hook(lambda g: 2 * g)
+    return module
+
+
+BARRIERS = {
+    "own gradient": (
+        lambda: Layered(lambda y: Sign.apply(y)),
+        r"autograd.Function.*at test_refusals.py:\d+; write it with",
+    ),
+    "inference mode": (lambda: Layered(under_inference_mode), r"inference_mode.*at test_refusals.py:\d+"),
+    "detached in place": (lambda: Layered(lambda y: y * y.clone().detach_()), "use `detach"),
+    "hook on a tensor": (lambda: Layered(hooked), "a hook on a tensor"),
+    "hook on a module": (module_with_hook, "Linear has a backward hook"),
+    "hook on a parameter": (module_with_gradient_hook, "weight has a gradient hook"),
+    "reentrant checkpoint": (lambda: Layered(checkpointed), "autograd.Function"),
+    "not differentiable": (lambda: Layered(lambda y: y // 1), "torch itself cannot differentiate"),
+}
+
+
+def port_and_verify(module, x=None):
+    verify(module, migrate(module, torch.zeros(2, 6)), networks.examples((6,)) if x is None else x)
+
+
+@pytest.mark.parametrize("name", BARRIERS)
+def test_gradients_that_are_not_recorded(name):
+    build, message = BARRIERS[name]
+    with pytest.raises(errors.GradientBarrier, match=message):
+        port_and_verify(build().eval())
+
+
+def test_watching_leaves_torch_as_it_was():
+    names = ((torch.autograd.Function, "apply"), (torch.Tensor, "detach_"), (torch.inference_mode, "__enter__"))
+    before = [vars(home)[name] for home, name in names]
+    migrate(networks.mlp(), torch.zeros(2, 1, 8, 8))
+    assert [vars(home)[name] for home, name in names] == before
+
+
+MIXED = {
+    "running sum": lambda y: y + y.detach().cumsum(0),
+    "the first": lambda y: y - y[:1].detach(),
+    "mean": lambda y: y - y.mean(0),
+    "mean, constant": lambda y: y + y.mean(0).detach(),
+    "position": lambda y: y + torch.arange(y.shape[0])[:, None],
+    "sum of all": lambda y: y.sum(),
+}
+
+
+@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize("name", MIXED)
+def test_outputs_that_depend_on_other_examples(name, count):
+    with pytest.raises(errors.BatchDependentNorm, match="depends on the other examples"):
+        port_and_verify(Layered(MIXED[name]).eval(), networks.examples((6,), count))
+
+
+def test_a_batch_axis_that_is_squeezed_away():
+    with pytest.raises(errors.StaticBatch, match=r"\[3, 6\] for 3 examples but \[6\] for one.*squeeze"):
+        port_and_verify(Layered(lambda y: y[:, None].squeeze()).eval())
+
+
+def test_indexing_by_a_mask():
+    refuse(called(lambda x: x[:, torch.tensor([True, False, True])]), errors.DataDependentControlFlow, "by a mask")
+
+
+def test_numbers_made_of_tensors():
+    refuse(called(lambda x: x * torch.ones(3)[0].item()), errors.DataDependentControlFlow, r"item\(\)")
+
+
+def test_numpy_randomness():
+    rng = np.random.default_rng(0)
+    with pytest.raises(errors.NonDeterministicForward, match="another output each time"):
+        port_and_verify(Layered(lambda y: y * float(rng.random())).eval())
+
+
+def test_things_that_are_no_modules():
+    for thing, name in ((F.relu, "function"), (nn.Linear, "Linear"), (np.zeros(3), "ndarray")):
+        with pytest.raises(errors.MigratorError, match=f"expected a torch.nn.Module, got {name}"):
+            migrate(thing, torch.zeros(2, 6))
+    with pytest.raises(errors.StaticBatch, match="got ndarray"):
+        migrate(networks.mlp(), np.zeros((2, 1, 8, 8)))
+    with pytest.raises(errors.StaticBatch, match="as many examples of each"):
+        migrate(networks.TwoInputs().eval(), (torch.zeros(2, 5, dtype=torch.int64), torch.zeros(3, 5)))
+
+
+def test_inference_mode_around_the_port():
+    with torch.inference_mode(), pytest.raises(errors.GradientBarrier, match="leave it before"):
+        migrate(networks.mlp(), torch.zeros(2, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        (np.zeros((3, 5), np.float32), r"expected shape \[n, 6\], got \[3, 5\]"),
+        (np.zeros((3, 6), np.int64), "expected float32, got int64"),
+        (np.zeros((0, 6), np.float32), "at least one"),
+        ((np.zeros((3, 6)), np.zeros((3, 6))), "takes 1 inputs, but examples of 2"),
+        (np.full((3, 6), np.nan, np.float32), "not a number"),
+    ],
+)
+def test_examples_that_do_not_fit(examples, message):
+    module = Layered(torch.tanh).eval()
+    with pytest.raises(errors.PortMismatch, match=message):
+        verify(module, migrate(module, torch.zeros(2, 6)), examples)

@@ -12,8 +12,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from migrator import MigratorError, PortMismatch, load, migrate, save, verify
+from migrator.decode import from_json
 from migrator.errors import CorruptPort, CorruptWeights
-from migrator.graph import from_json, to_json
+from migrator.graph import to_json
 from migrator.store import _dump
 
 ROOT = Path(__file__).parents[2]
@@ -177,11 +178,11 @@ HOSTILE = {
     "operator named twice": (lambda data: data["nodes"].append(data["nodes"][0]), "twice"),
     "use before definition": (_set("nodes", 0, "args", [{"ref": "later"}]), "before it is defined"),
     "unknown argument": (_set("nodes", 0, "args", [{"code": "1"}]), "unknown argument"),
-    "no nodes": (lambda data: data.pop("nodes"), "not a graph"),
+    "no nodes": (lambda data: data.pop("nodes"), "lacks or does not know 'nodes'"),
     "bad order of axes": (_set("bindings", 0, "perm", [7, 7, 7, 7]), "not an order"),
     "bad collection": (_set("bindings", 0, "collection", "secrets"), "unknown collection"),
-    "bad shape": (_set("bindings", 0, "spec", "shape", [-3]), "not a shape"),
-    "a list": (None, "not a graph"),
+    "bad shape": (_set("bindings", 0, "spec", "shape", [-3]), "not a size"),
+    "a list": (None, "expected an object"),
 }
 
 

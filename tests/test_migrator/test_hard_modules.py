@@ -1,0 +1,173 @@
+"""Modules that break converters, each ported, verified, saved, loaded, and written as source."""
+
+import math
+import warnings
+
+import networks
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import prune
+
+from migrator import load, migrate, save, to_state_dict, verify
+from migrator.source import to_source
+from migrator.verify import check_source
+
+
+class After(nn.Module):
+    """A function of a linear layer's output."""
+
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.layer, self.function = nn.Linear(6, 6), function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        return self.function(self.layer(x), self)
+
+
+class Masks(nn.Module):
+    """-inf in a buffer and in a plain attribute, as in attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+        self.register_buffer("mask", torch.triu(torch.full((6, 6), -math.inf), 1))
+        self.other = torch.triu(torch.full((6, 6), -math.inf), 2)
+
+    def forward(self, x):
+        y = self.layer(x)
+        return (y[:, :, None] * y[:, None, :] + self.mask + self.other).softmax(-1).sum(1) * y
+
+
+class Clashes(nn.Module):
+    """Names that are also names in Flax, or of constants."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.params = nn.Parameter(torch.randn(6, 6)), nn.Parameter(torch.randn(6))
+        self.kernel, self.scale, self.constants, self.a = (nn.Linear(6, 6) for _ in range(4))
+        self.a.b, self.a_b = torch.randn(6), torch.randn(6)
+
+    def forward(self, x):
+        y = self.a(self.constants(self.scale(self.kernel(x)))) * self.a.b + self.a_b
+        return F.linear(y, self.weight) * self.params * torch.tensor([1.0, 2, 3, 4, 5, 6])
+
+
+class Nested(nn.Module):
+    """A dictionary of tensors, tuples, nothing, and whole numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.table = nn.Linear(6, 6), nn.Embedding(6, 6, sparse=True)
+
+    def forward(self, x):
+        places = x.argmax(1)
+        return {"z": self.layer(x), "a": (self.table(places), None), "places": places}
+
+
+class Variadic(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+
+    def forward(self, *inputs):
+        return self.layer(inputs[0])
+
+
+def llama_norm(y, _):
+    wide = y.float()
+    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)).type_as(y)
+
+
+def own_tensor_in_no_grad(y, _):
+    with torch.no_grad():
+        scaled = y * 2
+        scaled += 1
+    return scaled * y
+
+
+def zero(y, _):
+    return F.kl_div(y.log_softmax(1), y.softmax(1), reduction="none").sum(1)
+
+
+def autocast_off(y, _):
+    with torch.autocast("cpu", enabled=False):
+        return y * 2
+
+
+def old_spectral_norm():
+    return nn.Sequential(nn.utils.spectral_norm(nn.Linear(6, 6)), nn.Tanh())
+
+
+def old_weight_norm():
+    return nn.Sequential(nn.utils.weight_norm(nn.Linear(6, 6)), nn.Tanh())
+
+
+MODULES = {
+    "RMS norm with its default epsilon": lambda: After(lambda y, m: m.norm(y), norm=nn.RMSNorm(6)),
+    "functional RMS norm": lambda: After(lambda y, _: F.rms_norm(y, (6,))),
+    "epsilon of the type": lambda: After(lambda y, _: y / (y.norm(dim=1, keepdim=True) + torch.finfo(y.dtype).eps)),
+    "norm in float32": lambda: After(llama_norm),
+    "softmax in float32": lambda: After(lambda y, _: F.softmax(y, -1, dtype=torch.float32) * y),
+    "sinusoid": lambda: After(lambda y, _: y * torch.sin(torch.arange(6).float() / 8)),
+    "linspace": lambda: After(lambda y, _: y * torch.linspace(0, 1, 6)),
+    "filled with 0.1": lambda: After(lambda y, _: y + torch.full((6,), 0.1)),
+    "division of whole numbers": lambda: After(lambda y, _: y * (torch.arange(6) / 7)),
+    "constant 0.1": lambda: After(lambda y, _: y * torch.tensor([0.1]) + y.new_tensor([0.1])),
+    "one-hot": lambda: After(lambda y, _: y @ F.one_hot(torch.arange(6) % 3, 6).float()),
+    "default type": lambda: After(lambda y, _: y + torch.ones(6, dtype=torch.get_default_dtype()) / 3),
+    "a parameter of no consequence": lambda: After(
+        lambda y, m: (y + m.shift).softmax(-1), shift=nn.Parameter(torch.ones(()))
+    ),
+    "no gradient at all": lambda: After(lambda y, _: y * 0 + 1),
+    "an output that is zero": lambda: After(
+        lambda y, _: F.kl_div(y.log_softmax(1), y.softmax(1), reduction="none").sum(1)
+    ),
+    "masked logits": lambda: After(lambda y, _: y.masked_fill(torch.arange(6) > 3, -math.inf)),
+    "only a whole number": lambda: After(lambda y, _: y.argmax(1)),
+    "several outputs": lambda: After(lambda y, _: (y, y.argmax(1), [y.exp()])),
+    "no_grad around a tensor of its own": lambda: After(own_tensor_in_no_grad),
+    "autocast turned off": lambda: After(autocast_off),
+    "data parallel": lambda: nn.DataParallel(nn.Linear(6, 6)),
+    "compiled": lambda: torch.compile(nn.Linear(6, 6)),
+    "averaged": lambda: torch.optim.swa_utils.AveragedModel(nn.Linear(6, 6)),
+    "old spectral norm": old_spectral_norm,
+    "old weight norm": old_weight_norm,
+    "pruned": lambda: nn.Sequential(prune.l1_unstructured(nn.Linear(6, 6), "weight", 0.5)),
+    "masks": Masks,
+    "names that clash": Clashes,
+    "nested outputs": Nested,
+    "any number of inputs": Variadic,
+}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*TorchScript.*:DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("name", MODULES)
+def test_module_is_ported_whole(name, tmp_path):
+    module, x = MODULES[name]().eval(), networks.examples((6,))
+    port = migrate(module, torch.zeros(2, 6))
+    assert verify(module, port, x, ntk_examples=2).proven
+    save(port, tmp_path / "port")
+    again = load(tmp_path / "port")
+    check_source(again, to_source(again))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        inner = getattr(module, "_orig_mod", getattr(module, "module", module))
+        inner.load_state_dict(to_state_dict(again, again.variables))
+
+
+def test_several_inputs():
+    module, rng = networks.TwoInputs().eval(), np.random.default_rng(0)
+    examples = rng.integers(0, 7, (6, 5)), rng.standard_normal((6, 5)).astype(np.float32)
+    port = migrate(module, tuple(torch.from_numpy(value[:2]) for value in examples))
+    verify(module, port, examples)
+    y = port.apply_fn(port.variables, *examples)
+    truth = module(*map(torch.from_numpy, examples))
+    assert set(y) == set(truth)
+    assert y["parts"][1] is None
+    np.testing.assert_allclose(y["sum"], truth["sum"].detach(), atol=1e-6)
+    np.testing.assert_array_equal(y["first"], truth["first"])

@@ -20,7 +20,7 @@ from migrator.errors import CorruptPort, CorruptWeights, StateDictMismatch
 from migrator.store import _dump, _variables
 from migrator.weights import fingerprint
 
-TOUCH = "__import__('pathlib').Path('PWNED').touch()"
+TOUCH = "open('PWNED', 'w')"
 DEEP = 0
 for _ in range(400):
     DEEP = [DEEP]
@@ -115,6 +115,27 @@ def test_every_part_of_a_report_replaced_by_anything(saved, tmp_path, monkeypatc
     for path in places({key: value for key, value in data.items() if key != "key_map"}):
         for value in VALUES:
             check(saved, report=replaced(data, path, value))
+    assert not (tmp_path / "PWNED").exists()
+
+
+PAYLOADS = [f'a") + str({TOUCH}) + ("', f"a') + str({TOUCH}) + ('", f'"""+str({TOUCH})+"""', f"{{{TOUCH}}}"]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_names_do_not_become_code(saved, tmp_path, monkeypatch, payload):
+    monkeypatch.chdir(tmp_path)
+    data = json.loads((saved / "graph.json").read_text())
+    binding = data["bindings"][0]
+    values = load_file(saved / "model.safetensors")
+    values[f"params/{payload}"] = values.pop(f"params/{'.'.join(binding['path'])}")
+    save_file(values, saved / "model.safetensors")
+    binding["path"] = [payload]
+    data["modules"][payload] = "Linear"
+    for node in data["nodes"]:
+        node["module"] = payload
+    old = data["inputs"][0]["name"]
+    data = json.loads(json.dumps(data).replace(json.dumps(old), json.dumps(payload)))
+    assert check(saved, graph=data)
     assert not (tmp_path / "PWNED").exists()
 
 

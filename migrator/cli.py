@@ -19,9 +19,9 @@ from migrator.errors import MigratorError, StateDictMismatch
 from migrator.graph import TensorSpec
 from migrator.listing import listing
 from migrator.reading import read_regular
-from migrator.source import apply_source, to_source
+from migrator.source import apply_source, check_source, to_source
 from migrator.store import load, save, write_new
-from migrator.verify import check_source, same_weights, verify
+from migrator.verify import same_weights, verify
 
 if TYPE_CHECKING:
     from torch import nn

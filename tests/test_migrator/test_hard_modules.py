@@ -12,8 +12,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from migrator import load, migrate, save, to_state_dict, verify
-from migrator.source import to_source
-from migrator.verify import check_source
+from migrator.source import check_source, to_source
 
 
 class After(nn.Module):

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from migrator import migrate, to_source, verify
-from migrator.verify import check_source
+from migrator.source import check_source
 
 
 class UNet(nn.Module):

@@ -2,98 +2,41 @@
 
 from __future__ import annotations
 
-import builtins
 import functools
-import inspect
-import json
-import keyword
 import math
 import re
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import chain, count
 from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import lax
 
-from migrator import ops
-from migrator.blocks import Block, group
 from migrator.errors import PortMismatch, UnsupportedOp
 from migrator.graph import BATCH, Binding, Dtype, Graph, Perm, Structure, TensorSpec
-from migrator.inline import Library, top_level_names
 from migrator.layout import LOGICAL, Operand, inverse
 from migrator.module import ApplyFn, Step, plan
 from migrator.ops import RULES
-from migrator.ops.elementwise import add, div, identity, sub
+from migrator.ops.elementwise import identity
 from migrator.port import Migrated
-
-WIDTH = 110
-FLOATING = "dtype"
-"""Stands among the values of a graph for the type in which the network runs."""
-
-LAST = 2**63 - 1
-"""How torch writes the end of a slice that has none."""
-
-INFIX: dict[Callable[..., Any], str] = {
-    add: "+",
-    sub: "-",
-    div: "/",
-    jnp.multiply: "*",
-    **{ops.shape.ARITHMETIC[name]: sign for name, sign in (("add", "+"), ("sub", "-"), ("mul", "*"))},
-    **{ops.shape.ARITHMETIC[name]: sign for name, sign in (("floordiv", "//"), ("truediv", "/"), ("mod", "%"))},
-}
-
-HOMES: tuple[tuple[str, Any, str], ...] = (
-    ("jnp", jnp, "import jax.numpy as jnp"),
-    ("jax.nn", jax.nn, "import jax"),
-    ("lax", lax, "from jax import lax"),
-    ("jax.scipy.special", jax.scipy.special, "import jax"),
-    ("math", math, "import math"),
+from migrator.source.blocks import Block, group
+from migrator.source.calls import HOMES, infix, spoken, takes_all
+from migrator.source.inline import Library
+from migrator.source.text import (
+    LOADING,
+    PART,
+    PRECISION,
+    ClassText,
+    Line,
+    Names,
+    identifier,
+    import_lines,
+    last_words,
+    quoted,
 )
 
-PART = '''class Part(nn.Module):
-    """A part of the network; it finds its tensors under the names that they have in torch."""
-
-    def tensor(self, key):
-        """A tensor by its key, for example `self.tensor("params/conv1.kernel")`."""
-        collection, _, path = key.partition("/")
-        first, *rest = path.split(".")
-        value = self.get_variable(collection, first)
-        for name in rest:
-            value = value[name]
-        return jnp.asarray(value)
-
-    def part(self, kind, path):
-        """The part at a path below this one; parts at the same path share their tensors."""
-        scope = self.scope
-        for name in path.split("."):
-            scope = scope.push(name, reuse=True)
-        return kind(parent=scope)
-'''
-
-PRECISION = '''def precision(variables, *inputs):
-    """The type in which the network runs: what its floating-point tensors promote to."""
-    dtypes = [jnp.asarray(value).dtype for value in (*jax.tree.leaves(variables), *inputs)]
-    floating = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
-    return jnp.result_type(*floating) if floating else jnp.result_type(float)
-'''
-
-LOADING = '''def load_variables(path):
-    """The variables of a saved port, from its `model.safetensors`."""
-    variables = {"params": {}, "batch_stats": {}, "frozen": {}, "buffers": {}}
-    for key, value in load_file(path).items():
-        collection, _, name = key.partition("/")
-        *parents, leaf = name.split(".")
-        level = variables[collection]
-        for parent in parents:
-            level = level.setdefault(parent, {})
-        level[leaf] = jnp.asarray(value)
-    return variables
-'''
+FLOATING = "dtype"
+"""Stands among the values of a graph for the type in which the network runs."""
 
 
 def to_source(migrated: Migrated) -> str:
@@ -143,89 +86,13 @@ def apply_source(text: str, name: str = "source") -> ApplyFn:
 
 
 @dataclass
-class _Names:
-    """Identifiers that are in use; the second of a name is `relu_2`, of a class `Block2`."""
-
-    taken: set[str]
-    classes: bool = False
-
-    def new(self, wanted: str) -> str:
-        """An identifier like the wanted one that is not in use yet."""
-        base = re.sub(r"\W+", "_", wanted).strip("_") or "value"
-        base = f"layer_{base}" if base[0].isdigit() else base
-        mark = "" if self.classes else "_"
-        wishes = chain([base], [f"{base}_"] * (not self.classes), (f"{base}{mark}{i}" for i in count(2)))
-        name = next(wish for wish in wishes if wish not in RESERVED and wish not in self.taken)
-        self.taken.add(name)
-        return name
-
-
-RESERVED = (
-    set(keyword.kwlist)
-    | set(dir(builtins))
-    | {"self", "nn", "jax", "jnp", "lax", "np", "math", "precision", "load_variables", "load_file", "Part"}
-    | {name for family in ops.FAMILIES for name in top_level_names(family)}
-)
-
-
-@dataclass(frozen=True)
-class _Line:
-    """`targets = call(arguments)`, which of several results is meant, and the shape of what comes out."""
-
-    targets: str
-    call: str
-    arguments: tuple[str, ...] | None
-    comment: str = ""
-    index: str = ""
-
-    def text(self, *, comments: bool) -> str:
-        start = f"{self.targets} = {self.call}"
-        line = start if self.arguments is None else f"{start}({', '.join(self.arguments)}){self.index}"
-        note = f"  # {self.comment}" if comments and self.comment else ""
-        if len(line) + len(note) <= WIDTH - 8:
-            return line + note
-        if len(line) <= WIDTH - 8 or not self.arguments:
-            return line
-        return "\n".join([f"{start}(", *(f"    {argument}," for argument in self.arguments), f"){self.index}"])
-
-
-@dataclass
-class _Class:
-    """One class to be written, and the modules that it stands for."""
-
-    name: str
-    kind: str
-    signature: str
-    lines: list[_Line]
-    returned: str
-    paths: list[str]
-    comments: bool = True
-
-    def text(self) -> str:
-        paths = [re.sub(r"[^\w.\-]", "_", path) or "the network" for path in self.paths]
-        shown, left = paths[0], paths[1:]
-        while left and len(shown) + len(left[0]) < WIDTH - 40:
-            shown, left = f"{shown}, {left[0]}", left[1:]
-        more = f" and {len(left)} more" if left else ""
-        body = "\n".join(line.text(comments=self.comments) for line in self.lines)
-        return (
-            f'class {self.name}(Part):\n    """{self.kind}: {shown}{more}."""\n\n    @nn.compact\n'
-            f"    def __call__({self.signature}):\n{_indent(body, 8)}\n        return {self.returned}\n"
-        )
-
-
-def _indent(text: str, by: int) -> str:
-    return "\n".join(" " * by + line if line else line for line in text.split("\n"))
-
-
-@dataclass
 class _Scope:
     """The values that the class being written knows, as text."""
 
     path: str
-    names: _Names
+    names: Names
     texts: dict[str, str] = field(default_factory=dict)
-    lines: list[_Line] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
 
 
 class _Author:
@@ -244,8 +111,8 @@ class _Author:
         self.library = Library()
         self.library.imports |= {"nn": "from flax import linen as nn", "jnp": "import jax.numpy as jnp"}
         self.library.imports["load_file"] = "from safetensors.numpy import load_file"
-        self.classes: dict[tuple[Any, ...], _Class] = {}
-        self.class_names = _Names({"Part"}, classes=True)
+        self.classes: dict[tuple[Any, ...], ClassText] = {}
+        self.class_names = Names({"Part"}, classes=True)
 
     def module(self) -> str:
         """The whole text."""
@@ -256,7 +123,7 @@ class _Author:
             self.library.imports["jax"] = "import jax"
         sections = [
             self._header(name),
-            _import_lines(self.library.imports.values()),
+            import_lines(self.library.imports.values()),
             LOADING.strip(),
             *[PRECISION.strip()] * needs_precision,
             *self.library.definitions.values(),
@@ -266,8 +133,8 @@ class _Author:
         return sections[0] + "\n\n" + "\n\n\n".join(sections[1:]) + "\n"
 
     def _header(self, name: str) -> str:
-        arguments = ", ".join(_identifier(value.name) for value in self.graph.inputs)
-        shapes = "; ".join(f"{_identifier(value.name)} {value.spec}" for value in self.graph.inputs)
+        arguments = ", ".join(identifier(value.name) for value in self.graph.inputs)
+        shapes = "; ".join(f"{identifier(value.name)} {value.spec}" for value in self.graph.inputs)
         return (
             f'"""{name} in Flax, written by `migrator source` from a verified port of a PyTorch module.\n\n'
             f'    variables = load_variables("model.safetensors")\n'
@@ -280,19 +147,19 @@ class _Author:
     def _class(self, block: Block, inputs: list[str]) -> str:
         """The name of the class that computes a block, which is written unless an equal one was."""
         is_root = block.path == ""
-        scope = _Scope(block.path, _Names(set()))
+        scope = _Scope(block.path, Names(set()))
         for value in inputs:
-            wanted = _identifier(value) if is_root else self._input_name(value)
+            wanted = identifier(value) if is_root else self._input_name(value)
             scope.texts[value] = scope.names.new(wanted)
         signature = ", ".join(["self", *scope.texts.values()])
         if is_root:
             for value in inputs:
                 text = scope.texts[value]
-                scope.lines.append(_Line(text, "jnp.asarray", (text,)))
+                scope.lines.append(Line(text, "jnp.asarray", (text,)))
             if any(FLOATING in self._used(step) for step in block.steps()):
                 arguments = ("self.variables", *scope.texts.values())
                 scope.texts[FLOATING] = scope.names.new("dtype")
-                scope.lines.append(_Line(scope.texts[FLOATING], "precision", arguments))
+                scope.lines.append(Line(scope.texts[FLOATING], "precision", arguments))
         self._body(block, scope)
         outputs = [ref.name for ref in self.graph.outputs] if is_root else self._outputs(block)
         placed = [self._text(scope, Operand(name, LOGICAL if is_root else self._perm(name))) for name in outputs]
@@ -305,7 +172,7 @@ class _Author:
             return known.name
         kind = "Network" if is_root and block.kind in ("Sequential", "Module") else block.kind
         name = self.class_names.new(kind)
-        self.classes[key] = _Class(name, block.kind, signature, scope.lines, returned, [block.path])
+        self.classes[key] = ClassText(name, block.kind, signature, scope.lines, returned, [block.path])
         return name
 
     def _input_name(self, value: str) -> str:
@@ -353,10 +220,10 @@ class _Author:
         name = self._class(block, inputs)
         relative = _relative(block.path, scope.path)
         arguments = tuple(self._text(scope, Operand(value, self._perm(value))) for value in inputs)
-        targets = [scope.names.new(_last(relative)) for _ in outputs]
+        targets = [scope.names.new(last_words(relative)) for _ in outputs]
         scope.texts |= dict(zip(outputs, targets, strict=True))
         comment = self._shape(outputs[0]) if len(outputs) == 1 else ""
-        scope.lines.append(_Line(", ".join(targets), f"self.part({name}, {_quoted(relative)})", arguments, comment))
+        scope.lines.append(Line(", ".join(targets), f"self.part({name}, {quoted(relative)})", arguments, comment))
 
     def _call_operator(self, step: Step, scope: _Scope) -> None:
         node, rule = step.node, RULES[step.node.op]
@@ -371,7 +238,7 @@ class _Author:
             return
         if self._is_size(node.name):
             return  # written where it is used
-        if node.op == "aten.slice.Tensor" and _whole(node.args):
+        if node.op == "aten.slice.Tensor" and takes_all(node.args):
             scope.texts[node.name] = self._text(scope, step.placed.args[0])
             return
         call, arguments = self._expression(step, scope)
@@ -380,7 +247,7 @@ class _Author:
         target = scope.names.new(self._target(step, scope.path))
         scope.texts[node.name] = target
         index = f"[{self.steps[alone].node.args[1]}]" if alone is not None else ""
-        scope.lines.append(_Line(target, call, arguments, self._shape(shaped), index))
+        scope.lines.append(Line(target, call, arguments, self._shape(shaped), index))
 
     def _one_of_several(self, name: str) -> str | None:
         """The `getitem` that takes the only one of several results that is used."""
@@ -395,7 +262,7 @@ class _Author:
     def _target(self, step: Step, path: str) -> str:
         relative = _relative(step.node.module, path)
         name = step.node.op.split(".")[1].strip("_")
-        return _last(relative) if relative else name
+        return last_words(relative) if relative else name
 
     def _shape(self, name: str) -> str:
         """The shape of a value as it is stored."""
@@ -411,8 +278,8 @@ class _Author:
         function, fixed = (rule.func, dict(rule.keywords)) if partial else (rule, {})
         args = [self._argument(scope, value) for value in step.placed.args]
         kwargs = {key: self._argument(scope, value) for key, value in step.placed.kwargs}
-        named = _spoken(function, step.placed.args, dict(step.placed.kwargs) | fixed, args, kwargs)
-        sign = _infix(function)
+        named = spoken(function, step.placed.args, dict(step.placed.kwargs) | fixed, args, kwargs)
+        sign = infix(function)
         if sign and len(named) == 2 and not any("=" in argument for argument in named):
             return f"{named[0]} {sign} {named[1]}", None
         return self._function(function), tuple(named)
@@ -445,21 +312,21 @@ class _Author:
             return f"({items},)" if len(value) == 1 else f"({items})"
         if isinstance(value, float) and not math.isfinite(value):
             return "jnp.nan" if math.isnan(value) else ("jnp.inf" if value > 0 else "-jnp.inf")
-        return _quoted(value) if isinstance(value, str) else repr(value)
+        return quoted(value) if isinstance(value, str) else repr(value)
 
     def _is_size(self, name: str) -> bool:
         """Whether a value is a plain number that comes from the size of the batch."""
         if name not in self.steps or self.graph.results[name] is not None:
             return False
         node = self.steps[name].node
-        return node.op == "aten.sym_size.int" or _infix(RULES[node.op].apply) is not None
+        return node.op == "aten.sym_size.int" or infix(RULES[node.op].apply) is not None
 
     def _size(self, scope: _Scope, name: str) -> str:
         """The text of such a number."""
         node, placed = self.steps[name].node, self.steps[name].placed
         if node.op != "aten.sym_size.int":
             left, right = (self._argument(scope, value) for value in placed.args)
-            return f"({left} {_infix(RULES[node.op].apply)} {right})"
+            return f"({left} {infix(RULES[node.op].apply)} {right})"
         spec = self.graph.results[placed.args[0].name]
         size = str(spec.shape[placed.args[1]]) if isinstance(spec, TensorSpec) else BATCH
         if not re.fullmatch(rf"[{BATCH}\d+\-*/() ]+", size):
@@ -504,7 +371,7 @@ class _Author:
             text = scope.texts[name]
         else:
             binding = self.bindings[name]
-            text = f"self.tensor({_quoted(f'{binding.collection}/{_relative_path(binding, scope.path)}')})"
+            text = f"self.tensor({quoted(f'{binding.collection}/{_relative_path(binding, scope.path)}')})"
         source, target = self._perm(name), operand.perm
         if source == target or not isinstance(self.graph.results.get(name), TensorSpec):
             return text
@@ -528,71 +395,8 @@ def _nested(structure: Structure, outputs: list[str]) -> str:
     if isinstance(structure, tuple):
         return f"({''.join(f'{_nested(item, outputs)}, ' for item in structure).strip()})"
     if isinstance(structure, dict):
-        return f"{{{', '.join(f'{_quoted(key)}: {_nested(item, outputs)}' for key, item in structure.items())}}}"
+        return f"{{{', '.join(f'{quoted(key)}: {_nested(item, outputs)}' for key, item in structure.items())}}}"
     return "None" if structure is None else outputs[structure]
-
-
-def _quoted(text: str) -> str:
-    """A string literal; a graph may come from anyone, and its names must not become code."""
-    return json.dumps(text)
-
-
-def _whole(args: tuple[Any, ...]) -> bool:
-    """Whether a slice's arguments take all of an axis."""
-    start, end, step = args[2:] + (None, None, 1)[len(args) - 2 :]
-    return start in (None, 0) and end in (None, LAST) and step == 1
-
-
-def _infix(function: Callable[..., Any]) -> str | None:
-    try:
-        return INFIX.get(function)
-    except TypeError:  # not every callable can be looked up
-        return None
-
-
-def _spoken(
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    named: Mapping[str, Any],
-    texts: list[str],
-    spelled: dict[str, str],
-) -> list[str]:
-    """The arguments of a call without those that say what is the default anyway."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except ValueError:
-        parameters = []
-    spelled = {key: spelled.get(key, repr(value)) for key, value in named.items()}
-    if not parameters or getattr(function, "__module__", "").partition(".")[0] != "migrator":
-        return [*texts, *(f"{key}={text}" for key, text in spelled.items())]
-    spoken: list[str] = []
-    skipped = False
-    windows = function.__module__.endswith((".conv", ".pool"))
-    accepted = {p.name: p for p in parameters if p.kind is not p.VAR_KEYWORD}
-    for position, parameter in enumerate(parameters):
-        if position >= len(args) or parameter.kind is parameter.VAR_POSITIONAL:
-            break
-        if _says_default(args[position], parameter.default, broadcast=windows):
-            skipped = True
-        elif skipped or (parameter.default is not parameter.empty and not isinstance(args[position], Operand)):
-            spoken.append(f"{parameter.name}={texts[position]}")
-            skipped = True
-        else:
-            spoken.append(texts[position])
-    for key, text in spelled.items():
-        if key in accepted or any(p.kind is p.VAR_KEYWORD and key in ("min", "max") for p in parameters):
-            spoken.append(f"{key}={text}")
-    return spoken
-
-
-def _says_default(value: Any, default: Any, *, broadcast: bool) -> bool:
-    if default is None and type(value) is int and value == LAST:
-        return True
-    if isinstance(value, Operand) or default is inspect.Parameter.empty:
-        return False
-    if broadcast and isinstance(value, tuple) and value and type(default) is int:
-        return all(type(item) is int and item == default for item in value)
-    return type(value) is type(default) and value == default
 
 
 def _relative(path: str, base: str) -> str:
@@ -601,29 +405,3 @@ def _relative(path: str, base: str) -> str:
 
 def _relative_path(binding: Binding, base: str) -> str:
     return ".".join(binding.path[len(base.split(".")) if base else 0 :])
-
-
-def _last(path: str) -> str:
-    """The last word of a path, with the numbers after it."""
-    parts = path.split(".")
-    start = max((i for i, part in enumerate(parts) if not part.isdigit()), default=0)
-    return "_".join(parts[start:])
-
-
-def _identifier(name: str) -> str:
-    cleaned = re.sub(r"\W+", "_", name)
-    return f"{cleaned}_" if cleaned in RESERVED else cleaned
-
-
-def _import_lines(lines: Iterable[str]) -> str:
-    """Import statements as a linter wants them: grouped, joined, in order."""
-    plain = {line for line in lines if line.startswith("import ")}
-    joined: dict[str, set[str]] = {}
-    for line in set(lines) - plain:
-        module, names = line.removeprefix("from ").split(" import ")
-        joined.setdefault(module, set()).add(names)
-    froms = [f"from {module} import {', '.join(sorted(names))}" for module, names in joined.items()]
-    groups: tuple[list[str], list[str]] = ([], [])
-    for line in [*sorted(plain), *sorted(froms)]:
-        groups[line.split()[1].partition(".")[0] not in sys.stdlib_module_names].append(line)
-    return "\n\n".join("\n".join(group) for group in (["from __future__ import annotations"], *groups) if group)

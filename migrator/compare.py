@@ -1,0 +1,81 @@
+"""When two results count as the same, and the record of comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from migrator.errors import PortMismatch
+from migrator.report import Check
+
+Arrays: TypeAlias = tuple[Any, ...]
+"""One array for each input, or for each output."""
+
+EXACT = 1e-9
+"""Largest relative difference in float64."""
+
+SMALL_OUTPUT = 1e-6
+"""An output is compared relative to its own size, but at least to this part of the largest input."""
+
+
+class Checks:
+    """Collects comparisons and stops at the first that fails."""
+
+    def __init__(self) -> None:
+        self.done: list[Check] = []
+
+    def __call__(self, name: str, value: float, tolerance: float, hint: Callable[[], str] = str) -> None:
+        """Add one comparison; `hint` is asked for more to say when it fails.
+
+        Raises:
+            PortMismatch: when the value is not within the tolerance.
+        """
+        check = Check(name, float(value), float(tolerance))
+        self.done.append(check)
+        if not check.passed:
+            raise PortMismatch(
+                f"the port differs from torch in `{name}`: {check.value:.3g}, at most {check.tolerance:.3g} is allowed"
+                f"{hint()}"
+            )
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """Variables with their floating-point numbers in another type."""
+    return jax.tree.map(lambda a: jnp.asarray(a, dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+
+def relative(value: Any, truth: Any, floor: float = 0.0) -> float:
+    """Largest difference, relative to the largest finite number of the truth or to `floor`, whichever is larger.
+
+    It is infinite when shapes differ, NaN appears, or something infinite in one is not so in the other.
+    """
+    a, b = np.asarray(value), np.asarray(truth)
+    kind = np.complex128 if a.dtype.kind == "c" or b.dtype.kind == "c" else np.float64
+    a, b = a.astype(kind), b.astype(kind)
+    finite = np.isfinite(b)
+    if a.shape != b.shape or not np.array_equal(a[~finite], b[~finite]) or not np.isfinite(a[finite]).all():
+        return float("inf")
+    scale = max(float(np.abs(b[finite]).max(initial=0.0)), floor)
+    return float(np.abs(a[finite] - b[finite]).max(initial=0.0)) / (scale or 1.0)
+
+
+def floor_of(x: Arrays) -> float:
+    """Outputs smaller than this are rounding errors of what went in, if nothing else."""
+    sizes = [float(np.abs(value).max()) for value in x if np.issubdtype(value.dtype, np.floating)]
+    return SMALL_OUTPUT * max(sizes, default=1.0)
+
+
+def furthest(values: Arrays, truths: Arrays, floor: float) -> float:
+    """The largest relative difference of any output."""
+    if len(values) != len(truths):
+        return float("inf")
+    return max((relative(value, truth, floor) for value, truth in zip(values, truths, strict=True)), default=0.0)
+
+
+def double(x: Arrays) -> Arrays:
+    """Inputs with their floating-point numbers in float64."""
+    return tuple(value.astype(np.float64) if np.issubdtype(value.dtype, np.floating) else value for value in x)

@@ -1,0 +1,157 @@
+"""The part of a verification that looks at derivatives: gradients, their transpose, and the tangent kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from migrator.compare import EXACT, Arrays, Checks, double, floor_of, relative
+from migrator.graph import Graph
+from migrator.module import CACHED_GRAPHS, ApplyFn, outputs_of
+from migrator.port import Migrated
+from migrator.weights import get, to_torch_order
+
+if TYPE_CHECKING:
+    from migrator.reference import Reference
+
+SEED = 20240
+
+SMALL_GRADIENT = 1e-4
+"""A parameter's gradient is compared relative to its own size, but at least to this part of the largest gradient."""
+
+STEEP = 1e4
+"""What the floor of outputs is raised by to be one of slopes, in which rounding errors are larger."""
+
+UNRECORDED = (
+    "torch does not record gradient rules of one's own (`inference_mode`, `detach_`, hooks on tensors, "
+    "`torch.autograd.Function`); write what they do with `detach()`"
+)
+
+
+class Compiled(NamedTuple):
+    """The functions that verification runs, compiled once for each graph."""
+
+    forward: Callable[..., Any]
+    tangents: Callable[..., Any]
+    pushed: Callable[..., Any]
+
+
+@lru_cache(maxsize=CACHED_GRAPHS)
+def compiled_of(apply: ApplyFn, graph: Graph) -> Compiled:
+    """The functions for one way of computing a graph: the port's own, or its source's."""
+
+    def weighted(params: Any, rest: Mapping[str, Any], row: Arrays, weights: Arrays) -> Any:
+        y = outputs_of(graph, apply({**rest, "params": params}, *(value[None] for value in row)))
+        floating = [(w, part) for w, part in zip(weights, y, strict=True) if jnp.issubdtype(part.dtype, jnp.floating)]
+        return sum((jnp.sum(weight * part) for weight, part in floating), jnp.zeros(()))
+
+    def tangents(variables: Any, x: Arrays, weights: Arrays) -> tuple[Any, Any]:
+        params, rest = _split(variables)
+        rows = jax.vmap(jax.grad(weighted), (None, None, 0, 0))(params, rest, x, weights)
+        flat = [leaf.reshape(len(x[0]), -1) for leaf in jax.tree.leaves(rows)]
+        block = sum((leaf @ leaf.T for leaf in flat), jnp.zeros((len(x[0]), len(x[0]))))
+        return jax.tree.map(lambda leaf: leaf.sum(0), rows), block
+
+    def pushed(variables: Any, x: Arrays, direction: Any, weights: Arrays) -> Any:
+        params, rest = _split(variables)
+
+        def along(row: Arrays, weight: Arrays) -> Any:
+            return jax.jvp(lambda p: weighted(p, rest, row, weight), (params,), (direction,))[1]
+
+        return jax.vmap(along)(x, weights).sum()
+
+    return Compiled(lambda variables, *x: outputs_of(graph, apply(variables, *x)), jax.jit(tangents), jax.jit(pushed))
+
+
+def _split(variables: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    return variables["params"], {name: value for name, value in variables.items() if name != "params"}
+
+
+class Head(NamedTuple):
+    """A weighted sum of the outputs, torch's gradient of it for each example, and how steep it may well be."""
+
+    name: str
+    weights: Arrays
+    rows: list[dict[str, np.ndarray]]
+    slope: float
+
+
+def heads_of(truth: Reference, x: Arrays) -> list[Head]:
+    """`f(x) = sum(weights * outputs)` with random weights and with ones; outputs that are no floats do not count."""
+    rng = np.random.default_rng(SEED)
+    singles = [tuple(value[i : i + 1] for value in x) for i in range(len(x[0]))]
+    outputs = truth.forward(singles[0])
+    floating = [float(np.issubdtype(y.dtype, np.floating)) for y in outputs]
+    random = [on * rng.standard_normal((len(singles), *y.shape)) for on, y in zip(floating, outputs, strict=True)]
+    ones = [on * np.ones((len(singles), *y.shape)) for on, y in zip(floating, outputs, strict=True)]
+    largest = (
+        max((float(value.detach().abs().max()) for value in truth.trainable.values() if value.numel()), default=0.0)
+        or 1.0
+    )
+    heads = []
+    for name, weights in (("weighted sum", tuple(random)), ("sum", tuple(ones))):
+        rows = [truth.vjp(single, tuple(w[i] for w in weights)) for i, single in enumerate(singles)]
+        floors = [np.maximum(np.abs(y), STEEP * floor_of(x)) for y in outputs]
+        size = sum(float((np.abs(w[0]) * y).sum()) for w, y in zip(weights, floors, strict=True))
+        heads.append(Head(name, weights, rows, size / largest))
+    return heads
+
+
+def check_tangents(migrated: Migrated, variables: Any, x: Arrays, heads: list[Head], checks: Checks) -> None:
+    """Gradients and kernel of each head."""
+    compiled, floor = compiled_of(migrated.apply_fn, migrated.graph), 0.0
+    for head in heads:
+        gradient, block = compiled.tangents(variables, double(x), head.weights)
+        expected = kernel_block(head.rows)
+        if not floor:
+            floor = SMALL_GRADIENT * max(float(np.abs(expected).max()), head.slope**2)
+            _check_gradient(migrated.graph, gradient, head, checks)
+            _check_pushed(compiled, variables, gradient, (x, head), checks)
+        name = f"tangent kernel of {len(x[0])} examples, {head.name} of logits"
+        checks(name, relative(block, expected, floor), EXACT)
+        head.rows.clear()
+
+
+def kernel_block(rows: list[dict[str, np.ndarray]]) -> np.ndarray:
+    """`Theta[i, j] = grad f(x_i) . grad f(x_j)` from one gradient a row, `[B, B]`."""
+    block = np.zeros((len(rows), len(rows)))
+    for name in rows[0]:  # parameter by parameter: all of a large network's gradients in one matrix take too much
+        part = np.stack([row[name].ravel() for row in rows])
+        block += part @ part.T
+    return block
+
+
+def _check_gradient(graph: Graph, gradient: Any, head: Head, checks: Checks) -> None:
+    rows = head.rows
+
+    def expected(name: str) -> np.ndarray:
+        return sum((row[name] for row in rows[1:]), rows[0][name])
+
+    largest = max((float(np.abs(expected(name)).max(initial=0.0)) for name in rows[0]), default=0.0)
+    floor = SMALL_GRADIENT * max(largest, head.slope)
+    worst, name = 0.0, "none"
+    for binding in graph.bindings:
+        if binding.collection != "params":
+            continue
+        value, target = to_torch_order(binding, get({"params": gradient}, binding)), expected(binding.key)
+        error = relative(value, target, floor)
+        if not error <= worst:
+            worst, name = error, binding.key
+    checks("gradient of each parameter", worst, EXACT, lambda: f": largest for {name}; {UNRECORDED}")
+
+
+def _check_pushed(compiled: Compiled, variables: Any, gradient: Any, case: tuple[Arrays, Head], checks: Checks) -> None:
+    rng = np.random.default_rng(SEED)
+    x, head = case
+    direction = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), variables["params"])
+    pushed = float(compiled.pushed(variables, double(x), direction, head.weights))
+    total, size = 0.0, 0.0
+    for slope, step in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True):
+        part = np.asarray(slope) * step
+        total, size = total + float(part.sum()), size + float(np.abs(part).sum())
+    checks("forward against reverse derivative", abs(total - pushed) / (max(size, head.slope) or 1.0), EXACT)

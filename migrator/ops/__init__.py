@@ -1,9 +1,41 @@
 """The operators that the migrator knows, one family a file; importing this package registers them all."""
 
-from migrator.ops import attention, conv, elementwise, index, linear, norm, pool, reduce, shape
+from migrator.ops import (
+    attention,
+    conv,
+    elementwise,
+    fft,
+    index,
+    linalg,
+    linear,
+    norm,
+    pool,
+    reduce,
+    resample,
+    scatter,
+    shape,
+    sort,
+)
 from migrator.ops.registry import RULES, Role, Rule
 
-FAMILIES = tuple(module.__name__ for module in (attention, conv, elementwise, index, linear, norm, pool, reduce, shape))
+_FAMILIES = (
+    attention,
+    conv,
+    elementwise,
+    fft,
+    index,
+    linalg,
+    linear,
+    norm,
+    pool,
+    reduce,
+    resample,
+    scatter,
+    shape,
+    sort,
+)
+
+FAMILIES = tuple(module.__name__ for module in _FAMILIES)
 """Names of the modules whose functions run the operators."""
 
 __all__ = [
@@ -14,10 +46,15 @@ __all__ = [
     "attention",
     "conv",
     "elementwise",
+    "fft",
     "index",
+    "linalg",
     "linear",
     "norm",
     "pool",
     "reduce",
+    "resample",
+    "scatter",
     "shape",
+    "sort",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,22 +22,30 @@ def identity(x: Array) -> Array:
 
 UNARY: dict[str, Callable[[Array], Array]] = {
     "acos": jnp.arccos,
+    "acosh": jnp.arccosh,
     "alias": identity,
     "asin": jnp.arcsin,
+    "asinh": jnp.arcsinh,
     "atan": jnp.arctan,
+    "atanh": jnp.arctanh,
     "bitwise_not": jnp.bitwise_not,
     "ceil": jnp.ceil,
     "clone": identity,
     "cos": jnp.cos,
     "cosh": jnp.cosh,
     "detach": lax.stop_gradient,
+    "digamma": jax.scipy.special.digamma,
     "erf": jax.scipy.special.erf,
+    "erfc": jax.scipy.special.erfc,
+    "erfinv": jax.scipy.special.erfinv,
     "exp": jnp.exp,
     "exp2": jnp.exp2,
     "expm1": jnp.expm1,
     "floor": jnp.floor,
+    "i0": jax.scipy.special.i0,
     "isinf": jnp.isinf,
     "isnan": jnp.isnan,
+    "lgamma": jax.scipy.special.gammaln,
     "lift_fresh_copy": identity,
     "log": jnp.log,
     "log10": jnp.log10,
@@ -48,12 +57,18 @@ UNARY: dict[str, Callable[[Array], Array]] = {
     "reciprocal": jnp.reciprocal,
     "relu": jax.nn.relu,
     "round": jnp.round,
-    "rsqrt": lax.rsqrt,
     "sigmoid": jax.nn.sigmoid,
     "sign": jnp.sign,
+    "signbit": jnp.signbit,
     "silu": jax.nn.silu,
     "sin": jnp.sin,
+    "sinc": jnp.sinc,
     "sinh": jnp.sinh,
+    "special_erfcx": jax.scipy.special.erfcx,
+    "special_i0e": jax.scipy.special.i0e,
+    "special_i1": jax.scipy.special.i1,
+    "special_i1e": jax.scipy.special.i1e,
+    "special_ndtri": jax.scipy.special.ndtri,
     "sqrt": jnp.sqrt,
     "square": jnp.square,
     "tan": jnp.tan,
@@ -68,11 +83,17 @@ BINARY: dict[str, Callable[[Any, Any], Array]] = {
     "bitwise_xor": jnp.bitwise_xor,
     "eq": jnp.equal,
     "fmod": jnp.fmod,
+    "gcd": jnp.gcd,
     "ge": jnp.greater_equal,
     "gt": jnp.greater,
+    "hypot": jnp.hypot,
+    "igamma": jax.scipy.special.gammainc,
+    "igammac": jax.scipy.special.gammaincc,
+    "lcm": jnp.lcm,
     "le": jnp.less_equal,
     "logical_and": jnp.logical_and,
     "logical_or": jnp.logical_or,
+    "logical_xor": jnp.logical_xor,
     "lt": jnp.less,
     "maximum": jnp.maximum,
     "minimum": jnp.minimum,
@@ -80,6 +101,7 @@ BINARY: dict[str, Callable[[Any, Any], Array]] = {
     "ne": jnp.not_equal,
     "pow": jnp.power,
     "remainder": jnp.remainder,
+    "special_zeta": jax.scipy.special.zeta,
 }
 
 
@@ -94,7 +116,65 @@ for _name, _binary in BINARY.items():
 @rule("aten.abs.default", policy=passing)
 def absolute(x: Array) -> Array:
     """|x|; the derivative at zero is zero, where JAX's own has one."""
-    return jnp.where(x == 0, jnp.zeros_like(x), jnp.abs(x))
+    size = jnp.abs(x)
+    return jnp.where(x == 0, jnp.zeros_like(size), size)
+
+
+@rule("aten.rsqrt.default", policy=passing)
+def rsqrt(x: Array) -> Array:
+    """1 / sqrt(x), of integers too."""
+    return lax.rsqrt(x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(float))
+
+
+@rule("aten.round.decimals", policy=passing)
+def round_decimals(x: Array, decimals: int = 0) -> Array:
+    """X rounded to a number of digits after the point."""
+    return jnp.round(x, decimals)
+
+
+@rule("aten.polygamma.default", policy=pointwise)
+def polygamma(n: int, x: Array) -> Array:
+    """The n-th derivative of the digamma function."""
+    return jax.scipy.special.polygamma(n, x)
+
+
+@rule("aten.fmax.default", policy=pointwise)
+def fmax(x: Array, y: Array) -> Array:
+    """The larger one, or the one that is a number; equal ones share the derivative."""
+    return jnp.where(jnp.isnan(y), x, jnp.where(jnp.isnan(x), y, jnp.maximum(x, y)))
+
+
+@rule("aten.fmin.default", policy=pointwise)
+def fmin(x: Array, y: Array) -> Array:
+    """The smaller one, or the one that is a number; equal ones share the derivative."""
+    return jnp.where(jnp.isnan(y), x, jnp.where(jnp.isnan(x), y, jnp.minimum(x, y)))
+
+
+@rule("aten.copysign.Tensor", "aten.copysign.Scalar", policy=pointwise)
+def copysign(x: Array, y: Any) -> Array:
+    """X with the sign of y; the derivative at zero is zero."""
+    value = jnp.copysign(x, y)
+    return jnp.where(x == 0, lax.stop_gradient(value), value)
+
+
+@rule("aten.ldexp.Tensor", policy=pointwise)
+def ldexp(x: Array, power: Array) -> Array:
+    """X times two to a power."""
+    return x * jnp.exp2(power)
+
+
+@rule("aten.xlogy.Tensor", "aten.xlogy.Scalar_Self", "aten.xlogy.Scalar_Other", policy=pointwise)
+def xlogy(x: Any, y: Any) -> Array:
+    """X log y, zero where x is; there the derivative is log y, or zero where that has no number."""
+    dead = (x == 0) & (y <= 0)
+    return jnp.where(dead, 0.0, jax.scipy.special.xlogy(x, jnp.where(dead, 1.0, y)))
+
+
+@rule("aten.special_xlog1py.default", policy=pointwise)
+def xlog1py(x: Any, y: Any) -> Array:
+    """X log(1 + y), zero where x is; there the derivative is log(1 + y), or zero where that has no number."""
+    dead = (x == 0) & (y <= -1)
+    return jnp.where(dead, 0.0, jax.scipy.special.xlog1py(x, jnp.where(dead, 0.0, y)))
 
 
 @rule("aten.add.Tensor", "aten.add.Scalar", policy=pointwise)
@@ -204,10 +284,29 @@ def selu(x: Array) -> Array:
     return elu(x, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _celu(x: Array, alpha: float) -> Array:
+    return elu(x, alpha, 1.0, 1.0 / alpha)
+
+
+@_celu.defjvp
+def _celu_jvp(alpha: float, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (direction,) = primals, tangents
+    rate = 1.0 / float(np.float32(alpha))
+    slope = jnp.where(x > 0, 1.0, rate * alpha * jnp.exp(jnp.where(x > 0, 0.0, x) * rate))
+    return _celu(x, alpha), (slope * direction).astype(x.dtype)
+
+
 @rule("aten.celu.default", policy=passing)
 def celu(x: Array, alpha: float = 1.0) -> Array:
-    """Continuously differentiable exponential linear unit."""
-    return elu(x, alpha, 1.0, 1.0 / alpha)
+    """Continuously differentiable exponential linear unit; in its derivative torch rounds alpha to float32."""
+    return _celu(x, alpha)
+
+
+@rule("aten.rrelu.default", policy=passing)
+def rrelu(x: Array, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, *_: Any) -> Array:
+    """Leaky ReLU with the mean of the slopes from which it draws in training."""
+    return leaky_relu(x, (lower + upper) / 2)
 
 
 @rule("aten.softplus.default", policy=passing)

@@ -9,6 +9,7 @@ from jax import Array
 
 from migrator.graph import Node
 from migrator.layout import LOGICAL, Placed, Tags, place
+from migrator.ops.reduce import vector_norm
 from migrator.ops.registry import BIAS, LINEAR_KERNEL, linear_kernel, rule
 
 
@@ -35,6 +36,35 @@ def addmm(bias: Array, x: Array, y: Array, beta: Any = 1, alpha: Any = 1) -> Arr
     """Beta bias + alpha x @ y."""
     product = jnp.matmul(x, y)
     return (bias if beta == 1 else beta * bias) + (product if alpha == 1 else alpha * product)
+
+
+@rule("aten.addbmm.default")
+def addbmm(bias: Array, x: Array, y: Array, beta: Any = 1, alpha: Any = 1) -> Array:
+    """Beta bias + alpha times the sum of all x @ y."""
+    return beta * bias + alpha * jnp.einsum("bij,bjk->ik", x, y)
+
+
+@rule("aten._trilinear.default")
+def trilinear(
+    x: Array,
+    weight: Array,
+    y: Array,
+    expand_x: tuple[int, ...],
+    expand_weight: tuple[int, ...],
+    expand_y: tuple[int, ...],
+    summed: tuple[int, ...],
+    unroll: int = 1,
+) -> Array:
+    """The product of three arrays, each without the axes that it names, summed over axes."""
+    rank = x.ndim + len(expand_x)
+    named = [[axis for axis in range(rank) if axis not in gone] for gone in (expand_x, expand_weight, expand_y)]
+    return jnp.einsum(x, named[0], weight, named[1], y, named[2], [axis for axis in range(rank) if axis not in summed])
+
+
+@rule("aten._cdist_forward.default")
+def cdist(x: Array, y: Array, order: float, mode: Any = None) -> Array:
+    """P-norms of the differences of all pairs of rows; the derivative of equal rows is zero."""
+    return vector_norm(x[..., :, None, :] - y[..., None, :, :], order, -1)
 
 
 @rule("aten.einsum.default")

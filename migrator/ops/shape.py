@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from migrator.layout import along, passing
@@ -193,8 +194,8 @@ def scalar_tensor(value: Any, dtype: Any = None) -> Array:
     return jnp.asarray(value, dtype)
 
 
-@rule("aten.empty.memory_format")
-def empty(shape: tuple[int, ...], dtype: Any = None) -> Array:
+@rule("aten.empty.memory_format", "aten.empty_permuted.default", "aten.empty_strided.default")
+def empty(shape: tuple[int, ...], *_: Any, dtype: Any = None) -> Array:
     """An array whose values are all written later; zeros here."""
     return jnp.zeros(shape, dtype)
 
@@ -215,3 +216,60 @@ def new_ones(x: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
 def roll(x: Array, shifts: tuple[int, ...], dims: tuple[int, ...] = ()) -> Array:
     """Positions shifted around; without axes, of the flattened array."""
     return jnp.roll(x, shifts, dims) if dims else jnp.roll(x.ravel(), shifts[0]).reshape(x.shape)
+
+
+@rule("aten.unfold.default")
+def unfold(x: Array, dim: int, size: int, step: int) -> Array:
+    """Windows along an axis, each in a new last axis."""
+    axis = dim % x.ndim
+    places = np.arange(0, x.shape[axis] - size + 1, step)[:, None] + np.arange(size)
+    return jnp.moveaxis(jnp.take(x, places, axis), axis + 1, -1)
+
+
+@rule("aten.diagonal.default", "aten.diagonal_copy.default")
+def diagonal(x: Array, offset: int = 0, first: int = 0, second: int = 1) -> Array:
+    """A diagonal of two axes as the last axis."""
+    return jnp.diagonal(x, offset, first, second)
+
+
+@rule("aten.diagonal_scatter.default")
+def diagonal_scatter(x: Array, source: Array, offset: int = 0, first: int = 0, second: int = 1) -> Array:
+    """X with a diagonal of two axes replaced."""
+    last = jnp.moveaxis(x, (first, second), (-2, -1))
+    steps = np.arange(source.shape[-1])
+    placed = last.at[..., steps + max(-offset, 0), steps + max(offset, 0)].set(source)
+    return jnp.moveaxis(placed, (-2, -1), (first, second))
+
+
+def _strided(size: tuple[int, ...], stride: tuple[int, ...], offset: int | None) -> Array:
+    """The places of a flattened array that a view with these strides has."""
+    places = jnp.asarray(offset or 0)
+    for length, step in zip(size, stride, strict=True):
+        places = places[..., None] + jnp.arange(length) * step
+    return places
+
+
+@rule("aten.as_strided.default", "aten.as_strided_copy.default")
+def as_strided(x: Array, size: tuple[int, ...], stride: tuple[int, ...], offset: int | None = None) -> Array:
+    """A view with any strides of an array that is stored in torch's order."""
+    return x.ravel()[_strided(size, stride, offset)]
+
+
+@rule("aten.as_strided_scatter.default")
+def as_strided_scatter(
+    x: Array, source: Array, size: tuple[int, ...], stride: tuple[int, ...], offset: int | None = None
+) -> Array:
+    """X, stored in torch's order, with the places of such a view replaced."""
+    return x.ravel().at[_strided(size, stride, offset)].set(source).reshape(x.shape)
+
+
+@rule("aten.tril_indices.default")
+def tril_indices(rows: int, columns: int, offset: int = 0, dtype: Any = None) -> Array:
+    """Where the lower triangle of a matrix is."""
+    return jnp.asarray(np.stack(np.tril_indices(rows, offset, columns)), dtype)
+
+
+@rule("aten.triu_indices.default")
+def triu_indices(rows: int, columns: int, offset: int = 0, dtype: Any = None) -> Array:
+    """Where the upper triangle of a matrix is."""
+    return jnp.asarray(np.stack(np.triu_indices(rows, offset, columns)), dtype)

@@ -49,6 +49,16 @@ def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
     Raises:
         PortMismatch: when the port was not verified, or its variables changed afterwards.
         FileExistsError: when the directory exists and holds something other than a port.
+
+    Example:
+        >>> import tempfile, numpy as np, torch
+        >>> from migrator import load, migrate, save, verify
+        >>> net = torch.nn.Linear(4, 2).eval()
+        >>> port = migrate(net, torch.zeros(2, 4))
+        >>> report = verify(net, port, np.ones((3, 4), np.float32))
+        >>> directory = save(port, tempfile.mkdtemp() + "/port")
+        >>> sorted(path.name for path in directory.iterdir())
+        ['graph.json', 'model.safetensors', 'report.json']
     """
     if not migrated.report.verified or migrated.report.weights != fingerprint(migrated.graph, migrated.variables):
         raise PortMismatch("only a port that passed `verify`, and did not change since, is saved; verify it first")
@@ -151,6 +161,16 @@ def load(directory: str | os.PathLike[str]) -> Migrated:
         CorruptPort: when a file is missing, damaged or not of this version.
         CorruptWeights: when the weights are damaged.
         StateDictMismatch: when the weights do not fit the graph.
+
+    Example:
+        >>> import tempfile, numpy as np, torch
+        >>> from migrator import load, migrate, save, verify
+        >>> net = torch.nn.Linear(4, 2).eval()
+        >>> port = migrate(net, torch.zeros(2, 4))
+        >>> report = verify(net, port, np.ones((3, 4), np.float32))
+        >>> again = load(save(port, tempfile.mkdtemp() + "/port"))
+        >>> again.apply_fn(again.variables, np.ones((3, 4), np.float32)).shape
+        (3, 2)
     """
     source = Path(directory)
     graph_bytes, report_bytes = (_read(source / name, LARGEST_TEXT) for name in (GRAPH, REPORT))

@@ -55,9 +55,9 @@ def to_source(migrated: Migrated) -> str:
         >>> from migrator import migrate, to_source
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).eval()
         >>> port = migrate(net, torch.zeros(2, 4))
-        >>> text = to_source(port)
-        >>> text[text.index("class Network") :].splitlines()[5]
-        '        layer_0 = linear(x, self.tensor("params/0.kernel"), self.tensor("params/0.bias"))  # [N, 8]'
+        >>> lines = to_source(port).splitlines()
+        >>> lines[lines.index("class Network(Part):") + 6].strip()
+        'layer_0 = linear(input_, self.tensor("params/0.kernel"), self.tensor("params/0.bias"))  # [N, 8]'
     """
     return _Author(migrated.graph).module()
 

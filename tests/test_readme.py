@@ -18,22 +18,25 @@ README = Path(__file__).parent.parent / "README.md"
 COMMANDS = {"trainer": trainer.cli.cli, "migrator": migrator.cli.cli, "linearize": linearize.cli.cli}
 
 
-def stage_commands():
-    """The commands of the README's block marked ``stages-alone``, continuation lines joined."""
-    block = re.search(r"<!-- stages-alone -->\s*```bash\n(.*?)```", README.read_text(), re.DOTALL)
-    return [shlex.split(line) for line in block[1].replace("\\\n", " ").splitlines() if line.strip()]
+def commands(mark):
+    """The commands of the README's block with that mark, continuation lines joined, comments dropped."""
+    block = re.search(rf"<!-- {mark} -->\s*```bash\n(.*?)```", README.read_text(), re.DOTALL)
+    return [shlex.split(line, comments=True) for line in block[1].replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def run_commands(mark, directory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        for program, *arguments in commands(mark):
+            result = CliRunner().invoke(COMMANDS[program], arguments)
+            assert result.exit_code == 0, (program, result.output, result.exception)
+    return directory
 
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
     """The files that the README's commands leave behind."""
-    directory = tmp_path_factory.mktemp("stages")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(directory)
-        for program, *arguments in stage_commands():
-            result = CliRunner().invoke(COMMANDS[program], arguments)
-            assert result.exit_code == 0, (program, result.output, result.exception)
-    return directory
+    return run_commands("stages-alone", tmp_path_factory.mktemp("stages"))
 
 
 def test_the_readmes_stage_commands_run_and_end_in_scores(chain):
@@ -42,6 +45,11 @@ def test_the_readmes_stage_commands_run_and_end_in_scores(chain):
         assert np.isfinite(scores["scores"]).all()
         assert scores["scores"].max() >= 1  # somewhere a label would flip a prediction
         assert set(scores["pseudo_labels"]) <= set(range(10))
+
+
+def test_the_readmes_migrator_commands_run(tmp_path):
+    run_commands("migrator-alone", tmp_path)
+    assert "class ResNet(Part):" in (tmp_path / "resnet18.py").read_text()
 
 
 def test_the_readmes_python_runs(chain, monkeypatch):

@@ -42,7 +42,6 @@ UNARY: dict[str, Callable[[Array], Array]] = {
     "exp2": jnp.exp2,
     "expm1": jnp.expm1,
     "floor": jnp.floor,
-    "i0": jax.scipy.special.i0,
     "isinf": jnp.isinf,
     "isnan": jnp.isnan,
     "lgamma": jax.scipy.special.gammaln,
@@ -77,9 +76,12 @@ UNARY: dict[str, Callable[[Array], Array]] = {
 }
 
 BINARY: dict[str, Callable[[Any, Any], Array]] = {
-    "atan2": jnp.arctan2,
+    "__lshift__": jnp.left_shift,
+    "__rshift__": jnp.right_shift,
     "bitwise_and": jnp.bitwise_and,
+    "bitwise_left_shift": jnp.left_shift,
     "bitwise_or": jnp.bitwise_or,
+    "bitwise_right_shift": jnp.right_shift,
     "bitwise_xor": jnp.bitwise_xor,
     "eq": jnp.equal,
     "fmod": jnp.fmod,
@@ -99,7 +101,6 @@ BINARY: dict[str, Callable[[Any, Any], Array]] = {
     "minimum": jnp.minimum,
     "mul": jnp.multiply,
     "ne": jnp.not_equal,
-    "pow": jnp.power,
     "remainder": jnp.remainder,
     "special_zeta": jax.scipy.special.zeta,
 }
@@ -118,6 +119,50 @@ def absolute(x: Array) -> Array:
     """|x|; the derivative at zero is zero, where JAX's own has one."""
     size = jnp.abs(x)
     return jnp.where(x == 0, jnp.zeros_like(size), size)
+
+
+@rule("aten.sgn.default", policy=passing)
+def sgn(x: Array) -> Array:
+    """X / |x|, zero where x is; there the derivative is zero."""
+    if not jnp.iscomplexobj(x):
+        return jnp.sign(x)
+    zero = x == 0
+    safe = jnp.where(zero, jnp.ones_like(x), x)
+    return jnp.where(zero, 0, safe / jnp.abs(safe))
+
+
+@jax.custom_jvp
+def _i0(x: Array) -> Array:
+    return jax.scipy.special.i0(x)
+
+
+@_i0.defjvp
+def _i0_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (direction,) = primals, tangents
+    return _i0(x), jax.scipy.special.i1(x) * direction
+
+
+@rule("aten.i0.default", policy=passing)
+def bessel_i0(x: Array) -> Array:
+    """The modified Bessel function of order zero; JAX's own has a derivative at zero."""
+    return _i0(x)
+
+
+@rule("aten.atan2.default", policy=pointwise)
+def atan2(y: Array, x: Array) -> Array:
+    """The angle of the point (x, y); the derivative at the origin is zero."""
+    origin = (x == 0) & (y == 0)
+    value = jnp.arctan2(jnp.where(origin, 0.0, y), jnp.where(origin, 1.0, x))
+    return jnp.where(origin, lax.stop_gradient(jnp.arctan2(y, x)), value)
+
+
+@rule("aten.pow.Tensor_Tensor", "aten.pow.Tensor_Scalar", "aten.pow.Scalar", policy=pointwise)
+def power(x: Any, y: Any) -> Array:
+    """X to the power of y; the derivatives of zero to the power of zero are zero."""
+    if isinstance(y, int | float):
+        return jnp.power(x, y)
+    corner = (x == 0) & (y == 0)
+    return jnp.power(jnp.where(corner, jnp.ones_like(x), x), y)
 
 
 @rule("aten.rsqrt.default", policy=passing)

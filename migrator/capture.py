@@ -32,6 +32,7 @@ from migrator.errors import (
 from migrator.graph import BATCH, Binding, Dtype, Graph, Input, Node, Ref, Result, TensorSpec
 from migrator.ops import RULES
 from migrator.origin import module_kinds, module_path, source_line
+from migrator.respell import respelled
 from migrator.weights import choose_leaf, choose_perm, collection, roles
 
 IGNORED_KWARGS = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking"})
@@ -166,7 +167,7 @@ def _quiet() -> Iterator[None]:
 
 def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     try:
-        with _quiet(), torch.enable_grad(), barriers.watch_gradients():
+        with _quiet(), torch.enable_grad(), barriers.watch_gradients(), respelled():
             try:
                 return _record(module, inputs, Dim("batch", min=1))
             except UserError as error:  # some operators choose their algorithm by the size of the batch
@@ -192,7 +193,7 @@ def _record(module: nn.Module, inputs: tuple[Tensor, ...], batch: Any) -> Export
     return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
 
 
-NUMBERS = "use `x.shape[0]` or -1 where it writes a number"
+NUMBERS = "use `x.shape[0]` or -1 where it writes a number or `len(x)`"
 
 
 def _named(error: Exception) -> MigratorError:
@@ -313,7 +314,7 @@ def _argument(value: Any, names: Mapping[str, str]) -> Any:
         return Dtype(str(value).removeprefix("torch."))
     if isinstance(value, torch.device | torch.layout | torch.memory_format):
         return None
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | float | complex | str):
         return value
     raise UnsupportedOp(f"an operator has an argument of type {type(value).__name__}, which cannot be recorded")
 

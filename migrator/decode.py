@@ -136,6 +136,8 @@ def _argument(value: Any, depth: int = 0) -> Any:
             return Ref(_text(content))
         if kind == "dtype":
             return Dtype(_dtype(content))
+        if kind == "complex" and isinstance(content, list) and [type(part) for part in content] == [float, float]:
+            return complex(*content)
         if kind == "float" and content in ("inf", "-inf", "nan"):
             return float(content)
     if isinstance(value, str):

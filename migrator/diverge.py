@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from migrator.compare import relative
 from migrator.graph import TensorSpec
 from migrator.layout import LOGICAL, Operand
 from migrator.module import trace
@@ -45,10 +46,7 @@ def first_diverging(module: nn.Module, migrated: Migrated, inputs: tuple[np.ndar
         x = [value.astype(np.float64) if np.issubdtype(value.dtype, np.floating) else value for value in inputs]
         found = trace(graph, read, tuple(map(jnp.asarray, x)), tuple(Operand(node.name, LOGICAL) for node in nodes))
     for node, value in zip(nodes, found, strict=True):
-        truth = np.asarray(expected[node.name], np.float64)
-        array = np.asarray(value, np.float64)
-        scale = float(np.abs(truth).max(initial=0.0)) or 1.0
-        if array.shape != truth.shape or not float(np.abs(array - truth).max(initial=0.0)) / scale <= tolerance:
+        if not relative(value, expected[node.name]) <= tolerance:
             where = node.module or "the forward pass"
             return (
                 f"; first different at {node.name} ({node.op}) in {where}{f' at {node.source}' if node.source else ''}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
-OPSET = 1
+OPSET = 2
 """Version of the meaning of the operators; raised whenever a rule changes what it computes."""
 
 BATCH = "N"
@@ -182,6 +182,8 @@ def _encode(value: Any) -> Any:
         return [_encode(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": str(value)}
+    if isinstance(value, complex):
+        return {"complex": [value.real, value.imag]}
     return value
 
 

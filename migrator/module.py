@@ -110,7 +110,7 @@ def trace(
         if isinstance(argument, Operand):
             return values.take(argument)
         if isinstance(argument, Dtype):
-            return floating if argument.dtype == "float32" else canonical(argument.dtype)
+            return _running(argument.dtype, floating)
         return tuple(resolve(item) for item in argument) if isinstance(argument, tuple) else argument
 
     for step in plan(graph):
@@ -121,6 +121,13 @@ def trace(
             raise CorruptPort(f"{step.node.name} is a size of more than {LARGEST_SIZE}; convert the model again")
         values.put(step.node.name, value, step.placed.perm)
     return tuple(values.take(operand) for operand in wanted)
+
+
+def _running(name: str, floating: Any) -> Any:
+    """The type of that name, where the model's own precision stands for float32 and its complex numbers."""
+    if name == "complex64":
+        return jnp.result_type(floating, jnp.complex64)
+    return floating if name == "float32" else canonical(name)
 
 
 def _precision(values: list[Array]) -> Any:

@@ -35,7 +35,8 @@ class Reference:
         self.precision: type[AbstractContextManager[Any]] = Raised if raised else nullcontext
         computed = {id(value): value.detach().clone() for value in _computed(module)}
         with torch.random.fork_rng(devices=[]):
-            self.module = copy.deepcopy(module, computed).cpu().to(dtype)
+            whole = copy.deepcopy(module, computed).cpu()
+        self.module = whole.double() if dtype == torch.float64 else whole.float()  # `to` would cut complex buffers
         parameters = self.module.named_parameters()
         self.trainable = {name: value for name, value in parameters if value.requires_grad}
 

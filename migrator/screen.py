@@ -107,11 +107,13 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
         raise UnsupportedParameter(f"{name} was made under `torch.inference_mode()`; make the module outside of it")
     if tensor._backward_hooks:
         raise GradientBarrier(f"{name} has a gradient hook, which changes gradients unseen; remove the hook")
-    if tensor.is_meta or tensor.layout is not torch.strided or tensor.dtype not in TYPES:
+    buffer = not isinstance(tensor, nn.Parameter)
+    known = tensor.dtype in TYPES or (buffer and tensor.dtype == torch.complex64)
+    if tensor.is_meta or tensor.layout is not torch.strided or not known:
         what = "meta" if tensor.is_meta else f"{tensor.layout}, {tensor.dtype}"
         raise UnsupportedParameter(f"{name} is {what}; convert it to a dense float32 tensor first")
     if tensor.is_floating_point():
-        mask = not isinstance(tensor, nn.Parameter) and not name.endswith(STATISTICS)  # may well hold -inf
+        mask = buffer and not name.endswith(STATISTICS)  # may well hold -inf
         if bool(torch.isnan(tensor).any()) or not (mask or bool(torch.isfinite(tensor).all())):
             raise CorruptWeights(f"{name} holds NaN or infinite values; the training that wrote it failed")
         if name.endswith("running_var") and bool((tensor < 0).any()):

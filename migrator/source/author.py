@@ -305,6 +305,8 @@ class _Author:
         if isinstance(value, Dtype):
             if value.dtype == "float32":
                 return scope.texts[FLOATING]
+            if value.dtype == "complex64":
+                return f"jnp.result_type({scope.texts[FLOATING]}, jnp.complex64)"
             self.library.imports["jax"] = "import jax"
             return f'jax.dtypes.canonicalize_dtype("{value.dtype}")'
         if isinstance(value, tuple):
@@ -354,7 +356,7 @@ class _Author:
             if isinstance(value, Operand):
                 return [BATCH if self._is_size(value.name) else value.name]
             if isinstance(value, Dtype):
-                return [FLOATING] * (value.dtype == "float32")
+                return [FLOATING] * (value.dtype in ("float32", "complex64"))
             return [name for item in value for name in walk(item)] if isinstance(value, tuple) else []
 
         if self._is_size(step.node.name):

@@ -106,7 +106,89 @@ def old_weight_norm():
     return nn.Sequential(nn.utils.weight_norm(nn.Linear(6, 6)), nn.Tanh())
 
 
+class Experts(nn.Module):
+    """The two best of three experts, gated."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.experts = nn.Linear(6, 3), nn.ModuleList(nn.Linear(6, 6) for _ in range(3))
+
+    def forward(self, x):
+        weights = self.gate(x).softmax(-1)
+        best, places = weights.topk(2, -1)
+        gates = torch.zeros_like(weights).scatter(1, places, best)
+        return sum(gates[:, i : i + 1] * expert(x) for i, expert in enumerate(self.experts))
+
+
+class SpatialTransformer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.where, self.conv = nn.Linear(3 * 8 * 8, 6), nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        theta = 0.1 * self.where(x.flatten(1)).view(-1, 2, 3) + torch.tensor([[1.0, 0, 0], [0, 1, 0]])
+        grid = F.affine_grid(theta, x.shape, align_corners=False)
+        return self.conv(F.grid_sample(x, grid, align_corners=False)).mean((2, 3))
+
+
+class Unpooled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2, return_indices=True)
+
+    def forward(self, x):
+        return F.max_unpool2d(*self.pool(self.conv(x)), 2).mean((2, 3))
+
+
+class ComplexRotation(nn.Module):
+    """Rotary position embedding as a complex buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 8)
+        angles = torch.outer(torch.arange(2.0), torch.tensor([1.0, 0.01]))
+        self.register_buffer("turn", torch.polar(torch.ones(2, 2), angles), persistent=False)
+
+    def forward(self, x):
+        return torch.view_as_real(torch.view_as_complex(self.layer(x).view(-1, 2, 2, 2)) * self.turn).flatten(1)
+
+
+class Decoder(nn.Module):
+    """Torch's own, which looks whether its mask is the causal one."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
+        self.decoder, self.queries = nn.TransformerDecoder(layer, 1), nn.Parameter(torch.randn(1, 3, 8))
+        self.embed = nn.Linear(6, 8)
+
+    def forward(self, x):
+        mask = nn.Transformer.generate_square_subsequent_mask(3)
+        queries = self.queries.expand(x.shape[0], -1, -1)
+        return self.decoder(queries, self.embed(x)[:, None], tgt_mask=mask).flatten(1)
+
+
+def written_to(y, _):
+    z = torch.zeros_like(y)
+    z[:, [0, 2]] = y[:, :2]
+    z[:, 1] += y[:, 3]
+    z[..., ::2] *= 2
+    return z + y
+
+
+IMAGES = {"spatial transformer": SpatialTransformer, "unpooled": Unpooled}
+
 MODULES = {
+    "experts": Experts,
+    "rotation by complex numbers": ComplexRotation,
+    "transformer decoder": Decoder,
+    "written to by index": lambda: After(written_to),
+    "distance to prototypes": lambda: After(lambda y, m: torch.cdist(y, m.p), p=nn.Parameter(torch.randn(5, 6))),
+    "fourier transform": lambda: After(lambda y, _: torch.fft.fft2(y.view(-1, 2, 3)).real.flatten(1)),
+    "product of matrices": lambda: After(lambda y, m: torch.linalg.multi_dot([y, m.layer.weight, m.layer.weight])),
+    "taken along an axis": lambda: After(lambda y, _: torch.take_along_dim(y, y.argsort(1), 1)),
+    "taken, broadcast": lambda: After(lambda y, _: y[:, :, None].take_along_dim(torch.tensor([[[2], [0]]]), 1)),
+    "kronecker product": lambda: After(lambda y, m: torch.kron(y, m.layer.weight[:2])[: 2 * y.shape[0] : 2]),
     "RMS norm with its default epsilon": lambda: After(lambda y, m: m.norm(y), norm=nn.RMSNorm(6)),
     "functional RMS norm": lambda: After(lambda y, _: F.rms_norm(y, (6,))),
     "epsilon of the type": lambda: After(lambda y, _: y / (y.norm(dim=1, keepdim=True) + torch.finfo(y.dtype).eps)),
@@ -145,10 +227,12 @@ MODULES = {
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*TorchScript.*:DeprecationWarning", "ignore::UserWarning")
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", [*MODULES, *IMAGES])
 def test_module_is_ported_whole(name, tmp_path):
-    module, x = MODULES[name]().eval(), networks.examples((6,))
-    port = migrate(module, torch.zeros(2, 6))
+    torch.manual_seed(0)
+    shape = (3, 8, 8) if name in IMAGES else (6,)
+    module, x = (MODULES | IMAGES)[name]().eval(), networks.examples(shape)
+    port = migrate(module, torch.zeros(2, *shape))
     assert verify(module, port, x, ntk_examples=2).proven
     save(port, tmp_path / "port")
     again = load(tmp_path / "port")

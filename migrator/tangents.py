@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,8 +81,8 @@ class Head(NamedTuple):
     slope: float
 
 
-def heads_of(truth: Reference, x: Arrays) -> list[Head]:
-    """`f(x) = sum(weights * outputs)` with random weights and with ones; outputs that are no floats do not count."""
+def heads_of(truth: Reference, x: Arrays) -> Iterator[Head]:
+    """`f(x) = sum(weights * outputs)` with random weights, then with ones; outputs that are no floats do not count."""
     rng = np.random.default_rng(SEED)
     singles = [tuple(value[i : i + 1] for value in x) for i in range(len(x[0]))]
     outputs = truth.forward(singles[0])
@@ -93,16 +93,14 @@ def heads_of(truth: Reference, x: Arrays) -> list[Head]:
         max((float(value.detach().abs().max()) for value in truth.trainable.values() if value.numel()), default=0.0)
         or 1.0
     )
-    heads = []
     for name, weights in (("weighted sum", tuple(random)), ("sum", tuple(ones))):
         rows = [truth.vjp(single, tuple(w[i] for w in weights)) for i, single in enumerate(singles)]
         floors = [np.maximum(np.abs(y), STEEP * floor_of(x)) for y in outputs]
         size = sum(float((np.abs(w[0]) * y).sum()) for w, y in zip(weights, floors, strict=True))
-        heads.append(Head(name, weights, rows, size / largest))
-    return heads
+        yield Head(name, weights, rows, size / largest)
 
 
-def check_tangents(migrated: Migrated, variables: Any, x: Arrays, heads: list[Head], checks: Checks) -> None:
+def check_tangents(migrated: Migrated, variables: Any, x: Arrays, heads: Iterable[Head], checks: Checks) -> None:
     """Gradients and kernel of each head."""
     compiled, floor = compiled_of(migrated.apply_fn, migrated.graph), 0.0
     for head in heads:

@@ -124,9 +124,8 @@ def _compare(module: nn.Module, migrated: Migrated, examples: Arrays, ntk_exampl
     with jax.enable_x64(False):
         _check_float32(migrated, truth, Reference(module, torch.float32), batches[-1], checks)
     few = tuple(value[:ntk_examples] for value in examples)
-    heads = heads_of(truth, few)
     with jax.enable_x64(True):
-        check_tangents(migrated, variables, few, heads, checks)
+        check_tangents(migrated, variables, few, heads_of(truth, few), checks)
 
 
 def _check_torch(truth: Reference, real: Arrays, noise: Arrays) -> None:

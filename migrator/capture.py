@@ -3,45 +3,26 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch._dynamo.exc import UserError
-from torch.export import Dim, ExportedProgram
-from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec, OutputKind
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.utils._pytree import tree_unflatten
 
-from migrator import barriers, screen
-from migrator.errors import (
-    DataDependentControlFlow,
-    GradientBarrier,
-    MigratorError,
-    StaticBatch,
-    UnsupportedOp,
-    UnsupportedOutput,
-)
+from migrator import screen
+from migrator.errors import DataDependentControlFlow, UnsupportedOp, UnsupportedOutput
+from migrator.export import exported, input_specs, user_inputs
 from migrator.graph import BATCH, Binding, Dtype, Graph, Input, Node, Ref, Result, TensorSpec
 from migrator.ops import RULES
 from migrator.origin import module_kinds, module_path, source_line
-from migrator.respell import respelled
 from migrator.weights import choose_leaf, choose_perm, collection, roles
 
 IGNORED_KWARGS = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking"})
-
-RESIZES = [
-    getattr(torch.ops.aten, f"upsample_{kind}").vec
-    for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d")
-]
-"""Resizing is broken down into indexing and arithmetic by torch itself, but not unless asked."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +47,13 @@ def capture(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Captured:
         MigratorError: the named error of whatever the module does that cannot be ported.
     """
     module = screen.unwrap(module)
-    program = _program(module, example_inputs)
+    program = exported(module, example_inputs)
     names = _canonical_names(program)
     calls = _calls(program)
     nodes = tuple(_node(node, names) for node in calls)
     bindings, state = _bindings(module, program, names, nodes)
     placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    inputs = _user_inputs(program)
+    inputs = user_inputs(program)
     outputs, structure = _outputs(program, names)
     graph = Graph(
         inputs=tuple(Input(names[name], _tensor_spec(placeholders[name].meta["val"])) for name in inputs),
@@ -100,7 +81,7 @@ def interpret(module: nn.Module, inputs: tuple[np.ndarray, ...]) -> tuple[Graph,
     graph = capture(module, examples).graph
     double = copy.deepcopy(module).cpu().double()
     examples = tuple(value.double() if value.is_floating_point() else value for value in examples)
-    program = _program(double, examples)
+    program = exported(double, examples)
     names, values = _canonical_names(program), {}
 
     class Recorder(fx.Interpreter):
@@ -122,123 +103,6 @@ def interpret(module: nn.Module, inputs: tuple[np.ndarray, ...]) -> tuple[Graph,
     with torch.no_grad():
         Recorder(program.graph_module).run(*arguments)
     return graph, values
-
-
-def _program(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
-    """The exported program, functional and in operators that have rules as far as torch can break others down."""
-    screen.check_module(module)
-    program = _export(module, _widen(example_inputs))
-    barriers.lower_barriers(program.graph_module)
-    with _quiet():
-        program = program.run_decompositions(_missing_only())
-    screen.check_graph(program)
-    return program
-
-
-def _widen(example_inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """At least two examples: with one, export would take the batch for a constant."""
-    if not example_inputs or not all(
-        isinstance(value, Tensor) and value.ndim and len(value) for value in example_inputs
-    ):
-        kinds = ", ".join(f"{type(value).__name__} {list(getattr(value, 'shape', ()))}" for value in example_inputs)
-        raise StaticBatch(
-            "example_inputs: expected torch tensors whose first axis is the batch, and is not empty; "
-            f"got {kinds or 'nothing'}"
-        )
-    if len({len(value) for value in example_inputs}) > 1:
-        sizes = [len(value) for value in example_inputs]
-        raise StaticBatch(f"example_inputs: expected as many examples of each input, got {sizes}")
-    return tuple(value if len(value) > 1 else torch.cat([value, value]) for value in example_inputs)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Torch's exporter warns of its own deprecated names, and logs what it also raises."""
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # it also prints the graph that it gave up on
-            for category in (FutureWarning, DeprecationWarning, UserWarning):
-                warnings.simplefilter("ignore", category)
-            yield
-    finally:
-        logging.disable(level)
-
-
-def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
-    try:
-        with _quiet(), torch.enable_grad(), barriers.watch_gradients(), respelled():
-            try:
-                return _record(module, inputs, Dim("batch", min=1))
-            except UserError as error:  # some operators choose their algorithm by the size of the batch
-                if "Constraints violated" not in str(error) or "specialized" in str(error):
-                    raise
-                program = _record(module, inputs, Dim.AUTO)
-            batched = next(node.meta["val"] for node in program.graph.nodes if node.name == _user_inputs(program)[0])
-            if isinstance(batched.shape[0], int):
-                raise StaticBatch(f"the forward pass only works for a batch of {batched.shape[0]}; {NUMBERS}")
-            return program
-    except MigratorError:
-        raise
-    except Exception as error:
-        raise _named(error) from error
-
-
-def _record(module: nn.Module, inputs: tuple[Tensor, ...], batch: Any) -> ExportedProgram:
-    """Torch's export, whatever the names and the number of the forward pass's arguments."""
-    sizes = tuple({0: batch} for _ in inputs)
-    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
-    named = kinds.index(inspect.Parameter.VAR_POSITIONAL) if inspect.Parameter.VAR_POSITIONAL in kinds else len(inputs)
-    shapes = sizes if named >= len(inputs) else (*sizes[:named], sizes[named:])
-    return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
-
-
-NUMBERS = "use `x.shape[0]` or -1 where it writes a number or `len(x)`"
-
-
-def _named(error: Exception) -> MigratorError:
-    """Our named error for one of the exporter's."""
-    text, kind = str(error), type(error).__name__
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    first = lines[0] if lines else kind
-    if "Constraints violated" in text or kind == "ConstraintViolationError" or "specialized" in text:
-        reasons = " ".join(line.removeprefix("- ").split(". ")[0] for line in lines[1:3] if line.startswith("- "))
-        which = "one batch size" if "specialized" in text else "some batch sizes"
-        return StaticBatch(f"the forward pass only works for {which} ({reasons or first}); {NUMBERS}")
-    if "DataDependent" in kind or "data-dependent" in text or "Dynamic control flow" in text:
-        condition = first.split(" (unhinted")[0]
-        return DataDependentControlFlow(
-            f"the forward pass depends on tensor values ({condition}); "
-            "replace `if`/`.item()` on tensors by `torch.where`"
-        )
-    if "_FunctionBase" in text:
-        return GradientBarrier(
-            "the forward pass uses a `torch.autograd.Function`, which is not recorded, perhaps that of reentrant "
-            "checkpointing; give `checkpoint` use_reentrant=False"
-        )
-    if "fake tensor in the exported program constant" in text:
-        return GradientBarrier(
-            "the forward pass uses `.data`, or a transform such as `torch.func.grad`; use `.detach()` for the former, "
-            "which says the same and can be recorded"
-        )
-    return UnsupportedOp(
-        f"torch.export cannot record this module ({kind}: {first}); "
-        "keep the forward pass to operators on tensors, without NumPy, other libraries or changes of attributes"
-    )
-
-
-def _missing_only() -> dict[Any, Any]:
-    """Torch's decompositions of the operators that have no rule of ours."""
-    table = {**torch.export.default_decompositions(), **torch._decomp.get_decompositions(RESIZES)}
-    return {op: rule for op, rule in table.items() if str(op) not in RULES}
-
-
-def _specs(program: ExportedProgram, *kinds: InputKind) -> list[InputSpec]:
-    return [spec for spec in program.graph_signature.input_specs if spec.kind in kinds]
-
-
-def _user_inputs(program: ExportedProgram) -> list[str]:
-    return [str(spec.arg.name) for spec in _specs(program, InputKind.USER_INPUT)]
 
 
 def _canonical_names(program: ExportedProgram) -> dict[str, str]:
@@ -354,7 +218,7 @@ def _bindings(
     holders: dict[int, list[tuple[str, str]]] = {}
     bindings: list[Binding] = []
     state: dict[str, np.ndarray] = {}
-    for spec in _specs(program, InputKind.PARAMETER, InputKind.BUFFER):
+    for spec in input_specs(program, InputKind.PARAMETER, InputKind.BUFFER):
         key = str(spec.target)
         holders.setdefault(id(tensors[key]), []).append((key, names[spec.arg.name]))
     for group in holders.values():
@@ -379,7 +243,7 @@ def _bindings(
             )
         )
         state[used] = tensor.detach().cpu().numpy()
-    for spec in _specs(program, InputKind.CONSTANT_TENSOR):
+    for spec in input_specs(program, InputKind.CONSTANT_TENSOR):
         constant, name = program.constants[str(spec.target)], names[spec.arg.name]
         home = next(word for word in ("constants", "constants_", "constants__") if word not in siblings.get("", ()))
         taken = {binding.path for binding in bindings}

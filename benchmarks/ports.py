@@ -1,9 +1,10 @@
 """Ported networks against torch itself, and against torchax where it is installed: speed, and gradients in float64.
 
-    python benchmarks/ports.py speed --model resnet18 --model vit_b_16
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/ports.py speed --model resnet18 --model vit_b_16
     python benchmarks/ports.py gradients
 
-Every line of `speed` is measured in turns in one process: the ratios count, the seconds are of the machine.
+Everything in a table of `speed` takes turns in one process: the ratios count, the seconds are of the machine. Without the
+setting, threads of torch that wait keep the cores busy while JAX computes, and the reverse.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     OMP_WAIT_POLICY=PASSIVE python benchmarks/ports.py speed --model resnet18 --model vit_b_16
     python benchmarks/ports.py gradients
 
-Everything in a table of `speed` takes turns in one process: the ratios count, the seconds are of the machine. Without the
-setting, threads of torch that wait keep the cores busy while JAX computes, and the reverse.
+Everything in a table of `speed` takes turns in one process: the ratios count, the seconds are of the machine. Without
+the setting, threads of torch that wait keep the cores busy while JAX computes, and the reverse.
 """
 
 from __future__ import annotations

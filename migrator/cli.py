@@ -15,7 +15,7 @@ import numpy as np
 
 from migrator.back import to_state_dict
 from migrator.convert import migrate
-from migrator.errors import MigratorError, StateDictMismatch
+from migrator.errors import MigratorError, PortMismatch, StateDictMismatch
 from migrator.graph import TensorSpec
 from migrator.listing import listing
 from migrator.reading import read_regular
@@ -25,6 +25,9 @@ from migrator.verify import same_weights, verify
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from migrator.port import Migrated
+    from migrator.report import Report
 
 EXAMPLES = 8
 MESSAGE = 4000
@@ -43,6 +46,8 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except (MigratorError, OSError) as error:
             text = " ".join(str(error).split())
+            if isinstance(error, OSError) and error.strerror and error.filename:
+                text = f"{error.filename}: {error.strerror}"
             click.echo(f"error: {''.join(c for c in text if c.isprintable())[:MESSAGE]}", err=True)
             ctx.exit(2)
 
@@ -99,7 +104,8 @@ _examples = click.option(
     "--examples",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
-    help="Real examples to verify on, a .npy file [n, ...]; standard normal noise otherwise. Once for each input.",
+    help="Real examples to verify on, a .npy file [n, ...]; otherwise standard normal noise, and zeros and ones where "
+    "the input is of whole numbers. Once for each input.",
 )
 
 
@@ -177,9 +183,10 @@ def verify_command(
         load_state(module, to_state_dict(migrated, migrated.variables))
         notes = ("no --weights were given and the factory's own differ: the port's were put into the torch module",)
     migrated.report = dataclasses.replace(migrated.report, notes=notes)
-    if source is not None:
-        migrated.apply_fn = apply_source(source.read_text(encoding="utf-8"), str(source))
-    click.echo(verify(module, migrated, real).summary())
+    report = verify(module, migrated, real) if source is None else _verify_source(source, module, migrated, real)
+    click.echo(report.summary())
+    what = f"the source in {source}, with the tensors of {directory}" if source else f"the port in {directory}"
+    click.echo(f"{what}: equal to {model} in {len(report.checks)} checks")
 
 
 @cli.command(name="source", epilog=_example("source ported -o network.py"))
@@ -252,6 +259,21 @@ def survey_command(
         ctx.exit(1)
 
 
+def _verify_source(source: Path, module: nn.Module, migrated: Migrated, real: tuple[np.ndarray, ...]) -> Report:
+    migrated.apply_fn = apply_source(source.read_text(encoding="utf-8"), str(source))
+    try:
+        return verify(module, migrated, real)
+    except PortMismatch as error:
+        raise PortMismatch(f"{source}: {error}".replace("the port differs", "the source differs")) from error
+    except MigratorError:
+        raise
+    except Exception as error:  # the file may have been changed by hand
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise PortMismatch(
+            f"{source} cannot be run with the tensors of this port ({type(error).__name__}: {reason})"
+        ) from error
+
+
 def _build(flag: str, model: str, arguments: dict[str, Any], weights: Path | None) -> tuple[nn.Module, tuple[str, ...]]:
     """The module with its weights, and what is to be reported of these."""
     import torch
@@ -279,11 +301,9 @@ def _real(paths: tuple[Path, ...], inputs: tuple[TensorSpec, ...]) -> tuple[np.n
     if paths and len(paths) != len(inputs):
         raise MigratorError(f"--examples: the model takes {len(inputs)} inputs, but {len(paths)} files were given")
     if not paths:
-        whole = [spec.dtype for spec in inputs if not spec.dtype.startswith("float")]
-        if whole:
-            raise MigratorError(f"--examples: an input of {whole[0]} cannot be made up; give a .npy file of real ones")
         rng = np.random.default_rng(SEED)
-        return tuple(rng.standard_normal((EXAMPLES, *_fixed(spec))).astype(spec.dtype) for spec in inputs)
+        drawn = [(spec, rng.standard_normal((EXAMPLES, *_fixed(spec)))) for spec in inputs]
+        return tuple((d if s.dtype.startswith("float") else d > 0).astype(s.dtype) for s, d in drawn)
     return tuple(_read_examples(path, spec) for path, spec in zip(paths, inputs, strict=True))
 
 

@@ -19,6 +19,7 @@ from torch.export.graph_signature import InputKind, InputSpec
 from migrator import barriers, screen
 from migrator.errors import DataDependentControlFlow, GradientBarrier, MigratorError, StaticBatch, UnsupportedOp
 from migrator.ops import RULES
+from migrator.reference import run
 from migrator.respell import respelled
 
 RESIZES = [
@@ -33,7 +34,10 @@ NUMBERS = "use `x.shape[0]` or -1 where it writes a number or `len(x)`"
 def exported(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
     """The exported program, functional and in operators that have rules as far as torch can break others down."""
     screen.check_module(module)
-    program = _export(module, _widen(example_inputs))
+    inputs = _widen(example_inputs)
+    with torch.enable_grad():
+        run(module, inputs)  # whatever fails here is not the exporter's fault
+    program = _export(module, inputs)
     barriers.lower_barriers(program.graph_module)
     with _quiet():
         program = program.run_decompositions(_missing_only())

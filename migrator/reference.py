@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from migrator.errors import GradientBarrier, UnsupportedOutput
+from migrator.errors import GradientBarrier, MigratorError, UnsupportedOutput
 from migrator.screen import check_module, named_tensors
 
 
@@ -59,7 +61,7 @@ class Reference:
     def _outputs(self, inputs: tuple[np.ndarray, ...]) -> list[Tensor]:
         values = [torch.from_numpy(np.array(value)) for value in inputs]
         with self.precision():
-            output = self.module(*(v.to(self.dtype) if v.is_floating_point() else v for v in values))
+            output = run(self.module, tuple(v.to(self.dtype) if v.is_floating_point() else v for v in values))
         leaves = [leaf for leaf in tree_leaves(output) if leaf is not None]
         if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
             raise UnsupportedOutput(
@@ -140,6 +142,30 @@ def _raised(value: Any) -> Any:
 
 def _raised_tensor(value: Any) -> Any:
     return value.to(_WIDER[value.dtype]) if isinstance(value, Tensor) and value.dtype in _WIDER else value
+
+
+def run(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    """What a module returns.
+
+    Raises:
+        MigratorError: when the module itself cannot be run on such inputs, naming the line of the user's code.
+    """
+    try:
+        return module(*inputs)
+    except MigratorError:
+        raise
+    except Exception as error:  # a module is the user's own code and may raise anything
+        shapes = ", ".join(f"{list(value.shape)} of {str(value.dtype).removeprefix('torch.')}" for value in inputs)
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+        own = [
+            frame for frame in frames if not PurePath(frame.filename).is_relative_to(PurePath(torch.__file__).parent)
+        ]
+        place = f" at {PurePath(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise MigratorError(
+            f"the module itself cannot be run on {shapes} ({type(error).__name__}: {reason}){place}; "
+            "give inputs of the shape, type and range that it takes"
+        ) from error
 
 
 def state(module: nn.Module) -> dict[str, np.ndarray]:

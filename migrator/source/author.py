@@ -140,7 +140,8 @@ class _Author:
             f'    variables = load_variables("model.safetensors")\n'
             f"    outputs = {name}().apply(variables, {arguments})\n\n"
             f"Inputs and outputs are as in torch: {shapes}. Inside, images are stored channels-last.\n"
-            f"Each value's shape stands at the end of its line.\n"
+            f"Shapes stand at the ends of lines where there is room and all that share a class agree; N is the batch.\n"
+            f"There is no `init` and no training mode: the variables are the port's, and the batch size alone may change.\n"
             f'"""'
         )
 

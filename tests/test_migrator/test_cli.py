@@ -90,19 +90,27 @@ def test_source_is_written_and_verified_against_torch(migrator, tmp_path):
     source.write_text(source.read_text().replace("jax.nn.relu(", "jnp.tanh("))
     code, _, error = migrator("verify", out, "--against", MODEL, "--source", source)
     assert code == 2
-    assert "float64 output" in error
+    assert error.startswith(f"error: {source}: the source differs from torch in `float64 output")
+    source.write_text(source.read_text().replace("1.kernel", "1.kernal"))
+    code, _, error = migrator("verify", out, "--against", MODEL, "--source", source)
+    assert code == 2
+    assert "cannot be run with the tensors of this port (KeyError" in error
 
 
 def test_several_inputs_of_several_types(migrator, tmp_path):
     shapes = ["--example-shape", "2,5:int64", "--example-shape", "2,5"]
-    command = ["convert", "--model", "networks:TwoInputs", *shapes, "-o", tmp_path / "port"]
-    code, _, error = migrator(*command)
-    assert code == 2
-    assert "an input of int64 cannot be made up" in error
+    command = ["convert", "--model", "networks:TwoInputs", *shapes]
+    assert migrator(*command, "-o", tmp_path / "made up")[0] == 0
+    command += ["-o", tmp_path / "port"]
     rng = np.random.default_rng(0)
     np.save(tmp_path / "tokens.npy", rng.integers(0, 7, (6, 5)))
     np.save(tmp_path / "numbers.npy", rng.standard_normal((6, 5)))
     examples = ["--examples", tmp_path / "tokens.npy", "--examples", tmp_path / "numbers.npy"]
+    np.save(tmp_path / "beyond.npy", rng.integers(7, 9, (6, 5)))
+    code, _, error = migrator(*command, "--examples", tmp_path / "beyond.npy", *examples[2:])
+    assert code == 2
+    assert "the module itself cannot be run on" in error
+    assert "IndexError" in error
     assert migrator(*command, *examples)[0] == 0
     assert migrator("verify", tmp_path / "port", "--against", "networks:TwoInputs", *examples)[0] == 0
     assert migrator("source", tmp_path / "port")[0] == 0
@@ -121,7 +129,7 @@ REFUSED = {
     "a pickle that runs code": (convert("--weights", "payload.pt"), "would run"),
     "a whole model": (convert("--weights", "model.pt"), "would run"),
     "other names": (convert("--weights", "names.safetensors"), "missing"),
-    "a wrong example shape": (convert(shape="2,1,9,9"), "cannot record"),
+    "a wrong example shape": (convert(shape="2,1,9,9"), "cannot be run on [2, 1, 9, 9] of float32 (RuntimeError"),
 }
 
 

@@ -137,7 +137,8 @@ class Unpooled(nn.Module):
         self.conv, self.pool = nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2, return_indices=True)
 
     def forward(self, x):
-        return F.max_unpool2d(*self.pool(self.conv(x)), 2).mean((2, 3))
+        spread = F.max_unpool2d(*self.pool(self.conv(x)), 2)
+        return (spread * torch.arange(64.0).view(8, 8)).mean((2, 3))  # where each value goes matters
 
 
 class ComplexRotation(nn.Module):
@@ -156,16 +157,16 @@ class ComplexRotation(nn.Module):
 class Decoder(nn.Module):
     """Torch's own, which looks whether its mask is the causal one."""
 
-    def __init__(self):
+    def __init__(self, mask):
         super().__init__()
+        self.mask = mask
         layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
         self.decoder, self.queries = nn.TransformerDecoder(layer, 1), nn.Parameter(torch.randn(1, 3, 8))
         self.embed = nn.Linear(6, 8)
 
     def forward(self, x):
-        mask = nn.Transformer.generate_square_subsequent_mask(3)
         queries = self.queries.expand(x.shape[0], -1, -1)
-        return self.decoder(queries, self.embed(x)[:, None], tgt_mask=mask).flatten(1)
+        return self.decoder(queries, self.embed(x)[:, None], tgt_mask=self.mask).flatten(1)
 
 
 def written_to(y, _):
@@ -181,7 +182,8 @@ IMAGES = {"spatial transformer": SpatialTransformer, "unpooled": Unpooled}
 MODULES = {
     "experts": Experts,
     "rotation by complex numbers": ComplexRotation,
-    "transformer decoder": Decoder,
+    "transformer decoder": lambda: Decoder(nn.Transformer.generate_square_subsequent_mask(3)),
+    "transformer decoder, mask of its own": lambda: Decoder(torch.eye(3).fliplr() > 0),
     "written to by index": lambda: After(written_to),
     "distance to prototypes": lambda: After(lambda y, m: torch.cdist(y, m.p), p=nn.Parameter(torch.randn(5, 6))),
     "fourier transform": lambda: After(lambda y, _: torch.fft.fft2(y.view(-1, 2, 3)).real.flatten(1)),
@@ -209,6 +211,7 @@ MODULES = {
         lambda y, _: F.kl_div(y.log_softmax(1), y.softmax(1), reduction="none").sum(1)
     ),
     "masked logits": lambda: After(lambda y, _: y.masked_fill(torch.arange(6) > 3, -math.inf)),
+    "complex output": lambda: After(lambda y, _: (y, torch.fft.fft(y))),
     "only a whole number": lambda: After(lambda y, _: y.argmax(1)),
     "several outputs": lambda: After(lambda y, _: (y, y.argmax(1), [y.exp()])),
     "no_grad around a tensor of its own": lambda: After(own_tensor_in_no_grad),

@@ -94,6 +94,9 @@ LAYERS = {
     "conv uneven": lambda: nn.Conv2d(3, 4, (3, 2), stride=(2, 1), padding=(1, 0)),
     "conv dilated": lambda: nn.Conv2d(3, 4, 3, dilation=2, padding=2, bias=False),
     "conv grouped": lambda: nn.Conv2d(3, 6, 3, groups=3),
+    "conv in groups of several": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, 3, stride=2, padding=(2, 1), dilation=(2, 1), groups=2)
+    ),
     "conv same": lambda: nn.Conv2d(3, 4, 4, padding="same"),
     "conv valid": lambda: nn.Conv2d(3, 4, 3, padding="valid"),
     "conv transposed": lambda: nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1),

@@ -141,7 +141,7 @@ class _Author:
             f"    outputs = {name}().apply(variables, {arguments})\n\n"
             f"Inputs and outputs are as in torch: {shapes}. Inside, images are stored channels-last.\n"
             f"Shapes stand at the ends of lines where there is room and all that share a class agree; N is the batch.\n"
-            f"There is no `init` and no training mode: the variables are the port's, and the batch size alone may change.\n"
+            f"There is no `init` and no training mode: the variables are the port's; only the batch size may change.\n"
             f'"""'
         )
 

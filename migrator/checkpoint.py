@@ -29,7 +29,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     state = _safetensors(path) if path.suffix == ".safetensors" else _pickle(path)
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
     if not named or not all(isinstance(value, Tensor) for value in state.values()):  # type: ignore[attr-defined]
-        raise CorruptWeights(f"{path} does not hold a state dict of tensors; save `model.state_dict()`")
+        keys = ", ".join(sorted(map(str, state)))[:200] if isinstance(state, dict) else type(state).__name__
+        raise CorruptWeights(f"{path} does not hold a state dict of tensors but {keys}; save `model.state_dict()` alone")
     return state  # type: ignore[return-value]
 
 

@@ -45,7 +45,7 @@ class Report:
     digest: str
     parameters: int
     tensors: int
-    key_map: dict[str, str] = field(default_factory=dict)
+    key_map: dict[str, str] = field(default_factory=dict, repr=False)
     versions: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     weights: str = ""

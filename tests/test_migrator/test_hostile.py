@@ -244,6 +244,7 @@ def compressed(path):
 WEIGHTS = {
     "numbers for names": (lambda path: torch.save({1: torch.zeros(1)}, path), "does not hold a state dict"),
     "no tensors": (lambda path: torch.save({"a": 1}, path), "does not hold a state dict"),
+    "a whole checkpoint": (lambda path: torch.save({"epoch": 1, "state_dict": {}}, path), "but epoch, state_dict"),
     "compressed": (compressed, "is compressed"),
     "truncated": (lambda path: path.write_bytes(b"PK\x03\x04" + b"\0" * 40), "is it damaged"),
     "empty": (lambda path: path.write_bytes(b""), "is it damaged"),

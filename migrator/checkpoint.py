@@ -30,7 +30,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
     if not named or not all(isinstance(value, Tensor) for value in state.values()):  # type: ignore[attr-defined]
         keys = ", ".join(sorted(map(str, state)))[:200] if isinstance(state, dict) else type(state).__name__
-        raise CorruptWeights(f"{path} does not hold a state dict of tensors but {keys}; save `model.state_dict()` alone")
+        raise CorruptWeights(
+            f"{path} does not hold a state dict of tensors but {keys}; save `model.state_dict()` alone"
+        )
     return state  # type: ignore[return-value]
 
 

@@ -35,7 +35,7 @@ def exported(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedP
     """The exported program, functional and in operators that have rules as far as torch can break others down."""
     screen.check_module(module)
     inputs = _widen(example_inputs)
-    with torch.enable_grad():
+    with _quiet(), torch.enable_grad():
         run(module, inputs)  # whatever fails here is not the exporter's fault
     program = _export(module, inputs)
     barriers.lower_barriers(program.graph_module)

@@ -1,6 +1,7 @@
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 import torch
 
@@ -16,3 +17,11 @@ def _one_torch_thread():
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_compilation():
+    """Most of these tests' time is XLA's; what they compare does not depend on how well it optimises."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

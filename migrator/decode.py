@@ -18,6 +18,7 @@ LONGEST_NAME = 1024
 LARGEST_RANK = 16
 DEEPEST = 16
 LARGEST_INT = 2**63
+LARGEST_WINDOW = 2**22
 
 SIZE = re.compile(r"[N\d][\w+\-*/(), ]{0,200}")
 """A size in terms of the batch, as torch writes it."""
@@ -171,6 +172,10 @@ def _node(value: Any) -> Node:
     counts = node.op.startswith(("operator.", "torch.sym_", "math.")) and node.op != "operator.getitem"
     if counts and not all(isinstance(item, Ref | int | float) for item in node.args):
         raise CorruptPort(f"graph.json: {node.name!r} counts with something that is no number; {AGAIN}")
+    for item in node.args if "pool" in node.op else ():
+        sizes = [abs(size) for size in (item if isinstance(item, tuple) else (item,)) if isinstance(size, int)]
+        if math.prod(size or 1 for size in sizes) > LARGEST_WINDOW:
+            raise CorruptPort(f"graph.json: {node.name!r} pools over more than {LARGEST_WINDOW:,} places; {AGAIN}")
     return node
 
 

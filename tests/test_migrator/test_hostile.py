@@ -187,6 +187,7 @@ def twice(saved):
 
 
 BIAS = "params/1.bias"
+HUGE = {"ref": "p_1_weight"}
 FAILED = [{"name": "float64 output", "value": 1.0, "tolerance": 1e-9}]
 FORGERIES = {
     "too few arguments": (edited(lambda d: d["nodes"][-1].update(args=[])), "do not fit"),
@@ -199,6 +200,10 @@ FORGERIES = {
     "a huge power": (
         edited(lambda d: d["nodes"].append(d["nodes"][0] | {"name": "p", "op": "operator.pow", "args": [10, 400]})),
         "size of more than",
+    ),
+    "a huge pool": (
+        edited(lambda d: d["nodes"][0].update(op="aten.adaptive_max_pool2d.default", args=[HUGE, [10**5, 10**5]])),
+        "pools over more than",
     ),
     "counting with text": (
         edited(lambda d: d["nodes"].append(d["nodes"][0] | {"name": "p", "op": "operator.mul", "args": ["a", 9]})),

@@ -191,7 +191,7 @@ class _Author:
         wanted = {ref.name for ref in self.graph.outputs}
         return [
             name
-            for name in inside_order(block)
+            for name in (step.node.name for step in block.steps())
             if not self._is_size(name)
             and (name in wanted or any(user not in inside for user in self.users.get(name, ())))
         ]
@@ -386,11 +386,6 @@ class _Author:
                 text, axes = f"{text}[{', '.join(['None'] * (len(target) - rank))}]", tuple(range(len(target)))
             axes = tuple(axes[axis] for axis in target)
         return text if axes == tuple(range(len(axes))) else f"jnp.transpose({text}, {axes})"
-
-
-def inside_order(block: Block) -> list[str]:
-    """Names of a block's values in order of execution."""
-    return [step.node.name for step in block.steps()]
 
 
 def _nested(structure: Structure, outputs: list[str]) -> str:

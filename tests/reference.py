@@ -38,3 +38,37 @@ def naive_criterion(theta, f, Y, L, ridge, name, reference):
         change.append(np.linalg.norm(after - before, axis=1).sum())
         flips.append((after.argmax(1) != before.argmax(1)).sum())
     return np.array(change if name == "mlmoc" else flips, dtype=float)
+
+
+def naive_simplex(outputs):
+    """The projection of each row onto the simplex: its threshold by bisection of Σ_c max(w_c - τ, 0) = 1."""
+    low, high = outputs.max(1) - 1, outputs.max(1)
+    for _ in range(200):
+        middle = (low + high) / 2
+        over = np.maximum(outputs - middle[:, None], 0).sum(1) > 1
+        low, high = np.where(over, middle, low), np.where(over, high, middle)
+    return np.maximum(outputs - low[:, None], 0)
+
+
+def naive_softmax(outputs):
+    e = np.exp(outputs - outputs.max(1)[:, None])
+    return e / e.sum(1)[:, None]
+
+
+def naive_entropy(p):
+    return -sum(value * np.log(value) for value in p.ravel() if value > 0)
+
+
+def naive_expectation(theta, f, Y, L, ridge, name, reference, probabilities=naive_simplex):
+    """EMOC and EER of every candidate by their definitions, one solve from scratch a candidate and class."""
+    f_lin = solve_eq_11(theta, f, Y, list(range(L)), ridge)[L:]
+    before = f[L:] if reference == "network" else f_lin
+    p = probabilities(f[L:])
+    scores = np.zeros(len(f) - L)
+    for candidate in range(len(f) - L):
+        for c, y in enumerate(np.eye(f.shape[1])):
+            after = naive_look_ahead(theta, f, Y, L, candidate, y, ridge)
+            change = np.linalg.norm(after - before, axis=1).sum()
+            value = change if name == "emoc" else -naive_entropy(probabilities(after))
+            scores[candidate] += p[candidate, c] * value
+    return scores

@@ -1,4 +1,4 @@
-"""What a look-ahead criterion is, and the column blocks that all of them run in."""
+"""What a look-ahead criterion is, the column blocks that all of them run in, and the labels that they imagine."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linearize.lookahead import influence, pseudo_residual
 from linearize.regression import Regression
 from linearize.types import Array, Float64
 
@@ -25,36 +24,106 @@ class Criterion(Protocol):
     default_reference: Reference
 
     def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
-        """Score every candidate, ``[U]``; redundant candidates score 0."""
+        """Score every candidate, ``[U]``.
+
+        A redundant candidate scores what changing nothing is worth: 0 where the criterion measures change, the
+        present entropy where it measures entropy.
+        """
         ...
 
 
 class Block(NamedTuple):
-    """The columns of one block of B candidates x'."""
+    """B candidates x' with their columns of S; S is symmetric, so these are read as rows, which lie together."""
 
-    q: Array  # [U, B], S(x,x')/u(x')
-    r: Array  # [B, C], y' - f_lin(x')
+    candidates: np.ndarray  # [B], positions in the pool
+    S: Float64  # [B, U], S(x',x)
+    per_u: Float64  # [B], 1/u(x'); 0 where redundant
+
+    def influence(self, dtype: np.dtype | type | None = None) -> Array:
+        """q(x', x) = S(x',x)/u(x'), ``[B, U]``; call it inside ``jax.jit``."""
+        return (jnp.asarray(self.S) * jnp.asarray(self.per_u)[:, None]).astype(dtype or self.S.dtype)
 
 
-def over_column_blocks(state: Regression, block: int, score: Callable[[Block], Array]) -> Float64:
-    """Apply ``score`` to every block of candidates, at U·B memory, and give redundant candidates the score 0.
+def over_column_blocks(
+    state: Regression, score: Callable[[Block], Array], block: int, order: np.ndarray | None = None
+) -> Float64:
+    """Apply ``score`` to every block of candidates, at U·B memory.
 
     Args:
-        state: the regression on the labelled set.
-        block: B, candidates a block; the last block is padded so that nothing recompiles.
+        state: the regression on the labelled set; its S may be float32.
         score: maps a block to one score a candidate ``[B]``; called inside ``jax.enable_x64``.
+        block: B, candidates a block.  The last block starts early enough to be as long, so that nothing recompiles.
+        order: the candidates in the order in which blocks take them ``[U]``; as they stand when absent.
 
     Returns:
         Scores ``[U]``.
 
     """
     U = len(state.u)
-    block = min(block, U)
-    r = pseudo_residual(state)  # [U, C]
+    B = min(block, U)
+    per_u = np.where(state.redundant, 0.0, 1 / state.u)
     scores = np.empty(U)
     with jax.enable_x64(True):
-        for start in range(0, U, block):
-            wanted = np.arange(start, start + block).clip(max=U - 1)
-            values = np.asarray(score(Block(jnp.asarray(influence(state, wanted)), jnp.asarray(r[wanted]))))
-            scores[start : start + block] = values[: U - start]
+        for start in range(0, U, B):
+            rows = slice(min(start, U - B), min(start, U - B) + B)
+            candidates = np.arange(U)[rows] if order is None else order[rows]
+            S = state.S[rows] if order is None else state.S[candidates]  # [B, U]; a view where that is possible
+            scores[candidates] = np.asarray(score(Block(candidates, S, per_u[candidates])))
+    return scores
+
+
+def no_gain_if_redundant(state: Regression, scores: Float64) -> Float64:
+    """Give redundant candidates the score 0, whatever the reference: their label would change nothing."""
     return np.where(state.redundant, 0.0, scores)
+
+
+@jax.jit
+def _absolute_influence(block: Block) -> Array:
+    return jnp.abs(jnp.asarray(block.S)).sum(1, dtype=jnp.float64) * block.per_u
+
+
+def absolute_influence(state: Regression, block: int) -> Float64:
+    """Return Σ_x |S(x,x')| / u(x') of every candidate, ``[U]``; 0 where redundant.
+
+    f_lin⁺ - f_lin is q(x,x') r(x')ᵀ, so this times ‖r(x')‖ is how far the linearised network's outputs move.
+    """
+    return over_column_blocks(state, _absolute_influence, block)
+
+
+class Labels(NamedTuple):
+    """The labels that a candidate may get, likeliest first."""
+
+    classes: np.ndarray  # [U, C]
+    p: Float64  # [U, C], their probabilities, falling
+    likely: np.ndarray  # [U], how many have p > 0
+
+    @classmethod
+    def of(cls, p: Float64) -> "Labels":
+        """Rank the classes of each candidate by probability ``[U, C]``."""
+        classes = np.argsort(-p, axis=1, kind="stable")
+        return cls(classes, np.take_along_axis(p, classes, axis=1), (p > 0).sum(1))
+
+    def fewest_first(self) -> np.ndarray:
+        """Return the candidates ``[U]`` by number of likely labels: a block then wastes little work on unlikely ones."""
+        return np.argsort(self.likely, kind="stable")
+
+
+def expectation(labels: Labels, f_lin: Array, block: Block, most: Array, value: Callable[[Array], Array]) -> Array:
+    """Return Σ_c p_c(x') value(onehot(c) - f_lin(x')) for a block of candidates, ``[B]``; call it inside ``jax.jit``.
+
+    Args:
+        labels: the labels of all candidates.
+        f_lin: the linearised network's outputs ``[U, C]``.
+        block: the candidates.
+        most: the largest number of likely labels of any of them; a traced integer, so that nothing recompiles.
+        value: maps the residuals r ``[B, C]`` to a value a candidate ``[B]``.
+
+    """
+    classes, p = (jnp.asarray(array)[block.candidates] for array in (labels.classes, labels.p))  # [B, C]
+    f = jnp.asarray(f_lin)[block.candidates]  # [B, C]
+
+    def add(k: Array, total: Array) -> Array:
+        r = jax.nn.one_hot(classes[:, k], f.shape[1], dtype=f.dtype) - f  # [B, C]
+        return total + p[:, k] * value(r)
+
+    return jax.lax.fori_loop(0, most, add, jnp.zeros(len(p), p.dtype))

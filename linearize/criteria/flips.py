@@ -4,26 +4,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linearize.criteria.base import DEFAULT_COLUMNS, Block, Reference, over_column_blocks
+from linearize.criteria.base import DEFAULT_COLUMNS, Block, Reference, no_gain_if_redundant, over_column_blocks
 from linearize.criteria.mlmoc import Mlmoc
+from linearize.lookahead import pseudo_residual
 from linearize.regression import Regression
 from linearize.types import Array, Float64
 
 
 @jax.jit
-def _flips(f_lin: Array, before: Array, block: Block) -> Array:
-    """Σ_x [argmax_c f_lin⁺_c(x) ≠ before(x)] for each x' of the block, ``[B]``; never an array ``[U, B, C]``."""
-    q, r = block
+def _flips(f_lin: Array, before: Array, r: Array, block: Block) -> Array:
+    """Σ_x [argmax_c f_lin⁺_c(x) ≠ before(x)] for each x' of the block, ``[B]``; never an array ``[B, U, C]``."""
+    q = block.influence(jnp.float64)  # [B, U]
+    r = r[block.candidates]  # [B, C]
 
     def one_class(carry: tuple[Array, Array], c: Array) -> tuple[tuple[Array, Array], None]:
         best, winner = carry
-        logit = f_lin[:, c][:, None] + q * r[:, c][None]  # [U, B]
+        logit = f_lin[:, c][None] + q * r[:, c][:, None]  # [B, U]
         better = logit > best  # the first of equal logits wins, as in argmax
         return (jnp.where(better, logit, best), jnp.where(better, c, winner)), None
 
     start = (jnp.full(q.shape, -jnp.inf, q.dtype), jnp.zeros(q.shape, jnp.int32))
     (_, winner), _ = jax.lax.scan(one_class, start, jnp.arange(f_lin.shape[1], dtype=jnp.int32))
-    return (winner != before[:, None]).sum(0)
+    return (winner != before[None]).sum(1)
 
 
 class MlmocFlips:
@@ -40,10 +42,10 @@ class MlmocFlips:
 
     def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
         """Score every candidate, ``[U]``, in two passes over column blocks of S."""
-        f_lin = state.f_lin
+        f_lin, r = state.f_lin, pseudo_residual(state)
         before = (f_lin if reference == "linearized" else state.f).argmax(1).astype(np.int32)
-        flips = over_column_blocks(state, block, lambda columns: _flips(f_lin, before, columns))
-        return flips + _below_one(Mlmoc().scores(state, reference, block))
+        flips = over_column_blocks(state, lambda columns: _flips(f_lin, before, r, columns), block)
+        return no_gain_if_redundant(state, flips) + _below_one(Mlmoc().scores(state, reference, block))
 
 
 def _below_one(scores: Float64) -> Float64:

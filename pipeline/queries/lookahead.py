@@ -23,6 +23,8 @@ class LookAheadStrategy:
 _DESCRIPTIONS = {
     "mlmoc": "largest predicted change of the pool's outputs",
     "mlmoc-flips": "most predicted classes of the pool that would flip",
+    "emoc": "largest predicted change of the pool's outputs, averaged over labels",
+    "eer": "least entropy predicted for the pool, averaged over labels",
 }
 
 LOOK_AHEAD = tuple(

@@ -3,7 +3,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from pipeline.probabilities import probabilities, project_onto_simplex, softmax
+from linearize.probabilities import project_onto_simplex, softmax
+from pipeline.probabilities import probabilities
 
 outputs = arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(2, 6)), elements=st.floats(-5, 5, width=32))
 

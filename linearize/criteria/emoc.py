@@ -1,0 +1,55 @@
+"""Expected model output change: how far the pool's outputs move, averaged over the labels that may come back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linearize.criteria.base import (
+    DEFAULT_COLUMNS,
+    Block,
+    Labels,
+    Reference,
+    absolute_influence,
+    expectation,
+    no_gain_if_redundant,
+    over_column_blocks,
+)
+from linearize.criteria.mlmoc import output_change
+from linearize.probabilities import project_onto_simplex
+from linearize.regression import Regression
+from linearize.types import Array, Float64
+
+
+@jax.jit
+def _block_scores(a: Array, f_lin: Array, labels: Labels, block: Block, most: Array) -> Array:
+    q = block.influence(jnp.float64)  # [B, U]
+    return expectation(labels, f_lin, block, most, lambda r: output_change(a, q, r))
+
+
+class Emoc:
+    """A(x') = Σ_c p_c(x') Σ_x ‖f_ref(x) - f_lin⁺_c(x)‖₂, where f_lin⁺_c has seen x' with label c.
+
+    p(x') is the projection of f(x') onto the simplex, which suits networks trained with the L2 loss; labels with
+    p_c = 0 cost nothing.  With reference ``network`` f_ref = f; with reference ``linearized`` f_ref = f_lin, and the
+    sum factors into Σ_x |S(x,x')| / u(x') · Σ_c p_c(x') ‖onehot(c) - f_lin(x')‖.  Source: look-ahead paper, eq. 3.
+    """
+
+    name = "emoc"
+    source = "Freytag, Rodner & Denzler, ECCV 2014; Mohamadi, Bae & Sutherland, NeurIPS 2022, eq. 3"
+    default_reference: Reference = "network"
+
+    def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
+        """Score every candidate, ``[U]``, in one pass over column blocks of S."""
+        f_lin, p = state.f_lin, project_onto_simplex(state.f)
+        if reference == "linearized" or not state.a.any():
+            # ‖onehot(c) - f_lin‖² = ‖f_lin‖² - 2 f_lin_c + 1
+            squared = (f_lin**2).sum(1, keepdims=True) - 2 * f_lin + 1  # [U, C]
+            return (p * np.sqrt(np.maximum(squared, 0))).sum(1) * absolute_influence(state, block)
+        labels = Labels.of(p)
+        with jax.enable_x64(True):
+            arrays = jnp.asarray(state.a), jnp.asarray(f_lin)
+
+        def score(columns: Block) -> Array:
+            return _block_scores(*arrays, labels, columns, labels.likely[columns.candidates].max())
+
+        return no_gain_if_redundant(state, over_column_blocks(state, score, block, labels.fewest_first()))

@@ -1,0 +1,186 @@
+"""EMOC and EER against their definitions, and what all criteria share: blocks, redundancy, precision."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import cases
+import reference
+from linearize.criteria import CRITERIA, REFERENCES
+from linearize.criteria.base import Labels, over_column_blocks
+from linearize.criteria.eer import Eer
+from linearize.probabilities import project_onto_simplex, simplex_threshold, softmax
+from linearize.regression import fit
+from linearize.types import Kernel
+
+EXACT = {"emoc": CRITERIA["emoc"], "eer": Eer("simplex", np.float64), "eer softmax": Eer("softmax", np.float64)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    L: int = 8
+    U: int = 7
+    C: int = 3
+    ridge: float = 0.0
+    scale: float = 1.0  # of the outputs; at 0.02 the projection keeps every class, at 5 it keeps one
+    one_class: bool = False
+    copies: bool = False  # candidate 3 is candidate 2 once more
+
+    def problem(self, seed=0):
+        theta, f, Y = cases.random_regression(seed, self.L, self.U, self.C)
+        f[self.L :] *= self.scale
+        if self.one_class:
+            Y = np.eye(self.C)[np.zeros(self.L, int)]
+        if self.copies:
+            copy = np.arange(self.L + self.U)
+            copy[self.L + 3] = self.L + 2
+            theta, f = theta[np.ix_(copy, copy)], f[copy]
+        return theta, f, Y
+
+
+CASES = {
+    "plain": Case(),
+    "two classes": Case(C=2),
+    "ten classes": Case(C=10),
+    "twenty classes, in a loop": Case(C=20, U=4),
+    "one class labelled": Case(one_class=True),
+    "one labelled example": Case(L=1),
+    "one candidate": Case(U=1),
+    "a small ridge": Case(ridge=1e-3),
+    "a large ridge": Case(ridge=0.5),
+    "duplicated candidates": Case(copies=True),
+    "duplicated candidates and a ridge": Case(copies=True, ridge=1e-2),
+    "all classes possible": Case(C=5, scale=0.02),
+    "sure of every class": Case(C=5, scale=5.0),
+}
+
+
+def state_of(theta, f, Y, ridge):
+    L = len(Y)
+    return fit(Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:]), f[:L], f[L:], Y, ridge=ridge)
+
+
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("reference_name", REFERENCES)
+@pytest.mark.parametrize("case", CASES)
+def test_expectations_equal_their_definitions(name, reference_name, case):
+    problem = CASES[case].problem()
+    ridge = CASES[case].ridge
+    probabilities = reference.naive_softmax if name == "eer softmax" else reference.naive_simplex
+    L = len(problem[2])
+    expected = reference.naive_expectation(*problem, L, ridge, name.split()[0], reference_name, probabilities)
+    state = state_of(*problem, ridge)
+    for block in (3, 256):
+        scores = EXACT[name].scores(state, reference_name, block)
+        np.testing.assert_allclose(scores, expected, rtol=1e-8, atol=1e-12)
+
+
+def test_emoc_with_reference_linearized_has_its_closed_form():
+    state = state_of(*Case(C=4).problem(), 0.0)
+    p = reference.naive_simplex(state.f)
+    distance = np.linalg.norm(np.eye(4)[None] - state.f_lin[:, None], axis=2)  # [U, C]
+    expected = np.abs(state.S).sum(0) / state.u * (p * distance).sum(1)
+    np.testing.assert_allclose(CRITERIA["emoc"].scores(state, "linearized"), expected, rtol=1e-10)
+
+
+def test_emoc_is_mlmoc_where_the_network_is_sure():
+    theta, f, Y = Case().problem()
+    f[8:] = np.eye(3)[f[8:].argmax(1)]  # one class of probability 1 each
+    state = state_of(theta, f, Y, 0.0)
+    for name in REFERENCES:
+        emoc, mlmoc = (CRITERIA[criterion].scores(state, name) for criterion in ("emoc", "mlmoc"))
+        np.testing.assert_allclose(emoc, mlmoc, rtol=1e-12)
+
+
+def redundant_state():
+    theta, f, Y = cases.random_regression(0, 6, 5, 3)
+    copy = [*range(6), 2, *range(7, 11)]  # pool point 0 is labelled point 2
+    state = state_of(theta[np.ix_(copy, copy)], f[copy], Y, 0.0)
+    assert state.redundant.tolist() == [True, False, False, False, False]
+    return state
+
+
+@pytest.mark.parametrize(("name", "p"), [("simplex", project_onto_simplex), ("softmax", softmax)])
+def test_a_redundant_candidate_leaves_the_entropy_as_it_is(name, p):
+    """It scores that entropy: 0 would put it first, minus infinity last, whatever the others do."""
+    state = redundant_state()
+    scores = Eer(name, np.float64).scores(state, "linearized")
+    assert scores[0] == pytest.approx(-reference.naive_entropy(p(state.f_lin)), rel=1e-12)
+    assert scores[0] < 0
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("reference_name", REFERENCES)
+def test_blocks_and_the_callers_arrays(name, reference_name):
+    """Any block size gives the same scores, and nothing that the caller owns is written to."""
+    state = state_of(*Case(U=9, C=4).problem(), 1e-3)
+    for array in (state.f, state.a, state.S, state.u, state.redundant):
+        array.flags.writeable = False
+    once = CRITERIA[name].scores(state, reference_name, 9)
+    assert once.dtype == np.float64
+    for block in (1, 2, 4, 8, 1000):
+        np.testing.assert_allclose(CRITERIA[name].scores(state, reference_name, block), once, rtol=2e-6)
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_scores_do_not_depend_on_what_precision_the_caller_runs_in(name):
+    state = state_of(*Case(U=9, C=4).problem(), 1e-3)
+    with jax.enable_x64(True):
+        inside = CRITERIA[name].scores(state, "network")
+    np.testing.assert_array_equal(CRITERIA[name].scores(state, "network"), inside)
+
+
+@pytest.mark.parametrize("probabilities", ["simplex", "softmax"])
+@pytest.mark.parametrize("C", [3, 20])
+def test_the_default_precision_keeps_the_ranking(probabilities, C):
+    state = state_of(*Case(L=20, U=60, C=C).problem(), 1e-3)
+    exact, fast = (Eer(probabilities, dtype).scores(state, "linearized") for dtype in (np.float64, np.float32))
+    assert 0 < np.abs(fast / exact - 1).max() < 5e-6
+    separate = np.diff(np.sort(exact)).min() > 1e-5 * np.abs(exact).max()
+    assert not separate or np.array_equal(np.argsort(fast), np.argsort(exact))
+
+
+@pytest.mark.parametrize("criterion", EXACT.values())
+def test_a_candidate_of_huge_influence_gives_finite_scores(criterion):
+    """u(x') just above what counts as redundant: q is of the order of 1000."""
+    state = state_of(*Case(U=9, C=4).problem(), 0.0)
+    S = state.S.copy()
+    S[0, 1:] = S[1:, 0] = np.linspace(-2, 2, 8)
+    u = state.u.copy()
+    u[0] = 2e-3
+    for dtype in (np.float32, np.float64):
+        chosen = type(criterion)(criterion.probabilities, dtype) if isinstance(criterion, Eer) else criterion
+        scores = chosen.scores(state._replace(S=S, u=u), "network")
+        assert np.isfinite(scores).all()
+        assert (np.abs(scores) < 1e6).all()
+
+
+def test_a_block_holds_no_more_than_it_must():
+    """Columns of S come in blocks of B; no block is longer, and every candidate is in one."""
+    state = state_of(*Case(U=9).problem(), 0.0)
+    seen = []
+
+    def score(block):
+        assert block.S.shape == (4, 9)
+        seen.extend(block.candidates)
+        return block.candidates
+
+    order = np.arange(9)[::-1]
+    np.testing.assert_array_equal(over_column_blocks(state, score, 4, order), np.arange(9))
+    assert set(seen) == set(range(9))
+
+
+def test_labels_come_likeliest_first_and_are_counted():
+    labels = Labels.of(np.array([[0.2, 0.8, 0.0], [0.0, 0.0, 1.0], [0.3, 0.3, 0.4]]))
+    assert labels.classes[:, 0].tolist() == [1, 2, 2]
+    assert labels.likely.tolist() == [2, 1, 3]
+    assert labels.fewest_first().tolist() == [1, 0, 2]
+
+
+def test_the_projections_threshold_is_worked_by_hand():
+    # {0.9, 0.5} are kept: τ = (1.4 - 1)/2; one class far ahead: τ = 3 - 1; a constant row: τ = 7 - 1/3.
+    f = np.array([[0.9, 0.5, -1.0], [3.0, 0.0, 0.0], [7.0, 7.0, 7.0]])
+    np.testing.assert_allclose(simplex_threshold(f), [0.2, 2.0, 7 - 1 / 3], atol=1e-12)
+    np.testing.assert_allclose(project_onto_simplex(f), reference.naive_simplex(f), atol=1e-12)

@@ -12,7 +12,6 @@ import numpy as np
 from linearize.criteria import CRITERIA, REFERENCES, Reference
 from linearize.errors import LinearizeError
 from linearize.heads import HEADS
-from linearize.memory import DEFAULT_BUDGET, GIB
 from linearize.service import KernelOptions, LookAhead
 
 BAD_INPUT = 2
@@ -50,7 +49,7 @@ def cli() -> None:
 @click.option("--head", type=click.Choice(list(HEADS)), default="sum-of-logits", show_default=True)
 @click.option("--logit", type=click.IntRange(min=0), default=0, show_default=True, help="For the head single-logit.")
 @click.option("--ridge", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Of Θ's mean diagonal.")
-@click.option("--memory-gib", type=click.FloatRange(min=0, min_open=True), help="Memory budget.  [4]")
+@click.option("--memory-budget", metavar="SIZE", help="Such as 4GiB.  [half of what is free]")
 @click.option("--loader", default="migrator:load", show_default=True, metavar="PKG.MOD:FUNCTION",
               help="Function from PORT to an object with apply_fn and variables.")  # fmt: skip
 def score(
@@ -63,7 +62,7 @@ def score(
     head: str,
     logit: int,
     ridge: float,
-    memory_gib: float | None,
+    memory_budget: str | None,
     loader: str,
 ) -> None:
     """Score a pool by how the network in PORT would change; higher means query first.
@@ -86,8 +85,7 @@ def score(
         raise LinearizeError(f"{labeled}: expected y one-hot, a single 1 in each row and 0 elsewhere")
     network = _load(loader, port)
     _probe(network, X, Y)
-    budget = int(memory_gib * GIB) if memory_gib else DEFAULT_BUDGET
-    options = KernelOptions(head=head, logit=logit, ridge=ridge, memory_budget=budget)
+    options = KernelOptions(head=head, logit=logit, ridge=ridge, memory_budget=memory_budget)
     service = LookAhead.fit(network.apply_fn, network.variables, X, Y, candidates, options)
     scores = service.scores(criterion, reference)
     _write(output, ids=ids, scores=scores, pseudo_labels=service.pseudo_labels())

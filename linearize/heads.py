@@ -1,20 +1,26 @@
-"""Scalar heads: the function of the logits whose gradient is the kernel's feature map."""
+"""Heads: the functions of the logits whose gradients are the kernel's feature map."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from linearize.errors import LinearizeError
 from linearize.types import Array
+
+Combine = Literal["sum", "rows"]
+"""What becomes of the k outputs of a head: their kernels are added up, or each is a row of Θ of its own."""
 
 
 @dataclass(frozen=True)
 class SumOfLogits:
     """The pseudo-NTK head, g(x) = C^(-1/2) Σ_c f_c(x).  Source: pNTK, thesis eq. 3.2."""
 
+    combine: Combine = "sum"
+
     def __call__(self, logits: Array) -> Array:
-        """Map logits ``[C]`` to a scalar."""
-        return logits.sum(-1) / math.sqrt(logits.shape[-1])
+        """Map logits ``[C]`` to ``[1]``."""
+        return logits.sum(-1, keepdims=True) / math.sqrt(logits.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -27,21 +33,46 @@ class SingleLogit:
     """
 
     logit: int = 0
+    combine: Combine = "sum"
 
     def __call__(self, logits: Array) -> Array:
-        """Map logits ``[C]`` to a scalar."""
+        """Map logits ``[C]`` to ``[1]``."""
         if not 0 <= self.logit < logits.shape[-1]:
             raise LinearizeError(
                 f"head single-logit: expected a logit between 0 and {logits.shape[-1] - 1}, got {self.logit}"
             )
-        return logits[..., self.logit]
+        return logits[..., self.logit : self.logit + 1]
 
 
-Head = SumOfLogits | SingleLogit
+@dataclass(frozen=True)
+class Trace:
+    """Mean of all logits' kernels, Θ(x,x') = C⁻¹ Σ_c ⟨∇f_c(x), ∇f_c(x')⟩.  Source: CRC (which uses C·Θ)."""
+
+    combine: Combine = "sum"
+
+    def __call__(self, logits: Array) -> Array:
+        """Map logits ``[C]`` to ``[C]``."""
+        return logits / math.sqrt(logits.shape[-1])
+
+
+@dataclass(frozen=True)
+class Full:
+    """All pairs of logits, Θ[(x,c),(x',c')] = ⟨∇f_c(x), ∇f_c'(x')⟩.  Source: look-ahead paper, eq. 6."""
+
+    combine: Combine = "rows"
+
+    def __call__(self, logits: Array) -> Array:
+        """Map logits ``[C]`` to ``[C]``."""
+        return logits
+
+
+Head = SumOfLogits | SingleLogit | Trace | Full
 
 HEADS: dict[str, Callable[[int], Head]] = {
     "sum-of-logits": lambda _logit: SumOfLogits(),
     "single-logit": SingleLogit,
+    "trace": lambda _logit: Trace(),
+    "full": lambda _logit: Full(),
 }
 
 

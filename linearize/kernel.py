@@ -1,44 +1,167 @@
-"""The empirical neural tangent kernel Θ(A, A), in one place behind one function.
+"""The empirical neural tangent kernel Θ(A, B), behind a few functions.
 
-Θ(x, x') = ⟨∇_θ g(x), ∇_θ g(x')⟩ for a scalar head g and the *trainable* parameters θ; frozen batch-norm statistics
-and other collections are constants and are never differentiated.
+Θ(x, x') = ⟨∇_θ g(x), ∇_θ g(x')⟩ for a head g and the *trainable* parameters θ; frozen batch-norm statistics and other
+collections are constants and are never differentiated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linearize.engine import devices as engine_devices
+from linearize.engine.execute import arithmetic, kernel
+from linearize.engine.plan import Size
+from linearize.engine.prepare import Plan, prepare
+from linearize.engine.tape import Tape, record, signature
 from linearize.errors import LinearizeError, NonFiniteError
 from linearize.heads import Head, SumOfLogits
-from linearize.memory import DEFAULT_BUDGET, Chunk, plan_chunks
-from linearize.types import ApplyFn, Array, Float64, Progress, Variables
+from linearize.memory import default_budget
+from linearize.types import ApplyFn, Array, Float64, Layers, Precision, Progress, Variables
 
-DEFAULT_BLOCK = 256
-
-
-@partial(jax.jit, static_argnames=("apply_fn", "head", "leaves"))
-def _features(apply_fn: ApplyFn, head: Head, leaves: tuple[int, ...], variables: Variables, x: Array) -> Array:
-    """Per-example gradients of the head with respect to the chosen parameter arrays, ``[B, P_leaves]``."""
-    params, treedef = jax.tree.flatten(variables["params"])
-
-    def g(chosen: list[Array], example: Array) -> Array:
-        merged = list(params)
-        for index, leaf in zip(leaves, chosen, strict=True):
-            merged[index] = leaf
-        logits = apply_fn({**variables, "params": jax.tree.unflatten(treedef, merged)}, example[None])
-        return head(logits[0])
-
-    gradients = jax.vmap(jax.grad(g), (None, 0))([params[index] for index in leaves], x)
-    return jnp.concatenate([gradient.reshape(x.shape[0], -1) for gradient in gradients], axis=1)
+OUTPUTS_BLOCK = 256
+STEPS = 1000
 
 
-@jax.jit
-def _gram(A: Array, B: Array) -> Array:
-    """A Bᵀ without reduced-precision products."""
-    return jnp.matmul(A, B.T, precision=jax.lax.Precision.HIGHEST)
+@dataclass(frozen=True)
+class Settings:
+    """How a kernel is computed; all of it has good defaults.
+
+    Args:
+        head: what is differentiated; sum-of-logits by default.
+        layers: ``all`` parameters, or those of the ``last`` linear layer.
+        precision: the arithmetic.
+        memory_budget: bytes for features, temporaries and Θ; half of what is free by default.
+        block: examples whose features lie in one array; chosen by default.
+        devices: how many of JAX's devices share the work; all by default.
+
+    """
+
+    head: Head = field(default_factory=SumOfLogits)
+    layers: Layers = "all"
+    precision: Precision = "float32"
+    memory_budget: int | None = None
+    block: int | None = None
+    devices: int | None = None
+
+
+def plan_ntk(
+    apply_fn: ApplyFn,
+    variables: Variables,
+    x: np.ndarray,
+    x2: np.ndarray | None = None,
+    settings: Settings | None = None,
+) -> Plan:
+    """Plan and compile a kernel without computing it.
+
+    Args:
+        apply_fn: the network in eval mode, ``(variables, x [B, ...]) -> [B, C]``.
+        variables: its collections; only ``variables["params"]`` is differentiated.
+        x: inputs ``[N, ...]``.
+        x2: inputs of the columns ``[M, ...]``; None for the symmetric Θ(x, x).
+        settings: how.
+
+    Returns:
+        The plan: the method of every layer, passes, portions, memory.
+
+    Raises:
+        LinearizeError: no inputs, or no trainable parameter.
+        MemoryBudgetError: no plan keeps the budget.
+
+    """
+    settings = settings or Settings()
+    for name, inputs in (("x", x), ("x2", x2)):
+        if inputs is not None and len(inputs) == 0:
+            raise LinearizeError(f"kernel: expected at least one input, got none ({name})")
+    if x2 is not None and x2.shape[1:] != x.shape[1:]:
+        raise LinearizeError(f"kernel: expected inputs of one shape, got {list(x.shape[1:])} and {list(x2.shape[1:])}")
+    with arithmetic(settings.precision):
+        tape = tape_of(apply_fn, *convert(variables, x, settings.precision), settings)
+    return prepare(
+        tape,
+        Size(len(x), None if x2 is None else len(x2)),
+        block=settings.block,
+        budget=default_budget() if settings.memory_budget is None else settings.memory_budget,
+        devices=engine_devices.use(settings.devices),
+        precision=settings.precision,
+    )
+
+
+def tape_of(apply_fn: ApplyFn, variables: Variables, x: np.ndarray, settings: Settings) -> Tape:
+    """Trace a network for inputs like ``x``; call it inside ``arithmetic``."""
+    hashable: Any = apply_fn
+    x64 = bool(jax.config.read("jax_enable_x64"))
+    return record(hashable, settings.head, settings.layers, signature(variables, x[0]), x64, settings.precision)
+
+
+def convert(variables: Variables, x: np.ndarray, precision: Precision) -> tuple[Variables, np.ndarray]:
+    """Turn a network and inputs into float64 where that is the precision; call it inside ``arithmetic``."""
+    if precision != "float64":
+        return variables, x
+
+    def widened(array: Array) -> Array:
+        return np.asarray(array, np.float64) if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+    return jax.tree.map(widened, dict(variables)), widened(x)
+
+
+def empirical_ntk(
+    apply_fn: ApplyFn,
+    variables: Variables,
+    x: np.ndarray,
+    x2: np.ndarray | None = None,
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    on_plan: Callable[[Plan], None] | None = None,
+) -> Float64:
+    """Compute the empirical NTK of a network over one or two sets of inputs.
+
+    Θ(x, x') = ⟨∇_θ g(x), ∇_θ g(x')⟩.  Source: look-ahead paper, eq. 6 and section 3; thesis eq. 3.2 for the head.
+
+    One forward and backward pass records what every layer saw and what came back to it; every layer's share of Θ is
+    then made by its cheapest exact method, in as many passes as the memory budget asks for.
+
+    Args:
+        apply_fn: the network in eval mode, ``(variables, x [B, ...]) -> [B, C]``.
+        variables: its collections; only ``variables["params"]`` is differentiated.
+        x: inputs ``[N, ...]``.
+        x2: inputs of the columns ``[M, ...]``; None for the symmetric Θ(x, x).
+        settings: head, layers, precision, memory budget, devices.
+        progress: called with ``(done, total)``, proportional to the time that is predicted.
+        on_plan: called with the plan before anything is computed.
+
+    Returns:
+        Θ ``[N, M]``, or ``[N C, M C]`` for the head ``full``; accumulated over passes in float64.
+
+    Raises:
+        LinearizeError: no inputs, or no trainable parameter.
+        MemoryBudgetError: the budget is too small for any plan.
+        NonFiniteError: an entry is NaN or infinite.
+
+    """
+    plan = plan_ntk(apply_fn, variables, x, x2, settings)
+    if on_plan:
+        on_plan(plan)
+    spent, total = 0.0, plan.work.total_cost
+
+    def advance(cost: float) -> None:
+        nonlocal spent
+        spent += cost
+        if progress:
+            progress(min(round(STEPS * spent / total), STEPS), STEPS)
+
+    with arithmetic(plan.precision):
+        wide, left = convert(variables, x, plan.precision)
+        right = None if x2 is None else convert({}, x2, plan.precision)[1]
+        theta = kernel(plan.work, wide, left, right, plan.devices, plan.precision, advance)
+    if not np.isfinite(theta).all():
+        raise NonFiniteError("the kernel contains NaN or infinity: the network's gradients overflow at these weights")
+    return theta
 
 
 @partial(jax.jit, static_argnames=("apply_fn",))
@@ -46,16 +169,10 @@ def _forward(apply_fn: ApplyFn, variables: Variables, x: Array) -> Array:
     return apply_fn(variables, x)
 
 
-def _padded_blocks(x: np.ndarray, block: int) -> list[np.ndarray]:
-    """Cut ``x`` into blocks of one fixed size (the last one padded with its own last row): nothing recompiles."""
-    rows = np.arange(-(-len(x) // block) * block).clip(max=len(x) - 1)
-    return [x[rows[start : start + block]] for start in range(0, len(rows), block)]
-
-
 def network_outputs(
-    apply_fn: ApplyFn, variables: Variables, x: np.ndarray, *, block: int = DEFAULT_BLOCK
+    apply_fn: ApplyFn, variables: Variables, x: np.ndarray, *, block: int = OUTPUTS_BLOCK
 ) -> np.ndarray:
-    """Evaluate f(x) in fixed-size blocks.
+    """Evaluate f(x) in fixed-size blocks, the last one padded with its own last row: nothing recompiles.
 
     Args:
         apply_fn: the network in eval mode.
@@ -70,86 +187,10 @@ def network_outputs(
         NonFiniteError: an output is NaN or infinite.
 
     """
+    rows = np.arange(-(-len(x) // block) * block).clip(max=len(x) - 1)
+    blocks = [x[rows[start : start + block]] for start in range(0, len(rows), block)]
     with jax.default_matmul_precision("highest"):
-        outputs = np.concatenate([np.asarray(_forward(apply_fn, variables, b)) for b in _padded_blocks(x, block)])
-    outputs = outputs[: len(x)]
+        outputs = np.concatenate([np.asarray(_forward(apply_fn, variables, portion)) for portion in blocks])[: len(x)]
     if not np.isfinite(outputs).all():
         raise NonFiniteError("the network's outputs contain NaN or infinity: train it again with a lower learning rate")
     return outputs
-
-
-def empirical_ntk(
-    apply_fn: ApplyFn,
-    variables: Variables,
-    x: np.ndarray,
-    *,
-    head: Head | None = None,
-    block: int = DEFAULT_BLOCK,
-    memory_budget: int = DEFAULT_BUDGET,
-    progress: Progress | None = None,
-) -> Float64:
-    """Compute the empirical NTK of one scalar head over a set of inputs.
-
-    Θ(x, x') = ⟨∇_θ g(x), ∇_θ g(x')⟩.  Source: look-ahead paper, eq. 6 and section 3; thesis eq. 3.2 for the head.
-
-    Each example is differentiated once per parameter chunk; chunks are as large as the memory budget allows, and only
-    tiles of the upper triangle are multiplied.
-
-    Args:
-        apply_fn: the network in eval mode, ``(variables, x [B, ...]) -> [B, C]``.
-        variables: its collections; only ``variables["params"]`` is differentiated.
-        x: inputs ``[N, ...]``.
-        head: scalar head g; sum-of-logits by default.
-        block: rows differentiated at once and edge of the tiles of Θ.
-        memory_budget: bytes for features and kernel together.
-        progress: called after every tile with ``(done, total)``.
-
-    Returns:
-        Θ ``[N, N]``, symmetric, accumulated over chunks in float64.
-
-    Raises:
-        LinearizeError: no inputs, or no trainable parameter.
-        MemoryBudgetError: the budget is too small for any chunking.
-        NonFiniteError: an entry is NaN or infinite.
-
-    """
-    leaves = jax.tree.leaves(variables["params"])
-    if not leaves:
-        raise LinearizeError("the network has no trainable parameter: a kernel needs at least one array in 'params'")
-    if len(x) == 0:
-        raise LinearizeError("kernel: expected at least one input, got none")
-    n = len(x)
-    block = min(block, n)
-    chunks = plan_chunks([leaf.size for leaf in leaves], n, block, memory_budget)
-    blocks = _padded_blocks(x, block)
-    theta = np.zeros((n, n))
-    tiles = len(chunks) * len(blocks) * (len(blocks) + 1) // 2
-    done = 0
-    for chunk in chunks:
-        features = [_chunk_features(apply_fn, head or SumOfLogits(), chunk, variables, b) for b in blocks]  # [B, P_c]
-        for i, j in _upper_triangle(len(blocks)):
-            rows, columns = slice(i * block, (i + 1) * block), slice(j * block, (j + 1) * block)
-            target = theta[rows, columns]
-            target += np.asarray(_gram(features[i], features[j]))[: target.shape[0], : target.shape[1]]
-            done += 1
-            if progress:
-                progress(done, tiles)
-        del features
-    for i, j in _upper_triangle(len(blocks)):
-        rows, columns = slice(i * block, (i + 1) * block), slice(j * block, (j + 1) * block)
-        theta[columns, rows] = theta[rows, columns].T
-    if not np.isfinite(theta).all():
-        raise NonFiniteError("the kernel contains NaN or infinity: the network's gradients overflow at these weights")
-    return theta
-
-
-def _chunk_features(apply_fn: ApplyFn, head: Head, chunk: Chunk, variables: Variables, x: np.ndarray) -> Array:
-    with jax.default_matmul_precision("highest"):  # accelerators default to TF32
-        features = _features(apply_fn, head, chunk.leaves, variables, x)
-    if (chunk.start, chunk.stop) != (0, features.shape[1]):
-        features = features[:, chunk.start : chunk.stop]
-    return features.block_until_ready()
-
-
-def _upper_triangle(n: int) -> Sequence[tuple[int, int]]:
-    return [(i, j) for i in range(n) for j in range(i, n)]

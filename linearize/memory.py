@@ -1,27 +1,20 @@
-"""How much memory there is, and how the parameters are cut so that the kernel's features fit into it."""
+"""How much memory there is, and sizes as people write them."""
 
 import os
-from collections.abc import Sequence
+import re
 from pathlib import Path
-from typing import NamedTuple
 
-from linearize.errors import MemoryBudgetError
+from linearize.errors import LinearizeError
 
 GIB = 2**30
-DEFAULT_BUDGET = 4 * GIB
-"""Fixed rather than a share of what is free: the budget decides in which pieces float32 sums are accumulated, and the
-same run must give the same bits whatever else the machine does."""
-FEATURE_BYTES = 4  # float32
-KERNEL_BYTES = 8  # float64
-TRANSIENT_COPIES = 3  # one block's gradients live as backward output, as concatenation and in flight to the Gram
-
-
-class Chunk(NamedTuple):
-    """Columns ``start:stop`` of the concatenated gradients of the parameter arrays ``leaves``."""
-
-    leaves: tuple[int, ...]
-    start: int
-    stop: int
+UNITS = {"": 1, "B": 1} | {
+    f"{letter}{suffix}": base**power
+    for power, letter in enumerate("KMGT", start=1)
+    for suffix, base in (("B", 1000), ("IB", 1024), ("", 1024))
+}
+DEFAULT_SHARE = 2
+"""The default budget is what is free divided by this, rounded down to a power of two: on one machine it is then the
+same from run to run, and with it the order in which sums are accumulated."""
 
 
 def available_memory() -> int:
@@ -37,52 +30,24 @@ def available_memory() -> int:
     return min(limits)
 
 
-def plan_chunks(leaf_sizes: Sequence[int], n: int, block: int, budget: int) -> list[Chunk]:
-    """Group the parameter arrays into chunks whose features ``[N, P_chunk]`` fit into ``budget`` bytes beside Θ.
+def default_budget() -> int:
+    """Return the memory budget where none is given: half of what is free, rounded down to a power of two."""
+    return 1 << max((available_memory() // DEFAULT_SHARE).bit_length() - 1, 20)
 
-    Fewer chunks mean fewer repeated backward passes; an array too large for the budget is cut by columns.
 
-    Args:
-        leaf_sizes: entries of each parameter array, in tree order.
-        n: number of examples.
-        block: examples whose gradients exist at once.
-        budget: bytes.
-
-    Returns:
-        Chunks covering every column of every array exactly once.
+def parse_bytes(text: str | int) -> int:
+    """Read a size such as ``4GiB``, ``500MB`` or a plain number of bytes.
 
     Raises:
-        MemoryBudgetError: not even one column of the largest array fits (the message names the budget that would), or
-            the machine has less free memory than the plan would take.
+        LinearizeError: it is neither, or not positive.
 
     """
-    fixed = KERNEL_BYTES * n * n
-    transient = TRANSIENT_COPIES * FEATURE_BYTES * block * max(leaf_sizes)
-    room = (budget - fixed - transient) // (FEATURE_BYTES * n)  # columns that fit
-    if room < 1:
-        needed = fixed + transient + FEATURE_BYTES * n
-        raise MemoryBudgetError(
-            f"the kernel of {n} examples needs at least {needed / GIB:.2f} GiB, the budget is {budget / GIB:.2f} GiB: "
-            "score fewer candidates, use smaller blocks or raise the memory budget"
-        )
-    chunks: list[Chunk] = []
-    gathered: list[int] = []
-    columns = 0
-    for leaf, size in enumerate(leaf_sizes):
-        if gathered and columns + size > room:
-            chunks.append(Chunk(tuple(gathered), 0, columns))
-            gathered, columns = [], 0
-        if size > room:
-            chunks.extend(Chunk((leaf,), start, min(start + room, size)) for start in range(0, size, room))
-        else:
-            gathered.append(leaf)
-            columns += size
-    if gathered:
-        chunks.append(Chunk(tuple(gathered), 0, columns))
-    estimate = fixed + transient + FEATURE_BYTES * n * max(chunk.stop - chunk.start for chunk in chunks)
-    if estimate > available_memory():
-        raise MemoryBudgetError(
-            f"the kernel of {n} examples would take {estimate / GIB:.2f} GiB, but {available_memory() / GIB:.2f} GiB "
-            "are free: lower the memory budget or score fewer candidates"
-        )
-    return chunks
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
+    if not found or found[2].upper() not in UNITS or not float(found[1]):
+        raise LinearizeError(f"memory budget: expected a positive size such as 4GiB, 500MB or 2000000000, got {text!r}")
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+def shown(size: float) -> str:
+    """Write a size with the unit that fits it: ``3.2 GiB``, ``41 MiB``."""
+    return f"{size / GIB:.2f} GiB" if size >= GIB else f"{max(size, 0) / 2**20:.0f} MiB"

@@ -1,19 +1,22 @@
 """The linearisation service: a trained network and its data in, look-ahead scores out, all as NumPy arrays."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from typing import get_args
 
 import numpy as np
 
 from linearize.criteria import Reference, get_criterion
+from linearize.engine.prepare import Plan
 from linearize.errors import LinearizeError, NonFiniteError
 from linearize.heads import make_head
-from linearize.kernel import DEFAULT_BLOCK, empirical_ntk, network_outputs
+from linearize.kernel import Settings, empirical_ntk, network_outputs
 from linearize.linalg import condition_number
 from linearize.lookahead import pseudo_labels
-from linearize.memory import DEFAULT_BUDGET
+from linearize.memory import parse_bytes
 from linearize.regression import Regression, fit
-from linearize.types import ApplyFn, Float64, Kernel, Progress, Variables
+from linearize.types import ApplyFn, Float64, Kernel, Layers, Precision, Progress, Variables
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,14 @@ class KernelOptions:
     """How the kernel is computed.
 
     Args:
-        head: scalar head, ``sum-of-logits`` or ``single-logit``.
+        head: ``sum-of-logits``, ``single-logit`` or ``trace``.
         logit: which logit, for ``single-logit``.
+        layers: ``all`` parameters, or those of the ``last`` linear layer.
         ridge: λ relative to the mean diagonal of Θ(X,X).
-        block: rows differentiated at once.
-        memory_budget: bytes for features and kernel together.
+        precision: ``float32``, ``float64``, ``bfloat16`` or ``tensorfloat32``.
+        block: examples whose features lie in one array; chosen by default.
+        memory_budget: bytes, or a size such as ``4GiB``; half of what is free by default.
+        devices: how many of JAX's devices share the work; all by default.
 
     Raises:
         LinearizeError: a value that makes no sense.
@@ -34,20 +40,35 @@ class KernelOptions:
 
     head: str = "sum-of-logits"
     logit: int = 0
+    layers: Layers = "all"
     ridge: float = 0.0
-    block: int = DEFAULT_BLOCK
-    memory_budget: int = DEFAULT_BUDGET
+    precision: Precision = "float32"
+    block: int | None = None
+    memory_budget: int | str | None = None
+    devices: int | None = None
 
     def __post_init__(self) -> None:
         make_head(self.head, self.logit)
         for name, fine, expected in (
+            ("head", self.head != "full", "one that gives an example one row: 'full' gives it one for every class"),
             ("logit", self.logit >= 0, "at least 0"),
+            ("layers", self.layers in get_args(Layers), f"one of {', '.join(get_args(Layers))}"),
             ("ridge", 0 <= self.ridge < math.inf, "a finite number of at least 0"),
-            ("block", self.block >= 1, "at least 1"),
-            ("memory_budget", self.memory_budget >= 1, "a number of bytes of at least 1"),
+            ("precision", self.precision in get_args(Precision), f"one of {', '.join(get_args(Precision))}"),
+            ("block", self.block is None or self.block >= 1, "at least 1"),
+            ("devices", self.devices is None or self.devices >= 1, "at least 1"),
         ):
             if not fine:
                 raise LinearizeError(f"kernel {name}: expected {expected}, got {getattr(self, name)}")
+        if self.memory_budget is not None:
+            parse_bytes(self.memory_budget)
+
+    @property
+    def settings(self) -> Settings:
+        """The same for the kernel's functions."""
+        budget = None if self.memory_budget is None else parse_bytes(self.memory_budget)
+        head = make_head(self.head, self.logit)
+        return Settings(head, self.layers, self.precision, budget, self.block, self.devices)
 
 
 @dataclass(frozen=True)
@@ -99,6 +120,7 @@ class LookAhead:
         pool: np.ndarray,
         options: KernelOptions | None = None,
         progress: Progress | None = None,
+        on_plan: Callable[[Plan], None] | None = None,
     ) -> "LookAhead":
         """Linearise the network around its weights and finish its training on the labelled set.
 
@@ -112,6 +134,7 @@ class LookAhead:
             pool: candidate inputs ``[U, ...]``.
             options: how the kernel is computed.
             progress: called while it is.
+            on_plan: called with the kernel's plan before anything is computed.
 
         Returns:
             A service that scores this pool.
@@ -133,16 +156,9 @@ class LookAhead:
                 raise NonFiniteError(f"{name} contains NaN or infinity: remove or mend these examples")
         L = len(X)
         x = np.concatenate([X, pool])
-        f = network_outputs(apply_fn, variables, x, block=options.block)
-        theta = empirical_ntk(
-            apply_fn,
-            variables,
-            x,
-            head=make_head(options.head, options.logit),
-            block=options.block,
-            memory_budget=options.memory_budget,
-            progress=progress,
-        )
+        f = network_outputs(apply_fn, variables, x)
+        settings = options.settings
+        theta = empirical_ntk(apply_fn, variables, x, settings=settings, progress=progress, on_plan=on_plan)
         kernel = Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:])
         ridge = options.ridge * float(np.mean(np.diag(kernel.XX)))
         state = fit(kernel, f[:L], f[L:], Y, ridge=ridge)

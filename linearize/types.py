@@ -6,7 +6,7 @@ Letters follow one notation throughout (L labelled, U pool candidates, C classes
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,14 @@ Variables = Mapping[str, Any]
 """Flax collections; ``variables["params"]`` holds the trainable parameters, everything else is constant."""
 
 Float64 = NDArray[np.float64]
+
+Layers = Literal["all", "last"]
+"""Which parameters are differentiated: all, or those of the last linear layer."""
+
+Precision = Literal["float32", "float64", "bfloat16", "tensorfloat32"]
+"""How Θ is computed.  ``float32``: in the network's own type, products without reduced precision.  ``float64``: the
+network and its inputs are converted to float64.  ``bfloat16``: the features of large layers are kept in bfloat16, and
+products accumulated in float32.  ``tensorfloat32``: GPUs may round the factors of products to TF32."""
 
 Progress = Callable[[int, int], None]
 """Called with ``(units done, units in all)`` while a long computation runs."""

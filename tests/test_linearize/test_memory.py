@@ -1,41 +1,30 @@
-import hypothesis.strategies as st
 import pytest
-from hypothesis import given
 
-from linearize import memory
-from linearize.errors import MemoryBudgetError
-from linearize.memory import available_memory, plan_chunks
+from linearize import LinearizeError, memory
+from linearize.memory import available_memory, default_budget, parse_bytes, shown
 
 
-@given(
-    sizes=st.lists(st.integers(1, 500), min_size=1, max_size=8),
-    n=st.integers(1, 50),
-    room=st.integers(1, 900),
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4GiB", 4 * 2**30), ("500MB", 500_000_000), ("1.5 gib", 3 * 2**29), ("2k", 2048), (" 7 ", 7), (123, 123)],
 )
-def test_chunks_cover_every_column_once_and_fit(sizes, n, room):
-    block = 8
-    budget = 8 * n * n + 3 * 4 * block * max(sizes) + 4 * n * room
-    covered = []
-    for chunk in plan_chunks(sizes, n, block, budget):
-        assert chunk.stop - chunk.start <= room
-        columns = [(leaf, column) for leaf in chunk.leaves for column in range(sizes[leaf])]
-        covered += columns[chunk.start : chunk.stop]
-    assert sorted(covered) == [(leaf, column) for leaf, size in enumerate(sizes) for column in range(size)]
+def test_sizes_are_read(text, size):
+    assert parse_bytes(text) == size
 
 
-def test_all_in_one_chunk_when_it_fits():
-    assert len(plan_chunks([100, 200, 300], 10, 4, 2**30)) == 1
+@pytest.mark.parametrize("text", ["", "GiB", "-1", "0", "4XB", "4 GiB of it", "1e9", "nan", -5])
+def test_what_is_no_size_is_named(text):
+    with pytest.raises(LinearizeError, match="expected a positive size such as 4GiB"):
+        parse_bytes(text)
 
 
-def test_a_budget_below_the_floor_says_what_would_fit():
-    with pytest.raises(MemoryBudgetError, match=r"needs at least .* GiB, the budget is 0.00 GiB"):
-        plan_chunks([1000], 1000, 256, 10**6)
+def test_sizes_are_shown():
+    assert [shown(size) for size in (0, 2**20, 3 * 2**29)] == ["0 MiB", "1 MiB", "1.50 GiB"]
 
 
-def test_a_plan_larger_than_what_is_free_is_refused(monkeypatch):
-    monkeypatch.setattr(memory, "available_memory", lambda: 10**6)
-    with pytest.raises(MemoryBudgetError, match="0.00 GiB are free: lower the memory budget"):
-        plan_chunks([10**6], 1000, 16, 2**32)
+def test_the_default_budget_is_a_power_of_two_of_at_most_half_of_what_is_free(monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda: 21 * 2**30)
+    assert default_budget() == 8 * 2**30
 
 
 def test_available_memory_is_plausible():

@@ -1,0 +1,178 @@
+"""Compiled functions, the memory that they take, and the host's loops over portions of examples."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linearize.engine.compute import Block, Chunk, empty_block, fill, tile
+from linearize.engine.devices import Devices
+from linearize.engine.plan import THETA_BYTES, Layout, Work
+from linearize.engine.tape import Tape, split
+from linearize.types import Array, Float64, Precision, Variables
+
+LARGE_UNIT = 3000
+"""Units with more parameters may be kept in bfloat16."""
+
+
+@contextmanager
+def arithmetic(precision: Precision) -> Iterator[None]:
+    """Put a precision policy in force: accelerators would otherwise round the factors of products."""
+    with ExitStack() as stack:
+        stack.enter_context(
+            jax.default_matmul_precision("tensorfloat32" if precision == "tensorfloat32" else "highest")
+        )
+        if precision == "float64":
+            stack.enter_context(jax.enable_x64(True))
+        yield
+
+
+class Compiled(NamedTuple):
+    """One pass's functions for one layout."""
+
+    fill: Callable[..., Block]
+    tile: Callable[[Block, Block], Array]
+    block: Block  # shapes
+    fill_bytes: int  # what `fill` takes beside its arguments
+    tile_bytes: int
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a block's features."""
+        return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.block))
+
+
+@lru_cache(maxsize=256)
+def compiled(tape: Tape, chunk: Chunk, layout: Layout, devices: Devices, precision: Precision) -> Compiled:
+    """Compile one pass; the same arguments give the same functions, so a run compiles once.
+
+    Call it inside ``arithmetic(precision)``.
+    """
+    dtype = tape.program.shapes[tape.program.output].dtype
+    small = jnp.dtype(jnp.bfloat16)
+    large = [max(segment.unit.size for segment in piece) > LARGE_UNIT for piece in chunk.pieces]
+    dtypes = [small if precision == "bfloat16" and is_large else dtype for is_large in large]
+    block = empty_block(tape, chunk, layout.block * tape.rows, [*dtypes, dtype], devices.count)
+    shapes = tape.program.shapes
+    parameters = [shapes[number] for number in tape.program.parameters]
+    others = [shapes[number] for number in tape.program.others]
+    example = shapes[tape.program.example]
+    examples = jax.ShapeDtypeStruct((layout.micro, *example.shape), example.dtype)
+    start = jax.ShapeDtypeStruct((), jnp.int32)
+
+    def filled(parameters: Any, others: Any, examples: Array, block: Block, start: Array) -> Block:
+        return fill(tape, chunk, parameters, others, examples, block, start)
+
+    def tiled(left: Block, right: Block) -> Array:
+        return tile(chunk, left, right, dtype)
+
+    fill_options: dict[str, Any] = {"donate_argnums": 3}
+    tile_options: dict[str, Any] = {}
+    if devices.count > 1:
+        same, rows, sharding = devices.replicated, devices.rows, devices.block(block)
+        fill_options |= {"in_shardings": (same, same, rows, sharding, same), "out_shardings": sharding}
+        tile_options |= {"in_shardings": (sharding, sharding), "out_shardings": same}
+    filler = _jit(filled, fill_options).lower(parameters, others, examples, block, start).compile()
+    tiler = _jit(tiled, tile_options).lower(block, block).compile()
+    return Compiled(filler, tiler, block, _temporary(filler), _temporary(tiler))
+
+
+def _jit(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    return jax.jit(function, **options)
+
+
+def _temporary(executable: Any) -> int:
+    """What a function allocates beside its arguments, by XLA's own account."""
+    account = executable.memory_analysis()
+    if account is None:
+        return 0
+    made = max(account.output_size_in_bytes - account.alias_size_in_bytes, 0)
+    return int(account.temp_size_in_bytes + made)
+
+
+def kernel(
+    work: Work,
+    variables: Variables,
+    left: np.ndarray,
+    right: np.ndarray | None,
+    devices: Devices,
+    precision: Precision,
+    advance: Callable[[float], None],
+) -> Float64:
+    """Compute Θ(A, B), or Θ(A, A) where ``right`` is None, pass by pass; ``advance`` is told what was spent.
+
+    Returns:
+        Θ ``[rows of A, rows of B]``, accumulated over passes in float64.
+
+    """
+    rows = work.layout.block * work.tape.rows
+    shape = tuple(len(x) * work.tape.rows for x in (left, left if right is None else right))
+    theta = np.zeros(shape)
+    arrays = [devices.spread(array) for array in split(variables)]
+    for chunk in work.chunks:
+        functions = compiled(work.tape, chunk, work.layout, devices, precision)
+
+        def block(x: np.ndarray, at: int, chunk: Chunk = chunk, functions: Compiled = functions) -> Block:
+            portion = x[at * work.layout.block : (at + 1) * work.layout.block]
+            return _fill(work, functions, arrays, portion, devices, lambda n: advance(n * work.fill_cost(chunk)))
+
+        columns = [block(left if right is None else right, at) for at in range(work.blocks[1])]
+        held: tuple[int, Block] | None = None
+        for i, j in work.tiles():
+            if right is None:
+                one = columns[i]
+            else:  # rows of a rectangle are made one block at a time and dropped
+                if held is None or held[0] != i:
+                    held = None
+                    held = i, block(left, i)
+                one = held[1]
+            target = theta[i * rows : (i + 1) * rows, j * rows : (j + 1) * rows]
+            share = devices.fetch(functions.tile(one, columns[j]))
+            target += share[: target.shape[0], : target.shape[1]]
+            advance(work.tile_cost(chunk))
+        del columns, held
+    if right is None:
+        _mirror(theta, rows)
+    return theta
+
+
+def _fill(
+    work: Work,
+    functions: Compiled,
+    arrays: Sequence[Sequence[Array]],
+    portion: np.ndarray,
+    devices: Devices,
+    advance: Callable[[int], None],
+) -> Block:
+    """Features of a block's examples, a micro-batch at a time; what is missing to a whole block stays zero."""
+    block = devices.zeros(functions.block)
+    micro = work.layout.micro
+    for start in range(0, len(portion), micro):
+        wanted = np.arange(start, start + micro).clip(max=len(portion) - 1)
+        examples = devices.split(portion[wanted])
+        block = functions.fill(*arrays, examples, block, devices.scalar(start * work.tape.rows))
+        jax.block_until_ready(block)  # so that Ctrl-C is heard and the progress is true
+        advance(min(micro, len(portion) - start))
+    return block
+
+
+def _mirror(theta: Float64, rows: int) -> None:
+    """Copy the upper triangle's tiles to the lower."""
+    edges = range(0, len(theta), rows)
+    for i in edges:
+        for j in edges:
+            if j > i:
+                theta[j : j + rows, i : i + rows] = theta[i : i + rows, j : j + rows].T
+
+
+def peak_bytes(work: Work, devices: Devices, precision: Precision) -> int:
+    """What ``kernel`` allocates at its peak, by XLA's account of every compiled pass; call it as ``compiled``."""
+    rows = [examples * work.tape.rows for examples in (work.size.left, work.size.right or work.size.left)]
+    blocks = work.blocks[1] + (0 if work.size.right is None else 1)
+    passes = [compiled(work.tape, chunk, work.layout, devices, precision) for chunk in work.chunks]
+    largest = max(one.block_bytes * blocks + max(one.fill_bytes, one.tile_bytes) for one in passes)
+    return THETA_BYTES * rows[0] * rows[1] + largest

@@ -1,0 +1,235 @@
+"""Θ without forming it: its diagonal, and its products with vectors."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linearize.engine import compute
+from linearize.engine.execute import arithmetic
+from linearize.engine.plan import CACHED, bytes_of_one
+from linearize.engine.tape import Tape, split
+from linearize.errors import LinearizeError
+from linearize.kernel import Settings, convert, tape_of
+from linearize.types import ApplyFn, Array, Float64, Progress, Variables
+
+MOST_EXAMPLES = 256
+
+
+def ntk_diagonal(
+    apply_fn: ApplyFn,
+    variables: Variables,
+    x: np.ndarray,
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Float64:
+    """Compute Θ(x_i, x_i) alone, at the price of one forward and backward pass and no N×N array.
+
+    Θ(x, x) = ‖∇_θ g(x)‖².  Source: look-ahead paper, eq. 6; Goodfellow 2015 for layers that see one position.
+
+    Args:
+        apply_fn: the network in eval mode.
+        variables: its collections.
+        x: inputs ``[N, ...]``.
+        settings: head, layers and precision.
+        progress: called with ``(examples done, N)``.
+
+    Returns:
+        ``[N]``, or ``[N C]`` for the head ``full``.
+
+    Raises:
+        LinearizeError: no inputs, or no trainable parameter.
+
+    """
+    settings = settings or Settings()
+    with arithmetic(settings.precision):
+        variables, x = convert(variables, _some(x), settings.precision)
+        tape = tape_of(apply_fn, variables, x, settings)
+        arrays = split(variables)
+        parts = []
+        for start, portion in _portions(tape, x):
+            norms = _norms(tape, *arrays, portion)
+            parts.append(np.asarray(norms, np.float64).reshape(len(portion), -1)[: len(x) - start])
+            if progress:
+                progress(min(start + len(portion), len(x)), len(x))
+    return np.concatenate(parts).reshape(-1)
+
+
+def vector_jacobian_product(
+    apply_fn: ApplyFn, variables: Variables, x: np.ndarray, v: np.ndarray, *, settings: Settings | None = None
+) -> Any:
+    """Compute J(x)ᵀ v, a direction in parameter space.
+
+    Σ_i v_i ∇_θ g(x_i).  Source: look-ahead paper, eq. 6 (Θ = J Jᵀ).
+
+    Args:
+        apply_fn: the network in eval mode.
+        variables: its collections.
+        x: inputs ``[N, ...]``.
+        v: weights ``[N]``; ``[N, C]`` for the heads ``trace`` and ``full``, whose g has C outputs.
+        settings: head, layers and precision.
+
+    Returns:
+        A tree like ``variables["params"]``; zero where ``layers`` leaves a parameter out.
+
+    Raises:
+        LinearizeError: the shapes do not fit.
+
+    """
+    settings = settings or Settings()
+    with arithmetic(settings.precision):
+        variables, x = convert(variables, _some(x), settings.precision)
+        tape = tape_of(apply_fn, variables, x, settings)
+        weights = _weights(tape, v, len(x))
+        structure = jax.tree.structure(variables["params"])
+        return jax.tree.unflatten(structure, _pull(tape, split(variables), x, weights))
+
+
+def jacobian_vector_product(
+    apply_fn: ApplyFn, variables: Variables, x: np.ndarray, tangent: Any, *, settings: Settings | None = None
+) -> Float64:
+    """Compute J(x) t, how much g moves at every x when the parameters move along t.
+
+    ⟨∇_θ g(x_i), t⟩.  Source: look-ahead paper, eq. 6 (Θ = J Jᵀ).
+
+    Args:
+        apply_fn: the network in eval mode.
+        variables: its collections.
+        x: inputs ``[N, ...]``.
+        tangent: a tree like ``variables["params"]``.
+        settings: head, layers and precision.
+
+    Returns:
+        ``[N]``, or ``[N, C]`` for the heads ``trace`` and ``full``.
+
+    Raises:
+        LinearizeError: the tree does not fit.
+
+    """
+    settings = settings or Settings()
+    with arithmetic(settings.precision):
+        variables, x = convert(variables, _some(x), settings.precision)
+        shapes = [jax.tree.map(np.shape, tree) for tree in (tangent, variables["params"])]
+        if shapes[0] != shapes[1]:
+            raise LinearizeError("tangent: expected a tree of arrays shaped like variables['params']")
+        tape = tape_of(apply_fn, variables, x, settings)
+        moved = _push(tape, split(variables), x, jax.tree.leaves(tangent))
+    return moved if tape.outputs > 1 else moved[:, 0]
+
+
+def ntk_vector_product(
+    apply_fn: ApplyFn,
+    variables: Variables,
+    x: np.ndarray,
+    v: np.ndarray,
+    x2: np.ndarray | None = None,
+    *,
+    settings: Settings | None = None,
+) -> Float64:
+    """Compute Θ(x, x2) v without forming Θ.
+
+    Θ v = J(x) (J(x2)ᵀ v).  Source: look-ahead paper, eq. 6.
+
+    Args:
+        apply_fn: the network in eval mode.
+        variables: its collections.
+        x: inputs of the rows ``[N, ...]``.
+        v: ``[M]``, or ``[M C]`` for the head ``full``.
+        x2: inputs of the columns ``[M, ...]``; x by default.
+        settings: head, layers and precision.
+
+    Returns:
+        ``[N]``, or ``[N C]`` for the head ``full``.
+
+    Raises:
+        LinearizeError: the shapes do not fit.
+
+    """
+    settings = settings or Settings()
+    with arithmetic(settings.precision):
+        variables, x = convert(variables, _some(x), settings.precision)
+        columns = x if x2 is None else convert({}, _some(x2), settings.precision)[1]
+        tape = tape_of(apply_fn, variables, x, settings)
+        arrays = split(variables)
+        if np.shape(v) != (len(columns) * tape.rows,):
+            raise LinearizeError(f"v: expected {len(columns) * tape.rows} numbers, got {list(np.shape(v))}")
+        v = np.asarray(v)
+        if tape.rows == tape.outputs:  # each output is a row of its own
+            direction = _pull(tape, arrays, columns, v.reshape(len(columns), -1))
+            return _push(tape, arrays, x, direction).reshape(-1)
+        total = np.zeros(len(x))
+        for output in np.eye(tape.outputs):  # the outputs' kernels are added up
+            direction = _pull(tape, arrays, columns, v[:, None] * output[None])
+            total += _push(tape, arrays, x, direction) @ output
+        return total
+
+
+def _some(x: np.ndarray) -> np.ndarray:
+    if not len(x):
+        raise LinearizeError("kernel: expected at least one input, got none")
+    return x
+
+
+def _weights(tape: Tape, v: np.ndarray, examples: int) -> np.ndarray:
+    expected = (examples,) if tape.outputs == 1 else (examples, tape.outputs)
+    if np.shape(v) != expected:
+        raise LinearizeError(f"v: expected an array {list(expected)}, got {list(np.shape(v))}")
+    return np.asarray(v).reshape(examples, tape.outputs)
+
+
+def _portions(tape: Tape, x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Cut the examples into equal portions, the last one filled up with its own last row: nothing recompiles."""
+    one = bytes_of_one(tape, tape.units)
+    fitting = max(min(8 * CACHED // max(one, 1), MOST_EXAMPLES), 1)
+    size = 1 << (int(fitting).bit_length() - 1)
+    for start in range(0, len(x), size):
+        yield start, x[np.arange(start, start + size).clip(max=len(x) - 1)]
+
+
+@partial(jax.jit, static_argnums=0)
+def _norms(tape: Tape, parameters: list[Array], others: list[Array], examples: Array) -> Array:
+    return compute.squared_norms(tape, parameters, others, examples)
+
+
+def _outputs(tape: Tape, parameters: list[Array], others: list[Array], examples: Array) -> Array:
+    """g of every example ``[B, k]``, differentiable by the parameters that the tape's units hold."""
+    chosen = {leaf for unit in tape.units for leaf in unit.leaves}
+    held = [leaf if at in chosen else jax.lax.stop_gradient(leaf) for at, leaf in enumerate(parameters)]
+    values = tape.prepare(held, others)
+    return jax.vmap(lambda example: tape.forward(values, example, {})[0])(examples)
+
+
+@partial(jax.jit, static_argnums=0)
+def _pulled(tape: Tape, parameters: list[Array], others: list[Array], examples: Array, weights: Array) -> list[Array]:
+    outputs, pull = jax.vjp(lambda p: _outputs(tape, p, others, examples), parameters)
+    (direction,) = pull(weights.astype(outputs.dtype))
+    return direction
+
+
+@partial(jax.jit, static_argnums=0)
+def _pushed(tape: Tape, parameters: list[Array], others: list[Array], examples: Array, direction: list[Array]) -> Array:
+    typed = [jnp.asarray(t, p.dtype) for t, p in zip(direction, parameters, strict=True)]
+    return jax.jvp(lambda p: _outputs(tape, p, others, examples), (parameters,), (typed,))[1]
+
+
+def _pull(tape: Tape, arrays: tuple[list[Array], list[Array]], x: np.ndarray, weights: np.ndarray) -> list[Array]:
+    total: list[Array] | None = None
+    for start, portion in _portions(tape, x):
+        part = weights[start : start + len(portion)]
+        padded = np.concatenate([part, np.zeros((len(portion) - len(part), part.shape[1]))])
+        direction = _pulled(tape, *arrays, portion, padded)
+        total = direction if total is None else [a + b for a, b in zip(total, direction, strict=True)]
+    assert total is not None
+    return total
+
+
+def _push(tape: Tape, arrays: tuple[list[Array], list[Array]], x: np.ndarray, direction: list[Array]) -> Float64:
+    parts = [
+        np.asarray(_pushed(tape, *arrays, portion, direction), np.float64)[: len(x) - start]
+        for start, portion in _portions(tape, x)
+    ]
+    return np.concatenate(parts)

@@ -1,5 +1,7 @@
 """What a look-ahead criterion is, the column blocks that all of them run in, and the labels that they imagine."""
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
@@ -104,7 +106,7 @@ class Labels(NamedTuple):
         return cls(classes, np.take_along_axis(p, classes, axis=1), (p > 0).sum(1))
 
     def fewest_first(self) -> np.ndarray:
-        """Return the candidates ``[U]`` by number of likely labels: a block then wastes little work on unlikely ones."""
+        """Return the candidates by number of likely labels, ``[U]``: a block then wastes little on unlikely ones."""
         return np.argsort(self.likely, kind="stable")
 
 
@@ -127,3 +129,16 @@ def expectation(labels: Labels, f_lin: Array, block: Block, most: Array, value: 
         return total + p[:, k] * value(r)
 
     return jax.lax.fori_loop(0, most, add, jnp.zeros(len(p), p.dtype))
+
+
+UNROLLED = 16
+"""Up to this many classes, a reduction over classes is written out, so that it compiles to one pass."""
+
+
+def over_classes(
+    C: int, term: Callable[[Array], Array], combine: Callable[[Array, Array], Array] = operator.add
+) -> Array:
+    """Return ``term(0)`` combined with ``term(1)`` ... ``term(C - 1)``; call it inside ``jax.jit``."""
+    if C <= UNROLLED:
+        return functools.reduce(combine, (term(c) for c in range(C)))
+    return jax.lax.fori_loop(1, C, lambda c, total: combine(total, term(c)), term(0))

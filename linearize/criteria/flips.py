@@ -4,7 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linearize.criteria.base import DEFAULT_COLUMNS, Block, Reference, no_gain_if_redundant, over_column_blocks
+from linearize.criteria.base import (
+    DEFAULT_COLUMNS,
+    Block,
+    Reference,
+    no_gain_if_redundant,
+    over_classes,
+    over_column_blocks,
+)
 from linearize.criteria.mlmoc import Mlmoc
 from linearize.lookahead import pseudo_residual
 from linearize.regression import Regression
@@ -12,20 +19,29 @@ from linearize.types import Array, Float64
 
 
 @jax.jit
-def _flips(f_lin: Array, before: Array, r: Array, block: Block) -> Array:
-    """Σ_x [argmax_c f_lin⁺_c(x) ≠ before(x)] for each x' of the block, ``[B]``; never an array ``[B, U, C]``."""
+def _flips(f: Array, before: Array, r: Array, block: Block) -> Array:
+    """Σ_x [argmax_c f_lin⁺_c(x) ≠ before(x)] for each x' of the block, ``[B]``; never an array ``[B, U, C]``.
+
+    A prediction flips where some class comes to lie above the one before, or level with it and earlier, as in argmax.
+
+    Args:
+        f: f_lin ``[C, U]``.
+        before: predicted classes ``[U]``.
+        r: residuals of the imagined labels ``[U, C]``.
+        block: the candidates.
+
+    """
+    C = len(f)
     q = block.influence(jnp.float64)  # [B, U]
     r = r[block.candidates]  # [B, C]
+    chosen = jax.nn.one_hot(before, C, axis=0, dtype=f.dtype)  # [C, U]
+    held = (chosen * f).sum(0)[None] + q * (r @ chosen)  # [B, U], f_lin⁺ of the class before
 
-    def one_class(carry: tuple[Array, Array], c: Array) -> tuple[tuple[Array, Array], None]:
-        best, winner = carry
-        logit = f_lin[:, c][None] + q * r[:, c][:, None]  # [B, U]
-        better = logit > best  # the first of equal logits wins, as in argmax
-        return (jnp.where(better, logit, best), jnp.where(better, c, winner)), None
+    def overtakes(c: Array) -> Array:
+        now = f[c][None] + q * r[:, c][:, None]  # [B, U]
+        return ((now > held) & (before != c)[None]) | ((now == held) & (before > c)[None])
 
-    start = (jnp.full(q.shape, -jnp.inf, q.dtype), jnp.zeros(q.shape, jnp.int32))
-    (_, winner), _ = jax.lax.scan(one_class, start, jnp.arange(f_lin.shape[1], dtype=jnp.int32))
-    return (winner != before[None]).sum(1)
+    return over_classes(C, overtakes, jnp.logical_or).sum(1)
 
 
 class MlmocFlips:
@@ -44,7 +60,8 @@ class MlmocFlips:
         """Score every candidate, ``[U]``, in two passes over column blocks of S."""
         f_lin, r = state.f_lin, pseudo_residual(state)
         before = (f_lin if reference == "linearized" else state.f).argmax(1).astype(np.int32)
-        flips = over_column_blocks(state, lambda columns: _flips(f_lin, before, r, columns), block)
+        f = np.ascontiguousarray(f_lin.T)  # [C, U]
+        flips = over_column_blocks(state, lambda columns: _flips(f, before, r, columns), block)
         return no_gain_if_redundant(state, flips) + _below_one(Mlmoc().scores(state, reference, block))
 
 

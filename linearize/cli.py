@@ -3,16 +3,26 @@
 import importlib
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from linearize.criteria import CRITERIA, REFERENCES, Reference
+from linearize.engine.explain import fallbacks, table
+from linearize.engine.prepare import Plan
 from linearize.errors import LinearizeError
 from linearize.heads import HEADS
+from linearize.kernel import make_settings, plan_ntk
+from linearize.memory import resident_memory, shown
 from linearize.service import KernelOptions, LookAhead
+from linearize.types import Layers, Precision, Progress
 
 BAD_INPUT = 2
 
@@ -37,6 +47,24 @@ def cli() -> None:
     """
 
 
+def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say how a kernel is computed; they reach the command as one ``KernelOptions``."""
+    options = [
+        click.option("--kernel", "head", type=click.Choice(list(HEADS)), default="sum-of-logits", show_default=True),
+        click.option("--logit", type=click.IntRange(min=0), default=0, show_default=True, help="For single-logit."),
+        click.option("--layers", type=click.Choice(get_args(Layers)), default="all", show_default=True,
+                     help="Differentiate all parameters, or the last linear layer's."),
+        click.option("--precision", type=click.Choice(get_args(Precision)), default="float32", show_default=True),
+        click.option("--memory-budget", metavar="SIZE", help="Such as 4GiB.  [half of what is free]"),
+        click.option("--devices", type=click.IntRange(min=1), help="How many of JAX's devices share the work.  [all]"),
+        click.option("--loader", default="migrator:load", show_default=True, metavar="PKG.MOD:FUNCTION",
+                     help="Function from PORT to an object with apply_fn and variables."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @click.argument("port", type=click.Path(path_type=Path))
 @click.option(
@@ -46,12 +74,8 @@ def cli() -> None:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="npz to write ids and scores to.")
 @click.option("--criterion", type=click.Choice(list(CRITERIA)), default="mlmoc-flips", show_default=True)
 @click.option("--reference", type=click.Choice(REFERENCES), help="What change is measured from.  [the criterion's own]")
-@click.option("--head", type=click.Choice(list(HEADS)), default="sum-of-logits", show_default=True)
-@click.option("--logit", type=click.IntRange(min=0), default=0, show_default=True, help="For the head single-logit.")
 @click.option("--ridge", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Of Θ's mean diagonal.")
-@click.option("--memory-budget", metavar="SIZE", help="Such as 4GiB.  [half of what is free]")
-@click.option("--loader", default="migrator:load", show_default=True, metavar="PKG.MOD:FUNCTION",
-              help="Function from PORT to an object with apply_fn and variables.")  # fmt: skip
+@kernel_options
 def score(
     port: Path,
     labeled: Path,
@@ -59,11 +83,8 @@ def score(
     output: Path,
     criterion: str,
     reference: Reference | None,
-    head: str,
-    logit: int,
-    ridge: float,
-    memory_budget: str | None,
     loader: str,
+    **kernel: Any,
 ) -> None:
     """Score a pool by how the network in PORT would change; higher means query first.
 
@@ -85,13 +106,67 @@ def score(
         raise LinearizeError(f"{labeled}: expected y one-hot, a single 1 in each row and 0 elsewhere")
     network = _load(loader, port)
     _probe(network, X, Y)
-    options = KernelOptions(head=head, logit=logit, ridge=ridge, memory_budget=memory_budget)
-    service = LookAhead.fit(network.apply_fn, network.variables, X, Y, candidates, options)
+    with _progress() as advance:
+        service = LookAhead.fit(
+            network.apply_fn, network.variables, X, Y, candidates, KernelOptions(**kernel), advance, _announce
+        )
     scores = service.scores(criterion, reference)
     _write(output, ids=ids, scores=scores, pseudo_labels=service.pseudo_labels())
     click.echo(json.dumps({"criterion": criterion, **service.diagnostics.to_json()}))
     best = ", ".join(f"{ids[i]} ({scores[i]:.4g})" for i in np.argsort(-scores, kind="stable")[:5])
     click.echo(f"wrote {output}: {len(scores)} scores; highest: {best}")
+
+
+@cli.command()
+@click.argument("port", type=click.Path(path_type=Path))
+@click.option("--example-shape", required=True, metavar="C,H,W[:DTYPE]", help="One input of the network.")
+@click.option("--examples", type=click.IntRange(min=1), required=True, help="Labelled images and candidates together.")
+@click.option("--columns", type=click.IntRange(min=1), help="Examples of the columns, for a rectangle.  [Θ(A, A)]")
+@kernel_options
+def explain(port: Path, example_shape: str, examples: int, columns: int | None, loader: str, **kernel: Any) -> None:
+    """Show how the kernel of the network in PORT would be computed: every layer's method, work, memory and time.
+
+    Nothing is computed but one matrix product, for this machine's speed.
+
+    Example: linearize explain port --example-shape 1,28,28 --examples 1600 --memory-budget 4GiB
+    """
+    network = _load(loader, port)
+    settings = make_settings(**kernel)
+    one = _example(example_shape)
+    _probe(network, one[None], None)
+    inputs = np.broadcast_to(one, (examples, *one.shape))
+    other = None if columns is None else np.broadcast_to(one, (columns, *one.shape))
+    click.echo(table(plan_ntk(network.apply_fn, network.variables, inputs, other, settings)))
+
+
+def _example(text: str) -> np.ndarray:
+    """Make a blank input from ``C,H,W`` or ``C,H,W:DTYPE``."""
+    sizes, _, dtype = text.partition(":")
+    try:
+        return np.zeros([int(size) for size in sizes.split(",")], np.dtype(dtype or "float32"))
+    except (TypeError, ValueError) as error:
+        raise LinearizeError(f"--example-shape: expected sizes such as 3,32,32 or 16:int32, got {text!r}") from error
+
+
+def _announce(plan: Plan) -> None:
+    """Say what will be computed and in how much memory, before it is."""
+    click.echo(plan.summary(), err=True)
+    click.echo(f"this process: {shown(resident_memory())} now, up to about {shown(plan.process_peak())}", err=True)
+    for line in fallbacks(plan):
+        click.echo(line, err=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """A bar with the time left on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("kernel"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("kernel", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _read_arrays(path: Path, *names: str) -> list[np.ndarray]:
@@ -129,14 +204,14 @@ def _load(loader: str, port: Path) -> Any:
     return network
 
 
-def _probe(network: Any, X: np.ndarray, Y: np.ndarray) -> None:
+def _probe(network: Any, X: np.ndarray, Y: np.ndarray | None) -> None:
     """Run one example, so that images of the wrong shape are named as such."""
     try:
         outputs = np.asarray(network.apply_fn(network.variables, X[:1]))
     except (TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise LinearizeError(f"the network does not take inputs {X.dtype}{list(X.shape[1:])}: {reason}") from error
-    if Y.shape != (len(X), outputs.shape[-1]):
+    if Y is not None and Y.shape != (len(X), outputs.shape[-1]):
         raise LinearizeError(f"y: expected one-hot [{len(X)}, {outputs.shape[-1]}], got {list(Y.shape)}")
 
 

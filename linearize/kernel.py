@@ -7,7 +7,7 @@ collections are constants and are never differentiated.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,11 @@ from linearize.engine.plan import Size
 from linearize.engine.prepare import Plan, prepare
 from linearize.engine.tape import Tape, record, signature
 from linearize.errors import LinearizeError, NonFiniteError
-from linearize.heads import Head, SumOfLogits
-from linearize.memory import default_budget
+from linearize.heads import Head, SumOfLogits, make_head
+from linearize.memory import default_budget, parse_bytes
 from linearize.types import ApplyFn, Array, Float64, Layers, Precision, Progress, Variables
 
-OUTPUTS_BLOCK = 256
+OUTPUTS_BLOCK, OUTPUTS_BYTES = 256, 2**28
 STEPS = 1000
 
 
@@ -49,12 +49,51 @@ class Settings:
     devices: int | None = None
 
 
+def make_settings(
+    head: str = "sum-of-logits",
+    logit: int = 0,
+    layers: Layers = "all",
+    precision: Precision = "float32",
+    memory_budget: int | str | None = None,
+    block: int | None = None,
+    devices: int | None = None,
+) -> Settings:
+    """Read settings as people write them.
+
+    Args:
+        head: a head's name.
+        logit: which logit, for ``single-logit``.
+        layers: ``all`` or ``last``.
+        precision: the arithmetic.
+        memory_budget: bytes, or a size such as ``4GiB``.
+        block: examples whose features lie in one array.
+        devices: how many share the work.
+
+    Raises:
+        LinearizeError: a value that makes no sense.
+
+    """
+    for name, value, fine, expected in (
+        ("logit", logit, logit >= 0, "at least 0"),
+        ("layers", layers, layers in get_args(Layers), f"one of {', '.join(get_args(Layers))}"),
+        ("precision", precision, precision in get_args(Precision), f"one of {', '.join(get_args(Precision))}"),
+        ("block", block, block is None or block >= 1, "at least 1"),
+        ("devices", devices, devices is None or devices >= 1, "at least 1"),
+    ):
+        if not fine:
+            raise LinearizeError(f"kernel {name}: expected {expected}, got {value}")
+    budget = None if memory_budget is None else parse_bytes(memory_budget)
+    return Settings(make_head(head, logit), layers, precision, budget, block, devices)
+
+
 def plan_ntk(
     apply_fn: ApplyFn,
     variables: Variables,
     x: np.ndarray,
     x2: np.ndarray | None = None,
     settings: Settings | None = None,
+    *,
+    afterwards: int = 0,
 ) -> Plan:
     """Plan and compile a kernel without computing it.
 
@@ -64,6 +103,7 @@ def plan_ntk(
         x: inputs ``[N, ...]``.
         x2: inputs of the columns ``[M, ...]``; None for the symmetric Θ(x, x).
         settings: how.
+        afterwards: bytes that the caller needs, Θ included, once it is computed; the budget is for both.
 
     Returns:
         The plan: the method of every layer, passes, portions, memory.
@@ -88,6 +128,7 @@ def plan_ntk(
         budget=default_budget() if settings.memory_budget is None else settings.memory_budget,
         devices=engine_devices.use(settings.devices),
         precision=settings.precision,
+        afterwards=afterwards,
     )
 
 
@@ -147,6 +188,28 @@ def empirical_ntk(
     plan = plan_ntk(apply_fn, variables, x, x2, settings)
     if on_plan:
         on_plan(plan)
+    return compute_ntk(plan, variables, x, x2, progress)
+
+
+def compute_ntk(
+    plan: Plan, variables: Variables, x: np.ndarray, x2: np.ndarray | None = None, progress: Progress | None = None
+) -> Float64:
+    """Compute the kernel that a plan was made for.
+
+    Args:
+        plan: as ``plan_ntk`` made it for inputs of the same number and shape.
+        variables: the network's collections.
+        x: inputs ``[N, ...]``.
+        x2: inputs of the columns ``[M, ...]``, or None.
+        progress: called with ``(done, total)``, proportional to the time that is predicted.
+
+    Returns:
+        Θ, as ``empirical_ntk``.
+
+    Raises:
+        NonFiniteError: an entry is NaN or infinite.
+
+    """
     spent, total = 0.0, plan.work.total_cost
 
     def advance(cost: float) -> None:
@@ -169,8 +232,19 @@ def _forward(apply_fn: ApplyFn, variables: Variables, x: Array) -> Array:
     return apply_fn(variables, x)
 
 
+def outputs_block(plan: Plan) -> int:
+    """How many examples a forward pass may take at once beside a plan, for ``network_outputs``."""
+    room = min(OUTPUTS_BYTES, plan.budget // 8) // max(plan.work.tape.activation_bytes, 1)
+    return min(OUTPUTS_BLOCK, 1 << max(int(room).bit_length() - 1, 0))
+
+
 def network_outputs(
-    apply_fn: ApplyFn, variables: Variables, x: np.ndarray, *, block: int = OUTPUTS_BLOCK
+    apply_fn: ApplyFn,
+    variables: Variables,
+    x: np.ndarray,
+    *,
+    block: int = OUTPUTS_BLOCK,
+    precision: Precision = "float32",
 ) -> np.ndarray:
     """Evaluate f(x) in fixed-size blocks, the last one padded with its own last row: nothing recompiles.
 
@@ -179,6 +253,7 @@ def network_outputs(
         variables: its Flax collections.
         x: inputs ``[N, ...]``.
         block: examples evaluated at once.
+        precision: the arithmetic.
 
     Returns:
         Logits ``[N, C]``.
@@ -188,9 +263,10 @@ def network_outputs(
 
     """
     rows = np.arange(-(-len(x) // block) * block).clip(max=len(x) - 1)
-    blocks = [x[rows[start : start + block]] for start in range(0, len(rows), block)]
-    with jax.default_matmul_precision("highest"):
-        outputs = np.concatenate([np.asarray(_forward(apply_fn, variables, portion)) for portion in blocks])[: len(x)]
+    with arithmetic(precision):
+        variables, x = convert(variables, x, precision)
+        blocks = (x[rows[start : start + block]] for start in range(0, len(rows), block))
+        outputs = np.concatenate([np.asarray(_forward(apply_fn, variables, portion)) for portion in blocks])
     if not np.isfinite(outputs).all():
         raise NonFiniteError("the network's outputs contain NaN or infinity: train it again with a lower learning rate")
-    return outputs
+    return outputs[: len(x)]

@@ -1,13 +1,15 @@
-"""Cholesky factorisation in float64 that is checked, and repaired only by a recorded jitter."""
+"""Cholesky factorisation in float64 that is checked, and repaired only by a recorded jitter.
+
+It runs on the host, in LAPACK: the labelled set grows in every cycle, and there no new size compiles anything.
+"""
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from linearize.errors import SingularKernelError
-from linearize.types import Array, Float64
+from linearize.types import Float64
 
 JITTER_LADDER = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 """Jitters tried in turn, relative to the mean diagonal of K."""
@@ -36,12 +38,14 @@ def cholesky(K: Float64) -> Factor:
 
     """
     mean_diagonal = float(np.mean(np.diag(K)))
-    with jax.enable_x64(True):
-        for relative in JITTER_LADDER:
-            jitter = relative * mean_diagonal
-            F = np.asarray(jnp.linalg.cholesky(jnp.asarray(K) + jitter * jnp.eye(len(K))))
-            if np.isfinite(F).all():  # jax reports failure as NaN, not as an error
-                return Factor(F, jitter)
+    for relative in JITTER_LADDER:
+        jitter = relative * mean_diagonal
+        try:
+            F = np.asarray(np.linalg.cholesky(K + jitter * np.eye(len(K))), np.float64)
+        except np.linalg.LinAlgError:
+            continue
+        if np.isfinite(F).all():
+            return Factor(F, jitter)
     raise SingularKernelError(
         f"the kernel of the {len(K)} labelled examples is singular even with a jitter of "
         f"{JITTER_LADDER[-1]:g} of its mean diagonal: set a ridge (kernel.ridge), remove duplicate labelled examples, "
@@ -49,13 +53,12 @@ def cholesky(K: Float64) -> Factor:
     )
 
 
-def solve_lower(F: Array, B: Array) -> Array:
-    """Return F⁻¹ B for a lower triangular F ``[L, L]`` and B ``[L, M]``; call it inside ``jax.enable_x64``."""
-    return jax.scipy.linalg.solve_triangular(F, B, lower=True)
+def solve_lower(F: Float64, B: Float64) -> Float64:
+    """Return F⁻¹ B for a lower triangular F ``[L, L]`` and B ``[L, M]``."""
+    return np.asarray(solve_triangular(F, B, lower=True, check_finite=False))
 
 
 def condition_number(K: Float64) -> float:
     """Return κ(K) = λ_max / λ_min of a symmetric matrix; infinite where λ_min is not positive."""
-    with jax.enable_x64(True):
-        eigenvalues = np.asarray(jnp.linalg.eigvalsh(jnp.asarray(K)))
+    eigenvalues = np.linalg.eigvalsh(K)
     return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else float("inf")

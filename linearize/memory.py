@@ -30,6 +30,12 @@ def available_memory() -> int:
     return min(limits)
 
 
+def resident_memory() -> int:
+    """Return the bytes of memory that this process holds now; 0 where the system does not tell."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
 def default_budget() -> int:
     """Return the memory budget where none is given: half of what is free, rounded down to a power of two."""
     return 1 << max((available_memory() // DEFAULT_SHARE).bit_length() - 1, 20)

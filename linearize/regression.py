@@ -7,8 +7,6 @@ S = Θ(U,U) - Φᵀ Φ             u = diag(S) + λ
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from linearize.errors import LinearizeError
@@ -33,6 +31,11 @@ class Regression(NamedTuple):
     def f_lin(self) -> Float64:
         """The linearised network's outputs on the pool, ``[U, C]``."""
         return self.f + self.a
+
+
+def fit_bytes(L: int, U: int) -> int:
+    """Return the bytes that ``fit`` has alive at its peak: Θ, its factor and Φ, and S."""
+    return 8 * ((L + U) ** 2 + 2 * L * L + L * U + U * U)
 
 
 def fit(kernel: Kernel, f_X: np.ndarray, f_U: np.ndarray, Y: np.ndarray, *, ridge: float = 0.0) -> Regression:
@@ -64,11 +67,11 @@ def fit(kernel: Kernel, f_X: np.ndarray, f_U: np.ndarray, Y: np.ndarray, *, ridg
     if ridge < 0:
         raise LinearizeError(f"ridge: expected a number of at least 0, got {ridge}")
     F, jitter = cholesky(kernel.XX + ridge * np.eye(L))
-    with jax.enable_x64(True):
-        Phi = solve_lower(F, jnp.asarray(kernel.XU))  # [L, U]
-        R = jnp.asarray(Y, jnp.float64) - jnp.asarray(f_X, jnp.float64)  # [L, C]
-        a = np.asarray(Phi.T @ solve_lower(F, R))  # [U, C]
-        S = np.asarray(jnp.asarray(kernel.UU) - Phi.T @ Phi)  # [U, U]
+    Phi = solve_lower(F, kernel.XU)  # [L, U]
+    R = np.asarray(Y, np.float64) - np.asarray(f_X, np.float64)  # [L, C]
+    a = Phi.T @ solve_lower(F, R)  # [U, C]
+    S = Phi.T @ Phi  # [U, U]
+    np.subtract(kernel.UU, S, out=S)
     variance = np.diag(S)
     lam = ridge + jitter  # the λ that K was factored with, whichever part of it was asked for
     redundant = variance <= REDUNDANT * np.diag(kernel.UU) + 2 * jitter

@@ -3,19 +3,16 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import get_args
 
 import numpy as np
 
 from linearize.criteria import Reference, get_criterion
 from linearize.engine.prepare import Plan
 from linearize.errors import LinearizeError, NonFiniteError
-from linearize.heads import make_head
-from linearize.kernel import Settings, empirical_ntk, network_outputs
+from linearize.kernel import Settings, compute_ntk, make_settings, network_outputs, outputs_block, plan_ntk
 from linearize.linalg import condition_number
 from linearize.lookahead import pseudo_labels
-from linearize.memory import parse_bytes
-from linearize.regression import Regression, fit
+from linearize.regression import Regression, fit, fit_bytes
 from linearize.types import ApplyFn, Float64, Kernel, Layers, Precision, Progress, Variables
 
 
@@ -48,27 +45,17 @@ class KernelOptions:
     devices: int | None = None
 
     def __post_init__(self) -> None:
-        make_head(self.head, self.logit)
-        for name, fine, expected in (
-            ("head", self.head != "full", "one that gives an example one row: 'full' gives it one for every class"),
-            ("logit", self.logit >= 0, "at least 0"),
-            ("layers", self.layers in get_args(Layers), f"one of {', '.join(get_args(Layers))}"),
-            ("ridge", 0 <= self.ridge < math.inf, "a finite number of at least 0"),
-            ("precision", self.precision in get_args(Precision), f"one of {', '.join(get_args(Precision))}"),
-            ("block", self.block is None or self.block >= 1, "at least 1"),
-            ("devices", self.devices is None or self.devices >= 1, "at least 1"),
-        ):
-            if not fine:
-                raise LinearizeError(f"kernel {name}: expected {expected}, got {getattr(self, name)}")
-        if self.memory_budget is not None:
-            parse_bytes(self.memory_budget)
+        if not 0 <= self.ridge < math.inf:
+            raise LinearizeError(f"kernel ridge: expected a finite number of at least 0, got {self.ridge}")
+        if self.settings.head.combine == "rows":
+            raise LinearizeError(f"kernel head: {self.head!r} gives an example a row for every class, one is expected")
 
     @property
     def settings(self) -> Settings:
         """The same for the kernel's functions."""
-        budget = None if self.memory_budget is None else parse_bytes(self.memory_budget)
-        head = make_head(self.head, self.logit)
-        return Settings(head, self.layers, self.precision, budget, self.block, self.devices)
+        return make_settings(
+            self.head, self.logit, self.layers, self.precision, self.memory_budget, self.block, self.devices
+        )
 
 
 @dataclass(frozen=True)
@@ -156,9 +143,11 @@ class LookAhead:
                 raise NonFiniteError(f"{name} contains NaN or infinity: remove or mend these examples")
         L = len(X)
         x = np.concatenate([X, pool])
-        f = network_outputs(apply_fn, variables, x)
-        settings = options.settings
-        theta = empirical_ntk(apply_fn, variables, x, settings=settings, progress=progress, on_plan=on_plan)
+        plan = plan_ntk(apply_fn, variables, x, settings=options.settings, afterwards=fit_bytes(L, len(pool)))
+        if on_plan:
+            on_plan(plan)
+        f = network_outputs(apply_fn, variables, x, block=outputs_block(plan), precision=options.precision)
+        theta = compute_ntk(plan, variables, x, progress=progress)
         kernel = Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:])
         ridge = options.ridge * float(np.mean(np.diag(kernel.XX)))
         state = fit(kernel, f[:L], f[L:], Y, ridge=ridge)

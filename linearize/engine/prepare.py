@@ -18,7 +18,7 @@ from linearize.engine.plan import (
 )
 from linearize.engine.tape import Tape
 from linearize.errors import MemoryBudgetError
-from linearize.memory import available_memory, shown
+from linearize.memory import available_memory, resident_memory, shown
 from linearize.types import Precision
 
 MOST_PASSES = 64
@@ -45,6 +45,10 @@ class Plan:
     budget: int
     estimate: int
 
+    def process_peak(self) -> int:
+        """What this process will hold at the peak: what it holds now, and the plan's share on the host."""
+        return resident_memory() + self.estimate
+
     def summary(self) -> str:
         """Say it in one line."""
         work, passes = self.work, len(self.work.chunks)
@@ -58,7 +62,16 @@ class Plan:
         )
 
 
-def prepare(tape: Tape, size: Size, *, block: int | None, budget: int, devices: Devices, precision: Precision) -> Plan:
+def prepare(
+    tape: Tape,
+    size: Size,
+    *,
+    block: int | None,
+    budget: int,
+    devices: Devices,
+    precision: Precision,
+    afterwards: int = 0,
+) -> Plan:
     """Find the plan with the fewest passes that keeps the budget.
 
     Args:
@@ -68,6 +81,7 @@ def prepare(tape: Tape, size: Size, *, block: int | None, budget: int, devices: 
         budget: bytes.
         devices: where it is computed.
         precision: in which arithmetic.
+        afterwards: bytes that the caller needs, Θ included, once the features are gone.
 
     Returns:
         The plan; everything that it runs is compiled.
@@ -81,6 +95,8 @@ def prepare(tape: Tape, size: Size, *, block: int | None, budget: int, devices: 
     theta = THETA_BYTES * rows[0] * rows[1]
     everything = choose(tape, size)
     smallest = devices.count * bytes_of_one(tape, with_gradients(everything))
+    if afterwards > budget:
+        raise _too_small(size, afterwards, budget)
     reserve = 0
     with arithmetic(precision):
         for _ in range(ATTEMPTS):
@@ -94,7 +110,7 @@ def prepare(tape: Tape, size: Size, *, block: int | None, budget: int, devices: 
                 floor = theta + reserve + smallest * 4 / 3 + needed / MOST_PASSES
                 raise _too_small(size, floor, budget)
             work = Work(tape, size, tuple(planned), plan_passes(tape, planned, for_rows, itemsize), layout)
-            estimate = peak_bytes(work, devices, precision)
+            estimate = max(peak_bytes(work, devices, precision), afterwards)
             if estimate <= budget:
                 break
             reserve += ceil((estimate - budget) * 1.1)

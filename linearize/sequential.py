@@ -59,8 +59,8 @@ class Sequential:
         regression: the state on the labelled set; its arrays are copied, never written to.
         prior: Θ(x,x) of the pool ``[U]``.
         ridge: λ ≥ 0 of that fit, absolute, in the kernel's units.
-        dtype: of S; float32 halves the memory and the time of an answer.  In each of 1000 answers it stayed within
-            1e-5 of float64, relative in u.
+        dtype: of S; float32 halves the memory and the time of an answer.  After 1000 answers at U = 5000 it had drifted
+            by 3e-6, relative in u, where float64 had by 5e-15.
 
     Raises:
         LinearizeError: the shapes do not fit together or the ridge is negative.
@@ -91,7 +91,7 @@ class Sequential:
         self._refresh = 0
         self._S = _aligned(regression.S, dtype)  # [U, U], ours to write to
         self._given: Regression | None = regression._replace(S=self._S)
-        self._f_lin = regression.f_lin.copy()  # [U, C]
+        self._f_lin = regression.f_lin  # [U, C], a new array
         self._u = regression.u.copy()  # [U]
         self._redundant = regression.redundant.copy()  # [U]
         self._jitter = regression.jitter

@@ -12,7 +12,7 @@ from linearize.criteria import CRITERIA, REFERENCES
 from linearize.criteria.base import Labels, over_column_blocks
 from linearize.criteria.eer import Eer
 from linearize.probabilities import project_onto_simplex, simplex_threshold, softmax
-from linearize.regression import fit
+from linearize.regression import Regression, fit
 from linearize.types import Kernel
 
 EXACT = {"emoc": CRITERIA["emoc"], "eer": Eer("simplex", np.float64), "eer softmax": Eer("softmax", np.float64)}
@@ -109,6 +109,18 @@ def test_a_redundant_candidate_leaves_the_entropy_as_it_is(name, p):
     scores = Eer(name, np.float64).scores(state, "linearized")
     assert scores[0] == pytest.approx(-reference.naive_entropy(p(state.f_lin)), rel=1e-12)
     assert scores[0] < 0
+    rounding = state._replace(S=state.S + np.eye(5)[0][:, None])  # what is left of a redundant point's S is rounding
+    assert Eer(name, np.float64).scores(rounding, "linearized")[0] == scores[0]
+
+
+def test_a_prediction_that_comes_level_with_an_earlier_class_flips():
+    """By hand: q = 1/2 and r = (1, -1) take point 1 from (0, 1) to (1/2, 1/2), whose argmax is class 0."""
+    f = np.array([[1.0, 0.0], [0.0, 1.0]])
+    f_lin = np.array([[0.0, 1.0], [0.0, 1.0]])
+    S = np.array([[1.0, 0.5], [0.5, 1.0]])
+    state = Regression(f, f_lin - f, S, np.ones(2), np.array([False, True]), 0.0)
+    flips = np.floor(CRITERIA["mlmoc-flips"].scores(state, "linearized"))
+    assert flips.tolist() == [2, 0]  # point 0 itself goes to (1, 0)
 
 
 @pytest.mark.parametrize("name", CRITERIA)

@@ -1,7 +1,11 @@
 """Sequential updates against fitting again after every answer."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import cases
 from linearize.criteria import CRITERIA, REFERENCES
@@ -10,6 +14,7 @@ from linearize.regression import fit
 from linearize.sequential import Sequential
 from linearize.types import Kernel
 
+ROOT = Path(__file__).parents[2]
 L, U, C = 9, 14, 4
 
 
@@ -118,6 +123,28 @@ def test_exact_copies_are_not_asked_twice(ridge, dtype, name):
         sequential.best(name)
 
 
+@pytest.mark.parametrize("ridge", [0.0, 0.5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_copies_of_an_answered_point_become_redundant_whatever_the_ridge(ridge, dtype):
+    sequential = Sequential.fit(*problem(3, {5: 2, 6: 2}), ridge=ridge, dtype=dtype)
+    assert not sequential.state.redundant.any()
+    sequential.answer(2, np.eye(C)[0])
+    assert np.flatnonzero(sequential.state.redundant).tolist() == [2, 5, 6]
+
+
+def test_what_two_answers_tell_together_becomes_redundant():
+    """Point 5 has the features of 2 and twice those of 3: a copy of neither."""
+    kernel, f_X, f_U, Y = problem()
+    mix = np.eye(L + U)
+    mix[L + 5] = mix[L + 2] + 2 * mix[L + 3]
+    theta = mix @ np.block([[kernel.XX, kernel.XU], [kernel.XU.T, kernel.UU]]) @ mix.T
+    sequential = Sequential.fit(Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:]), f_X, f_U, Y)
+    sequential.answer(2, np.eye(C)[0])
+    assert np.flatnonzero(sequential.state.redundant).tolist() == [2]
+    sequential.answer(3, np.eye(C)[0])
+    assert np.flatnonzero(sequential.state.redundant).tolist() == [2, 3, 5]
+
+
 def test_an_answer_for_a_redundant_point_only_drops_it():
     data = problem(3, {5: 2})
     sequential = Sequential.fit(*data)
@@ -165,6 +192,16 @@ def test_a_refresh_fits_again_and_reports_the_drift(ridge):
     assert all(max(drift.S, drift.u, drift.f_lin) < 1e-12 for drift in sequential.drift)
     again, left = fit_again(*data, answers, ridge)
     assert_equal(sequential.state, again, left)
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_answered_points_stay_out_of_the_sums_after_a_refresh(name):
+    data = problem()
+    refreshed, updated = (Sequential.fit(*data, ridge=0.1, refresh=refresh) for refresh in (3, 0))
+    for candidate in range(3):
+        for sequential in (refreshed, updated):
+            sequential.answer(candidate, np.eye(C)[candidate])
+    np.testing.assert_allclose(refreshed.scores(name), updated.scores(name), rtol=1e-6)
 
 
 def test_a_refresh_mends_what_has_drifted():
@@ -218,3 +255,19 @@ def test_what_makes_no_sense_is_refused():
         Sequential(fit(*data), np.diag(data[0].UU)).refit()
     with pytest.raises(LinearizeError, match="expected one of mlmoc"):
         sequential.best("bald")
+
+
+def test_the_benchmark_runs():
+    spec = importlib.util.spec_from_file_location("scoring", ROOT / "benchmarks" / "scoring.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    result = CliRunner().invoke(module.main, ["--small", "--rounds", "1"])
+    assert result.exit_code == 0, result.exception
+    for row in (
+        "| mlmoc |",
+        "| emoc |",
+        "| eer (simplex, float32) |",
+        "| answer + mlmoc, float64 |",
+        "| 50 | float32 |",
+    ):
+        assert row in result.stdout

@@ -1,0 +1,182 @@
+"""Scoring and sequential querying against a matrix product and against fitting again, on one machine in one run.
+
+    python benchmarks/scoring.py             # U = 5000, L = 500, C = 10; about 2 minutes and 3 GiB on 2 cores
+    python benchmarks/scoring.py --small     # a smoke run of seconds; its ratios mean nothing
+
+Everything of a table takes turns within a round.  A ratio is the median over the rounds of the ratio within each; the
+ratios count, the seconds are of the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+
+import click
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from linearize.criteria import CRITERIA
+from linearize.criteria.eer import Eer
+from linearize.probabilities import project_onto_simplex
+from linearize.regression import Regression, fit
+from linearize.sequential import Sequential
+from linearize.types import Kernel
+
+SEED = 0
+STEPS = 5  # answers in a row, as they are given in use
+INNER = 1000  # the GEMM is [U, INNER] times [INNER, U]
+
+
+def problem(U: int, L: int, C: int) -> tuple[Kernel, np.ndarray, np.ndarray, np.ndarray]:
+    """A kernel of random features, and outputs as an L2-trained network leaves them: near one-hot, with noise."""
+    rng = np.random.default_rng(SEED)
+    labels = rng.integers(C, size=L + U)
+    J = rng.normal(size=(L + U, (L + U) * 3 // 4)) + 0.5 * rng.normal(size=(C, (L + U) * 3 // 4))[labels]
+    theta = J @ J.T / J.shape[1]
+    Y = np.eye(C)[labels]
+    f = np.vstack([Y[:L] + 0.03 * rng.normal(size=(L, C)), 0.8 * Y[L:] + 0.15 * rng.normal(size=(U, C))])
+    return Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:]), f[:L], f[L:], Y[:L]
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def take_turns(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
+    """Seconds of each call in each round, after one that compiles."""
+    for call in calls.values():
+        call()
+    taken = [[seconds(call) for call in calls.values()] for _ in range(rounds)]
+    return dict(zip(calls, np.array(taken).T, strict=True))
+
+
+def print_table(first: str, taken: dict[str, np.ndarray], base: str, ratio: str, targets: dict[str, str]) -> None:
+    print(f"| {first} | s, median | s, range | {ratio} | target |\n|---|---|---|---|---|")
+    for name, s in taken.items():
+        relative = np.median(taken[base] / s if ratio.endswith("faster") else s / taken[base])
+        bounds = f"{s.min():.4f}-{s.max():.4f}"
+        print(f"| {name} | {np.median(s):.4f} | {bounds} | {relative:.2f} | {targets.get(name, '')} |")
+    print()
+
+
+def scoring(state: Regression, rounds: int) -> None:
+    """Every criterion against one matrix product of float64."""
+    rng = np.random.default_rng(SEED)
+    A, B = rng.normal(size=(len(state.u), INNER)), rng.normal(size=(INNER, len(state.u)))
+    A32, B32 = A.astype(np.float32), B.astype(np.float32)
+    multiply = jax.jit(jnp.matmul)
+    with jax.enable_x64(True):
+        A_jax, B_jax = jnp.asarray(A), jnp.asarray(B)
+
+    def multiply_jax() -> None:
+        with jax.enable_x64(True):
+            multiply(A_jax, B_jax).block_until_ready()
+
+    vague = state._replace(f=0.02 * state.f, a=0.02 * state.a)  # the projection keeps all C classes
+
+    def scored(criterion: object, of: Regression = state, reference: str = "network") -> Callable[[], object]:
+        return lambda: criterion.scores(of, reference)  # type: ignore[attr-defined]
+
+    calls = {
+        "GEMM float64 (NumPy)": lambda: A @ B,
+        "GEMM float64 (jax)": multiply_jax,
+        "GEMM float32 (NumPy)": lambda: A32 @ B32,
+        "mlmoc": scored(CRITERIA["mlmoc"]),
+        "mlmoc, reference linearized": scored(CRITERIA["mlmoc"], reference="linearized"),
+        "mlmoc-flips": scored(CRITERIA["mlmoc-flips"], reference="linearized"),
+        "emoc": scored(CRITERIA["emoc"]),
+        "emoc, reference linearized": scored(CRITERIA["emoc"], reference="linearized"),
+        "emoc, all classes possible": scored(CRITERIA["emoc"], vague),
+        "eer (simplex, float32)": scored(CRITERIA["eer"]),
+        "eer, all classes possible": scored(CRITERIA["eer"], vague),
+        "eer, simplex, float64": scored(Eer("simplex", np.float64)),
+        "eer, softmax, float32": scored(Eer("softmax")),
+        "eer, softmax, float64": scored(Eer("softmax", np.float64)),
+    }
+    eer = dict.fromkeys(("eer (simplex, float32)", "eer, softmax, float32"), "≤ 0.5")
+    targets = {"mlmoc": "≤ 0.3", "emoc": "≤ 1"} | eer
+    print_table("scores of the pool", take_turns(calls, rounds), "GEMM float64 (NumPy)", "of the GEMM", targets)
+
+
+def precision(state: Regression) -> None:
+    """What float32 passes do to the ranking by EER."""
+    print(
+        "| eer, float32 against float64 | largest relative error | spread of the scores | Spearman | 100 best shared |"
+    )
+    print("|---|---|---|---|---|")
+    for name in ("simplex", "softmax"):
+        exact, fast = (Eer(name, dtype).scores(state, "network") for dtype in (np.float64, np.float32))
+        shared = len(set(np.argsort(-exact)[:100]) & set(np.argsort(-fast)[:100]))
+        spread, error = exact.std() / abs(exact.mean()), np.abs(fast / exact - 1).max()
+        rank = stats.spearmanr(exact, fast).statistic
+        print(f"| {name} | {error:.1e} | {spread:.1e} | {rank:.7f} | {shared} |")
+    print()
+
+
+def sequential(data: tuple[Kernel, np.ndarray, np.ndarray, np.ndarray], rounds: int) -> None:
+    """An answer and new scores against fitting again with the answer among the labels, and new scores."""
+    C = data[3].shape[1]
+    exact, fast = (Sequential.fit(*data, dtype=dtype) for dtype in (np.float64, np.float32))
+    answered = Sequential.fit(*data)
+    answered.answer(0, np.eye(C)[0])
+
+    def refactor(name: str) -> None:
+        again = answered.refit()
+        CRITERIA[name].scores(again._replace(f=again.f_lin, a=0 * again.a), "linearized")
+
+    def steps(of: Sequential, name: str | None) -> None:
+        for _ in range(STEPS):
+            of.answer(int((~of.answered).argmax()), np.eye(C)[0])
+            if name is not None:
+                of.best(name, "linearized")
+
+    calls: dict[str, Callable[[], object]] = {"fit again + mlmoc": lambda: refactor("mlmoc")}
+    for of, label in ((exact, "float64"), (fast, "float32")):
+        calls[f"answer, {label}"] = partial(steps, of, None)
+        for name in ("mlmoc", "mlmoc-flips", "emoc", "eer"):
+            calls[f"answer + {name}, {label}"] = partial(steps, of, name)
+    taken = take_turns(calls, rounds)
+    taken = {name: s / (1 if name.startswith("fit") else STEPS) for name, s in taken.items()}
+    targets = {f"answer + mlmoc, {label}": "≥ 20" for label in ("float64", "float32")}
+    print_table("one step", taken, "fit again + mlmoc", "times faster", targets)
+
+
+def drift(data: tuple[Kernel, np.ndarray, np.ndarray, np.ndarray], answers: int) -> None:
+    """How far many updates drift from fitting again."""
+    print("| answers | S in | s an answer | ΔS / mean Θ(x,x) | Δu / u | Δf_lin |\n|---|---|---|---|---|---|")
+    C = data[3].shape[1]
+    for dtype in (np.float64, np.float32):
+        of = Sequential.fit(*data, refresh=answers, dtype=dtype)
+        taken = [seconds(lambda x=x, of=of: of.answer(x, np.eye(C)[x % C])) for x in range(answers)]  # type: ignore[misc]
+        last = of.drift[-1]
+        figures = " | ".join(f"{value:.1e}" for value in (last.S, last.u, last.f_lin))
+        print(f"| {answers} | {dtype.__name__} | {np.median(taken):.4f} | {figures} |")
+
+
+@click.command()
+@click.option("--small", is_flag=True, help="A smoke run.")
+@click.option("--rounds", default=5, show_default=True)
+def main(small: bool, rounds: int) -> None:
+    U, L, C, answers = (300, 40, 10, 50) if small else (5000, 500, 10, 1000)
+    data = problem(U, L, C)
+    state = fit(*data)
+    likely = (project_onto_simplex(state.f) > 0).sum(1).mean()
+    print(
+        f"U = {U}, L = {L}, C = {C}; {likely:.1f} classes of positive probability a candidate; {os.cpu_count()} cores, "
+        f"{rounds} rounds; the GEMM is [{U}, {INNER}] times [{INNER}, {U}]\n"
+    )
+    scoring(state, rounds)
+    precision(state)
+    sequential(data, rounds)
+    drift(data, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from linearize.compilation import keep_compiled
 from linearize.criteria import CRITERIA, REFERENCES, Reference
 from linearize.engine.explain import fallbacks, table
 from linearize.engine.prepare import Plan
@@ -230,4 +231,5 @@ def _write(path: Path, **arrays: np.ndarray) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    keep_compiled()
     cli(prog_name="linearize")

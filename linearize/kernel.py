@@ -135,7 +135,7 @@ def plan_ntk(
 def tape_of(apply_fn: ApplyFn, variables: Variables, x: np.ndarray, settings: Settings) -> Tape:
     """Trace a network for inputs like ``x``; call it inside ``arithmetic``."""
     hashable: Any = apply_fn
-    x64 = bool(jax.config.read("jax_enable_x64"))
+    x64 = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
     return record(hashable, settings.head, settings.layers, signature(variables, x[0]), x64, settings.precision)
 
 

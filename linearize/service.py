@@ -91,11 +91,13 @@ class LookAhead:
     Args:
         state: the regression on the labelled set.
         diagnostics: figures to judge it by.
+        plan: how the kernel was computed.
 
     """
 
     state: Regression = field(repr=False)
     diagnostics: Diagnostics
+    plan: Plan = field(repr=False)
 
     @classmethod
     def fit(
@@ -159,7 +161,7 @@ class LookAhead:
             jitter=state.jitter,
             redundant_share=float(state.redundant.mean()),
         )
-        return cls(state, diagnostics)
+        return cls(state, diagnostics, plan)
 
     def scores(self, criterion: str, reference: Reference | None = None) -> Float64:
         """Score every candidate of the pool, ``[U]``; higher means query first.

@@ -46,6 +46,7 @@ def cli() -> None:
     """
 
 
+KEEP_COMPILED = "keep compiled code"
 RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--dataset", "data.name", str, "Data set; 'pipeline list datasets' names them.  [digits]"),
     ("--data-root", "data.root", str, "Directory of the data sets, in torchvision's layout."),
@@ -62,6 +63,8 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--cycles", "cycles", int, "Networks trained; a query follows each but the last.  [6]"),
     ("--epochs", "train.epochs", int, "Most epochs of one training; it stops earlier once converged."),
     ("--seed", "seed", int, "Seed of every random stream.  [0]"),
+    ("--kernel", "kernel.head", str, "sum-of-logits, single-logit or trace.  [sum-of-logits]"),
+    ("--memory-budget", "kernel.memory_budget", str, "For the kernel, such as 4GiB.  [half of what is free]"),
     ("--device", "device", str, "Where torch computes: cpu, cuda, auto.  [auto]"),
 ]
 
@@ -122,6 +125,7 @@ def stage(name: str, run_directory: Path, cycle: int, out: Path | None) -> None:
     from pipeline.interrupts import Interrupts
     from pipeline.restage import restage
 
+    _keep_compiled()
     if out is not None and out.exists():
         raise PipelineError(f"--out: expected a new directory, but {out} exists: name another")
     if out is not None and not out.resolve().parent.is_dir():
@@ -180,6 +184,14 @@ def doctor(data_root: Path | None) -> None:
         raise RunFailedError("something that a run needs is broken; see the lines marked bad")
 
 
+def _keep_compiled() -> None:
+    """Keep compiled code in the user's cache directory, when this is the console script and not a test."""
+    if click.get_current_context().obj == KEEP_COMPILED:
+        from linearize.compilation import keep_compiled
+
+        keep_compiled()
+
+
 def _go_on(path: Path, bench: Any) -> None:
     from pipeline.console import RunConsole
     from pipeline.interrupts import Interrupts
@@ -187,6 +199,7 @@ def _go_on(path: Path, bench: Any) -> None:
     from pipeline.report import area_under_curve, read_rows
     from pipeline.rundir import RunDirectory
 
+    _keep_compiled()
     interrupts = Interrupts(f"interrupted; go on with: pipeline resume {path}")
     try:
         with interrupts, RunConsole(interrupts.check) as console, RunDirectory(path, console.warn) as opened:
@@ -213,4 +226,4 @@ def main() -> None:
     """Entry point of the console script."""
     install_early()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch shares the GPU with jax
-    cli(prog_name="pipeline")
+    cli(prog_name="pipeline", obj=KEEP_COMPILED)

@@ -2,9 +2,18 @@
 
 from collections.abc import Callable
 from types import TracebackType
+from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from pipeline.report import CycleRow
 from pipeline.stages.progress import StageProgress
@@ -14,6 +23,17 @@ STAGES = (("train", 8), ("migrate", 10), ("score", 8))
 HEADER = " ".join(
     [f"{name:>{width}}" for name, width in COLUMNS] + [f"{f'{name} s':>{width}}" for name, width in STAGES]
 )
+
+
+class _Reporter(NamedTuple):
+    """A stage's progress, as the stage sees it."""
+
+    advance: Callable[[int, int], None]
+    plan: Callable[[str], None]
+
+    def __call__(self, done: int, total: int) -> None:
+        """Say how much is done."""
+        self.advance(done, total)
 
 
 class RunConsole:
@@ -31,10 +51,12 @@ class RunConsole:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._headed = False
+        self._planned = False
 
     def __enter__(self) -> "RunConsole":
         if self.out.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            figures = (TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            columns = (TextColumn("{task.description}"), BarColumn(), *figures)
             self._progress = Progress(*columns, console=self.out, transient=True)
             self._progress.start()
         return self
@@ -50,7 +72,7 @@ class RunConsole:
         self.check()
         if not self._progress:
             self.err.print(f"cycle {cycle}: {name}", markup=False)
-            return lambda done, total: self.check()
+            return _Reporter(lambda done, total: self.check(), self._plan)
         progress = self._progress
         self._clear()
         task = self._task = progress.add_task(f"cycle {cycle}: {name}", total=None)
@@ -59,7 +81,13 @@ class RunConsole:
             self.check()
             progress.update(task, completed=done, total=total)
 
-        return advance
+        return _Reporter(advance, self._plan)
+
+    def _plan(self, text: str) -> None:
+        """Print the first plan of a run: those of later cycles differ by a few labels."""
+        if not self._planned:
+            self._planned = True
+            self.err.print(text, markup=False)
 
     def row(self, row: CycleRow) -> None:
         """Print a finished cycle."""

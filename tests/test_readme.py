@@ -92,7 +92,7 @@ def score(chain, tmp_path):
 def test_criteria_and_heads_can_be_chosen(score, tmp_path):
     default = score(0)
     assert "condition_number" in default.stdout
-    score(0, criterion="mlmoc", reference="linearized", head="single-logit", output=tmp_path / "other.npz")
+    score(0, criterion="mlmoc", reference="linearized", kernel="single-logit", output=tmp_path / "other.npz")
     with np.load(tmp_path / "scores.npz") as first, np.load(tmp_path / "other.npz") as second:
         assert not np.allclose(first["scores"], second["scores"])
 
@@ -126,7 +126,7 @@ def test_bad_files_are_one_line_and_nothing_is_written(score, chain, tmp_path):
         ({"pool": twice}, "expected every id once"),
         ({"output": chain / "scores.npz"}, "expected a new file"),
         ({"memory-budget": "1MB"}, "the memory budget is 1 MiB: raise the budget"),
-        ({"logit": "10", "head": "single-logit"}, "between 0 and 9, got 10"),
+        ({"logit": "10", "kernel": "single-logit"}, "between 0 and 9, got 10"),
     ]
     for replaced, message in cases:
         result = score(2, **replaced)

@@ -1,10 +1,28 @@
-"""How a stage reports that it is alive."""
+"""How a stage reports that it is alive, and what it is about to do."""
 
-from collections.abc import Callable
-
-StageProgress = Callable[[int, int], None]
-"""Called with ``(units done, units in all)``."""
+from typing import Protocol
 
 
-def silent(done: int, total: int) -> None:
-    """Report nothing."""
+class StageProgress(Protocol):
+    """What a stage is given to report to."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Say how much is done, in units of the stage's own."""
+        ...
+
+    def plan(self, text: str) -> None:
+        """Say in one line what will be computed and in how much memory."""
+        ...
+
+
+class Silent:
+    """Reports nothing."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Ignore it."""
+
+    def plan(self, text: str) -> None:
+        """Ignore it."""
+
+
+silent = Silent()

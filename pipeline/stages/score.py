@@ -136,7 +136,16 @@ def _linearizer(
             raise ValueError("this strategy looks ahead, so the network must be migrated before it is scored")
         migrated = load_port(port)
         Y = one_hot(labels, num_classes)
-        return LookAhead.fit(migrated.apply_fn, migrated.variables, X, Y, pool, options, progress)
+        return LookAhead.fit(
+            migrated.apply_fn,
+            migrated.variables,
+            X,
+            Y,
+            pool,
+            options,
+            progress,
+            lambda plan: progress.plan(plan.summary()),
+        )
 
     return linearize
 
@@ -150,4 +159,6 @@ def _diagnostics(state: QueryState, scores: np.ndarray, looked_ahead: bool) -> d
     }
     if looked_ahead:
         figures |= state.look_ahead.diagnostics.to_json()
+        plan = state.look_ahead.plan
+        figures |= {"kernel_bytes": plan.estimate, "kernel_passes": len(plan.work.chunks)}
     return figures

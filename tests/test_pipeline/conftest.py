@@ -10,6 +10,7 @@ import torch
 from pipeline.config import load_config
 from pipeline.loop import ActiveLearningLoop
 from pipeline.rundir import RunDirectory, create_run
+from pipeline.stages.progress import silent
 from pipeline.workbench import open_workbench
 
 TINY = {
@@ -32,7 +33,7 @@ class Recorder:
 
     def stage(self, cycle, name):
         self.stages.append((cycle, name))
-        return lambda done, total: None
+        return silent
 
     def row(self, row):
         self.rows.append(row)

@@ -53,7 +53,9 @@ def test_run_prints_a_row_a_cycle_and_where_the_run_is(finished):
     assert lines[-1] == f"run {path}"
     assert "\x1b" not in result.output
     plain = ["cycle 0: train", "cycle 0: migrate", "cycle 0: score", "cycle 1: train"]
-    assert [line for line in result.stderr.splitlines() if not line.startswith("warning")] == plain
+    said = [line for line in result.stderr.splitlines() if not line.startswith("warning")]
+    assert re.match(r"kernel of \d+ examples, [\d,]+ parameters .* MiB of a budget of ", said.pop(3))
+    assert said == plain
 
 
 def test_default_names_never_collide(invoke, tmp_path):

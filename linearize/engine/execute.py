@@ -13,6 +13,7 @@ from linearize.engine.compute import Block, Chunk, empty_block, fill, tile
 from linearize.engine.devices import Devices
 from linearize.engine.plan import THETA_BYTES, Layout, Work
 from linearize.engine.tape import Tape, split
+from linearize.memory import give_back_memory
 from linearize.types import Array, Float64, Precision, Variables
 
 LARGE_UNIT = 3000
@@ -120,21 +121,24 @@ def kernel(
             portion = x[at * work.layout.block : (at + 1) * work.layout.block]
             return _fill(work, functions, arrays, portion, devices, lambda n: advance(n * work.fill_cost(chunk)))
 
+        give_back_memory()
         columns = [block(left if right is None else right, at) for at in range(work.blocks[1])]
         held: tuple[int, Block] | None = None
+        one: Block | None = None
         for i, j in work.tiles():
             if right is None:
                 one = columns[i]
             else:  # rows of a rectangle are made one block at a time and dropped
                 if held is None or held[0] != i:
-                    held = None
+                    held = one = None
                     held = i, block(left, i)
                 one = held[1]
             target = theta[i * rows : (i + 1) * rows, j * rows : (j + 1) * rows]
             share = devices.fetch(functions.tile(one, columns[j]))
             target += share[: target.shape[0], : target.shape[1]]
             advance(work.tile_cost(chunk))
-        del columns, held
+        del columns, held, one
+    give_back_memory()
     if right is None:
         _mirror(theta, rows)
     return theta

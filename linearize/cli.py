@@ -25,7 +25,7 @@ from linearize.memory import resident_memory, shown
 from linearize.service import KernelOptions, LookAhead
 from linearize.types import Layers, Precision, Progress
 
-BAD_INPUT = 2
+BAD_INPUT, INTERRUPTED = 2, 130
 
 
 class _Group(click.Group):
@@ -37,6 +37,9 @@ class _Group(click.Group):
         except (LinearizeError, OSError) as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(BAD_INPUT)
+        except KeyboardInterrupt:  # files are written as a whole or not at all
+            click.echo("interrupted; nothing was written", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -146,7 +146,9 @@ def tile(chunk: Chunk, left: Block, right: Block, total: jnp.dtype) -> Array:
         share = share + jnp.matmul(A, B.T, preferred_element_type=total)
     ghosts = zip(chunk.ghosts, left.activations, left.cotangents, right.activations, right.cotangents, strict=True)
     for unit, A, G, B, H in ghosts:
-        share = share + ghost_gram(_factors(unit), A, G, B, H)
+        # One after another: XLA would keep the products of all of them at once.
+        waited, share = lax.optimization_barrier((A, share))
+        share = share + ghost_gram(_factors(unit), waited, G, B, H)
     return share
 
 
@@ -198,12 +200,10 @@ def ghost_gram(factors: Factors, A: Array, G: Array, B: Array, H: Array) -> Arra
     n, m = A.shape[-2] // edge, B.shape[-2] // other
     if n == m == 1:
         return _ghost_square(factors, A, G, B, H)
-    left = [_cut(value, n) for value in (A, G)]
-    right = [_cut(value, m) for value in (B, H)]
 
     def square(at: Array) -> Array:
-        a, g = (lax.dynamic_index_in_dim(value, at // m, keepdims=False) for value in left)
-        b, h = (lax.dynamic_index_in_dim(value, at % m, keepdims=False) for value in right)
+        a, g = (lax.dynamic_slice_in_dim(value, at // m * edge, edge, -2) for value in (A, G))
+        b, h = (lax.dynamic_slice_in_dim(value, at % m * other, other, -2) for value in (B, H))
         return _ghost_square(factors, a, g, b, h)
 
     squares = lax.map(square, jnp.arange(n * m, dtype=jnp.int32))  # [n·m, edge, other]
@@ -241,12 +241,6 @@ def _edge(factors: Factors, A: Array, rows: int) -> int:
     while edge % 2 == 0 and (edge * positions) ** 2 * A.dtype.itemsize > PAIRED_BYTES:
         edge //= 2
     return edge
-
-
-def _cut(value: Array, parts: int) -> Array:
-    """Cut the rows into parts and put the parts first: ``[parts, positions..., rows / parts, channels]``."""
-    shape = (*value.shape[:-2], parts, value.shape[-2] // parts, value.shape[-1])
-    return jnp.moveaxis(value.reshape(shape), -3, 0)
 
 
 def _factors(unit: Unit) -> Factors:

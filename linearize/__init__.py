@@ -3,7 +3,8 @@
 from linearize.criteria import CRITERIA, REFERENCES
 from linearize.errors import LinearizeError, MemoryBudgetError, NonFiniteError, SingularKernelError
 from linearize.heads import HEADS
-from linearize.kernel import empirical_ntk, network_outputs
+from linearize.kernel import Settings, empirical_ntk, network_outputs, plan_ntk
+from linearize.products import jacobian_vector_product, ntk_diagonal, ntk_vector_product, vector_jacobian_product
 from linearize.service import Diagnostics, KernelOptions, LookAhead
 from linearize.types import Kernel
 
@@ -18,7 +19,13 @@ __all__ = [
     "LookAhead",
     "MemoryBudgetError",
     "NonFiniteError",
+    "Settings",
     "SingularKernelError",
     "empirical_ntk",
+    "jacobian_vector_product",
     "network_outputs",
+    "ntk_diagonal",
+    "ntk_vector_product",
+    "plan_ntk",
+    "vector_jacobian_product",
 ]

@@ -65,3 +65,9 @@ def placed(model: nn.Module, device: str) -> Iterator[None]:
         yield
     finally:
         model.to(home)
+
+
+def release_cached_memory() -> None:
+    """Give the GPU memory that torch keeps for later back to the driver, so that another framework can have it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

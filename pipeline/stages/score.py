@@ -22,7 +22,7 @@ from pipeline.workbench import Workbench
 from trainer.checkpoint import load_weights
 from trainer.losses import one_hot
 from trainer.models import ModelSpec, build
-from trainer.predict import predict
+from trainer.predict import predict, release_cached_memory
 
 SCORES, DIAGNOSTICS = "scores.npz", "diagnostics.json"
 
@@ -136,6 +136,7 @@ def _linearizer(
             raise ValueError("this strategy looks ahead, so the network must be migrated before it is scored")
         migrated = load_port(port)
         Y = one_hot(labels, num_classes)
+        release_cached_memory()
         return LookAhead.fit(
             migrated.apply_fn,
             migrated.variables,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from linearize.errors import LinearizeError
 
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 UNITS = {"": 1, "B": 1} | {
     f"{letter}{suffix}": base**power
     for power, letter in enumerate("KMGT", start=1)
@@ -64,4 +64,4 @@ def parse_bytes(text: str | int) -> int:
 
 def shown(size: float) -> str:
     """Write a size with the unit that fits it: ``3.2 GiB``, ``41 MiB``."""
-    return f"{size / GIB:.2f} GiB" if size >= GIB else f"{max(size, 0) / 2**20:.0f} MiB"
+    return f"{size / GIB:.2f} GiB" if size >= GIB else f"{max(size, 0) / MIB:.0f} MiB"

@@ -125,7 +125,7 @@ def test_bad_files_are_one_line_and_nothing_is_written(score, chain, tmp_path):
         ({"labeled": holes}, "X contains NaN or infinity"),
         ({"pool": twice}, "expected every id once"),
         ({"output": chain / "scores.npz"}, "expected a new file"),
-        ({"memory-budget": "1MB"}, "the memory budget is 1 MiB: raise the budget"),
+        ({"memory-budget": "1MB"}, "does not fit into a memory budget of 1 MiB"),
         ({"logit": "10", "kernel": "single-logit"}, "between 0 and 9, got 10"),
     ]
     for replaced, message in cases:

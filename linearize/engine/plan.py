@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import NamedTuple
 
 from linearize.engine.compute import Chunk, Piece, Segment
@@ -125,20 +125,34 @@ class Work:
         return sum(padded * self.fill_cost(chunk) + tiles * self.tile_cost(chunk) for chunk in self.chunks)
 
 
-def choose(tape: Tape, size: Size) -> tuple[Planned, ...]:
+def choose(tape: Tape, size: Size, capacity: float = inf) -> tuple[Planned, ...]:
     """Pick the cheapest exact method of every unit.
 
-    The number of examples is rounded up to a power of two, so that a labelled set that grows keeps its plan.
+    Where not all features fit into one pass, an entry costs its share of the further passes that it makes necessary:
+    units whose factors are smaller than their gradients then go without gradients.
+
+    Args:
+        tape: the traced network.
+        size: how much of Θ; rounded up to a power of two, so that a labelled set that grows keeps its plan.
+        capacity: numbers that one pass can keep for a row.
+
     """
     examples = 1 << max(size.examples - 1, 0).bit_length()
     rows = examples * tape.rows
     pairs = rows * rows // 2
-    planned = []
-    for unit in tape.units:
-        offers = [(cost(unit, method, tape.copies), method) for method in methods(unit)]
-        price, method = min(offers, key=lambda offer: offer[0].total(rows, pairs))
-        planned.append(Planned(unit, method, price))
-    return tuple(planned)
+
+    def pick(price: float) -> tuple[Planned, ...]:
+        planned = []
+        for unit in tape.units:
+            offers = [Planned(unit, method, cost(unit, method, tape.copies)) for method in methods(unit)]
+            fitting = [offer for offer in offers if offer.method != "ghost" or offer.cost.entries <= capacity]
+            planned.append(min(fitting, key=lambda p: p.cost.total(rows, pairs) + price * p.cost.entries))
+        return tuple(planned)
+
+    planned = pick(0)
+    if sum(plan.cost.entries for plan in planned) <= capacity:
+        return planned
+    return pick(TAPE * forward_multiplications(tape) * examples / capacity)
 
 
 def lay_out(

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from math import ceil
 
+from linearize.engine.compute import PAIRED_BYTES
 from linearize.engine.devices import Devices
 from linearize.engine.execute import arithmetic, peak_bytes
 from linearize.engine.plan import (
     THETA_BYTES,
-    Planned,
     Size,
     Work,
     bytes_of_one,
@@ -18,11 +18,15 @@ from linearize.engine.plan import (
 )
 from linearize.engine.tape import Tape
 from linearize.errors import MemoryBudgetError
-from linearize.memory import available_memory, resident_memory, shown
+from linearize.memory import MIB, available_memory, resident_memory, shown
 from linearize.types import Precision
 
-MOST_PASSES = 64
+MOST_PASSES = 32
 """More passes over the examples than this would take longer than anybody waits."""
+SQUARES = 5
+"""Arrays of ``PAIRED_BYTES`` that a ghost Gram has alive at once."""
+MARGIN = 2
+"""What a budget that is too small is told to be, in estimates made before anything is compiled: it must then fit."""
 ATTEMPTS = 6
 RUNTIME = 2**25
 """What XLA's own threads and bookkeeping take beside a plan; measured."""
@@ -97,6 +101,8 @@ def prepare(
     theta = THETA_BYTES * rows[0] * rows[1]
     everything = choose(tape, size)
     smallest = devices.count * bytes_of_one(tape, with_gradients(everything))
+    paired = [plan for plan in everything if plan.method == "ghost" and plan.unit.factors.inputs != (1,)]  # type: ignore[union-attr]
+    squares = SQUARES * PAIRED_BYTES if paired else 0
     if afterwards > budget:
         raise _too_small(size, afterwards, budget)
     reserve = 0
@@ -105,19 +111,21 @@ def prepare(
             room = budget - theta - reserve
             layout = lay_out(tape, everything, size, block, room // 4, devices.count, cached=devices.platform == "cpu")
             kept_rows = layout.block * tape.rows * _blocks(size, layout.block)
-            for_rows = (room - layout.micro * bytes_of_one(tape, with_gradients(everything))) / kept_rows
-            planned = [_fitting(plan, for_rows / itemsize, tape) for plan in everything]
+            transient = layout.micro * bytes_of_one(tape, with_gradients(everything))
+            for_rows = (room - max(transient, squares)) / kept_rows
+            planned = choose(tape, size, max(for_rows / itemsize, 1))
             needed = sum(plan.cost.entries for plan in planned) * itemsize * kept_rows
             if for_rows <= 0 or needed / (for_rows * kept_rows) > MOST_PASSES:
-                floor = theta + reserve + smallest * 4 / 3 + needed / MOST_PASSES
-                raise _too_small(size, floor, budget)
-            work = Work(tape, size, tuple(planned), plan_passes(tape, planned, for_rows, itemsize), layout)
+                raise _too_small(
+                    size, theta + MARGIN * (reserve + max(smallest, squares) + needed / MOST_PASSES), budget
+                )
+            work = Work(tape, size, planned, plan_passes(tape, planned, for_rows, itemsize), layout)
             estimate = max(peak_bytes(work, devices, precision), afterwards)
             if estimate <= budget:
                 break
-            reserve += ceil((estimate - budget) * 1.1)
+            reserve = 2 * reserve + ceil((estimate - budget) * 1.1)
         else:
-            raise _too_small(size, estimate + reserve / 2, budget)
+            raise _too_small(size, MARGIN * estimate, budget)
     if devices.platform == "cpu" and estimate > available_memory():
         raise MemoryBudgetError(
             f"the kernel of {size.examples} examples would take {shown(estimate)}, but {shown(available_memory())} "
@@ -131,17 +139,8 @@ def _blocks(size: Size, block: int) -> int:
     return ceil(size.left / block) if size.right is None else ceil(size.right / block) + 1
 
 
-def _fitting(plan: Planned, entries: float, tape: Tape) -> Planned:
-    """Fall back from a ghost that does not fit into one pass to gradients, which can be cut."""
-    if plan.method == "ghost" and plan.cost.entries > entries:
-        from linearize.engine.costs import cost
-
-        return Planned(plan.unit, "direct", cost(plan.unit, "direct", tape.copies))
-    return plan
-
-
-def _too_small(size: Size, floor: float, budget: int) -> MemoryBudgetError:
+def _too_small(size: Size, enough: float, budget: int) -> MemoryBudgetError:
     return MemoryBudgetError(
-        f"the kernel of {size.examples} examples needs about {shown(floor * 1.05)}, the memory budget is "
-        f"{shown(budget)}: raise the budget or score fewer candidates"
+        f"the kernel of {size.examples} examples does not fit into a memory budget of {shown(budget)}: "
+        f"{shown(ceil(max(enough, budget * 1.1) / MIB) * MIB)} would do; raise the budget or score fewer candidates"
     )

@@ -120,6 +120,10 @@ class Times(NamedTuple):
         """The median of the later calls."""
         return statistics.median(self.later)
 
+    def over(self, base: Times) -> float:
+        """The median over the rounds of the ratio within each."""
+        return statistics.median(a / b for a, b in zip(self.later, base.later, strict=False))
+
 
 def in_turns(calls: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, Times]:
     """Time calls in turns; one that takes long is not repeated."""
@@ -144,16 +148,28 @@ def relative(found: Any, truth: Any) -> float:
     return float(np.abs(a - b).max() / np.abs(b).max())
 
 
-def gemm_peak(precision: Precision, *, small: bool = False) -> float:
-    """Flops a second of the machine's best square matrix product in this precision, each size's best of three."""
-    best = 0.0
+def product(size: int, precision: Precision) -> Callable[[], Any]:
+    """One square matrix product."""
     with arithmetic(precision):
-        for size in (256, 512) if small else (1024, 1536, 2048, 3072, 4096):
-            A, B = (jax.random.normal(jax.random.key(seed), (size, size), jnp.float32) for seed in (1, 2))
-            product = jax.jit(jnp.matmul).lower(A, B).compile()
-            product(A, B).block_until_ready()
-            best = max(best, 2 * size**3 / min(seconds(lambda f=product, A=A, B=B: f(A, B)) for _ in range(3)))
-    return best
+        A, B = (jax.random.normal(jax.random.key(seed), (size, size), jnp.float32) for seed in (1, 2))
+        multiply = jax.jit(jnp.matmul).lower(A, B).compile()
+    return lambda: multiply(A, B)
+
+
+class Peak(NamedTuple):
+    """The size of square matrix product that is fastest on this machine, and its flops a second."""
+
+    size: int
+    flops: float
+
+
+def gemm_peak(precision: Precision, *, small: bool = False) -> Peak:
+    """The best over several sizes, each size's best of three."""
+    found = []
+    for size in (256, 512) if small else (1024, 1536, 2048, 3072, 4096):
+        time = in_turns({"": product(size, precision)})[""]
+        found.append(Peak(size, 2 * size**3 / min(time.later)))
+    return max(found, key=lambda peak: peak.flops)
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:

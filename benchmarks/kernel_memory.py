@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from linearize.kernel import Settings, compute_ntk, plan_ntk
 from linearize.memory import shown
 from linearize.types import Precision
 
+SHARES = (1, 2, 4, 8, 16)
 MAIN = Path(__file__).with_name("kernel.py")
 
 
@@ -84,7 +85,7 @@ def point(text: str) -> None:
         "peak": max(peak - before, 4096),  # a page
         "process_estimate": process_estimate,
         "process_peak": max(peak, compiling),
-        "gemm": 0 if task.get("save") else gemm_peak(task["precision"], small=task.get("small", False)),
+        "gemm": 0 if task.get("save") else gemm_peak(task["precision"], small=task.get("small", False)).flops,
     }
     click.echo(json.dumps(answer))
 
@@ -104,14 +105,18 @@ MEMORY = ("estimate", "measured", "measured / estimate", "process peak", "peak /
 
 def scaling_table(title: str, points: Sequence[tuple[str, int]], precision: Precision, small: bool, axis: str) -> None:
     """Seconds and memory of several kernels, and the exponents by which they grow along an axis."""
-    found = [{"N": n, **measured(network, n, precision, small=small)} for network, n in points]
-    rows = []
-    for one in found:
-        rate = one["N"] * (one["N"] + 1) * one["P"] / one["s"]
-        took = f"{one['s']:.2f}", f"{one['plan_s']:.1f}", f"{rate / one['gemm']:.0%}", one["passes"]
-        rows.append((f"{one['N']:,}", f"{one['P']:,}", *took, *memory_cells(one)))
+    found: list[dict[str, Any]] = []
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for network, n in points:
+            one = {"N": n, **measured(network, n, precision, small=small)}
+            found.append(one)
+            rate = n * (n + 1) * one["P"] / one["s"]
+            took = f"{one['s']:.2f}", f"{one['plan_s']:.1f}", f"{rate / one['gemm']:.0%}", one["passes"]
+            yield f"{n:,}", f"{one['P']:,}", *took, *memory_cells(one)
+
     click.echo(f"### {title}, {precision}\n")
-    table(("N", "P", "s", "planning and compiling, s", "share of peak", "passes", *MEMORY), rows)
+    table(("N", "P", "s", "planning and compiling, s", "share of peak", "passes", *MEMORY), rows())
     if len(found) > 1:
         sizes = [one[axis] for one in found]
         powers = {key: exponent(sizes, [one[key] for one in found]) for key in ("s", "peak")}
@@ -146,23 +151,22 @@ def scaling(small: bool) -> None:
 def memory(networks: tuple[str, ...], n: int, small: bool) -> None:
     """Estimated and measured peaks, and Θ, under smaller and smaller memory budgets."""
     header("Memory budgets")
-    shares = (1, 2) if small else (1, 2, 4, 8, 16)
-    rows = []
+    names = ("tiny",) if small else networks
+    heads = ("network", "N", "budget", "passes", "s, first call", "Θ against the first row's", *MEMORY)
+    table(heads, (row for name in names for row in budget_rows(name, 64 if small else n, (1, 2) if small else SHARES)))
+
+
+def budget_rows(network: str, n: int, shares: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+    """One kernel under the default budget, and under shares of what that one was estimated to take."""
     with tempfile.TemporaryDirectory() as folder:
-        for network in ("tiny",) if small else networks:
-            whole: dict[str, Any] = {}
-            for share in shares:
-                path = str(Path(folder) / f"{network}-{share}.npy")
-                budget = whole["estimate"] // share if whole else None
-                found = measured(network, 64 if small else n, budget=budget, save=path)
-                if "refused" in found:
-                    rows.append((network, f"{shown(budget)} (1/{share})", "", f"refused: {found['refused']}"))
-                    continue
-                whole = whole or found
-                apart = relative(np.load(path), np.load(str(Path(folder) / f"{network}-1.npy")))
-                label = shown(found["budget"]) + (f" (1/{share})" if share > 1 else " (default)")
-                rows.append(
-                    (network, label, found["passes"], f"{found['s']:.2f}", f"{apart:.1e}", *memory_cells(found))
-                )
-    heads = ("network", "budget", "passes", "s, first call", "Θ against the first row's", *MEMORY)
-    table(heads, [(*row, *[""] * (len(heads) - len(row))) for row in rows])
+        first, path = Path(folder) / "first.npy", Path(folder) / "theta.npy"
+        whole = measured(network, n, save=str(first))
+        for share in shares:
+            budget = whole["estimate"] // share
+            found = whole if share == 1 else measured(network, n, budget=budget, save=str(path))
+            if "refused" in found:
+                yield network, n, f"{shown(budget)} (1/{share})", "refused", *[""] * (2 + len(MEMORY))
+                continue
+            apart = relative(np.load(first if share == 1 else path), np.load(first))
+            label = "default" if share == 1 else f"{shown(budget)} (1/{share})"
+            yield network, n, label, found["passes"], f"{found['s']:.2f}", f"{apart:.1e}", *memory_cells(found)

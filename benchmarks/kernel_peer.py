@@ -119,7 +119,7 @@ def one_call(net: Port, n: int, precision: Precision) -> Peer:
     ]
     table(COLUMNS, [*rows, *((name, reason, "", "", "") for name, reason in refused.items())])
     best = min((peer for peer in PEERS if str(peer) in times), key=lambda peer: times[str(peer)].warm)
-    ratio = times[str(best)].warm / times["engine"].warm
+    ratio = times[str(best)].over(times["engine"])
     click.echo(f"The best of neural-tangents, {best}: {ratio:.2f} times the engine's time.\n")
     return best
 
@@ -130,7 +130,7 @@ def keep(theta: dict[str, np.ndarray], name: str, call: Callable[[], Any]) -> No
 
 def row(name: str, time: Times, base: Times, theta: dict[str, np.ndarray]) -> tuple[str, ...]:
     apart = f"{relative(theta[name], theta['engine']):.1e}" if name in theta and name != "engine" else ""
-    return name, f"{time.first:.2f}", f"{time.warm:.4f}", f"{time.warm / base.warm:.2f}", apart
+    return name, f"{time.first:.2f}", f"{time.warm:.4f}", f"{time.over(base):.2f}", apart
 
 
 def divisor(n: int, most: int) -> int:
@@ -179,7 +179,7 @@ def batched(net: Port, n: int, sizes: tuple[int, ...], precision: Precision) -> 
     best = min(ways, key=lambda way: times[str(way)].warm)
     click.echo(f"### nt.batch: {net}, N = {n}, {precision}\n")
     table(COLUMNS, [row(name, time, times["engine"], theta) for name, time in times.items()])
-    click.echo(f"The best, {best}: {times[str(best)].warm / times['engine'].warm:.2f} times the engine's time.\n")
+    click.echo(f"The best, {best}: {times[str(best)].over(times['engine']):.2f} times the engine's time.\n")
     return best
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jex
 
@@ -18,7 +19,7 @@ INLINED = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "re
 is not that of their body."""
 
 CONSTANT, PARAMETER, INPUT = 0, 1, 2
-"""Bits of what a value depends on."""
+"""Bits of what a value depends on; on a parameter, by its derivative."""
 
 Operand = int | jex.Literal
 """A value's number, or a literal."""
@@ -95,7 +96,7 @@ def trace(function: Callable[..., Array], parameters: Sequence[Any], others: Seq
     depends |= dict.fromkeys(numbers[: split[0]], PARAMETER)
     depends |= dict.fromkeys(numbers[split[0] : split[1]], CONSTANT)
     depends[numbers[split[1]]] = INPUT
-    prelude, body = _split(builder.equations, depends)
+    prelude, body = _split(builder.equations, depends, builder.shapes)
     assert isinstance(output, int)
     return Program(
         parameters=tuple(numbers[: split[0]]),
@@ -159,15 +160,23 @@ def _called(equation: Any) -> tuple[Any, Sequence[Any]] | None:
     return (inner, ()) if inner is not None else None
 
 
-def _split(equations: Sequence[Equation], depends: dict[int, int]) -> tuple[tuple[Equation, ...], tuple[Equation, ...]]:
-    """Part the equations by whether they see the example, noting in ``depends`` what every value depends on."""
+def _split(
+    equations: Sequence[Equation], depends: dict[int, int], shapes: Mapping[int, jax.ShapeDtypeStruct]
+) -> tuple[tuple[Equation, ...], tuple[Equation, ...]]:
+    """Part the equations by whether they see the example, noting in ``depends`` what every value depends on.
+
+    Integers, and what has passed ``stop_gradient``, depend on no parameter: their derivative is zero, and a loop that
+    makes them may have none.
+    """
     prelude: list[Equation] = []
     body: list[Equation] = []
     for equation in equations:
         bits = CONSTANT
         for operand in equation.inputs:
             bits |= CONSTANT if isinstance(operand, jex.Literal) else depends[operand]
-        depends.update(dict.fromkeys(equation.outputs, bits))
+        for out in equation.outputs:
+            differentiable = equation.name != "stop_gradient" and jnp.issubdtype(shapes[out].dtype, jnp.inexact)
+            depends[out] = bits if differentiable else bits & ~PARAMETER
         (body if bits & INPUT else prelude).append(equation)
     return tuple(prelude), tuple(body)
 

@@ -15,11 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linearize.engine.program import PARAMETER, Equation, Program
+from linearize.engine.program import PARAMETER, Equation, Program, size_of
 from linearize.types import Array
 
 Offset = tuple[tuple[range, ...], tuple[range, ...]]
 """One point of a kernel: the positions of A that it reads along each axis, and those of G that they go to."""
+
+
+WHOLE = ("pad", "custom_linear_solve")
+"""Primitives that JAX cannot differentiate by one operand alone: by the value that is padded with, or by the factors of
+a matrix without the matrix."""
 
 
 class Site(Protocol):
@@ -128,14 +133,17 @@ class GenericSite:
 
     def gradient(self, operands: Sequence[Array], G: Sequence[Array]) -> Array:
         """Pull G back through the primitive to its operand w."""
+        changed = [self.operand]
+        if self.equation.name in WHOLE:
+            changed = [at for at, value in enumerate(operands) if jnp.issubdtype(value.dtype, jnp.inexact)]
 
-        def of_weight(w: Array) -> list[Array]:
-            changed = [*operands[: self.operand], w, *operands[self.operand + 1 :]]
-            outputs = self.equation.evaluate(changed)
+        def of_changed(*values: Array) -> list[Array]:
+            operand = dict(zip(changed, values, strict=True))
+            outputs = self.equation.evaluate([operand.get(at, value) for at, value in enumerate(operands)])
             return [z for z in outputs if jnp.issubdtype(z.dtype, jnp.inexact)]
 
-        (gradient,) = jax.vjp(of_weight, operands[self.operand])[1](list(G))
-        return gradient
+        gradients = jax.vjp(of_changed, *(operands[at] for at in changed))[1](list(G))
+        return gradients[changed.index(self.operand)]
 
 
 @dataclass(frozen=True)
@@ -311,7 +319,7 @@ class ConvSite:
 
     @cached_property
     def factors(self) -> Factors | None:
-        """Kernel points as shifts of positions; none for groups, dilated data or several frames an example."""
+        """Kernel points as shifts of positions; none for groups, dilated data, several frames or padding alone."""
         lhs, rhs, _ = self.params["dimension_numbers"]
         plain = self.params["feature_group_count"] == 1 and all(step == 1 for step in self.params["lhs_dilation"])
         if not plain or self.data_shape[lhs[0]] != 1:
@@ -328,6 +336,8 @@ class ConvSite:
             for point in product(*along)
             if all(len(one[0]) for one in point)
         )
+        if not offsets:
+            return None
         return Factors(space, self._places, self.data_shape[lhs[1]], self.kernel_shape[rhs[0]], offsets)
 
     def activations(self, operands: Sequence[Array]) -> Array:
@@ -354,11 +364,12 @@ def find_sites(program: Program) -> list[Site]:
     """List every place where a differentiable parameter meets data."""
     sites: list[Site] = []
     for position, equation in enumerate(program.body):
-        if not any(jnp.issubdtype(program.shapes[out].dtype, jnp.inexact) for out in equation.outputs):
+        outputs = [program.shapes[out] for out in equation.outputs]
+        if not any(jnp.issubdtype(out.dtype, jnp.inexact) and size_of(out) for out in outputs):
             continue
         for operand in program.meets(equation):
             number = equation.inputs[operand]
-            if isinstance(number, int) and jnp.issubdtype(program.shapes[number].dtype, jnp.inexact):
+            if isinstance(number, int) and size_of(program.shapes[number]):
                 sites.append(_site(program, position, operand))
     return sites
 
@@ -377,7 +388,8 @@ def _site(program: Program, position: int, operand: int) -> Site:
             position, operand, shapes[1 - operand], shapes[operand],
             (tuple(contract[pick[0]]), tuple(contract[pick[1]])), (tuple(batch[pick[0]]), tuple(batch[pick[1]])),
         )  # fmt: skip
-    if equation.name == "conv_general_dilated" and operand == 1 and plain and params["batch_group_count"] == 1:
+    convolution = equation.name == "conv_general_dilated" and operand == 1 and params["window_strides"]
+    if convolution and plain and params["batch_group_count"] == 1:
         return ConvSite(position, operand, _Params(params), shapes[0], shapes[1], output)
     weight = equation.inputs[operand]
     size = int(np.prod(program.shapes[weight].shape, dtype=np.int64)) if isinstance(weight, int) else 1

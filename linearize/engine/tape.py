@@ -201,7 +201,7 @@ def split(variables: Variables) -> tuple[list[Array], list[Array]]:
 
 
 def _shape(array: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(np.shape(array), jax.dtypes.canonicalize_dtype(array.dtype))
+    return jax.ShapeDtypeStruct(np.shape(array), jax.dtypes.canonicalize_dtype(array.dtype, allow_extended_dtype=True))
 
 
 @lru_cache(maxsize=64)
@@ -217,7 +217,8 @@ def record(apply_fn: Any, head: Head, layers: Layers, given: Signature, x64: boo
         precision: of matrix products; a part of the key, in force while this is called.
 
     Raises:
-        LinearizeError: there is no last linear layer, or the network does not return logits ``[B, C]``.
+        LinearizeError: there is no last linear layer, the outputs depend on no parameter, or the network does not
+            return logits ``[B, C]``.
 
     """
     structure, rest = given.structure
@@ -229,12 +230,14 @@ def record(apply_fn: Any, head: Head, layers: Layers, given: Signature, x64: boo
             found = getattr(logits, "shape", type(logits).__name__)
             raise LinearizeError(f"the network: expected logits [1, C] for one example, got {found}")
         # A network that ignores its input has a kernel all the same: make the outputs depend on it, by nothing.
-        nothing = 0 * example.reshape(-1)[:1].astype(logits.dtype) if example.size else 0
+        nothing = 0 * example.reshape(-1)[:1].astype(logits.dtype).sum()
         return head(logits[0] + nothing)
 
     program = trace(network, given.parameters, given.others, given.example)
     sites = find_sites(program)
     units, unused = _units(program, sites, given.names)
+    if not units:
+        raise LinearizeError("the network: its outputs depend on none of the parameters, so it has no tangent kernel")
     if layers == "last":
         units = _last(units, sites)
     return Tape(program, tuple(units), tuple(unused), head, program.shapes[program.output].shape[0])
@@ -272,7 +275,7 @@ def _reached(program: Program) -> dict[int, frozenset[int]]:
     reached = {number: frozenset([leaf]) for leaf, number in enumerate(program.parameters)}
     for equation in program.prelude:
         made = frozenset().union(*(reached.get(o, frozenset()) for o in equation.inputs if isinstance(o, int)))
-        reached.update(dict.fromkeys(equation.outputs, made))
+        reached.update({out: made for out in equation.outputs if program.depends[out]})
     return reached
 
 
@@ -299,8 +302,10 @@ def _moved_only(program: Program, leaf: int, site: Site, consumers: Counter[int]
 
 
 def _last(units: Sequence[Unit], sites: Sequence[Site]) -> list[Unit]:
-    """The units that meet data at the last matrix product or convolution, or after it."""
+    """The units that meet data at the last matrix product or convolution, or nowhere before it."""
     linear = [site.position for site in sites if not isinstance(site, GenericSite)]
     if not linear:
         raise LinearizeError("layers 'last': the network has no linear layer; use 'all'")
-    return [unit for unit in units if min(site.position for site in unit.sites) >= max(linear)]
+    last = max(linear)
+    positions = {unit: [site.position for site in unit.sites] for unit in units}
+    return [unit for unit in units if last in positions[unit] or min(positions[unit]) > last]

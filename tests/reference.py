@@ -72,3 +72,31 @@ def naive_expectation(theta, f, Y, L, ridge, name, reference, probabilities=naiv
             value = change if name == "emoc" else -naive_entropy(probabilities(after))
             scores[candidate] += p[candidate, c] * value
     return scores
+
+
+def jacobian(apply_fn, variables, x):
+    """∂f_c/∂θ of every example and logit ``[N, C, P]``, one Jacobian of the flattened parameters a time."""
+    from jax.flatten_util import ravel_pytree
+
+    flat, unravel = ravel_pytree(variables["params"])
+    one = jax.jit(jax.jacrev(lambda p, xi: apply_fn({**variables, "params": unravel(p)}, xi[None])[0]))
+    return np.stack([np.asarray(one(flat, xi), np.float64) for xi in x])
+
+
+def kernel_of(J, J2, head, logit=0):
+    """Θ of a head by its definition, from the Jacobians of all logits."""
+    C = J.shape[1]
+    if head == "sum-of-logits":
+        return np.einsum("ncp,mdp->nm", J, J2) / C
+    if head == "single-logit":
+        return np.einsum("np,mp->nm", J[:, logit], J2[:, logit])
+    if head == "trace":
+        return np.einsum("ncp,mcp->nm", J, J2) / C
+    assert head == "full"
+    return np.einsum("ncp,mdp->ncmd", J, J2).reshape(len(J) * C, len(J2) * C)
+
+
+def columns(variables, chosen):
+    """Which columns of ``jacobian`` belong to the parameters whose path ``chosen`` accepts, ``[P]`` bool."""
+    leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
+    return np.concatenate([np.full(np.size(leaf), chosen(jax.tree_util.keystr(path))) for path, leaf in leaves])

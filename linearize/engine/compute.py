@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from linearize.engine.sites import Factors
-from linearize.engine.tape import Tape, Unit
+from linearize.engine.factored import Factors
+from linearize.engine.tape import Tape
+from linearize.engine.units import Unit
 from linearize.types import Array
 
 PAIRED_BYTES = 2**23

@@ -4,9 +4,10 @@ The weights were measured on a CPU (`benchmarks/kernel.py --calibrate` prints th
 order of magnitude alone, and a fixed table makes the plan, and so the rounding of Θ, the same on every run.
 """
 
+from math import prod
 from typing import Literal, NamedTuple
 
-from linearize.engine.tape import Unit
+from linearize.engine.units import Unit
 
 Method = Literal["direct", "ghost", "vjp"]
 
@@ -56,8 +57,8 @@ def cost(unit: Unit, method: Method, copies: int = 1) -> Cost:
     if method == "ghost":
         factors = unit.factors
         assert factors is not None
-        more = (copies - 1) * _area(factors.outputs)
-        pair = factors.multiplications + factors.O * more * _area(factors.outputs) + MEET * factors.meetings
+        more = (copies - 1) * prod(factors.outputs)
+        pair = factors.multiplications + factors.O * more * prod(factors.outputs) + MEET * factors.meetings
         if factors.inputs == factors.outputs == (1,):
             pair = factors.K + factors.O * copies  # two products of vectors, multiplied entry by entry
         entries = factors.entries + factors.O * more
@@ -71,10 +72,3 @@ def methods(unit: Unit) -> tuple[Method, ...]:
     if unit.factored is None:
         return ("vjp",)
     return ("direct", "ghost") if unit.factors else ("direct",)
-
-
-def _area(sizes: tuple[int, ...]) -> int:
-    area = 1
-    for size in sizes:
-        area *= size
-    return area

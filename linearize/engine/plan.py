@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil, inf, prod
 from typing import NamedTuple
 
 from linearize.engine.compute import Chunk, Piece, Segment
 from linearize.engine.costs import TAPE, Cost, Method, cost, methods
 from linearize.engine.program import bytes_of
 from linearize.engine.sites import GenericSite
-from linearize.engine.tape import Tape, Unit
+from linearize.engine.tape import Tape
+from linearize.engine.units import Unit
 from linearize.errors import MemoryBudgetError
 
 NARROWEST, MOST_PIECES = 8192, 64
@@ -276,15 +277,8 @@ def forward_multiplications(tape: Tape) -> int:
         shapes = [tape.program.shapes[o].shape if isinstance(o, int) else () for o in equation.inputs]
         if equation.name == "dot_general":
             (contract, _), _ = equation.source.params["dimension_numbers"]
-            total += _product(out) * _product([shapes[0][axis] for axis in contract])
+            total += prod(out) * prod([shapes[0][axis] for axis in contract])
         elif equation.name == "conv_general_dilated":
             rhs = equation.source.params["dimension_numbers"][1]
-            total += _product(out) * _product(shapes[1]) // shapes[1][rhs[0]]
+            total += prod(out) * prod(shapes[1]) // shapes[1][rhs[0]]
     return total
-
-
-def _product(sizes: Sequence[int]) -> int:
-    result = 1
-    for size in sizes:
-        result *= int(size)
-    return result

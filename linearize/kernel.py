@@ -16,7 +16,7 @@ import numpy as np
 from linearize.engine import devices as engine_devices
 from linearize.engine.execute import arithmetic, kernel
 from linearize.engine.plan import Size
-from linearize.engine.prepare import Plan, prepare
+from linearize.engine.prepare import Plan, check_free_memory, prepare
 from linearize.engine.tape import Tape, record, signature
 from linearize.errors import LinearizeError, NonFiniteError
 from linearize.heads import Head, SumOfLogits, make_head
@@ -121,7 +121,7 @@ def plan_ntk(
         raise LinearizeError(f"kernel: expected inputs of one shape, got {list(x.shape[1:])} and {list(x2.shape[1:])}")
     with arithmetic(settings.precision):
         tape = tape_of(apply_fn, *convert(variables, x, settings.precision), settings)
-    return prepare(
+    plan = prepare(
         tape,
         Size(len(x), None if x2 is None else len(x2)),
         block=settings.block,
@@ -130,6 +130,8 @@ def plan_ntk(
         precision=settings.precision,
         afterwards=afterwards,
     )
+    check_free_memory(plan)
+    return plan
 
 
 def tape_of(apply_fn: ApplyFn, variables: Variables, x: np.ndarray, settings: Settings) -> Tape:

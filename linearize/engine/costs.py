@@ -1,6 +1,6 @@
 """What each exact way to a unit's Gram costs, in multiplications of a large matrix product.
 
-The weights were measured on a CPU (`benchmarks/kernel.py --calibrate` prints them for a machine); the plan needs their
+The weights were measured on a CPU (`benchmarks/kernel.py calibrate` prints them for a machine); the plan needs their
 order of magnitude alone, and a fixed table makes the plan, and so the rounding of Θ, the same on every run.
 """
 
@@ -11,13 +11,13 @@ from linearize.engine.units import Unit
 
 Method = Literal["direct", "ghost", "vjp"]
 
-FEATURE = 3
+FEATURE = 4
 """A multiplication in one of the many small products of per-example gradients, against one in a large product."""
-STORE = 200
+STORE = 20
 """Writing one entry of a feature where the Gram will read it."""
-MEET = 300
+MEET = 120
 """Multiplying and adding up one pair of entries of the two products of a ghost Gram."""
-TAPE = 3
+TAPE = 4
 """A backward and a forward pass, in forward passes, times the efficiency of a convolution."""
 
 

@@ -1,6 +1,7 @@
 """From a budget to a plan that keeps it: methods, passes and portions are chosen, compiled, their memory added up."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 from linearize.engine.compute import PAIRED_BYTES
@@ -68,6 +69,7 @@ class Plan:
         )
 
 
+@lru_cache(maxsize=64)
 def prepare(
     tape: Tape,
     size: Size,
@@ -93,7 +95,7 @@ def prepare(
         The plan; everything that it runs is compiled.
 
     Raises:
-        MemoryBudgetError: no plan keeps the budget, or less than it takes is free; the message says what would fit.
+        MemoryBudgetError: no plan keeps the budget; the message says what would.
 
     """
     itemsize = tape.program.shapes[tape.program.output].dtype.itemsize
@@ -126,12 +128,22 @@ def prepare(
             reserve = 2 * reserve + ceil((estimate - budget) * 1.1)
         else:
             raise _too_small(size, MARGIN * estimate, budget)
-    if devices.platform == "cpu" and estimate > available_memory():
+    return Plan(work, devices, precision, budget, estimate)
+
+
+def check_free_memory(plan: Plan) -> None:
+    """Refuse a plan that takes more than is free now.
+
+    Raises:
+        MemoryBudgetError: the message says what is free.
+
+    """
+    free = available_memory()
+    if plan.devices.platform == "cpu" and plan.estimate > free:
         raise MemoryBudgetError(
-            f"the kernel of {size.examples} examples would take {shown(estimate)}, but {shown(available_memory())} "
+            f"the kernel of {plan.work.size.examples} examples would take {shown(plan.estimate)}, but {shown(free)} "
             "are free: lower the memory budget or score fewer candidates"
         )
-    return Plan(work, devices, precision, budget, estimate)
 
 
 def _blocks(size: Size, block: int) -> int:

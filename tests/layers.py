@@ -47,7 +47,7 @@ def network(names, seed=0, classes=3, dtype=np.float64):
     for made in layers:
         out = jax.eval_shape(made.apply, made.params, made.state, jax.ShapeDtypeStruct((1, T, D), dtype))
         size = int(np.prod(out.shape))
-        bridges.append(rng.normal(size=(size, T * D)).astype(dtype) / np.sqrt(max(size, 1)))
+        bridges.append((rng.normal(size=(size, T * D)) / np.sqrt(max(size, 1))).astype(dtype))
     params = {f"{at}_{name}": made.params for at, (name, made) in enumerate(zip(names, layers, strict=True))}
     params["head"] = jax.tree.map(typed, {"kernel": weights(rng, T * D, classes), "bias": weights(rng, classes)})
     state = {str(at): made.state for at, made in enumerate(layers)}

@@ -106,14 +106,6 @@ def test_heads_and_blocks(head, n, m, block):
     close(empirical_ntk(apply_fn, variables, x[:n], x2, settings=kernel_settings), expected)
 
 
-@pytest.mark.parametrize("head", sorted(HEADS))
-@pytest.mark.usefixtures("x64")
-def test_the_diagonal_alone(head):
-    apply_fn, variables, x, J = worked_out()
-    diagonal = ntk_diagonal(apply_fn, variables, x, settings=Settings(make_head(head, 1)))
-    close(diagonal, np.diag(reference.kernel_of(J, J, head, 1)))
-
-
 @cache
 def worked_out():
     """One network, nine inputs and their Jacobian."""

@@ -121,7 +121,8 @@ def kernel(
             portion = x[at * work.layout.block : (at + 1) * work.layout.block]
             return _fill(work, functions, arrays, portion, devices, lambda n: advance(n * work.fill_cost(chunk)))
 
-        give_back_memory()
+        if len(work.chunks) > 1:  # the last pass's features, before those of the next
+            give_back_memory()
         columns = [block(left if right is None else right, at) for at in range(work.blocks[1])]
         held: tuple[int, Block] | None = None
         one: Block | None = None
@@ -138,7 +139,6 @@ def kernel(
             target += share[: target.shape[0], : target.shape[1]]
             advance(work.tile_cost(chunk))
         del columns, held, one
-    give_back_memory()
     if right is None:
         _mirror(theta, rows)
     return theta

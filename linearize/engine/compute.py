@@ -140,8 +140,8 @@ def fill(
     )
 
 
-def tile(chunk: Chunk, left: Block, right: Block, total: jnp.dtype) -> Array:
-    """One tile of Θ, ``[rows, rows]``: the chunk's share of it."""
+def tile(chunk: Chunk, left: Block, right: Block, total: jnp.dtype, groups: int = 1) -> Array:
+    """One tile of Θ, ``[rows, rows]``: the chunk's share of it; ``groups`` is the number of devices that make it."""
     share = jnp.zeros(())
     for A, B in zip(left.pieces, right.pieces, strict=True):
         share = share + jnp.matmul(A, B.T, preferred_element_type=total)
@@ -149,7 +149,7 @@ def tile(chunk: Chunk, left: Block, right: Block, total: jnp.dtype) -> Array:
     for unit, A, G, B, H in ghosts:
         # One after another: XLA would keep the products of all of them at once.
         waited, share = lax.optimization_barrier((A, share))
-        share = share + ghost_gram(_factors(unit), waited, G, B, H)
+        share = share + ghost_gram(_factors(unit), waited, G, B, H, groups)
     return share
 
 
@@ -178,7 +178,7 @@ def squared_norms(tape: Tape, parameters: Sequence[Array], others: Sequence[Arra
     return jax.vmap(one)(examples)
 
 
-def ghost_gram(factors: Factors, A: Array, G: Array, B: Array, H: Array) -> Array:
+def ghost_gram(factors: Factors, A: Array, G: Array, B: Array, H: Array, groups: int = 1) -> Array:
     """Σ_δ Σ_{t,t'} (A[t+δ] · B[t'+δ]) (G[t] · H[t']) for every pair of rows, without the gradients.
 
     Source: Goodfellow 2015 for T = 1; Rochette, Manoel & Tramel 2019 for convolutions.
@@ -189,6 +189,8 @@ def ghost_gram(factors: Factors, A: Array, G: Array, B: Array, H: Array) -> Arra
         G: gradients ``[outputs..., rows, O]``.
         B: the other block's activations.
         H: the other block's gradients.
+        groups: equal portions of A's rows that are multiplied apart: where they lie on devices of their own, every
+            device multiplies its own, which XLA does not find out from slices inside of a loop.
 
     Returns:
         The unit's share of one tile ``[rows, rows']``.
@@ -196,6 +198,9 @@ def ghost_gram(factors: Factors, A: Array, G: Array, B: Array, H: Array) -> Arra
     """
     if factors.inputs == factors.outputs == (1,):
         return (A[0] @ B[0].T) * (G[0] @ H[0].T)
+    if groups > 1:
+        apart = jax.vmap(lambda a, g: ghost_gram(factors, a, g, B, H))(_cut(A, groups), _cut(G, groups))
+        return apart.reshape(-1, apart.shape[-1])
     edge = _edge(factors, A, A.shape[-2])
     other = _edge(factors, A, B.shape[-2])
     n, m = A.shape[-2] // edge, B.shape[-2] // other
@@ -242,6 +247,12 @@ def _edge(factors: Factors, A: Array, rows: int) -> int:
     while edge % 2 == 0 and (edge * positions) ** 2 * A.dtype.itemsize > PAIRED_BYTES:
         edge //= 2
     return edge
+
+
+def _cut(value: Array, parts: int) -> Array:
+    """Cut the rows into parts and put the parts first: ``[parts, positions..., rows / parts, channels]``."""
+    shape = (*value.shape[:-2], parts, value.shape[-2] // parts, value.shape[-1])
+    return jnp.moveaxis(value.reshape(shape), -3, 0)
 
 
 def _factors(unit: Unit) -> Factors:

@@ -1,0 +1,163 @@
+"""What one call leaves for the next: compiled code, and nothing else."""
+
+from contextlib import contextmanager
+
+import jax
+import jax.monitoring
+import jax.numpy as jnp
+import layers
+import numpy as np
+import pytest
+
+from linearize import KernelOptions, LookAhead
+from linearize.heads import make_head
+from linearize.kernel import Settings, empirical_ntk
+from linearize.products import ntk_diagonal
+
+CRITERIA = ("mlmoc", "mlmoc-flips", "emoc", "eer")
+
+
+@contextmanager
+def compilations():
+    """Names of all functions that XLA compiles meanwhile."""
+    names = []
+
+    def heard(event, seconds, **about):
+        del seconds
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(about.get("fun_name", event))
+
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    try:
+        yield names
+    finally:
+        jax.monitoring.unregister_event_duration_listener(heard)
+
+
+def multilayer(width):
+    rng = np.random.default_rng(0)
+    shapes = {"a": (64, width), "b": (width, 64), "c": (64, 3)}
+    params = {name: (rng.normal(size=shape) / np.sqrt(shape[0])).astype(np.float32) for name, shape in shapes.items()}
+
+    def apply_fn(v, x):
+        p = v["params"]
+        return jnp.tanh(jnp.tanh(x @ p["a"]) @ p["b"]) @ p["c"]
+
+    return apply_fn, {"params": params}, rng.normal(size=(70, 64)).astype(np.float32)
+
+
+def fit(apply_fn, variables, x, L, U, **options):
+    Y = np.eye(3)[np.arange(L) % 3]
+    plans = []
+    ahead = LookAhead.fit(
+        apply_fn, variables, x[:L], Y, x[L : L + U], KernelOptions(ridge=1e-3, **options), on_plan=plans.append
+    )
+    return ahead, plans[0]
+
+
+def test_the_count_sees_compilations():
+    with compilations() as names:
+        jax.jit(lambda x: x + 1)(1.0)
+        assert names
+        del names[:]
+        np.ones(3) + 1
+        assert not names
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_nothing_compiles_when_the_labelled_set_grows(precision):
+    """Neither with the pool as large as before, nor with one that loses what the labelled set has won."""
+    network = multilayer(8)
+    fit(*network, 6, 50, precision=precision)[0].scores("eer")
+    with compilations() as names:
+        fit(*network, 10, 50, precision=precision)
+        fit(*network, 14, 50, precision=precision)
+        fit(*network, 10, 46, precision=precision)
+        fit(*network, 14, 42, precision=precision)
+    assert not names
+
+
+def test_nothing_compiles_when_another_cycle_is_scored():
+    network = multilayer(8)
+    ahead, _ = fit(*network, 6, 50)
+    for name in CRITERIA:
+        ahead.scores(name)
+    with compilations() as names:
+        ahead, _ = fit(*network, 10, 50)
+        for name in CRITERIA:
+            ahead.scores(name)
+    assert not names
+
+
+def test_nothing_compiles_when_new_weights_are_trained():
+    apply_fn, variables, x = multilayer(8)
+    first, _ = fit(apply_fn, variables, x, 6, 50)
+    with compilations() as names:
+        second, _ = fit(apply_fn, jax.tree.map(lambda w: 1.5 * w, variables), x, 6, 50)
+    assert not names
+    assert np.abs(second.state.S - first.state.S).max() > 0.1 * np.abs(first.state.S).max()
+
+
+def test_nothing_compiles_in_several_passes(monkeypatch):
+    from linearize.engine.costs import methods
+
+    monkeypatch.setattr("linearize.engine.plan.methods", lambda unit: methods(unit)[:1])
+    network = multilayer(512)
+    _, plan = fit(*network, 6, 50, memory_budget="12MB", block=16)
+    assert len(plan.work.chunks) > 1
+    with compilations() as names:
+        fit(*network, 10, 50, memory_budget="12MB", block=16)
+        fit(*network, 14, 50, memory_budget="12MB", block=16)
+    assert not names
+
+
+# Interrupts -----------------------------------------------------------------------------------------------------------
+
+
+class Interrupting:
+    """A progress report during which the user presses Ctrl-C."""
+
+    def __init__(self, after):
+        self.after, self.calls = after, 0
+
+    def __call__(self, done, total):
+        self.calls += 1
+        if self.calls == self.after:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_an_interrupt_leaves_nothing_behind(precision):
+    apply_fn, variables = layers.network(["conv2d_plain", "dense"], dtype=np.float32)
+    x, settings = layers.inputs(0, 7, np.float32), Settings(make_head("full"), precision=precision, block=3)
+    counted = Interrupting(None)
+    expected = empirical_ntk(apply_fn, variables, x, settings=settings, progress=counted)
+    assert counted.calls == 3 + 6  # blocks of features, tiles
+    before = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision
+    for after in (1, 3, 4, 9):
+        with pytest.raises(KeyboardInterrupt):
+            empirical_ntk(apply_fn, variables, x, settings=settings, progress=Interrupting(after))
+        assert (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision) == before
+        np.testing.assert_array_equal(empirical_ntk(apply_fn, variables, x, settings=settings), expected)
+    with pytest.raises(KeyboardInterrupt):
+        ntk_diagonal(apply_fn, variables, x, settings=settings, progress=Interrupting(1))
+    assert (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision) == before
+    np.testing.assert_allclose(
+        ntk_diagonal(apply_fn, variables, x, settings=settings),
+        np.diag(expected),
+        rtol=1e-5 if "32" in precision else 1e-12,
+    )
+
+
+def test_an_interrupt_before_anything_is_computed_leaves_nothing_behind():
+    apply_fn, variables = layers.network(["dense"], dtype=np.float32)
+    x = layers.inputs(0, 3, np.float32)
+
+    def stop(plan):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        empirical_ntk(apply_fn, variables, x, settings=Settings(precision="float64"), on_plan=stop)
+    assert not jax.config.jax_enable_x64
+    theta = empirical_ntk(apply_fn, variables, x)
+    np.testing.assert_allclose(np.diag(theta), ntk_diagonal(apply_fn, variables, x), rtol=1e-5)

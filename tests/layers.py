@@ -706,6 +706,16 @@ def called_with_one_weight_twice(rng):
     return Layer({"w": weights(rng, D, 3)}, apply)
 
 
+@layer
+def read_without_gradient(rng):
+    """A second use of a weight that no gradient passes."""
+
+    def apply(p, s, h):
+        return (h @ p["w"]) * lax.stop_gradient(jnp.linalg.norm(p["w"])) + (p["w"] > 0).sum()
+
+    return Layer({"w": weights(rng, D, 3)}, apply)
+
+
 # Parameters that are special ------------------------------------------------------------------------------------------
 
 

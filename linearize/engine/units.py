@@ -53,12 +53,6 @@ class Unit:
 def find_units(program: Program, sites: Sequence[Site], names: Sequence[str]) -> tuple[list[Unit], list[str]]:
     """Join parameters that share a site, and sites that share a parameter."""
     reached = _reached(program)
-    consumers = Counter(
-        operand
-        for equation in (*program.prelude, *program.body)
-        for operand in equation.inputs
-        if isinstance(operand, int)
-    )
     groups: list[tuple[set[int], list[Site]]] = []
     for site in sites:
         number = program.body[site.position].inputs[site.operand]
@@ -71,7 +65,7 @@ def find_units(program: Program, sites: Sequence[Site], names: Sequence[str]) ->
     for leaves, members in sorted(groups, key=lambda group: min(site.position for site in group[1])):
         order = tuple(sorted(leaves))
         size = sum(size_of(program.shapes[program.parameters[leaf]]) for leaf in order)
-        alone = len(order) == len(members) == 1 and _moved_only(program, order[0], members[0], consumers)
+        alone = len(order) == len(members) == 1 and _moved_only(program, order[0], members[0])
         units.append(Unit(tuple(names[leaf] for leaf in order), order, tuple(members), size, alone))
     used = {leaf for unit in units for leaf in unit.leaves}
     return units, [name for leaf, name in enumerate(names) if leaf not in used]
@@ -86,11 +80,11 @@ def _reached(program: Program) -> dict[int, frozenset[int]]:
     return reached
 
 
-def _moved_only(program: Program, leaf: int, site: Site, consumers: Counter[int]) -> bool:
-    """Whether a site's weight is a parameter whose entries were at most moved, and that nothing else uses."""
+def _moved_only(program: Program, leaf: int, site: Site) -> bool:
+    """Whether a site's weight is a parameter whose entries were at most moved."""
     made_by = {out: equation for equation in program.prelude for out in equation.outputs}
     number = program.body[site.position].inputs[site.operand]
-    while isinstance(number, int) and consumers[number] == 1:
+    while isinstance(number, int):
         if number == program.parameters[leaf]:
             return True
         equation = made_by.get(number)

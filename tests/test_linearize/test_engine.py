@@ -1,5 +1,6 @@
 """The engine against dense Jacobians, for parameters that meet data in every way."""
 
+import re
 from functools import cache
 
 import hypothesis.strategies as st
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from jax import lax
 
 import reference
-from linearize import LinearizeError
+from linearize import LinearizeError, MemoryBudgetError
 from linearize.heads import HEADS, make_head
 from linearize.kernel import Settings, empirical_ntk, plan_ntk
 from linearize.products import ntk_diagonal
@@ -373,3 +374,36 @@ def test_passes_over_the_parameters_give_the_same_kernel(method, sizes, monkeypa
     theta = empirical_ntk(apply_fn, variables, x, x2, settings=Settings(block=4), on_plan=found.append)
     assert len(found[0].work.chunks) >= 3
     close(theta, expected[: len(theta), : len(theta.T)])
+
+
+def test_smaller_budgets_take_more_passes_and_are_kept(monkeypatch):
+    """Until no plan keeps it: what the message then asks for is enough."""
+    force(monkeypatch, "direct")
+    rng = np.random.default_rng(0)
+    shapes = {"a": (64, 512), "b": (512, 64), "c": (64, 3)}
+    variables = {"params": {name: (rng.normal(size=s) / 8).astype(np.float32) for name, s in shapes.items()}}
+    x = rng.normal(size=(64, 64)).astype(np.float32)
+
+    def apply_fn(v, x):
+        p = v["params"]
+        return jnp.tanh(jnp.tanh(x @ p["a"]) @ p["b"]) @ p["c"]
+
+    J = reference.jacobian(apply_fn, variables, x)
+    expected = reference.kernel_of(J, J, "sum-of-logits")
+    budget, passes, refusal = 2**25, [], None
+    while refusal is None:
+        kernel_settings, plans = Settings(memory_budget=budget, block=16), []
+        try:
+            theta = empirical_ntk(apply_fn, variables, x, settings=kernel_settings, on_plan=plans.append)
+        except MemoryBudgetError as error:
+            refusal = str(error)
+            continue
+        assert plans[0].estimate <= budget
+        passes.append(len(plans[0].work.chunks))
+        close(theta, expected, 1e-5)
+        budget //= 4
+    assert passes == sorted(passes)
+    assert passes[0] == 1
+    assert passes[-1] >= 4
+    enough = re.search(r"(\d+) MiB would do", refusal)
+    assert plan_ntk(apply_fn, variables, x, settings=Settings(memory_budget=int(enough[1]) << 20, block=16))

@@ -148,8 +148,18 @@ def conv3d_plain(rng):
 
 
 @layer
+def conv_grouped(rng):
+    return random_conv(rng, 2, groups=(2, 4), lhs_dilations=(1,))
+
+
+@layer
+def conv_of_dilated_data(rng):
+    return random_conv(rng, 2, groups=(1,), lhs_dilations=(2,))
+
+
+@layer
 def conv_of_frames(rng):
-    return random_conv(rng, 2, frames=3)
+    return random_conv(rng, 2, groups=(1,), lhs_dilations=(1,), frames=3)
 
 
 @layer
@@ -528,6 +538,15 @@ def concatenation(rng):
 
 
 @layer
+def repetition(rng):
+    def apply(p, s, h):
+        rows = jnp.broadcast_to(p["w"][None, None], (len(h), 3, D))
+        return jnp.concatenate([h, rows, jnp.tile(p["v"], (len(h), 2, 1))], 1)
+
+    return Layer({"w": weights(rng, D), "v": weights(rng, 2, D)}, apply)
+
+
+@layer
 def slices_at_data(rng):
     def apply(p, s, h):
         at = (h[0, 0] > 0).sum()
@@ -722,7 +741,8 @@ def read_without_gradient(rng):
 @layer
 def stopped(rng):
     def apply(p, s, h):
-        return h @ lax.stop_gradient(p["w"]) + p["b"][None, None] + lax.stop_gradient(h @ p["v"])
+        b = p["b"] * lax.stop_gradient(p["w"])[0]
+        return h @ lax.stop_gradient(p["w"]) + b[None, None] + lax.stop_gradient(h @ p["v"])
 
     return Layer({"w": weights(rng, D, 3), "v": weights(rng, D, 3), "b": weights(rng, 3)}, apply)
 

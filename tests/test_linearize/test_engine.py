@@ -76,20 +76,13 @@ def test_random_networks(names, seed, head, sizes, block):
     compare(apply_fn, variables, x, x2, head=head, block=block)
 
 
-@few(10)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    name=st.sampled_from(["conv1d", "conv2d", "conv3d", "conv_of_frames"]),
-    head=heads,
-    method=st.sampled_from(["direct", "ghost"]),
-)
+@few(6)
+@given(seed=st.integers(0, 2**32 - 1), rank=st.integers(1, 3), head=heads)
 @pytest.mark.usefixtures("x64")
-def test_random_convolutions(seed, name, head, method):
-    """Strides, groups, dilations of both sides, padding of all signs, axes in any order; ghosts where they exist."""
-    apply_fn, variables = layers.network([name], seed, CLASSES)
-    with pytest.MonkeyPatch.context() as patch:
-        force(patch, method)
-        compare(apply_fn, variables, layers.inputs(seed, 2), head=head)
+def test_random_convolutions(seed, rank, head):
+    """Strides, groups, dilations of both sides, padding of all signs, and axes in any order."""
+    apply_fn, variables = layers.network([f"conv{rank}d"], seed, CLASSES)
+    compare(apply_fn, variables, layers.inputs(seed, 2), head=head)
 
 
 @pytest.mark.parametrize(
@@ -252,9 +245,9 @@ def test_complex_parameters_are_refused():
 
 
 def test_parameters_that_change_nothing_are_listed():
-    apply_fn, variables = layers.network(["unused", "dead_end"], dtype=np.float32)
+    apply_fn, variables = layers.network(["unused", "dead_end", "stopped"], dtype=np.float32)
     plan = plan_ntk(apply_fn, variables, layers.inputs(0, 2, np.float32))
-    assert plan.work.tape.unused == ("0_unused/unused", "1_dead_end/dead")
+    assert plan.work.tape.unused == ("0_unused/unused", "1_dead_end/dead", "2_stopped/w")
 
 
 # Precision ------------------------------------------------------------------------------------------------------------
@@ -270,9 +263,12 @@ def test_precisions():
     expected = reference.kernel_of(J, J, "trace")
     errors = {}
     for precision in ("float64", "float32", "tensorfloat32"):
-        theta = empirical_ntk(apply_fn, variables, x, settings=Settings(make_head("trace"), precision=precision))
+        kernel_settings = Settings(make_head("trace"), precision=precision)
+        theta = empirical_ntk(apply_fn, variables, x, settings=kernel_settings)
+        rectangle = empirical_ntk(apply_fn, variables, x[:2], x, settings=kernel_settings)
         assert not jax.config.jax_enable_x64
-        errors[precision] = np.abs(theta - expected).max() / np.abs(expected).max()
+        errors[precision] = np.abs(np.concatenate([theta, rectangle]) - expected[[*range(5), 0, 1]]).max()
+        errors[precision] /= np.abs(expected).max()
     assert errors["float64"] < 1e-12
     assert 1e-9 < errors["float32"] < 1e-5
     assert errors["tensorfloat32"] < 1e-2
@@ -336,6 +332,14 @@ def test_ghosts_of_random_convolutions(seed, rank, head, squares, sizes):
             patch.setattr("linearize.engine.compute.PAIRED_BYTES", 1)
         compare(apply_fn, variables, x, x2, head=head, block=4)
         assert "ghost" in methods_of(apply_fn, variables, x, block=4)
+
+
+@pytest.mark.parametrize("name", ["conv_grouped", "conv_of_dilated_data", "conv_of_frames", "dense_batched"])
+@pytest.mark.usefixtures("x64")
+def test_ghosts_are_not_offered_where_they_would_be_wrong(name, monkeypatch):
+    apply_fn, variables = layers.network([name], 2, CLASSES)
+    force(monkeypatch, "ghost")
+    compare(apply_fn, variables, layers.inputs(0, 2))
 
 
 @pytest.mark.parametrize(("method", "head"), [("direct", "full"), ("ghost", "trace")])

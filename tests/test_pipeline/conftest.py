@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from pipeline.config import load_config
 from pipeline.loop import ActiveLearningLoop
@@ -100,5 +101,7 @@ def wait_for():
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
-    """Tiny networks run faster on one thread."""
+    """Tiny networks run faster on one thread, and a run is only equal to one at the same number of threads."""
     torch.set_num_threads(1)
+    with threadpool_limits(1):  # of NumPy's and SciPy's libraries, as in the processes that `spawn` starts
+        yield

@@ -11,7 +11,7 @@ import numpy as np
 
 from linearize.engine.compute import Block, Chunk, empty_block, fill, tile
 from linearize.engine.devices import Devices
-from linearize.engine.plan import THETA_BYTES, Layout, Work
+from linearize.engine.plan import Layout, Work
 from linearize.engine.tape import Tape, split
 from linearize.memory import give_back_memory
 from linearize.types import Array, Float64, Precision, Variables
@@ -116,10 +116,11 @@ def kernel(
     arrays = [devices.spread(array) for array in split(variables)]
     for chunk in work.chunks:
         functions = compiled(work.tape, chunk, work.layout, devices, precision)
+        one_fill, one_tile = work.fill_cost(chunk), work.tile_cost(chunk)
 
-        def block(x: np.ndarray, at: int, chunk: Chunk = chunk, functions: Compiled = functions) -> Block:
+        def block(x: np.ndarray, at: int, functions: Compiled = functions, one_fill: float = one_fill) -> Block:
             portion = x[at * work.layout.block : (at + 1) * work.layout.block]
-            return _fill(work, functions, arrays, portion, devices, lambda n: advance(n * work.fill_cost(chunk)))
+            return _fill(work, functions, arrays, portion, devices, lambda n: advance(n * one_fill))
 
         if len(work.chunks) > 1:  # the last pass's features, before those of the next
             give_back_memory()
@@ -137,7 +138,7 @@ def kernel(
             target = theta[i * rows : (i + 1) * rows, j * rows : (j + 1) * rows]
             share = devices.fetch(functions.tile(one, columns[j]))
             target += share[: target.shape[0], : target.shape[1]]
-            advance(work.tile_cost(chunk))
+            advance(one_tile)
         del columns, held, one
     if right is None:
         _mirror(theta, rows)
@@ -173,10 +174,8 @@ def _mirror(theta: Float64, rows: int) -> None:
                 theta[j : j + rows, i : i + rows] = theta[i : i + rows, j : j + rows].T
 
 
-def peak_bytes(work: Work, devices: Devices, precision: Precision) -> int:
-    """What ``kernel`` allocates at its peak, by XLA's account of every compiled pass; call it as ``compiled``."""
-    rows = [examples * work.tape.rows for examples in (work.size.left, work.size.right or work.size.left)]
+def passes_bytes(work: Work, devices: Devices, precision: Precision) -> int:
+    """What ``kernel`` allocates beside Θ at its peak, by XLA's account of every pass; call it as ``compiled``."""
     blocks = work.blocks[1] + (0 if work.size.right is None else 1)
     passes = [compiled(work.tape, chunk, work.layout, devices, precision) for chunk in work.chunks]
-    largest = max(one.block_bytes * blocks + max(one.fill_bytes, one.tile_bytes) for one in passes)
-    return THETA_BYTES * rows[0] * rows[1] + largest
+    return max(one.block_bytes * blocks + max(one.fill_bytes, one.tile_bytes) for one in passes)

@@ -207,20 +207,17 @@ def plan_passes(tape: Tape, planned: Sequence[Planned], row_bytes: float, itemsi
         MemoryBudgetError: one ghost unit alone, or one column, is larger.
 
     """
-    items = _items(tape, planned, max(int(row_bytes // itemsize), 1))
-    total = sum(width for _, width, _ in items) * itemsize
-    passes = max(ceil(total / row_bytes), 1) if row_bytes > 0 else 0
-    largest = max((width for _, width, _ in items), default=0) * itemsize
-    if not passes or largest > row_bytes:
-        raise MemoryBudgetError(f"{largest}")
-    while True:
-        chunks = _pack(items, max(total / passes, largest) / itemsize)
-        if max(sum(width for _, width, _ in chunk) for chunk in chunks) * itemsize <= row_bytes:
-            break
-        passes += 1
-        if passes > 4 * len(items):
-            chunks = [[item] for item in items]
-            break
+    room = int(row_bytes // itemsize)
+    items = _items(tape, planned, max(room, 1))
+    largest = max((width for _, width, _ in items), default=0)
+    if room < max(largest, 1):
+        raise MemoryBudgetError(f"{largest * itemsize}")
+    passes = len(_pack(items, room))
+    least = max(ceil(sum(width for _, width, _ in items) / passes), largest) - 1
+    while room - least > 1:  # the least room that needs no more passes
+        middle = (least + room) // 2
+        least, room = (least, middle) if len(_pack(items, middle)) == passes else (middle, room)
+    chunks = _pack(items, room)
     return tuple(
         Chunk(
             tuple(piece for piece, _, ghost in chunk if ghost is None), tuple(g for _, _, g in chunk if g is not None)
@@ -257,11 +254,12 @@ def _items(tape: Tape, planned: Sequence[Planned], widest: int) -> list[Item]:
     return items
 
 
-def _pack(items: Sequence[Item], room: float) -> list[list[Item]]:
+def _pack(items: Sequence[Item], room: int) -> list[list[Item]]:
+    """Items in their order, in as few passes of at most ``room`` numbers a row as there can be."""
     chunks: list[list[Item]] = [[]]
     used = 0
     for item in items:
-        if chunks[-1] and used + item[1] > room * (1 + 1e-9):
+        if chunks[-1] and used + item[1] > room:
             chunks.append([])
             used = 0
         chunks[-1].append(item)

@@ -6,7 +6,7 @@ from math import ceil
 
 from linearize.engine.compute import PAIRED_BYTES
 from linearize.engine.devices import Devices
-from linearize.engine.execute import arithmetic, peak_bytes
+from linearize.engine.execute import arithmetic, passes_bytes
 from linearize.engine.plan import (
     THETA_BYTES,
     Size,
@@ -30,7 +30,7 @@ MARGIN = 2
 """What a budget that is too small is told to be, in estimates made before anything is compiled: it must then fit."""
 ATTEMPTS = 6
 RUNTIME = 2**25
-"""What XLA's own threads and bookkeeping take beside a plan; measured."""
+"""What XLA's own threads and bookkeeping take beside a plan on the host; measured."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Plan:
         devices: where.
         precision: in which arithmetic.
         budget: bytes allowed.
-        estimate: bytes that features, temporaries and Θ take at the peak, on one device.
+        estimate: bytes that features, temporaries, Θ and XLA itself take at the peak, on one device.
 
     """
 
@@ -54,7 +54,7 @@ class Plan:
 
     def process_peak(self) -> int:
         """What this process will hold at the peak: what it holds now, and the plan's share on the host."""
-        return resident_memory() + self.estimate + RUNTIME
+        return resident_memory() + self.estimate
 
     def summary(self) -> str:
         """Say it in one line."""
@@ -100,7 +100,7 @@ def prepare(
     """
     itemsize = tape.program.shapes[tape.program.output].dtype.itemsize
     rows = [examples * tape.rows for examples in (size.left, size.right or size.left)]
-    theta = THETA_BYTES * rows[0] * rows[1]
+    fixed = THETA_BYTES * rows[0] * rows[1] + (RUNTIME if devices.platform == "cpu" else 0)
     everything = choose(tape, size)
     smallest = devices.count * bytes_of_one(tape, with_gradients(everything))
     paired = [plan for plan in everything if plan.method == "ghost" and plan.unit.factors.inputs != (1,)]  # type: ignore[union-attr]
@@ -110,7 +110,7 @@ def prepare(
     reserve = 0
     with arithmetic(precision):
         for _ in range(ATTEMPTS):
-            room = budget - theta - reserve
+            room = budget - fixed - reserve
             layout = lay_out(tape, everything, size, block, room // 4, devices.count, cached=devices.platform == "cpu")
             kept_rows = layout.block * tape.rows * _blocks(size, layout.block)
             transient = layout.micro * bytes_of_one(tape, with_gradients(everything))
@@ -119,10 +119,10 @@ def prepare(
             needed = sum(plan.cost.entries for plan in planned) * itemsize * kept_rows
             if for_rows <= 0 or needed / (for_rows * kept_rows) > MOST_PASSES:
                 raise _too_small(
-                    size, theta + MARGIN * (reserve + max(smallest, squares) + needed / MOST_PASSES), budget
+                    size, fixed + MARGIN * (reserve + max(smallest, squares) + needed / MOST_PASSES), budget
                 )
             work = Work(tape, size, planned, plan_passes(tape, planned, for_rows, itemsize), layout)
-            estimate = max(peak_bytes(work, devices, precision), afterwards)
+            estimate = max(fixed + passes_bytes(work, devices, precision), afterwards)
             if estimate <= budget:
                 break
             reserve = 2 * reserve + ceil((estimate - budget) * 1.1)

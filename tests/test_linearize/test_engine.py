@@ -14,6 +14,7 @@ from jax import lax
 
 import reference
 from linearize import LinearizeError, MemoryBudgetError
+from linearize.engine.prepare import RUNTIME
 from linearize.heads import HEADS, make_head
 from linearize.kernel import Settings, empirical_ntk, plan_ntk
 from linearize.products import ntk_diagonal
@@ -394,15 +395,15 @@ def test_smaller_budgets_take_more_passes_and_are_kept(monkeypatch):
 
     J = reference.jacobian(apply_fn, variables, x)
     expected = reference.kernel_of(J, J, "sum-of-logits")
-    budget, passes, refusal = 2**25, [], None
+    budget, passes, refusal = 2**25, [], None  # beside what XLA takes itself
     while refusal is None:
-        kernel_settings, plans = Settings(memory_budget=budget, block=16), []
+        kernel_settings, plans = Settings(memory_budget=budget + RUNTIME, block=16), []
         try:
             theta = empirical_ntk(apply_fn, variables, x, settings=kernel_settings, on_plan=plans.append)
         except MemoryBudgetError as error:
             refusal = str(error)
             continue
-        assert plans[0].estimate <= budget
+        assert plans[0].estimate <= budget + RUNTIME
         passes.append(len(plans[0].work.chunks))
         close(theta, expected, 1e-5)
         budget //= 4

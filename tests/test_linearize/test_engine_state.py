@@ -103,11 +103,11 @@ def test_nothing_compiles_in_several_passes(monkeypatch):
 
     monkeypatch.setattr("linearize.engine.plan.methods", lambda unit: methods(unit)[:1])
     network = multilayer(512)
-    _, plan = fit(*network, 6, 50, memory_budget="12MB", block=16)
+    _, plan = fit(*network, 6, 50, memory_budget="44MB", block=16)
     assert len(plan.work.chunks) > 1
     with compilations() as names:
-        fit(*network, 10, 50, memory_budget="12MB", block=16)
-        fit(*network, 14, 50, memory_budget="12MB", block=16)
+        fit(*network, 10, 50, memory_budget="44MB", block=16)
+        fit(*network, 14, 50, memory_budget="44MB", block=16)
     assert not names
 
 

@@ -15,7 +15,7 @@ FEATURE = 4
 """A multiplication in one of the many small products of per-example gradients, against one in a large product."""
 STORE = 20
 """Writing one entry of a feature where the Gram will read it."""
-MEET = 120
+MEET = 80
 """Multiplying and adding up one pair of entries of the two products of a ghost Gram."""
 TAPE = 4
 """A backward and a forward pass, in forward passes, times the efficiency of a convolution."""

@@ -1,5 +1,6 @@
 """The command line of the project; every option maps to one field of the configuration."""
 
+import importlib
 import os
 import shutil
 import sys
@@ -16,8 +17,20 @@ from pipeline.interrupts import install_early
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
+COMMANDS: tuple[str, ...] = ()
+"""Commands with a module of their own in ``pipeline/commands``."""
+
+
 class _Group(click.Group):
-    """Turns the project's errors into one line on standard error and an exit code."""
+    """Turns the project's errors into one line on standard error and an exit code; loads commands when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *COMMANDS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            return getattr(importlib.import_module(f"pipeline.commands.{cmd_name}"), cmd_name)  # type: ignore[no-any-return]
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -69,18 +82,33 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
 ]
 
 
-def _run_options(command: Callable[..., None]) -> Callable[..., None]:
-    for flag, path, kind, text in reversed(RUN_OPTIONS):
-        command = click.option(flag, path.replace(".", "__"), type=kind, default=None, help=text)(command)
-    return command
+def run_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that a run's configuration is made of, but for those named; see ``config_from``."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        command = click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Set any field.")(command)
+        path = click.Path(path_type=Path)
+        command = click.option("--config", "config_file", type=path, help="YAML file with any of the fields.")(command)
+        text = "Fetch the data set if it is missing."
+        command = click.option("--download", "data__download", is_flag=True, default=None, help=text)(command)
+        for flag, name, kind, text in reversed(RUN_OPTIONS):
+            if flag not in without:
+                command = click.option(flag, name.replace(".", "__"), type=kind, default=None, help=text)(command)
+        return command
+
+    return decorate
+
+
+def config_from(config_file: Path | None, sets: tuple[str, ...], options: dict[str, Any]) -> Any:
+    """Return the ``RunConfig`` of a command that has ``run_options``."""
+    from pipeline.config import load_config
+
+    return load_config(config_file, {name.replace("__", "."): value for name, value in options.items()}, sets)
 
 
 @cli.command()
-@_run_options
-@click.option("--download", "data__download", is_flag=True, default=None, help="Fetch the data set if it is missing.")
+@run_options()
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/DATASET-STRATEGY-seedN]")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with any of the fields.")
-@click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Set any field, such as train.epochs=50.")
 def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **options: Any) -> None:
     """Run the whole loop: train, migrate, score, ask, label, again.
 
@@ -88,11 +116,10 @@ def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **opt
 
     Example: pipeline run --dataset mnist --data-root data --model cnn --n-init 100 --query-size 20 --cycles 8
     """
-    from pipeline.config import load_config
     from pipeline.rundir import create_run
     from pipeline.workbench import open_workbench
 
-    config = load_config(config_file, {name.replace("__", "."): value for name, value in options.items()}, sets)
+    config = config_from(config_file, sets, options)
     bench = open_workbench(config)
     path = out or _fresh_path(f"{config.data.name}-{config.query.strategy}-seed{config.seed}")
     create_run(path, config)

@@ -1,0 +1,1 @@
+"""Commands of ``pipeline`` with a module of their own, loaded when they are asked for."""

@@ -29,7 +29,7 @@ class _Group(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
-            return getattr(importlib.import_module(f"pipeline.commands.{cmd_name}"), cmd_name)  # type: ignore[no-any-return]
+            return getattr(importlib.import_module(f"pipeline.commands.{cmd_name}"), cmd_name)
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:

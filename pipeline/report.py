@@ -15,6 +15,8 @@ from pipeline.stages.train import read_summary
 CSV_COLUMNS = ("seed", "cycle", "n_labeled", "split", "metric", "value", "train_s", "migrate_s", "score_s")
 CSV_METRICS = (
     ("test", "accuracy", "test_accuracy"),
+    ("test", "macro_f1", "test_macro_f1"),
+    ("test", "ece", "test_ece"),
     ("train", "accuracy", "train_accuracy"),
     ("train", "residual_norm", "residual_norm"),
     ("train", "residual_rms", "residual_rms"),
@@ -35,6 +37,10 @@ class CycleRow:
         converged: whether training reached its tolerance.
         epochs: epochs that training took.
         seconds: wall-clock time by stage; stages that the strategy does not need are absent.
+        test_macro_f1: mean over classes of F1; this and what follows is None or empty for runs of older versions.
+        test_ece: expected calibration error.
+        test_class_accuracy: by class; None for a class without test images.
+        classes: their names.
 
     """
 
@@ -47,6 +53,22 @@ class CycleRow:
     converged: bool
     epochs: int
     seconds: dict[str, float]
+    test_macro_f1: float | None = None
+    test_ece: float | None = None
+    test_class_accuracy: tuple[float | None, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    def metrics(self) -> list[tuple[str, str, float]]:
+        """Return everything measured as (split, metric, value); a class's accuracy is named ``accuracy[CLASS]``."""
+        plain = [(split, metric, getattr(self, attribute)) for split, metric, attribute in CSV_METRICS]
+        names = [f"accuracy[{printable(name)}]" for name in self.classes]
+        classes = [("test", name, value) for name, value in zip(names, self.test_class_accuracy, strict=True)]
+        return [(split, metric, value) for split, metric, value in (*plain, *classes) if value is not None]
+
+
+def printable(name: str) -> str:
+    r"""Return a class's name with line breaks and other unprintable characters escaped, such as a tab by ``\t``."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def read_row(run: Path, cycle: int) -> CycleRow:
@@ -64,6 +86,10 @@ def read_row(run: Path, cycle: int) -> CycleRow:
         converged=bool(summary["converged"]),
         epochs=int(summary["epochs"]),
         seconds={stage: taken for stage, taken in seconds.items() if taken is not None},
+        test_macro_f1=summary.get("test_macro_f1"),
+        test_ece=summary.get("test_ece"),
+        test_class_accuracy=tuple(summary.get("test_class_accuracy", ())),
+        classes=tuple(summary.get("classes", ())),
     )
 
 
@@ -103,9 +129,8 @@ def metrics_csv(config: RunConfig, rows: list[CycleRow]) -> str:
         seconds = [
             f"{row.seconds[stage]:.3f}" if stage in row.seconds else "" for stage in ("train", "migrate", "score")
         ]
-        for split, metric, attribute in CSV_METRICS:
-            value = f"{getattr(row, attribute):.6g}"
-            writer.writerow([config.seed, row.cycle, row.n_labeled, split, metric, value, *seconds])
+        for split, metric, value in row.metrics():
+            writer.writerow([config.seed, row.cycle, row.n_labeled, split, metric, f"{value:.6g}", *seconds])
     return text.getvalue()
 
 

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline import seeds
 from pipeline.errors import RunFailedError
 from pipeline.files import write_atomically, write_json, write_json_lines
+from pipeline.metrics import quality
 from pipeline.pool import Labelled
 from pipeline.stages.progress import StageProgress, silent
 from pipeline.workbench import Workbench
@@ -29,7 +31,7 @@ def run_train(
     into: Path,
     progress: StageProgress = silent,
 ) -> None:
-    """Train on the labelled set and read test accuracy once, after the last epoch; nothing is selected on test.
+    """Train on the labelled set and read the test set once, after the last epoch; nothing is selected on test.
 
     Args:
         bench: the run's constants.
@@ -71,20 +73,26 @@ def run_train(
         "residual_norm": result.residual_norm,
         "residual_rms": result.residual_rms,
         "train_accuracy": result.train_accuracy,
-        "test_accuracy": _test_accuracy(bench, model),
+        **_test_metrics(bench, model),
     }
     write_json(into / SUMMARY, summary)
 
 
-def read_summary(directory: Path) -> dict[str, float]:
-    """Return what ``run_train`` wrote about its network."""
+def read_summary(directory: Path) -> dict[str, Any]:
+    """Return what ``run_train`` wrote about its network; of the test set, older versions wrote the accuracy alone."""
     return dict(json.loads((directory / SUMMARY).read_text()))
 
 
-def _test_accuracy(bench: Workbench, model) -> float:  # type: ignore[no-untyped-def]
+def _test_metrics(bench: Workbench, model) -> dict[str, Any]:  # type: ignore[no-untyped-def]
     ids = np.arange(len(bench.data.test))
-    outputs = [
+    parts = [
         predict(model, bench.data.inputs("test", ids[start : start + EVALUATION_CHUNK]), device=bench.device)
         for start in range(0, len(ids), EVALUATION_CHUNK)
     ]
-    return accuracy(np.concatenate(outputs), bench.data.labels("test"))
+    outputs, labels = np.concatenate(parts), bench.data.labels("test")
+    others = quality(outputs, labels, bench.config.train_options.loss)
+    return {
+        "test_accuracy": accuracy(outputs, labels),
+        **{f"test_{name}": value for name, value in others.items()},
+        "classes": list(bench.data.classes),
+    }

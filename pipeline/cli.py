@@ -116,12 +116,13 @@ def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **opt
 
     Example: pipeline run --dataset mnist --data-root data --model cnn --n-init 100 --query-size 20 --cycles 8
     """
+    from pipeline.files import slug
     from pipeline.rundir import create_run
     from pipeline.workbench import open_workbench
 
     config = config_from(config_file, sets, options)
     bench = open_workbench(config)
-    path = out or _fresh_path(f"{config.data.name}-{config.query.strategy}-seed{config.seed}")
+    path = out or _fresh_path(f"{slug(config.data.name)}-{config.query.strategy}-seed{config.seed}")
     create_run(path, config)
     _go_on(path, bench)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,26 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-__all__ = ["fsync_file", "naming", "sha256_of", "sync_folder", "write_atomically", "write_json", "write_json_lines"]
+__all__ = [
+    "fsync_file",
+    "naming",
+    "sha256_of",
+    "slug",
+    "sync_folder",
+    "write_atomically",
+    "write_json",
+    "write_json_lines",
+]
+
+
+def slug(data_set: str) -> str:
+    """Return a data set's name as a part of a file name: ``digits``, and ``my-photos`` of ``folder:/some/my photos``.
+
+    Letters of any script, digits, dots, hyphens and underscores stay; whatever else stands between them is a hyphen.
+    """
+    kind, _, path = data_set.partition(":") if ":" in data_set else ("", "", data_set)
+    last = path.rstrip("/").rpartition("/")[2].removesuffix(".npz")
+    return re.sub(r"[^\w.]+", "-", last)[:60].strip("-.") or kind or "data"
 
 
 def fsync_file(path: Path) -> None:

@@ -1,0 +1,30 @@
+import pytest
+
+from pipeline.files import slug
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("digits", "digits"),
+        ("fashion-mnist", "fashion-mnist"),
+        ("folder:/some/where/My photos (2)/", "My-photos-2"),
+        ("folder:Blüten", "Blüten"),
+        ("folder:../..", "folder"),
+        ("folder:/", "folder"),
+        ("folder:a:b/.c", "c"),
+        ("npz:arrays/scans.v2.npz", "scans.v2"),
+        ("", "data"),
+    ],
+)
+def test_a_data_set_names_a_directory(name, expected):
+    assert slug(name) == expected
+
+
+def test_no_name_leads_elsewhere_or_is_too_long():
+    assert len(slug("folder:" + "x" * 300)) <= 60
+    for name in ("folder:/a/../b\n", "npz:..npz", "folder:\x00\x1b[31m", "folder:-rf", "folder:a\\..\\b"):
+        made = slug(name)
+        assert made
+        assert made[0] not in ".-"
+        assert not set(made) & set("/\\ \n\0\x1b")

@@ -1,7 +1,5 @@
 """One run is one directory; its event log is the truth and everything else can be checked or rebuilt."""
 
-import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +10,13 @@ from pipeline.config import RunConfig, differences, parse_yaml, validate
 from pipeline.errors import PipelineError
 from pipeline.events import Event, EventLog, parse_events
 from pipeline.files import write_atomically
+from pipeline.lock import LOCK, DirectoryLock
 from pipeline.pool import Pool
 from pipeline.stages.store import Manifest, read_manifest, remove_leftovers, set_aside, write_stage
 
 Stage = Literal["train", "migrate", "score"]
 
-EVENTS, CONFIG, LOCK, HOLDER = "events.jsonl", "config.yaml", "lock", "lock.holder"
+EVENTS, CONFIG = "events.jsonl", "config.yaml"
 
 
 def create_run(path: Path, config: RunConfig) -> None:
@@ -84,21 +83,30 @@ def read_events(path: Path) -> list[Event]:
     return parse_events((path / EVENTS).read_bytes(), path / EVENTS)[0]
 
 
-def check_unchanged(start: Event, config: RunConfig, dataset_sha256: str) -> None:
-    """Check that a run's configuration and data still are what they were when it began.
+def check_unchanged(start: Event, config: RunConfig, facts: dict[str, Any]) -> None:
+    """Check that a run's configuration, data and pretrained weights still are what they were when it began.
+
+    Args:
+        start: the run's first event.
+        config: the present configuration.
+        facts: ``Workbench.facts``.
 
     Raises:
-        PipelineError: a scientific field or the data set has changed; the message names it.
+        PipelineError: a scientific field, the data set or the weights have changed; the message names it.
 
     """
     if start["config_sha256"] != config.digest():
         changed = "; ".join(differences(start["config"], config.scientific()))
         raise PipelineError(f"{CONFIG} was changed since the run began ({changed}): change it back")
-    if start["dataset_sha256"] != dataset_sha256:
-        raise PipelineError(
-            f"the data set {config.data.name} is not the one that the run began with "
-            f"(SHA-256 {dataset_sha256[:12]}, expected {start['dataset_sha256'][:12]}): restore it"
-        )
+    for what, key in (
+        (f"the data set {config.data.name}", "dataset_sha256"),
+        (f"the file of model.init_weights ({config.model.init_weights})", "init_weights_sha256"),
+    ):
+        before, now = (str(hashes.get(key, "none"))[:12] for hashes in (start, facts))
+        if before != now:
+            raise PipelineError(
+                f"{what} is not the one that the run began with (SHA-256 {now}, expected {before}): restore it"
+            )
 
 
 def cycle_path(run: Path, cycle: int) -> Path:
@@ -122,8 +130,7 @@ class RunDirectory:
         self.path = path
         self.warn = warn
         self.config = read_config(path)
-        self._lock = FileLock(path / LOCK)
-        self._acquire()
+        self._lock = DirectoryLock(path)
         try:
             self.log = EventLog(path / EVENTS)
             if self.log.cut:
@@ -140,7 +147,6 @@ class RunDirectory:
 
     def __exit__(self, *_: object) -> None:
         self.log.close()
-        (self.path / HOLDER).unlink(missing_ok=True)
         self._lock.release()
 
     @property
@@ -165,7 +171,7 @@ class RunDirectory:
         """Log the first event, or check that a resumed run still is what it was.
 
         Args:
-            facts: ``dataset_sha256`` and ``versions``.
+            facts: ``Workbench.facts`` and ``versions``.
 
         Raises:
             PipelineError: a scientific field of the configuration or the data has changed.
@@ -175,7 +181,7 @@ class RunDirectory:
             digest = self.config.digest()
             self.log.append("start", run_id=digest[:12], config=self.config.scientific(), config_sha256=digest, **facts)
             return
-        check_unchanged(self.events[0], self.config, facts["dataset_sha256"])
+        check_unchanged(self.events[0], self.config, facts)
         for change in differences(self.events[0]["versions"], facts["versions"]):
             self.warn(f"package versions changed since the run began ({change}); results may differ")
 
@@ -212,19 +218,6 @@ class RunDirectory:
         elif not logged:
             self.log.append("stage_done", cycle=cycle, stage=stage, sha256=manifest.files[result])
         return manifest
-
-    def _acquire(self) -> None:
-        holder = self.path / HOLDER
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            who = holder.read_text().strip() if holder.is_file() else "another process"
-            raise PipelineError(f"{self.path} is in use by {who}: wait for it or stop it") from error
-        except OSError as error:
-            raise PipelineError(
-                f"cannot lock {self.path}: {error.strerror}; a run directory must be writable"
-            ) from error
-        write_atomically(holder, f"process {os.getpid()} on {socket.gethostname()}\n")
 
 
 def environment_versions() -> dict[str, str]:

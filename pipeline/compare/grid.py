@@ -125,7 +125,7 @@ class Grid:
             mine[section][key] = theirs[section][key]
         if changed := differences(mine, theirs):
             raise PipelineError(
-                f"{where} holds a grid of other runs ({'; '.join(changed)}): give the same options, or name another --out"
+                f"{where} holds a grid of other runs ({'; '.join(changed)}): give the same options or another --out"
             )
         asked = wanted.cpus_per_cell
         if self.cpus_per_cell is not None and asked not in (None, self.cpus_per_cell):

@@ -1,0 +1,148 @@
+"""``pipeline compare``: strategies × seeds, every cell an ordinary run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import config_from, run_options
+from pipeline.errors import PipelineError, RunFailedError
+
+if TYPE_CHECKING:
+    from pipeline.compare.engine import EngineOptions
+    from pipeline.compare.grid import Grid
+
+SEEDS = "0-5"
+ENGINE_OPTIONS: tuple[tuple[str, Any, str], ...] = (
+    ("--engine", click.Choice(["local", "ray"]), "Processes of this machine, or a Ray cluster.  [local]"),
+    ("--jobs", click.IntRange(min=1), "Cells at once, of the local engine.  [half of the cores; 1 on a GPU]"),
+    ("--cpus-per-cell", click.IntRange(min=1), "Threads of one cell; results depend on it.  [cores / jobs; 1 on Ray]"),
+    ("--gpus-per-cell", click.FloatRange(min=0), "GPUs of one cell on Ray; 0.5 lets two share one.  [0]"),
+    ("--address", str, "Of the Ray cluster: auto, HOST:PORT, or local for one on this machine.  [auto]"),
+)
+
+
+def engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where a grid is computed, and ``--dry-run``; see ``carry_out``."""
+    text = "Print the cells with time and memory that they take; compute and write nothing in OUT."
+    command = click.option("--dry-run", is_flag=True, help=text)(command)
+    for flag, kind, text in reversed(ENGINE_OPTIONS):
+        command = click.option(flag, type=kind, default=None, help=text)(command)
+    return command
+
+
+@click.command()
+@click.option("--strategies", help="Names with commas; 'pipeline list strategies' names them.")
+@click.option("--seeds", help=f"Such as 0-5 or 0,3,7-9.  [{SEEDS}]")
+@click.option("--out", type=click.Path(path_type=Path), help="Grid to make or to go on with.  [runs/compare-DATASET]")
+@engine_options
+@run_options("--strategy", "--seed")
+def compare(
+    strategies: str | None,
+    seeds: str | None,
+    out: Path | None,
+    dry_run: bool,
+    engine: str | None,
+    jobs: int | None,
+    cpus_per_cell: int | None,
+    gpus_per_cell: float | None,
+    address: str | None,
+    config_file: Path | None,
+    sets: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Compare strategies over seeds: every cell is a run that differs from the others in these two alone.
+
+    Given again with the same --out it goes on: finished cells are kept, failed ones tried again, new strategies and
+    seeds added.  With --out alone it goes on with what that grid holds.
+
+    Example: pipeline compare --dataset mnist --data-root data --strategies random,mlmoc,entropy,margin --seeds 0-5
+    """
+    grid = _grid(strategies, seeds, out, config_file, sets, options)
+    carry_out(grid, out, dry_run, engine, jobs, cpus_per_cell, gpus_per_cell, address)
+
+
+def carry_out(
+    grid: "Grid",
+    out: Path | None,
+    dry_run: bool = False,
+    engine: str | None = None,
+    jobs: int | None = None,
+    cpus_per_cell: int | None = None,
+    gpus_per_cell: float | None = None,
+    address: str | None = None,
+) -> None:
+    """Compute a grid, or print its forecast; takes what ``engine_options`` gives.
+
+    Raises:
+        PipelineError: bad input; nothing was written.
+        RunFailedError: a cell failed, or the strategies of a seed did not start alike.
+
+    """
+    from pipeline.compare.directory import choose_directory
+    from pipeline.compare.engine import EngineOptions
+    from pipeline.compare.session import run_grid
+
+    where = EngineOptions(engine or "local", jobs, cpus_per_cell, gpus_per_cell or 0.0, address)  # type: ignore[arg-type]
+    path = out or choose_directory(grid)
+    if dry_run:
+        _forecast(grid, path, where)
+        return
+    outcomes = run_grid(grid, path, where)
+    failed = [outcome.cell.name for outcome in outcomes if not outcome.finished]
+    if failed:
+        raise RunFailedError(
+            f"{len(failed)} of {len(outcomes)} cells; they are tried again by: pipeline compare --out {path}"
+        )
+
+
+def _grid(
+    strategies: str | None,
+    seeds: str | None,
+    out: Path | None,
+    config_file: Path | None,
+    sets: tuple[str, ...],
+    options: dict[str, Any],
+) -> "Grid":
+    """Return the grid asked for; what is not said comes from the one in ``out``, if it holds one."""
+    from pipeline.compare.grid import GRID, Grid, parse_seeds, parse_strategies, read_grid
+
+    for setting in sets:
+        if setting.partition("=")[0].strip() in ("seed", "query.strategy"):
+            raise PipelineError(f"--set {setting}: each cell has its own; give --strategies and --seeds")
+    there = read_grid(out) if out is not None and (out / GRID).is_file() else None
+    names = parse_strategies(strategies) if strategies is not None else there.strategies if there else None
+    if names is None:
+        raise PipelineError("--strategies: expected names such as random,mlmoc,entropy,margin, got none")
+    numbers = parse_seeds(seeds) if seeds is not None else there.seeds if there else parse_seeds(SEEDS)
+    if there and config_file is None and not sets and all(value is None for value in options.values()):
+        return Grid(names, numbers, there.run)
+    return Grid.of(config_from(config_file, sets, {**options, "query__strategy": names[0], "seed": 0}), names, numbers)
+
+
+def _forecast(grid: "Grid", out: Path, where: "EngineOptions") -> None:
+    from pipeline.compare.calibrate import calibrate
+    from pipeline.compare.cells import read_states
+    from pipeline.compare.estimate import read_times
+    from pipeline.compare.session import cautions, make_plan
+    from pipeline.compare.summary import forecast
+
+    plan = make_plan(grid, out, where)
+    try:
+        states = read_states(out, plan.grid.cells())
+        times = read_times(out, states)
+        left = [state.cell for state in states if state.standing in ("new", "started")]
+        measured = calibrate(left, times, plan.engine.cpus, lambda line: click.echo(line, err=True))
+        sources = ["cells of this grid"] if any(state.cycles for state in states) else []
+        if measured:
+            sources.append(
+                f"the first cycle of {' and '.join(measured)}, run on this machine just now; later cycles have more "
+                "labels and take longer, and cells at once slow one another"
+            )
+        for line in forecast(plan.grid, out, states, times, plan.engine, " and ".join(sources)):
+            click.echo(line)
+        for warning in cautions(plan.grid, plan.engine, times):
+            click.echo(f"warning: {warning}", err=True)
+    finally:
+        plan.engine.close()

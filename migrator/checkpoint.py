@@ -81,7 +81,7 @@ def load_state(module: nn.Module, state: dict[str, Tensor]) -> tuple[str, ...]:
         StateDictMismatch: naming what is missing, unknown, or of another shape or type.
     """
     own = module.state_dict()
-    state, notes = _unwrapped(state, set(own))
+    state, notes = unwrapped(state, set(own))
     missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     if missing or extra:
         after = f" ({'; '.join(notes)})" if notes else ""
@@ -98,10 +98,18 @@ def load_state(module: nn.Module, state: dict[str, Tensor]) -> tuple[str, ...]:
     return notes
 
 
-def _unwrapped(state: dict[str, Tensor], wanted: set[str]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Without the prefixes that all names share, from the outside in, until the names are the wanted ones."""
+def unwrapped(state: dict[str, Tensor], wanted: set[str]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Weights without the prefixes of wrappers that all names share, from the outside in.
+
+    Args:
+        state: qualified name -> tensor.
+        wanted: the names that the module has; once one of them is there, no prefix is removed.
+
+    Returns:
+        The same tensors under the shorter names, and one sentence for each removed prefix.
+    """
     notes: list[str] = []
-    while state and set(state) != wanted:
+    while state and not wanted & set(state):
         prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None)
         if prefix is None:
             break

@@ -1,5 +1,6 @@
 """The configuration of a run: one strict model, from defaults, a YAML file, options and ``--set``."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -13,12 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from linearize import KernelOptions
 from pipeline.errors import PipelineError
 from pipeline.queries import get_strategy
-from trainer.data import DATASETS
+from trainer.data import DATASETS, ImageOptions, kind_of_own
 from trainer.models import ModelSpec, family_of
 from trainer.options import TrainOptions, options_for
 
-UNSCIENTIFIC = ("device", "data.root", "data.download", "kernel.memory_budget")
-"""Fields that say where and with what a run is computed, not what: they may change when it is resumed."""
+UNSCIENTIFIC = ("device", "data.root", "data.download", "kernel.memory_budget", "model.init_weights")
+"""Fields that say where and with what a run is computed, not what: they may change when it is resumed.
+
+Of a file of weights the content counts, which the first event records; so does that of a user's own data, of whose name
+only the kind is scientific.
+"""
 
 
 class Section(BaseModel):
@@ -39,29 +44,56 @@ KernelSection = _overrides("KernelSection", KernelOptions)
 
 
 class DataSection(Section):
-    """Which images."""
+    """Which images; the last four fields are of a user's own alone, and absent for registered data sets."""
 
     name: str = "digits"
     root: str | None = None
     download: bool = False
+    image_size: int | str | None = None
+    mode: Literal["auto", "rgb", "grey"] | None = None
+    test_fraction: float | None = None
+    skip_bad: bool | None = None
 
     @field_validator("name")
     @classmethod
     def _registered(cls, name: str) -> str:
-        if name not in DATASETS:
-            raise ValueError(f"expected one of {', '.join(DATASETS)}; got {name!r}")
+        if name not in DATASETS and not kind_of_own(name):
+            raise ValueError(f"expected one of {', '.join(DATASETS)}, folder:PATH or npz:PATH; got {name!r}")
         return name
+
+    @model_validator(mode="after")
+    def _resolve(self) -> Self:
+        given = self._given()
+        if kind_of_own(self.name):
+            for name, value in asdict(self.image_options).items():
+                object.__setattr__(self, name, value)
+        elif given:
+            raise ValueError(f"{next(iter(given))}: expected folder:PATH or npz:PATH with it, got {self.name!r}")
+        return self
+
+    @property
+    def image_options(self) -> ImageOptions:
+        """How a user's own images are read."""
+        return ImageOptions(**self._given())
+
+    def _given(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(ImageOptions)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class ModelSection(Section):
-    """Which network."""
+    """Which network, and the weights that it starts from where these are not random."""
 
     name: str = "cnn"
     options: dict[str, Any] = Field(default_factory=dict)
+    init_weights: str | None = None
+    init_skip: list[str] | None = None
 
     @model_validator(mode="after")
     def _registered(self) -> Self:
         family_of(self.name).resolve(self.options)
+        if self.init_skip is not None and (self.init_weights is None or not all(self.init_skip)):
+            raise ValueError("init_skip: expected beginnings of names that model.init_weights leaves out")
         return self
 
 
@@ -76,7 +108,8 @@ class QuerySection(Section):
     @field_validator("strategy")
     @classmethod
     def _registered(cls, name: str) -> str:
-        return get_strategy(name).name
+        get_strategy(name)  # which need not call itself by the name it was found by
+        return name
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -148,6 +181,10 @@ class RunConfig(Section):
             for parent in parents:
                 section = section[parent]
             section.pop(last)
+        plain["data"]["name"] = kind_of_own(self.data.name) or self.data.name
+        for section in (plain["data"], plain["model"]):  # an absent field says nothing
+            for name in [name for name, value in section.items() if value is None]:
+                section.pop(name)
         return plain
 
     def digest(self) -> str:
@@ -160,14 +197,18 @@ class RunConfig(Section):
 
 
 def load_config(
-    file: Path | None = None, options: Mapping[str, Any] | None = None, sets: Iterable[str] = ()
+    file: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    sets: Iterable[str] = (),
+    base: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """Build a configuration: defaults, then the file, then options, then ``a.b=c`` settings; the last one wins.
+    """Build a configuration: defaults, ``base``, the file, options, then ``a.b=c`` settings; the last one wins.
 
     Args:
         file: YAML with any subset of the fields.
         options: dotted paths to values; None values are ignored.
         sets: settings such as ``train.epochs=50``; the value is read as YAML.
+        base: any subset of the fields, such as a preset's.
 
     Returns:
         The validated, fully resolved configuration.
@@ -176,7 +217,7 @@ def load_config(
         PipelineError: an unreadable file, an unknown key, a wrong type or a value out of range; one line.
 
     """
-    values: dict[str, Any] = _read_yaml(file) if file else {}
+    values = merged(base or {}, _read_yaml(file) if file else {})
     for path, value in (options or {}).items():
         if value is not None:
             _assign(values, path, value)
@@ -201,6 +242,16 @@ def validate(values: Any) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise PipelineError("; ".join(_one_line(detail) for detail in error.errors())) from error
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of ``values`` with ``changes`` merged in, key by key to any depth."""
+    result = copy.deepcopy(dict(values))
+    for key, change in changes.items():
+        before = result.get(key)
+        both = isinstance(before, Mapping) and isinstance(change, Mapping)
+        result[key] = merged(before, change) if both else copy.deepcopy(change)  # type: ignore[arg-type]
+    return result
 
 
 def differences(mine: Any, theirs: Any, path: str = "") -> list[str]:

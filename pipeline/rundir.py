@@ -1,5 +1,6 @@
 """One run is one directory; its event log is the truth and everything else can be checked or rebuilt."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -179,7 +180,9 @@ class RunDirectory:
         """
         if not self.events:
             digest = self.config.digest()
-            self.log.append("start", run_id=digest[:12], config=self.config.scientific(), config_sha256=digest, **facts)
+            known = "".join([digest, *(value for fact, value in facts.items() if fact != "versions")])
+            run_id = hashlib.sha256(known.encode()).hexdigest()[:12]
+            self.log.append("start", run_id=run_id, config=self.config.scientific(), config_sha256=digest, **facts)
             return
         check_unchanged(self.events[0], self.config, facts)
         for change in differences(self.events[0]["versions"], facts["versions"]):

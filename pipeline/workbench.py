@@ -1,16 +1,40 @@
-"""What every stage of a run works with: the resolved configuration and the loaded data."""
+"""What every stage of a run works with: the resolved configuration, the loaded data and the network as it begins."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+from linearize.memory import available_memory
+from migrator import MigratorError
+from pipeline import seeds
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
+from pipeline.files import sha256_of
 from trainer.batch_norm import has_batch_norm
+from trainer.checkpoint import initialise
 from trainer.data import DataSet, ImageView, load
 from trainer.errors import TrainerError
-from trainer.models import ModelSpec, build
+from trainer.models import ModelSpec, build, own_family, source_sha256
+
+SHARE_OF_IMAGES = 2
+"""A user's own images may take what is free, divided by this; the rest is for training and the kernel."""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights that a run starts from.
+
+    Args:
+        state: qualified name -> tensor.
+        sha256: of the file.
+
+    """
+
+    state: dict[str, Tensor]
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -21,12 +45,14 @@ class Workbench:
         config: the resolved configuration.
         data: the data set; stages read images through it, and labels only of what is labelled.
         device: the torch device.
+        pretrained: the weights to start from; None where they are random.
 
     """
 
     config: RunConfig
     data: DataSet
     device: str
+    pretrained: Pretrained | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -38,30 +64,74 @@ class Workbench:
         """Normalised, unaugmented training inputs by id, without the labels."""
         return self.data.view("train")
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a run must find again when it is resumed, beside its configuration."""
+        facts = {"dataset_sha256": self.data.fingerprint()}
+        return facts if self.pretrained is None else facts | {"init_weights_sha256": self.pretrained.sha256}
 
-def open_workbench(config: RunConfig) -> Workbench:
-    """Load the data and choose the device.
+    @property
+    def sources(self) -> dict[str, str]:
+        """Hash of the file that a user's own network is defined in; what it says may change with a warning."""
+        name = self.config.model.name
+        digest = source_sha256(name) if own_family(name) else None
+        return {name: f"SHA-256 {digest[:12]}"} if digest else {}
+
+    def network(self) -> nn.Module:
+        """Return a new network with the run's initial weights, random or pretrained.
+
+        Raises:
+            TrainerError: it cannot be built, or the pretrained weights do not fit it.
+
+        """
+        model = build(self.spec, seeds.integer(self.config.seed, 0, "init"))
+        if self.pretrained is not None:
+            from migrator.checkpoint import unwrapped
+
+            state, _ = unwrapped(self.pretrained.state, set(model.state_dict()))
+            initialise(model, state, self.config.model.init_skip or ())
+        return model
+
+
+def load_data(config: RunConfig) -> DataSet:
+    """Load the data of a run, a user's own images within a part of the free memory.
 
     Raises:
-        PipelineError: missing data, an unusable device, or sizes that the data set cannot serve.
+        PipelineError: it is missing, damaged, or makes no data set.
 
     """
     try:
         root = Path(config.data.root).expanduser() if config.data.root else None
-        data = load(config.data.name, root=root, download=config.data.download)
+        return load(
+            config.data.name,
+            root=root,
+            download=config.data.download,
+            images=config.data.image_options,
+            memory_limit=available_memory() // SHARE_OF_IMAGES,
+        )
     except (TrainerError, RuntimeError) as error:  # RuntimeError: the home directory of ~user is not known
         raise PipelineError(str(error)) from error
+
+
+def open_workbench(config: RunConfig) -> Workbench:
+    """Load the data, choose the device and try the network.
+
+    Raises:
+        PipelineError: missing data, an unusable device, sizes that the data set cannot serve, or a user's own network
+            or weights that do not fit it.
+
+    """
+    data = load_data(config)
     wanted = config.query.n_init + config.query.size * (config.cycles - 1)
     if wanted > len(data.train):
         raise PipelineError(
             f"query: {config.query.n_init} initial labels and {config.cycles - 1} queries of {config.query.size} take "
-            f"{wanted} samples, but {data.name} has {len(data.train)}: ask for fewer or run fewer cycles"
+            f"{wanted} samples, but {config.data.name} has {len(data.train)}: ask for fewer or run fewer cycles"
         )
     if config.kernel_options.logit >= data.num_classes:
         raise PipelineError(f"kernel.logit: expected 0 to {data.num_classes - 1}, got {config.kernel_options.logit}")
-    bench = Workbench(config, data, choose_device(config.device))
-    if config.query.n_init < 2 and has_batch_norm(build(bench.spec, seed=0)):
-        raise PipelineError("query.n_init: a network with batch norm needs at least 2 labels to train on, got 1")
+    bench = Workbench(config, data, choose_device(config.device), _read_pretrained(config.model.init_weights))
+    _try_network(bench)
     return bench
 
 
@@ -80,3 +150,40 @@ def choose_device(name: str) -> str:
         reason = str(error).splitlines()[0]
         raise PipelineError(f"device: expected one that torch can use, such as cpu; got {name!r} ({reason})") from error
     return name
+
+
+def _read_pretrained(name: str | None) -> Pretrained | None:
+    """The weights of a file, nothing in it executed."""
+    if name is None:
+        return None
+    from migrator.checkpoint import read_state
+
+    try:
+        path = Path(name).expanduser()
+        return Pretrained(read_state(path), sha256_of(path))
+    except (MigratorError, OSError, RuntimeError) as error:
+        raise PipelineError(f"--init-weights: {error}") from error
+
+
+def _try_network(bench: Workbench) -> None:
+    """Build a network that may not fit, so that it is refused before anything is written."""
+    own = own_family(bench.spec.name) is not None
+    if not own and bench.pretrained is None and bench.config.query.n_init > 1:
+        return
+    try:
+        model = bench.network()
+        if own and not _equal(model, bench.network()):
+            raise PipelineError(
+                f"model.name: {bench.spec.name} made other weights the second time; draw them with torch's global "
+                "generator alone, which the run seeds"
+            )
+    except TrainerError as error:
+        weights = f" ({bench.config.model.init_weights})" if bench.pretrained is not None else ""
+        raise PipelineError(f"model: {error}{weights}") from error
+    if bench.config.query.n_init < 2 and has_batch_norm(model):
+        raise PipelineError("query.n_init: a network with batch norm needs at least 2 labels to train on, got 1")
+
+
+def _equal(one: nn.Module, other: nn.Module) -> bool:
+    mine, theirs = one.state_dict(), other.state_dict()
+    return mine.keys() == theirs.keys() and all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())

@@ -1,5 +1,6 @@
 """Weights on disk: safetensors only, written whole or not at all, loaded whole or not at all."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -63,6 +64,60 @@ def load_weights(model: nn.Module, path: Path) -> None:
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path}: {name} holds values that are not finite; train again")
     model.load_state_dict(found)
+
+
+def initialise(model: nn.Module, state: Mapping[str, Tensor], skip: Sequence[str] = ()) -> None:
+    """Give a network pretrained weights but for those left out; on any error it is left as it was.
+
+    Floating-point types are converted to the network's. Counters of batches, which older files lack, may be missing.
+
+    Args:
+        model: a fresh network; what is left out keeps its own initial weights.
+        state: qualified name -> tensor.
+        skip: beginnings of names, of the network or the file, that are left out, such as `fc.`.
+
+    Raises:
+        CheckpointError: names that only one side has, other shapes, numbers that are not finite, or a beginning in
+            `skip` that no name has.
+    """
+    own = model.state_dict()
+    unused = [start for start in skip if not any(name.startswith(start) for name in (*own, *state))]
+    if unused:
+        raise CheckpointError(
+            f"model.init_skip: no tensor's name begins with {_some(unused)}; names are {_some([*own])}"
+        )
+    wanted = {name for name in own if not name.startswith(tuple(skip))}
+    found = {name: tensor for name, tensor in state.items() if not name.startswith(tuple(skip))}
+    missing = sorted(name for name in wanted - found.keys() if not name.endswith("num_batches_tracked"))
+    other = [
+        _shapes(name, found[name], own[name])
+        for name in sorted(wanted & found.keys())
+        if _differ(found[name], own[name])
+    ]
+    for what, names in (("missing", missing), ("unexpected", sorted(found.keys() - wanted)), ("different:", other)):
+        if names:
+            raise CheckpointError(
+                f"the weights do not fit this network: {what} {_some(names)}; to leave tensors out, list how their "
+                f"names begin, such as --set 'model.init_skip=[{_layer(names[0])}]'"
+            )
+    for name, tensor in found.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{name} holds values that are not finite; use another file")
+    model.load_state_dict({**own, **found})
+
+
+def _differ(found: Tensor, own: Tensor) -> bool:
+    return found.shape != own.shape or found.is_floating_point() != own.is_floating_point()
+
+
+def _shapes(name: str, found: Tensor, own: Tensor) -> str:
+    return f"{name} is {list(found.shape)} in the file but {list(own.shape)} in the network"
+
+
+def _layer(problem: str) -> str:
+    """The layer that a tensor belongs to, with its dot: `fc.` of `fc.weight is ...`."""
+    name = problem.partition(" ")[0]
+    return name[: name.rfind(".") + 1] or name
 
 
 def _mismatch(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:

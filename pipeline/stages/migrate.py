@@ -10,7 +10,6 @@ from pipeline.pool import Labelled
 from pipeline.stages.train import WEIGHTS
 from pipeline.workbench import Workbench
 from trainer.checkpoint import load_weights
-from trainer.models import build
 
 VARIABLES = "model.safetensors"
 EXAMPLES = 8
@@ -30,7 +29,7 @@ def run_migrate(bench: Workbench, labelled: Labelled, trained: Path, into: Path)
         RunFailedError: the port differs from the network; nothing is written.
 
     """
-    model = build(bench.spec)
+    model = bench.network()
     load_weights(model, trained / WEIGHTS)
     images = bench.images(labelled.ids[:EXAMPLES])
     try:

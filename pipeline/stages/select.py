@@ -26,7 +26,7 @@ def query_rows(
             "run_id": run_id,
             "cycle": cycle,
             "sample_id": sample,
-            "path": f"{bench.data.name}/train/{sample}",
+            "path": bench.data.sample_path("train", sample),
             "rank": rank,
             "score": score,
             "classes": list(bench.data.classes),

@@ -16,7 +16,6 @@ from pipeline.workbench import Workbench
 from trainer.checkpoint import load_weights, weight_bytes
 from trainer.errors import TrainerError
 from trainer.loop import fit
-from trainer.models import build
 from trainer.predict import accuracy, predict
 
 WEIGHTS, MODEL, METRICS, SUMMARY = "weights.safetensors", "model.json", "metrics.jsonl", "summary.json"
@@ -37,7 +36,8 @@ def run_train(
         bench: the run's constants.
         cycle: number of the cycle; with the seed it fixes every random number.
         labelled: the labelled set.
-        previous: the previous cycle's train stage to start warm from; None starts from the initial weights.
+        previous: the previous cycle's train stage to start warm from; None starts from the initial weights, random
+            or pretrained.
         into: directory to write weights, model, metrics and summary to.
         progress: called after every epoch with ``(done, total)``.
 
@@ -47,7 +47,7 @@ def run_train(
     """
     config = bench.config
     options = config.train_options
-    model = build(bench.spec, seeds.integer(config.seed, 0, "init"))
+    model = bench.network()
     if previous is not None and config.start == "warm":
         load_weights(model, previous / WEIGHTS)
     try:

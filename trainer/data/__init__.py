@@ -6,10 +6,24 @@ from pathlib import Path
 
 from trainer.data.arrays import DataSet, ImageView, Split, check_ids
 from trainer.data.digits import load_digits
+from trainer.data.npz import load_npz
+from trainer.data.own import ImageOptions
 from trainer.data.vision import load_cifar10, load_cifar100, load_fashion_mnist, load_mnist, load_svhn
 from trainer.errors import TrainerError
 
-__all__ = ["DATASETS", "DataSet", "DataSetEntry", "ImageView", "Split", "check_ids", "load"]
+__all__ = [
+    "DATASETS",
+    "OWN_DATA",
+    "DataSet",
+    "DataSetEntry",
+    "ImageOptions",
+    "ImageView",
+    "OwnDataEntry",
+    "Split",
+    "check_ids",
+    "kind_of_own",
+    "load",
+]
 
 
 @dataclass(frozen=True)
@@ -72,21 +86,92 @@ DATASETS: dict[str, DataSetEntry] = {
 }
 
 
-def load(name: str, *, root: Path | None = None, download: bool = False) -> DataSet:
-    """Load a registered data set as bytes; nothing is expanded to float here.
+@dataclass(frozen=True)
+class OwnDataEntry:
+    """A form in which a user's own images are read, chosen by `KIND:PATH`.
 
     Args:
-        name: a key of `DATASETS`.
-        root: data root in torchvision's layout; None means `data` in the working folder. The digits need none.
-            It is only ever written to when `download` is set.
+        name: the kind.
+        description: one line.
+        source: where it is defined.
+        loader: `loader(path, options, memory_limit)`.
+    """
+
+    name: str
+    description: str
+    source: str
+    loader: Callable[[Path, ImageOptions, int | None], DataSet]
+
+
+def _folder(path: Path, options: ImageOptions, memory_limit: int | None) -> DataSet:
+    from trainer.data.folder import load_folder  # only now: Pillow is not needed for anything else
+
+    return load_folder(path, options, memory_limit)
+
+
+OWN_DATA: dict[str, OwnDataEntry] = {
+    entry.name: entry
+    for entry in (
+        OwnDataEntry(
+            "folder",
+            "folder:PATH, your image files in class folders (PATH/cat/1.png), also under PATH/train and PATH/test, or "
+            "listed in PATH/labels.csv (path,label and optionally split)",
+            "README, Your own images",
+            _folder,
+        ),
+        OwnDataEntry(
+            "npz",
+            "npz:PATH, your arrays x_train, y_train, x_test, y_test, or X, y",
+            "README, Your own images",
+            load_npz,
+        ),
+    )
+}
+
+
+def kind_of_own(name: str) -> str | None:
+    """The kind of a user's own data that a name such as `folder:PATH` asks for, or None where it is another name.
+
+    Args:
+        name: what the user gave.
+    """
+    kind, colon, path = name.partition(":")
+    return kind if colon and path and kind in OWN_DATA else None
+
+
+def load(
+    name: str,
+    *,
+    root: Path | None = None,
+    download: bool = False,
+    images: ImageOptions | None = None,
+    memory_limit: int | None = None,
+) -> DataSet:
+    """Load a data set as bytes; nothing is expanded to float here.
+
+    Args:
+        name: a key of `DATASETS`, or `KIND:PATH` with a key of `OWN_DATA`.
+        root: data root in torchvision's layout; None means `data` in the working folder. The digits and a user's own
+            data need none. It is only ever written to when `download` is set.
         download: fetch missing files into the root.
+        images: how a user's own images are read.
+        memory_limit: bytes that a user's own images may take.
 
     Returns:
-        The data set with its published train and test halves.
+        The data set with its train and test halves: published, given or drawn.
 
     Raises:
         TrainerError: unknown name. DataNotFound: a file is missing. DataCorrupt: a file is damaged.
     """
+    kind = kind_of_own(name)
+    if kind:
+        try:
+            path = Path(name.removeprefix(f"{kind}:")).expanduser()
+        except RuntimeError as error:
+            raise TrainerError(f"{name}: {error}") from error
+        return OWN_DATA[kind].loader(path, images or ImageOptions(), memory_limit)
     if name not in DATASETS:
-        raise TrainerError(f"there is no data set {name!r}; choose one of {', '.join(DATASETS)}")
+        raise TrainerError(
+            f"there is no data set {name!r}; choose one of {', '.join(DATASETS)}, folder:PATH or npz:PATH"
+        )
     return DATASETS[name].loader(root, download)

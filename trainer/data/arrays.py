@@ -55,6 +55,8 @@ class DataSet:
         train, test: the published halves; ids are positions in them ("data-set absolute").
         scale: the value a byte is divided by (255, or 16 for the digits).
         mean, std: per channel, of the training images after that division.
+        paths: for data made of files, each image's path relative to the data's root, (training, test).
+        notes: what a user should know of how the data was read, one sentence each.
 
     Raises:
         TrainerError: the halves, labels or constants contradict each other.
@@ -67,6 +69,8 @@ class DataSet:
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    paths: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
@@ -141,8 +145,21 @@ class DataSet:
         half = self._half(split)
         return half.labels.copy() if indices is None else half.labels[self._checked(split, indices)]
 
+    def sample_path(self, split: SplitName, index: int) -> str:
+        """How a person finds one image: its file's path under the data's root, or `name/half/id` where it has none.
+
+        Args:
+            split: "train" or "test".
+            index: id within that half.
+
+        Raises:
+            TrainerError: unknown half, or no such id.
+        """
+        [checked] = self._checked(split, [index])
+        return f"{self.name}/{split}/{checked}" if self.paths is None else self.paths[split == "test"][checked]
+
     def fingerprint(self) -> str:
-        """Hash of everything an experiment depends on: arrays, class names and normalisation.
+        """Hash of everything an experiment depends on: arrays, class names, normalisation and the files' paths.
 
         Returns:
             sha256 as 64 hexadecimal digits; computed once, then remembered.
@@ -156,6 +173,8 @@ class DataSet:
         for array in (self.train.images, self.train.labels, self.test.images, self.test.labels):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data.cast("B"))
+        if self.paths is not None:
+            digest.update(repr(self.paths).encode())
         return digest.hexdigest()
 
     def _half(self, split: str) -> Split:

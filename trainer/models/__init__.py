@@ -8,22 +8,47 @@ from torch import nn
 
 from trainer.errors import TrainerError
 from trainer.models import cnn, mlp, resnet, wide_resnet
+from trainer.models.custom import build_own, own_family, source_sha256
 from trainer.models.spec import Family, ModelSpec, Option
 
-__all__ = ["MODELS", "Family", "ModelSpec", "Option", "build", "build_model", "family_of"]
+__all__ = [
+    "MODELS",
+    "OWN_MODEL",
+    "Family",
+    "ModelSpec",
+    "Option",
+    "build",
+    "build_model",
+    "family_of",
+    "own_family",
+    "source_sha256",
+]
 
 MODELS: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in (mlp, cnn, resnet, wide_resnet)}
 
+OWN_MODEL: dict[str, Family] = {
+    "PKG.MOD:FACTORY": Family(
+        name="PKG.MOD:FACTORY",
+        description="your own network: def build(input_shape, num_classes), such as my_net:build for my_net.py in the "
+        "current directory, or torchvision.models:resnet18; model.options are passed on",
+        source="README, Your own network",
+        builder=build_own,
+        options={},
+    )
+}
+"""How a network of a user's own is named and made."""
+
 
 def family_of(name: str) -> Family:
-    """The family registered under a name.
+    """The family registered under a name, or that of a user's own factory `PKG.MOD:FACTORY`, which is not imported.
 
     Raises:
         TrainerError: no such family; the message lists those there are.
     """
-    if name not in MODELS:
-        raise TrainerError(f"there is no model {name!r}; choose one of {', '.join(MODELS)}")
-    return MODELS[name]
+    family = MODELS.get(name) or own_family(name)
+    if family is None:
+        raise TrainerError(f"there is no model {name!r}; choose one of {', '.join(MODELS)}, or PKG.MOD:FACTORY")
+    return family
 
 
 def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
@@ -38,7 +63,8 @@ def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
         A module from float32 `[N, C, H, W]` to `[N, num_classes]`.
 
     Raises:
-        TrainerError: unknown family or option, or a value the family does not allow.
+        TrainerError: unknown family or option, a value the family does not allow, or a factory of a user's own that
+            cannot be imported or makes no network for these images and classes.
     """
     family = family_of(spec.name)
     options = family.resolve(spec.options)
@@ -56,7 +82,7 @@ def build_model(
     """`build` from plain values, for tools that take an importable factory (`trainer.models:build_model`).
 
     Args:
-        name: a key of `MODELS`.
+        name: a key of `MODELS`, or `PKG.MOD:FACTORY`.
         input_shape: (C, H, W) of one image.
         num_classes: number of outputs.
         seed: of the initial weights; None draws one from the operating system.

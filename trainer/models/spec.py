@@ -70,7 +70,7 @@ class Family:
     options: Mapping[str, Option]
     training: Mapping[str, float] = field(default_factory=dict)
 
-    def resolve(self, options: Mapping[str, Any]) -> dict[str, OptionValue]:
+    def resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options of this family: those given, checked, and the defaults of the others.
 
         Raises:
@@ -90,7 +90,7 @@ class ModelSpec:
     """Which network: everything needed to build it again, without its weights.
 
     Args:
-        name: a key of `trainer.models.MODELS`.
+        name: a key of `trainer.models.MODELS`, or `PKG.MOD:FACTORY`.
         input_shape: (C, H, W) of one image.
         num_classes: number of outputs.
         options: options that differ from the family's defaults.
@@ -102,7 +102,7 @@ class ModelSpec:
     name: str
     input_shape: Shape
     num_classes: int
-    options: dict[str, OptionValue] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = tuple(int(size) for size in self.input_shape)

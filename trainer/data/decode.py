@@ -1,0 +1,126 @@
+"""Image files to bytes with Pillow, several at a time; what cannot be read is reported, not skipped in silence."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # no other decoder is ever started, whatever a file says it is
+GREY = frozenset({"1", "L", "LA"})
+ORIENTATION, SIDEWAYS = 0x0112, range(5, 9)  # the EXIF tag, and its values that swap height and width
+MOST_THREADS = 8
+Result = TypeVar("Result")
+
+
+class Header(NamedTuple):
+    """What a file says of itself before it is decoded.
+
+    Args:
+        size: (height, width) as it is to be seen.
+        grey: whether it can hold no colour.
+    """
+
+    size: tuple[int, int]
+    grey: bool
+
+
+class Unreadable(NamedTuple):
+    """Why a file could not be read, in half a line."""
+
+    reason: str
+
+
+def read_headers(paths: Sequence[Path]) -> list[Header | Unreadable]:
+    """Size and kind of every file.
+
+    Args:
+        paths: image files.
+    """
+    return _each(_header, paths)
+
+
+def read_images(
+    paths: Sequence[Path], size: tuple[int, int], channels: int
+) -> tuple[NDArray[np.uint8], list[Unreadable | None]]:
+    """Decode, turn as EXIF says, put on white where transparent, convert, and scale to cover and crop to a size.
+
+    Scaling is bilinear with antialiasing and keeps the ratio of sides; what sticks out is cut off on both sides alike.
+    Of 16-bit greys the upper byte is taken, of animations the first picture.
+
+    Args:
+        paths: image files.
+        size: (height, width) of the result.
+        channels: 1 for grey, 3 for red, green and blue.
+
+    Returns:
+        uint8 `[N, channels, H, W]`, and for every file that could not be read the reason (its row is then zeros).
+    """
+    images = np.zeros((len(paths), channels, *size), np.uint8)
+
+    def fill(row: int) -> None:
+        images[row] = _decode(paths[row], size, channels)
+
+    return images, _each(fill, range(len(paths)))
+
+
+def _each(function: Callable[[Any], Result], items: Sequence[Any]) -> list[Result | Unreadable]:
+    """Apply a function to all items in threads, in order, with what Pillow would only warn of as an error."""
+    Image.init()  # loads the decoders once, before there are threads
+    with _strict(), ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+        return list(pool.map(partial(_tried, function), items))
+
+
+def _tried(function: Callable[[Any], Result], item: Any) -> Result | Unreadable:
+    try:
+        return function(item)
+    except Image.UnidentifiedImageError:
+        return Unreadable("not an image")
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        return Unreadable((" ".join(str(error).split()) or type(error).__name__)[:120])
+
+
+@contextmanager
+def _strict() -> Iterator[None]:
+    """A picture so large that it may be an attack is an error; remarks on metadata are not worth a line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _header(path: Path) -> Header:
+    with Image.open(path, formats=FORMATS) as image:
+        width, height = image.size
+        sideways = image.getexif().get(ORIENTATION) in SIDEWAYS
+        grey = image.mode in GREY or image.mode.startswith("I;16")
+        return Header((width, height) if sideways else (height, width), grey)
+
+
+def _decode(path: Path, size: tuple[int, int], channels: int) -> NDArray[np.uint8]:
+    with Image.open(path, formats=FORMATS) as opened:
+        seen = _opaque(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
+    height, width = size
+    if seen.size != (width, height):
+        seen = ImageOps.fit(seen, (width, height), Image.Resampling.BILINEAR)
+    return np.asarray(seen).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The image in 8 bits a channel, on white where it is transparent."""
+    if image.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel, which have no defined range: save it with 8")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image
+    page = Image.new("RGBA", image.size, "white")
+    page.alpha_composite(image.convert("RGBA"))
+    return page

@@ -1,0 +1,127 @@
+"""`folder:PATH`: a user's own image files, in class folders or listed in `labels.csv`."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.arrays import DataSet
+from trainer.data.decode import Header, Unreadable, read_headers, read_images
+from trainer.data.labels_csv import NAME, list_csv
+from trainer.data.listing import Listing, Sample, list_classes
+from trainer.data.own import CHUNK_BYTES, ImageOptions, assemble, draw_test, listed, require_memory
+from trainer.errors import DataCorrupt, DataNotFound, TrainerError
+
+SHOWN = 3  # unreadable files named in one message
+
+
+def load_folder(path: Path, options: ImageOptions, memory_limit: int | None = None) -> DataSet:
+    """Read a folder of images: `PATH/CLASS/*`, `PATH/train/CLASS/*` and `PATH/test/CLASS/*`, or `PATH/labels.csv`.
+
+    Images are in the order of their paths and classes in that of their names. Where the data does not say which
+    images are for testing, `trainer.data.own.draw_test` does. Mean and standard deviation are the training half's.
+
+    Args:
+        path: the folder.
+        options: size, colours, test share, what to do about unreadable files.
+        memory_limit: bytes that the images may take; None means half of the machine's memory.
+
+    Raises:
+        DataNotFound: no such folder, or no images in it. DataCorrupt: files that cannot be read. TrainerError: anything
+            else that makes no data set, in one line.
+    """
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise DataNotFound(f"folder:{path} {what}; give the folder that holds the class folders or {NAME}")
+    root = path.resolve()
+    found = list_csv(root) if (root / NAME).is_file() else list_classes(root)
+    samples, headers, skipped = _readable(found, options)
+    size = options.size or _common_size(samples, headers)
+    grey = options.mode == "grey" or (options.mode == "auto" and all(header.grey for header in headers))
+    require_memory(len(samples), 1 if grey else 3, size, memory_limit)
+    ordered = _halves(samples, options.test_fraction)
+    images, problems = read_images([root / sample.name for sample in ordered], size, 1 if grey else 3)
+    bad = {sample.name: problem for sample, problem in zip(ordered, problems, strict=True) if problem}
+    if bad:
+        skipped |= _skippable(found, bad, options)
+        images = images[[not problem for problem in problems]]
+        ordered = [sample for sample in ordered if sample.name not in bad]
+    if options.mode == "auto" and not grey and _colourless(images):
+        images = np.ascontiguousarray(images[:, :1])
+    return _assembled(found, ordered, images, skipped)
+
+
+def _readable(found: Listing, options: ImageOptions) -> tuple[list[Sample], list[Header], dict[str, Unreadable]]:
+    """The samples whose files say what they are, and what is wrong with the others."""
+    headers = read_headers([found.root / sample.name for sample in found.samples])
+    pairs = list(zip(found.samples, headers, strict=True))
+    bad = {sample.name: header for sample, header in pairs if isinstance(header, Unreadable)}
+    skipped = _skippable(found, bad, options) if bad else {}
+    good = [(sample, header) for sample, header in pairs if isinstance(header, Header)]
+    return [sample for sample, _ in good], [header for _, header in good], skipped
+
+
+def _skippable(found: Listing, bad: dict[str, Unreadable], options: ImageOptions) -> dict[str, Unreadable]:
+    """The unreadable files, where they may be left out."""
+    if options.skip_bad and len(bad) < len(found.samples):
+        return bad
+    raise DataCorrupt(
+        f"{_described(found, bad)} cannot be read: replace or remove them, or leave them out with "
+        "--set data.skip_bad=true"
+    )
+
+
+def _described(found: Listing, bad: dict[str, Unreadable]) -> str:
+    shown = ", ".join(f"{name} ({problem.reason})" for name, problem in list(bad.items())[:SHOWN])
+    more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+    return f"{len(bad)} of {len(found.samples)} images under {found.root}, {shown}{more},"
+
+
+def _common_size(samples: list[Sample], headers: list[Header]) -> tuple[int, int]:
+    """The size that all images have."""
+    first = headers[0].size
+    for sample, header in zip(samples, headers, strict=True):
+        if header.size != first:
+            sizes = [f"{name} is {h}x{w}" for name, (h, w) in ((samples[0].name, first), (sample.name, header.size))]
+            raise TrainerError(
+                f"images differ in size (height x width): {' and '.join(sizes)}; bring all to one with --image-size, "
+                "such as --image-size 32"
+            )
+    return first
+
+
+def _halves(samples: list[Sample], fraction: float) -> list[Sample]:
+    """The samples with a half each, training first, both in the order of their names."""
+    if samples[0].split is None:
+        test = draw_test([sample.name for sample in samples], fraction)
+        samples = [s._replace(split="test" if t else "train") for s, t in zip(samples, test, strict=True)]
+    return sorted(samples, key=lambda sample: (sample.split == "test", sample.name))
+
+
+def _colourless(images: NDArray[np.uint8]) -> bool:
+    """Whether red, green and blue are equal everywhere."""
+    step = max(1, CHUNK_BYTES // images[:1].size)
+    parts = (images[start : start + step] for start in range(0, len(images), step))
+    return all(bool((part == part[:, :1]).all()) for part in parts)
+
+
+def _assembled(
+    found: Listing, samples: list[Sample], images: NDArray[np.uint8], skipped: dict[str, Unreadable]
+) -> DataSet:
+    n_train = sum(sample.split == "train" for sample in samples)
+    if not 0 < n_train < len(samples):
+        raise TrainerError(
+            f"folder:{found.root} has {n_train} readable training and {len(samples) - n_train} readable test images; "
+            "expected at least one of each: add images"
+        )
+    classes = tuple(sorted({sample.label for sample in samples}))
+    gone = sorted({sample.label for sample in found.samples} - set(classes))
+    if gone:
+        raise DataCorrupt(f"folder:{found.root}: no image of {listed(gone)} can be read; replace them")
+    position = {name: label for label, name in enumerate(classes)}
+    labels = np.array([position[sample.label] for sample in samples], np.int64)
+    notes = found.notes
+    if skipped:
+        notes = (*notes, f"{_described(found, skipped)} cannot be read and are left out")
+    paths = tuple(sample.name for sample in samples)
+    return assemble("folder", classes, images, labels, n_train, paths=paths, notes=notes)

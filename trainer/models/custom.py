@@ -1,0 +1,172 @@
+"""A user's own network: `PKG.MOD:FACTORY`, imported only when it is built, and checked every time it is."""
+
+import hashlib
+import importlib
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.errors import TrainerError
+from trainer.models.spec import Family, Shape
+
+NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+BATCH = 2  # images of the forward pass that checks a network
+
+
+class OwnFamily(Family):
+    """A family that takes whatever options its factory takes."""
+
+    def resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options as they are, refused when a file could not hold them.
+
+        Raises:
+            TrainerError: a name or value that JSON does not have.
+        """
+        try:
+            kept = json.loads(json.dumps(dict(options), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise TrainerError(
+                f"{self.name} options: expected numbers, text, lists, true or false ({error})"
+            ) from error
+        if kept != options:
+            raise TrainerError(f"{self.name} options: expected names of text, got {sorted(map(str, options))}")
+        return dict(kept)
+
+
+def own_family(name: str) -> Family | None:
+    """The family of a factory, or None where the name is not of the form `PKG.MOD:FACTORY`; nothing is imported.
+
+    Args:
+        name: what the user gave.
+    """
+    if not NAME.fullmatch(name):
+        return None
+    return OwnFamily(name, "your own network", name, partial(build_own, name), {})
+
+
+def source_sha256(name: str) -> str | None:
+    """Hash of the file that defines a factory, or None where it has none.
+
+    Args:
+        name: `PKG.MOD:FACTORY`.
+
+    Raises:
+        TrainerError: it cannot be imported.
+    """
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(_import(name)))
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+    except (TypeError, OSError):  # built in, or an instance of a class
+        return None
+
+
+def _import(name: str) -> Callable[..., Any]:
+    """The factory, looked for in the current directory first, then among installed packages."""
+    module, _, attribute = name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        with torch.random.fork_rng(devices=[]):  # a first import must not change what the seed decides
+            factory = getattr(importlib.import_module(module), attribute)
+    except (Exception, SystemExit) as error:  # a user's own code may do anything
+        raise TrainerError(
+            f"--model {name} cannot be imported ({_reason(error)}); it is looked for in {here} and among installed "
+            "packages"
+        ) from error
+    if not callable(factory) or isinstance(factory, nn.Module):
+        raise TrainerError(
+            f"--model {name} is a {type(factory).__name__}; expected a function or class that makes a torch.nn.Module"
+        )
+    return factory
+
+
+def build_own(name: str, input_shape: Shape, num_classes: int, **options: Any) -> nn.Module:
+    """Call a factory with what it accepts by name, and check what it made.
+
+    Args:
+        name: `PKG.MOD:FACTORY`.
+        input_shape: (C, H, W) of one image, passed where the factory names it.
+        num_classes: number of outputs, likewise, or through `**`.
+        **options: passed as they are.
+
+    Returns:
+        A module from float32 `[N, C, H, W]` to `[N, num_classes]`.
+
+    Raises:
+        TrainerError: it cannot be imported or called, or made something else; one line.
+    """
+    factory = _import(name)
+    given = _arguments(name, factory, {"input_shape": input_shape, "num_classes": num_classes}, options)
+    try:
+        model = factory(**given)
+    except (Exception, SystemExit) as error:
+        raise TrainerError(f"--model {name} cannot be built with {_shown(given)} ({_reason(error)})") from error
+    if not isinstance(model, nn.Module):
+        raise TrainerError(f"--model {name} made a {type(model).__name__}; expected a torch.nn.Module")
+    _check(name, model, input_shape, num_classes)
+    return model
+
+
+def _arguments(
+    name: str, factory: Callable[..., Any], facts: dict[str, Any], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Options, and those facts that the factory names; through `**` it also gets the number of classes."""
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # of an extension
+        return {**facts, **options}
+    named = {p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    rest = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    given = {key: value for key, value in facts.items() if key in named or (rest and key == "num_classes")} | options
+    missing = [
+        p.name
+        for p in parameters.values()
+        if p.default is p.empty and p.name not in given and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    unknown = [] if rest else sorted(set(options) - named)
+    if missing or unknown:
+        problem = f"needs {', '.join(missing)}" if missing else f"takes no {', '.join(unknown)}"
+        raise TrainerError(
+            f"--model {name} {problem}; it is called with those of input_shape and num_classes that it names, and with "
+            "model.options: write it as def build(input_shape, num_classes)"
+        )
+    return given
+
+
+def _check(name: str, model: nn.Module, input_shape: Shape, num_classes: int) -> None:
+    """One forward pass in eval mode, which also gives lazy layers their sizes."""
+    shape = [BATCH, *input_shape]
+    try:
+        with torch.no_grad():
+            outputs = model.eval()(torch.zeros(shape))
+    except Exception as error:
+        raise TrainerError(f"--model {name} cannot process a float32 batch {shape} ({_reason(error)})") from error
+    expected = [BATCH, num_classes]
+    if not isinstance(outputs, Tensor) or list(outputs.shape) != expected:
+        got = list(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+        raise TrainerError(
+            f"--model {name}: for a batch {shape} expected one output a class, {expected}, got {got}; "
+            "end it in a layer of num_classes outputs and return that tensor alone"
+        )
+    strange = {str(p.dtype) for p in model.parameters() if p.dtype != torch.float32}
+    if strange or not any(p.requires_grad for p in model.parameters()):
+        found = f"parameters of {', '.join(sorted(strange))}" if strange else "none that is trained"
+        raise TrainerError(f"--model {name}: expected float32 parameters that require gradients, got {found}")
+
+
+def _shown(given: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in given.items()) or "no arguments"
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from linearize import KernelOptions
 from pipeline.errors import PipelineError
+from pipeline.files import sha256_of
 from pipeline.queries import get_strategy
 from trainer.data import DATASETS, ImageOptions, kind_of_own
 from trainer.models import ModelSpec, family_of
@@ -21,8 +22,8 @@ from trainer.options import TrainOptions, options_for
 UNSCIENTIFIC = ("device", "data.root", "data.download", "kernel.memory_budget", "model.init_weights")
 """Fields that say where and with what a run is computed, not what: they may change when it is resumed.
 
-Of a file of weights the content counts, which the first event records; so does that of a user's own data, of whose name
-only the kind is scientific.
+Of a file of weights the content counts, which model.init_sha256 records; so does that of a user's own data, which the
+first event records: of such a name only the kind is scientific.
 """
 
 
@@ -30,6 +31,13 @@ class Section(BaseModel):
     """A strict, immutable part of the configuration: unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _sha256(name: str) -> str:
+    try:
+        return sha256_of(Path(name).expanduser())
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"init_weights: cannot read {name}: {error}") from error
 
 
 def _overrides(name: str, options: type) -> type[Section]:
@@ -88,12 +96,18 @@ class ModelSection(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     init_weights: str | None = None
     init_skip: list[str] | None = None
+    init_sha256: str | None = None
 
     @model_validator(mode="after")
-    def _registered(self) -> Self:
+    def _resolve(self) -> Self:
         family_of(self.name).resolve(self.options)
-        if self.init_skip is not None and (self.init_weights is None or not all(self.init_skip)):
-            raise ValueError("init_skip: expected beginnings of names that model.init_weights leaves out")
+        if self.init_weights is None:
+            if self.init_skip is not None or self.init_sha256 is not None:
+                raise ValueError("init_skip and init_sha256: expected with model.init_weights, which is not given")
+        elif self.init_sha256 is None:
+            object.__setattr__(self, "init_sha256", _sha256(self.init_weights))
+        if self.init_skip is not None and not all(self.init_skip):
+            raise ValueError("init_skip: expected beginnings of names, got an empty one")
         return self
 
 

@@ -62,7 +62,8 @@ class ActiveLearningLoop:
             RunFailedError: a stage failed; the ``failed`` event is logged and no query is made from that stage.
 
         """
-        self.run.start({**self.bench.facts, "versions": environment_versions() | self.bench.sources})
+        versions = environment_versions() | self.bench.sources
+        self.run.start({"dataset_sha256": self.bench.data.fingerprint(), "versions": versions})
         self._initial_set()
         for cycle in range(self.config.cycles):
             try:

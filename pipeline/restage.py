@@ -83,7 +83,7 @@ def restage(run: Path, stage: str, cycle: int, into: Path) -> Restaged:
     if not events:
         raise PipelineError(f"{run} has no events yet: start it with 'pipeline resume {run}'")
     bench = open_workbench(config)
-    check_unchanged(events[0], config, bench.facts)
+    check_unchanged(events[0], config, bench.data.fingerprint())
     pool = Pool(len(bench.data.train), events)
     if not pool.complete(cycle - 1):
         reached = max(round_ for round_ in [-1, *pool.queries] if round_ < 0 or pool.complete(round_)) + 1

@@ -84,30 +84,21 @@ def read_events(path: Path) -> list[Event]:
     return parse_events((path / EVENTS).read_bytes(), path / EVENTS)[0]
 
 
-def check_unchanged(start: Event, config: RunConfig, facts: dict[str, Any]) -> None:
-    """Check that a run's configuration, data and pretrained weights still are what they were when it began.
-
-    Args:
-        start: the run's first event.
-        config: the present configuration.
-        facts: ``Workbench.facts``.
+def check_unchanged(start: Event, config: RunConfig, dataset_sha256: str) -> None:
+    """Check that a run's configuration and data still are what they were when it began.
 
     Raises:
-        PipelineError: a scientific field, the data set or the weights have changed; the message names it.
+        PipelineError: a scientific field or the data set has changed; the message names it.
 
     """
     if start["config_sha256"] != config.digest():
         changed = "; ".join(differences(start["config"], config.scientific()))
         raise PipelineError(f"{CONFIG} was changed since the run began ({changed}): change it back")
-    for what, key in (
-        (f"the data set {config.data.name}", "dataset_sha256"),
-        (f"the file of model.init_weights ({config.model.init_weights})", "init_weights_sha256"),
-    ):
-        before, now = (str(hashes.get(key, "none"))[:12] for hashes in (start, facts))
-        if before != now:
-            raise PipelineError(
-                f"{what} is not the one that the run began with (SHA-256 {now}, expected {before}): restore it"
-            )
+    if start["dataset_sha256"] != dataset_sha256:
+        raise PipelineError(
+            f"the data set {config.data.name} is not the one that the run began with "
+            f"(SHA-256 {dataset_sha256[:12]}, expected {start['dataset_sha256'][:12]}): restore it"
+        )
 
 
 def cycle_path(run: Path, cycle: int) -> Path:
@@ -172,7 +163,7 @@ class RunDirectory:
         """Log the first event, or check that a resumed run still is what it was.
 
         Args:
-            facts: ``Workbench.facts`` and ``versions``.
+            facts: ``dataset_sha256`` and ``versions``.
 
         Raises:
             PipelineError: a scientific field of the configuration or the data has changed.
@@ -180,11 +171,10 @@ class RunDirectory:
         """
         if not self.events:
             digest = self.config.digest()
-            known = "".join([digest, *(value for fact, value in facts.items() if fact != "versions")])
-            run_id = hashlib.sha256(known.encode()).hexdigest()[:12]
+            run_id = hashlib.sha256((digest + facts["dataset_sha256"]).encode()).hexdigest()[:12]
             self.log.append("start", run_id=run_id, config=self.config.scientific(), config_sha256=digest, **facts)
             return
-        check_unchanged(self.events[0], self.config, facts)
+        check_unchanged(self.events[0], self.config, facts["dataset_sha256"])
         for change in differences(self.events[0]["versions"], facts["versions"]):
             self.warn(f"package versions changed since the run began ({change}); results may differ")
 

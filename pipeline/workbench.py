@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from linearize.memory import available_memory
 from migrator import MigratorError
 from pipeline import seeds
-from pipeline.config import RunConfig
+from pipeline.config import ModelSection, RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
 from trainer.batch_norm import has_batch_norm
@@ -24,20 +23,6 @@ SHARE_OF_IMAGES = 2
 
 
 @dataclass(frozen=True)
-class Pretrained:
-    """Weights that a run starts from.
-
-    Args:
-        state: qualified name -> tensor.
-        sha256: of the file.
-
-    """
-
-    state: dict[str, Tensor]
-    sha256: str
-
-
-@dataclass(frozen=True)
 class Workbench:
     """The constants of a run.
 
@@ -45,14 +30,14 @@ class Workbench:
         config: the resolved configuration.
         data: the data set; stages read images through it, and labels only of what is labelled.
         device: the torch device.
-        pretrained: the weights to start from; None where they are random.
+        pretrained: the weights to start from, by name; None where they are random.
 
     """
 
     config: RunConfig
     data: DataSet
     device: str
-    pretrained: Pretrained | None = None
+    pretrained: dict[str, Tensor] | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -63,12 +48,6 @@ class Workbench:
     def images(self) -> ImageView:
         """Normalised, unaugmented training inputs by id, without the labels."""
         return self.data.view("train")
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What a run must find again when it is resumed, beside its configuration."""
-        facts = {"dataset_sha256": self.data.fingerprint()}
-        return facts if self.pretrained is None else facts | {"init_weights_sha256": self.pretrained.sha256}
 
     @property
     def sources(self) -> dict[str, str]:
@@ -88,7 +67,7 @@ class Workbench:
         if self.pretrained is not None:
             from migrator.checkpoint import unwrapped
 
-            state, _ = unwrapped(self.pretrained.state, set(model.state_dict()))
+            state, _ = unwrapped(self.pretrained, set(model.state_dict()))
             initialise(model, state, self.config.model.init_skip or ())
         return model
 
@@ -130,7 +109,7 @@ def open_workbench(config: RunConfig) -> Workbench:
         )
     if config.kernel_options.logit >= data.num_classes:
         raise PipelineError(f"kernel.logit: expected 0 to {data.num_classes - 1}, got {config.kernel_options.logit}")
-    bench = Workbench(config, data, choose_device(config.device), _read_pretrained(config.model.init_weights))
+    bench = Workbench(config, data, choose_device(config.device), _read_pretrained(config.model))
     _try_network(bench)
     return bench
 
@@ -152,17 +131,24 @@ def choose_device(name: str) -> str:
     return name
 
 
-def _read_pretrained(name: str | None) -> Pretrained | None:
-    """The weights of a file, nothing in it executed."""
-    if name is None:
+def _read_pretrained(model: ModelSection) -> dict[str, Tensor] | None:
+    """The weights of a file that is still what it was; nothing in it is executed."""
+    if model.init_weights is None:
         return None
     from migrator.checkpoint import read_state
 
     try:
-        path = Path(name).expanduser()
-        return Pretrained(read_state(path), sha256_of(path))
+        path = Path(model.init_weights).expanduser()
+        now = sha256_of(path)
+        state = read_state(path)
     except (MigratorError, OSError, RuntimeError) as error:
-        raise PipelineError(f"--init-weights: {error}") from error
+        raise PipelineError(f"model.init_weights: {error}") from error
+    if now != model.init_sha256:
+        raise PipelineError(
+            f"model.init_weights: {path} is not the file that the run began with (SHA-256 {now[:12]}, expected "
+            f"{str(model.init_sha256)[:12]}): restore it"
+        )
+    return state
 
 
 def _try_network(bench: Workbench) -> None:

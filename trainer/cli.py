@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.checkpoint import load_weights, weight_bytes
-from trainer.data import DATASETS, DataSet, check_ids, load
+from trainer.data import DATASETS, DataSet, ImageOptions, check_ids, kind_of_own, load
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import TrainerError
 from trainer.files import new_folder, require_free
@@ -38,6 +38,22 @@ _FIT_EXAMPLE = "Example: trainer fit --model cnn --n-labeled 100 --out runs/fit"
 _EXPORT_EXAMPLE = "Example: trainer export --n-labeled 100 --pool 500 --out runs/arrays"
 
 
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise TrainerError(f"--set data.test_fraction: expected a number such as 0.2, got {text!r}") from error
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise TrainerError(f"--set data.skip_bad: expected true or false, got {text!r}")
+    return text.lower() == "true"
+
+
+SETTABLE: dict[str, Callable[[str], Any]] = {"data.mode": str, "data.test_fraction": _share, "data.skip_bad": _truth}
+
+
 @click.group(cls=_Group, epilog=_FIT_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ntk-lookahead")
 def cli() -> None:
@@ -48,7 +64,20 @@ def _data_options(command: Decorated) -> Decorated:
     """The options that say which images, shared by every command."""
     for option in reversed(
         (
-            click.option("--dataset", default="digits", show_default=True, help=f"One of {', '.join(DATASETS)}."),
+            click.option(
+                "--dataset",
+                default="digits",
+                show_default=True,
+                help=f"One of {', '.join(DATASETS)}, or your own: folder:PATH, npz:PATH.",
+            ),
+            click.option("--image-size", help="Scale and crop your own images to N or HxW pixels."),
+            click.option(
+                "--set",
+                "sets",
+                multiple=True,
+                metavar="data.KEY=VALUE",
+                help="How your own images are read: data.mode, data.test_fraction, data.skip_bad.",
+            ),
             click.option("--data-root", type=click.Path(path_type=Path), help="Folder in torchvision's layout."),
             click.option("--download", is_flag=True, help="Fetch missing files into the data root."),
             click.option("--n-labeled", type=click.IntRange(min=1), help="Label that many training images at random."),
@@ -67,7 +96,9 @@ def _data_options(command: Decorated) -> Decorated:
 
 @cli.command(epilog=_FIT_EXAMPLE)
 @_data_options
-@click.option("--model", default="cnn", show_default=True, help=f"One of {', '.join(MODELS)}.")
+@click.option(
+    "--model", default="cnn", show_default=True, help=f"One of {', '.join(MODELS)}, or your own: PKG.MOD:FACTORY."
+)
 @click.option(
     "--option", "model_options", multiple=True, metavar="KEY=VALUE", help="Option of the model, e.g. width=64."
 )
@@ -83,6 +114,8 @@ def _data_options(command: Decorated) -> Decorated:
 @click.option("--device", default="cpu", show_default=True, help="Where to train, e.g. cuda:0.")
 def fit(
     dataset: str,
+    image_size: str | None,
+    sets: tuple[str, ...],
     data_root: Path | None,
     download: bool,
     n_labeled: int | None,
@@ -107,7 +140,7 @@ def fit(
     options = options_for(model, **training)
     given = _parse_options(model_options)
     family_of(model).resolve(given)
-    data = load(dataset, root=data_root, download=download)
+    data = _load(dataset, data_root, download, image_size, sets)
     ids = _labeled_ids(data, n_labeled, labeled, seed)
     spec = ModelSpec(model, data.input_shape, data.num_classes, given)
     network = build(spec, seed)
@@ -144,6 +177,8 @@ def fit(
 @click.option("--pool", type=click.IntRange(min=1), required=True, help="Unlabelled training images to draw.")
 def export(
     dataset: str,
+    image_size: str | None,
+    sets: tuple[str, ...],
     data_root: Path | None,
     download: bool,
     n_labeled: int | None,
@@ -159,7 +194,7 @@ def export(
     and --seed choose the same images as `trainer fit`.
     """
     require_free(out)
-    data = load(dataset, root=data_root, download=download)
+    data = _load(dataset, data_root, download, image_size, sets)
     ids = _labeled_ids(data, n_labeled, labeled, seed)
     rest = np.setdiff1d(np.arange(len(data.train)), ids)
     if pool > len(rest):
@@ -171,6 +206,22 @@ def export(
         write("pool.npz", _npz(x=data.inputs("train", drawn), ids=drawn))
     click.echo(f"{len(ids)} labelled images and a pool of {pool}")
     click.echo(str(out))
+
+
+def _load(dataset: str, root: Path | None, download: bool, image_size: str | None, sets: tuple[str, ...]) -> DataSet:
+    """The data set; what it has to say about files it left out goes to standard error."""
+    given: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
+    for setting in sets:
+        key, equals, value = setting.partition("=")
+        if not equals or key not in SETTABLE:
+            raise TrainerError(f"--set: expected one of {', '.join(SETTABLE)} with =VALUE, got {setting!r}")
+        given[key.removeprefix("data.")] = SETTABLE[key](value)
+    if given and not kind_of_own(dataset):
+        raise TrainerError(f"{next(iter(given))}: expected --dataset folder:PATH or npz:PATH with it, got {dataset!r}")
+    data = load(dataset, root=root, download=download, images=ImageOptions(**given))
+    for note in data.notes:
+        click.echo(f"note: {note}", err=True)
+    return data
 
 
 def _labeled_ids(data: DataSet, n_labeled: int | None, labeled: Path | None, seed: int) -> Ids:

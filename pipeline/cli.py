@@ -64,7 +64,12 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--dataset", "data.name", str, "Data set; 'pipeline list datasets' names them.  [digits]"),
     ("--data-root", "data.root", str, "Directory of the data sets, in torchvision's layout."),
     ("--model", "model.name", str, "Network; 'pipeline list models' names them.  [cnn]"),
-    ("--strategy", "query.strategy", str, "Query strategy; 'pipeline list strategies' names them.  [mlmoc-flips]"),
+    (
+        "--strategy",
+        "query.strategy",
+        str,
+        "Query strategy; 'pipeline list strategies' names them. Your own: MODULE:STRATEGY.  [mlmoc-flips]",
+    ),
     ("--n-init", "query.n_init", int, "Labels to start with, drawn uniformly.  [40]"),
     ("--query-size", "query.size", int, "Labels asked for in each cycle.  [20]"),
     (
@@ -122,7 +127,7 @@ def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **opt
 
     config = config_from(config_file, sets, options)
     bench = open_workbench(config)
-    path = out or _fresh_path(f"{slug(config.data.name)}-{config.query.strategy}-seed{config.seed}")
+    path = out or _fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
     create_run(path, config)
     _go_on(path, bench)
 
@@ -185,15 +190,18 @@ def list_(what: str) -> None:
 
     Example: pipeline list strategies
     """
-    from pipeline.queries import STRATEGIES
+    from pipeline.queries import installed_strategies
     from trainer.data import DATASETS
     from trainer.models import MODELS
 
-    registry: dict[str, Any] = {"datasets": DATASETS, "models": MODELS, "strategies": STRATEGIES}[what]  # type: ignore[assignment]
+    strategies, refused = installed_strategies() if what == "strategies" else ({}, {})
+    registry: dict[str, Any] = {"datasets": DATASETS, "models": MODELS, "strategies": strategies}[what]  # type: ignore[assignment]
     width = max(map(len, registry))
     for name, entry in registry.items():
         options = ", ".join(f"{option}={spec.default}" for option, spec in getattr(entry, "options", {}).items())
         click.echo(f"{name:<{width}}  {entry.description}{options and f'; options {options}'} ({entry.source})")
+    for reason in refused.values():
+        click.echo(f"cannot be used: {reason}", err=True)
 
 
 @cli.command()

@@ -20,7 +20,8 @@ class Selection(NamedTuple):
         indices: data-set-absolute ids in rank order ``[n]``, no id twice.
         scores: their scores ``[n]``; higher is queried first.
         candidate_scores: the scores of all candidates ``[U]``, in the order of ``QueryState.candidates``; ranking them
-            gives ``indices`` again, which is what stage ``select`` does.
+            gives ``indices`` again, which is what stage ``select`` does. A strategy that chooses a batch has no score
+            of its own for each candidate; the first chosen then has n, the next n - 1, and those not chosen 0.
 
     """
 
@@ -41,6 +42,7 @@ class QueryState:
         rng: the strategy's own random stream for this cycle.
         inputs: maps ids to normalised, unaugmented inputs ``[N, ...]``.
         evaluate: maps inputs to the trained network's outputs ``[N, C]``.
+        embed: maps inputs to the penultimate features ``[N, d]`` and the outputs ``[N, C]``.
         linearize: maps (labelled inputs, their labels, candidate inputs) to the linearised network.
 
     """
@@ -52,6 +54,7 @@ class QueryState:
     rng: np.random.Generator
     inputs: Callable[[np.ndarray], np.ndarray]
     evaluate: Callable[[np.ndarray], np.ndarray]
+    embed: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
     linearize: Callable[[np.ndarray, np.ndarray, np.ndarray], LookAhead]
 
     @cached_property
@@ -63,6 +66,16 @@ class QueryState:
     def probabilities(self) -> np.ndarray:
         """Class probabilities of the candidates, ``[U, C]``."""
         return probabilities(self.outputs, self.loss)
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """What the network's last layer sees of the candidates, ``[U, d]``."""
+        return self.embed(self.inputs(self.candidates))[0]
+
+    @cached_property
+    def labelled_features(self) -> np.ndarray:
+        """What the network's last layer sees of the labelled set, ``[L, d]``."""
+        return self.embed(self.inputs(self.labelled.ids))[0]
 
     @cached_property
     def look_ahead(self) -> LookAhead:
@@ -104,6 +117,17 @@ class QueryStrategy(Protocol):
         ...
 
 
+def check_count(candidates: np.ndarray, n: int) -> None:
+    """Check that n of the candidates can be chosen.
+
+    Raises:
+        PipelineError: they cannot.
+
+    """
+    if not 0 < n <= len(candidates):
+        raise PipelineError(f"query: expected 1 to {len(candidates)} samples (the candidates left), got {n}")
+
+
 def select_top(candidates: np.ndarray, scores: np.ndarray, n: int) -> Selection:
     """Select the ``n`` highest scores; equal scores in the candidates' (random) order.
 
@@ -117,9 +141,34 @@ def select_top(candidates: np.ndarray, scores: np.ndarray, n: int) -> Selection:
         ValueError: the scores are not one finite number a candidate.
 
     """
-    if not 0 < n <= len(candidates):
-        raise PipelineError(f"query: expected 1 to {len(candidates)} samples (the candidates left), got {n}")
-    if scores.shape != candidates.shape or not np.isfinite(scores).all():
-        raise ValueError(f"expected one finite score for each of {len(candidates)} candidates, got {scores}")
+    check_count(candidates, n)
+    scores = np.asarray(scores)
+    if scores.shape != candidates.shape or scores.dtype.kind not in "biuf":
+        got = f"{scores.dtype} {list(scores.shape)}"
+        raise ValueError(f"expected one score for each of {len(candidates)} candidates, got {got}")
+    if bad := np.count_nonzero(~np.isfinite(scores)):
+        raise ValueError(f"expected finite scores, got {bad} of {len(candidates)} that are NaN or infinite")
+    if scores.dtype.kind != "f":
+        scores = scores.astype(np.float64)
     ranked = np.argsort(-scores, kind="stable")[:n]
     return Selection(candidates[ranked], scores[ranked], scores)
+
+
+def select_in_order(candidates: np.ndarray, order: np.ndarray) -> Selection:
+    """Select a batch that was chosen as a whole; the scores say the order: n, n - 1, .., 1, and 0 for the rest.
+
+    Args:
+        candidates: ids ``[U]``.
+        order: positions among the candidates ``[n]``, the first to be asked first.
+
+    Raises:
+        PipelineError: more positions than candidates, or none.
+        ValueError: a position twice.
+
+    """
+    check_count(candidates, len(order))
+    if len(set(map(int, order))) != len(order):
+        raise ValueError("expected every candidate at most once, got a position twice")
+    scores = np.zeros(len(candidates))
+    scores[order] = np.arange(len(order), 0, -1)
+    return select_top(candidates, scores, len(order))

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.nn import Module
 
 from linearize import KernelOptions, LinearizeError, LookAhead, MemoryBudgetError
 from migrator import load as load_port
@@ -15,13 +17,14 @@ from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError
 from pipeline.files import write_json
 from pipeline.pool import Labelled, Pool
-from pipeline.queries import QueryState, Selection, get_strategy, select_top
+from pipeline.queries import QueryState, Selection, ask, get_strategy, select_top
 from pipeline.stages.progress import StageProgress, silent
 from pipeline.stages.train import WEIGHTS
 from pipeline.workbench import Workbench
 from trainer.checkpoint import load_weights
+from trainer.errors import TrainerError
+from trainer.features import Embedding, embed
 from trainer.losses import one_hot
-from trainer.models import ModelSpec, build
 from trainer.predict import predict, release_cached_memory
 
 SCORES, DIAGNOSTICS = "scores.npz", "diagnostics.json"
@@ -75,10 +78,12 @@ def run_score(
         progress: called while the kernel is computed.
 
     Raises:
-        RunFailedError: the kernel is singular, does not fit or is not finite.
+        RunFailedError: the kernel is singular, does not fit or is not finite; the strategy failed or broke its
+            contract.
 
     """
     strategy = get_strategy(bench.config.query.strategy)
+    evaluate, embedder = _network(bench.network(), trained, bench.device)
     state = QueryState(
         candidates=candidates,
         labelled=labelled,
@@ -86,15 +91,18 @@ def run_score(
         loss=bench.config.train_options.loss,
         rng=seeds.generator(bench.config.seed, cycle, "query"),
         inputs=bench.images,
-        evaluate=_evaluator(bench.spec, trained, bench.device),
-        linearize=_linearizer(bench.config.kernel_options, bench.data.num_classes, port, progress),
+        evaluate=evaluate,
+        embed=embedder,
+        linearize=_linearizer(
+            bench.config.kernel_options, bench.data.num_classes, port if strategy.needs_port else None, progress
+        ),
     )
     try:
-        scores = strategy.query(state, min(bench.config.query.size, len(candidates))).candidate_scores
+        scores = ask(strategy, state, min(bench.config.query.size, len(candidates))).candidate_scores
     except MemoryBudgetError as error:
         advice = "kernel.memory_budget (bytes) in the run's config.yaml may be changed before 'pipeline resume'"
         raise RunFailedError(f"cycle {cycle}: {error}; {advice}") from error
-    except LinearizeError as error:
+    except (LinearizeError, TrainerError, RunFailedError) as error:
         raise RunFailedError(f"cycle {cycle}: {error}") from error
     np.savez(into / SCORES, candidates=candidates, scores=scores, pseudo_labels=state.outputs.argmax(1))
     write_json(into / DIAGNOSTICS, _diagnostics(state, scores, strategy.needs_port))
@@ -122,10 +130,11 @@ def cautions(diagnostics: dict[str, Any]) -> Iterator[str]:
         yield "every candidate has the same score, so the query is as good as random"
 
 
-def _evaluator(spec: ModelSpec, trained: Path, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    model = build(spec)
+def _network(
+    model: Module, trained: Path, device: str
+) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], Embedding]]:
     load_weights(model, trained / WEIGHTS)
-    return lambda x: predict(model, x, device=device)
+    return partial(predict, model, device=device), partial(embed, model, device=device)
 
 
 def _linearizer(
@@ -133,7 +142,7 @@ def _linearizer(
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], LookAhead]:
     def linearize(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:
         if port is None:
-            raise ValueError("this strategy looks ahead, so the network must be migrated before it is scored")
+            raise ValueError("this strategy looks ahead, so the network must be migrated first: set needs_port = True")
         migrated = load_port(port)
         Y = one_hot(labels, num_classes)
         release_cached_memory()

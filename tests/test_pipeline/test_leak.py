@@ -1,5 +1,7 @@
 """Strategies get no pool labels: withheld by code, not by convention."""
 
+import dataclasses
+import functools
 import types
 
 import numpy as np
@@ -8,8 +10,9 @@ import pytest
 from pipeline.config import load_config
 from pipeline.oracle import SimulatedOracle
 from pipeline.pool import Labelled
-from pipeline.queries import QueryStrategy
+from pipeline.queries import STRATEGIES, QueryStrategy, select_top
 from pipeline.stages import score
+from pipeline.stages.migrate import run_migrate
 from pipeline.stages.train import run_train
 from pipeline.workbench import Workbench, open_workbench
 from trainer.data import DataSet, Split
@@ -28,6 +31,8 @@ def reachable(root):
         queue += list(getattr(thing, "__dict__", {}).values())
         queue += [getattr(thing, "__self__", None)]
         queue += [cell.cell_contents for cell in getattr(thing, "__closure__", None) or ()]
+        if isinstance(thing, functools.partial):
+            queue += [thing.func, thing.args, thing.keywords]
         if isinstance(thing, dict):
             queue += thing.values()
         elif isinstance(thing, list | tuple | set):
@@ -37,7 +42,13 @@ def reachable(root):
 
 def test_the_walk_finds_what_is_hidden_in_closures_and_methods():
     bench = open_workbench(load_config())
-    for hiding_place in (bench.data.inputs, lambda: bench.config, {"a": [bench]}):
+    for hiding_place in (
+        bench.data.inputs,
+        lambda: bench.config,
+        {"a": [bench]},
+        functools.partial(print, bench),
+        functools.partial(print, b=bench.data),
+    ):
         assert any(isinstance(thing, FORBIDDEN) for thing in reachable(hiding_place))
 
 
@@ -51,13 +62,36 @@ def test_nothing_that_a_strategy_is_given_leads_to_a_pool_label(tiny, tmp_path, 
 
         def query(self, state, n):
             seen.append(state)
-            raise StopIteration
+            return select_top(state.candidates, state.candidates, n)
 
     monkeypatch.setattr(score, "get_strategy", lambda name: Spy())
     labelled = Labelled(np.arange(12), bench.data.labels("train", np.arange(12)))
     run_train(bench, 0, labelled, None, tmp_path)
-    with pytest.raises(StopIteration):
-        score.run_score(bench, 0, labelled, np.arange(12, 40), tmp_path, tmp_path, tmp_path)
+    monkeypatch.setattr(score, "_diagnostics", lambda *_: {})
+    score.run_score(bench, 0, labelled, np.arange(12, 40), tmp_path, tmp_path, tmp_path)
     found = reachable(seen[0])
     assert len(found) > 20
     assert not [thing for thing in found if isinstance(thing, FORBIDDEN)]
+
+
+def test_no_strategy_reads_a_pool_label(tiny, tmp_path, monkeypatch):
+    bench = open_workbench(load_config(options=tiny))
+    labelled = Labelled(np.arange(12), bench.data.labels("train", np.arange(12)))
+    train, migrate = tmp_path / "train", tmp_path / "migrate"
+    train.mkdir()
+    migrate.mkdir()
+    run_train(bench, 0, labelled, None, train)
+    run_migrate(bench, labelled, train, migrate)
+
+    def refuse(*_, **__):
+        raise AssertionError("labels were read")
+
+    monkeypatch.setattr(DataSet, "labels", refuse)
+    monkeypatch.setattr(Split, "labels", property(refuse), raising=False)
+    for read in (lambda: bench.data.labels("train"), lambda: bench.data.train.labels):
+        with pytest.raises(AssertionError, match="labels were read"):
+            read()
+    for name in STRATEGIES:
+        mine = dataclasses.replace(bench, config=load_config(options={**tiny, "query.strategy": name}))
+        score.run_score(mine, 0, labelled, np.arange(12, 40), train, migrate, tmp_path)
+        assert len(score.read_scores(tmp_path).scores) == 28

@@ -1,0 +1,105 @@
+"""Strategies that are not ours: from an installed package's entry point, or from a module in the working directory."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.queries.base import QueryStrategy
+
+GROUP = "ntk_lookahead.strategies"
+_ATTRIBUTES: Mapping[str, type] = {"name": str, "description": str, "source": str, "needs_port": bool}
+
+
+@cache
+def offered() -> dict[str, tuple[EntryPoint, ...]]:
+    """What installed packages offer, by name; nothing is imported."""
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=GROUP):
+        if point not in found.get(point.name, ()):  # the same package found by two paths
+            found[point.name] = (*found.get(point.name, ()), point)
+    return found
+
+
+def load_strategy(name: str, taken: Mapping[str, QueryStrategy]) -> QueryStrategy:
+    """Load a strategy that a package offers under a name, or that ``MODULE:OBJECT`` names.
+
+    Args:
+        name: an entry point of the group ``ntk_lookahead.strategies``, or a module and what in it is the strategy: an
+            object, a class or a factory without arguments. Modules are looked for in the working directory too.
+        taken: the built-in strategies, whose names are not for others.
+
+    Raises:
+        PipelineError: no such strategy; it cannot be imported or made; it lacks something; its name is taken.
+
+    """
+    points = offered().get(name, ())
+    if name in taken or len(points) > 1:
+        packages = ", ".join(_package(point) for point in points)
+        other = "another package" if name not in taken else "the built-in strategy"
+        raise PipelineError(f"strategy {name!r} of {packages} has the name of {other}: rename or uninstall one")
+    module, attribute = (
+        (points[0].module, points[0].attr) if points else name.split(":") if name.count(":") == 1 else ("", "")
+    )
+    if not module or not attribute:
+        known = ", ".join([*taken, *(other for other in offered() if other not in taken)])
+        raise PipelineError(f"expected one of {known}, or MODULE:STRATEGY for one of your own; got {name!r}")
+    strategy = _made(name, _imported(name, module, attribute))
+    _check(name, strategy, taken)
+    return strategy
+
+
+def _imported(name: str, module: str, attribute: str) -> Any:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; a console script does not
+    try:
+        imported = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        reason = f"strategy {name!r} cannot be imported: {_line(error)}"
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+            reason += "; run in the directory that it lies in, or name that directory in PYTHONPATH"
+        raise PipelineError(reason) from error
+    found = imported
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            where = getattr(imported, "__file__", "built in")
+            raise PipelineError(f"strategy {name!r}: there is no {attribute} in the module {module} ({where})")
+        found = getattr(found, part)
+    return found
+
+
+def _made(name: str, found: Any) -> Any:
+    if not isinstance(found, type) and (hasattr(found, "query") or not callable(found)):
+        return found
+    try:
+        return found()
+    except Exception as error:
+        raise PipelineError(
+            f"strategy {name!r}: expected an object, or a class or factory that takes no arguments; "
+            f"calling it failed: {_line(error)}"
+        ) from error
+
+
+def _check(name: str, strategy: Any, taken: Mapping[str, QueryStrategy]) -> None:
+    for attribute, kind in _ATTRIBUTES.items():
+        value = getattr(strategy, attribute, None)
+        if not isinstance(value, kind) or (isinstance(value, str) and len(value.splitlines()) != 1):
+            what = "True or False" if kind is bool else "one line of text"
+            came = repr(value) if hasattr(strategy, attribute) else "none"
+            raise PipelineError(f"strategy {name!r}: expected an attribute {attribute!r}, {what}; got {came}")
+    if not callable(getattr(strategy, "query", None)):
+        raise PipelineError(f"strategy {name!r}: expected a method query(state, n); got none")
+    if strategy.name in taken:
+        raise PipelineError(f"strategy {name!r} calls itself {strategy.name!r}, as a built-in does: rename it")
+
+
+def _package(point: EntryPoint) -> str:
+    return f"the package {point.dist.name}" if point.dist else "an installed package"
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,78 @@
+"""What the last layer of a trained network sees: the penultimate features."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trainer.errors import TrainerError
+from trainer.predict import predict
+
+
+class Embedding(NamedTuple):
+    """Inputs and outputs of a network's last layer, `outputs = features W^T + b`.
+
+    Args:
+        features: h(x), float32 `[N, d]`.
+        outputs: f(x), float32 `[N, C]`, as `predict` gives them.
+    """
+
+    features: NDArray[np.float32]
+    outputs: NDArray[np.float32]
+
+
+def embed(model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 512, device: str = "cpu") -> Embedding:
+    """Penultimate features and outputs of a network in eval mode, without gradients and never augmented.
+
+    The last layer is the `torch.nn.Linear` that runs last; what it returns must be what the network returns.
+
+    Source: Sener and Savarese, "Active learning for convolutional neural networks: a core-set approach" (2018),
+    and Ash et al., "Deep batch active learning by diverse, uncertain gradient lower bounds" (2020), use this layer.
+
+    Args:
+        model: the network, ours or anyone's; its mode, device and hooks are afterwards what they were.
+        x: normalised inputs, float32 `[N, C, H, W]`.
+        batch_size: images in one forward pass; bounds the memory.
+        device: where to compute.
+
+    Raises:
+        TrainerError: the network does not end in a linear layer.
+    """
+    recorder = _LastLinear()
+    handles = [
+        layer.register_forward_hook(recorder.layer_ran, with_kwargs=True)
+        for layer in model.modules()
+        if isinstance(layer, nn.Linear)
+    ]
+    handles.append(model.register_forward_hook(recorder.network_ran))  # after the layer's own, if they are the same
+    try:
+        outputs = predict(model, x, batch_size=batch_size, device=device)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Embedding(np.concatenate(recorder.features), outputs)
+
+
+class _LastLinear:
+    """Remembers, batch by batch, what the linear layer that ran last was given."""
+
+    def __init__(self) -> None:
+        self.features: list[NDArray[np.float32]] = []
+        self._given: Tensor | None = None
+        self._returned: Tensor | None = None
+
+    def layer_ran(self, layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any], returned: Tensor) -> None:
+        self._given = given[0] if given else named["input"]
+        self._returned = returned.clone()  # `relu_` and the like after it would change it in place
+
+    def network_ran(self, network: nn.Module, given: tuple[Any, ...], outputs: Tensor) -> None:
+        if self._given is None or self._returned is None or not torch.equal(self._returned, outputs):
+            what = "has no torch.nn.Linear that runs" if self._given is None else "goes on after its last linear layer"
+            raise TrainerError(
+                "features: expected a network that returns what its last torch.nn.Linear returns, but "
+                f"{type(network).__name__} {what}: end it in a linear layer, or choose a strategy without features"
+            )
+        self.features.append(self._given.flatten(1).float().cpu().numpy())
+        self._given = self._returned = None

@@ -1,0 +1,82 @@
+"""``pipeline experiments``: the papers' experiments, listed, shown and run."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli import run_options
+from pipeline.commands.compare import ENGINE_OPTIONS, carry_out, engine_options
+
+ENGINE_FIELDS = ("dry_run", *(flag.lstrip("-").replace("-", "_") for flag, *_ in ENGINE_OPTIONS))
+small_option = click.option("--small", is_flag=True, help="The variant for two CPU cores: narrower, fewer labels.")
+
+
+@click.group()
+def experiments() -> None:
+    """List, show and run the papers' experiments.
+
+    Example: pipeline experiments run lookahead-mnist-wrn1 --small --data-root data
+    """
+
+
+@experiments.command("list")
+def list_() -> None:
+    """List the presets, one line each, with size and source.
+
+    Example: pipeline experiments list
+    """
+    from pipeline.experiments import preset_names, read_preset
+
+    names = preset_names()
+    width = max(map(len, names))
+    for name in names:
+        preset = read_preset(name)
+        click.echo(f"{name:<{width}}  {preset.size()} ({preset.source})")
+
+
+@experiments.command()
+@click.argument("name")
+@small_option
+def show(name: str, small: bool) -> None:
+    """Print what the preset NAME runs, every field written out, as YAML.
+
+    Example: pipeline experiments show lookahead-mnist-wrn1 --small
+    """
+    from pipeline.experiments import read_preset
+
+    preset = read_preset(name)
+    click.echo((preset.scaled_down() if small else preset).to_yaml(), nl=False)
+
+
+@experiments.command()
+@click.argument("name")
+@small_option
+@click.option("--strategies", help="Names with commas.  [the preset's]")
+@click.option("--seeds", help="Such as 0-5 or 0,3,7-9.  [the preset's]")
+@click.option("--out", type=click.Path(path_type=Path), help="Grid to make or to go on with.  [runs/compare-DATASET]")
+@engine_options
+@run_options("--strategy", "--seed", "--dataset")
+def run(
+    name: str,
+    small: bool,
+    strategies: str | None,
+    seeds: str | None,
+    out: Path | None,
+    config_file: Path | None,
+    sets: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Run the preset NAME: pipeline compare with the preset in place of its defaults, which options change.
+
+    Given again with the same options it goes on with what is left.
+
+    Example: pipeline experiments run lookahead-mnist-wrn1 --small --data-root data
+    """
+    from pipeline.experiments import read_preset
+
+    preset = read_preset(name)
+    where = {key: options.pop(key) for key in list(options) if key in ENGINE_FIELDS}
+    fields = {key.replace("__", "."): value for key, value in options.items()}
+    grid = (preset.scaled_down() if small else preset).grid(strategies, seeds, config_file, fields, sets)
+    carry_out(grid, out, **where)

@@ -1,0 +1,127 @@
+"""The papers' experiments as presets: one YAML file each, at the paper's scale, with a small variant for two cores."""
+
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from pipeline.compare.grid import Grid, parse_seeds, parse_strategies
+from pipeline.config import Section, load_config, merged, parse_yaml
+from pipeline.errors import PipelineError
+
+SUFFIX = ".yaml"
+
+
+class Variant(Section):
+    """What the small variant of a preset replaces.
+
+    Args:
+        strategies: names of query strategies.
+        seeds: such as ``0-5``.
+        run: any of the fields of ``RunConfig``, merged into the preset's.
+
+    """
+
+    strategies: list[str] | None = None
+    seeds: str | None = None
+    run: dict[str, Any] = Field(default_factory=dict)
+
+
+class Preset(Section):
+    """An experiment of a paper.
+
+    Args:
+        description: what it is, and what of it the paper leaves open.
+        source: the paper, with section and figures.
+        strategies: names of query strategies.
+        seeds: such as ``0-5``.
+        run: the fields of ``RunConfig`` that the paper fixes, without ``query.strategy`` and ``seed``.
+        small: what is different on two CPU cores.
+
+    """
+
+    description: str
+    source: str
+    strategies: list[str]
+    seeds: str
+    run: dict[str, Any]
+    small: Variant = Variant()
+
+    def scaled_down(self) -> "Preset":
+        """Return the small variant, as a preset without one."""
+        given = {key: value for key in ("strategies", "seeds") if (value := getattr(self.small, key)) is not None}
+        return self.model_copy(update={**given, "run": merged(self.run, self.small.run), "small": Variant()})
+
+    def grid(
+        self,
+        strategies: str | None = None,
+        seeds: str | None = None,
+        config_file: Path | None = None,
+        options: Mapping[str, Any] | None = None,
+        sets: Iterable[str] = (),
+    ) -> Grid:
+        """Return the comparison that the preset describes; what is given wins over it as it does over defaults.
+
+        Args:
+            strategies: such as ``random,entropy``, instead of the preset's.
+            seeds: such as ``0-5``, instead of the preset's.
+            config_file, options, sets: as of ``load_config``.
+
+        Raises:
+            PipelineError: an unknown key, a wrong type or a value out of range; one line.
+
+        """
+        names = parse_strategies(strategies or ",".join(self.strategies))
+        first = {"query.strategy": names[0]}  # the grid checks the others
+        config = load_config(config_file, {**(options or {}), **first}, sets, base=self.run)
+        return Grid.of(config, names, parse_seeds(seeds or self.seeds))
+
+    def size(self) -> str:
+        """Say in half a line how large the experiment is."""
+        grid = self.grid()
+        config = grid.cells()[0].config
+        labels = f"{config.query.n_init:,} to {config.query.n_init + config.query.size * (config.cycles - 1):,} labels"
+        return f"{config.model.name}, {labels}, {len(grid.strategies)} strategies, {len(grid.seeds)} seeds"
+
+    def to_yaml(self) -> str:
+        """Return the preset in the form of its file, every field of its runs written out."""
+        plain = self.model_dump(mode="json", exclude={"small"})
+        return yaml.safe_dump({**plain, "run": self.grid().resolved()}, sort_keys=False, allow_unicode=True, width=116)
+
+
+def preset_names() -> list[str]:
+    """Return the names of all presets."""
+    return sorted(entry.name.removesuffix(SUFFIX) for entry in files(__name__).iterdir() if entry.name.endswith(SUFFIX))
+
+
+def read_preset(name: str) -> Preset:
+    """Return a preset by name.
+
+    Raises:
+        PipelineError: there is none of that name; the message lists those there are.
+
+    """
+    if name not in preset_names():
+        raise PipelineError(f"experiments: expected one of {', '.join(preset_names())}; got {name!r}")
+    return parse_preset((files(__name__) / f"{name}{SUFFIX}").read_text(encoding="utf-8"), name)
+
+
+def parse_preset(text: str, name: str) -> Preset:
+    """Read a preset from YAML.
+
+    Args:
+        text: the YAML.
+        name: of the preset, for messages.
+
+    Raises:
+        PipelineError: a key is missing, unknown or of another type.
+
+    """
+    try:
+        return Preset.model_validate(parse_yaml(text, name))
+    except ValidationError as error:
+        found = error.errors()[0]
+        raise PipelineError(f"{name}: {'.'.join(map(str, found['loc']))}: {found['msg'].lower()}") from error

@@ -1,0 +1,237 @@
+"""The papers' presets: the numbers of the paper, every cell a valid run at both scales, and small variants that run."""
+
+import hashlib
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from scipy.io import savemat
+
+from pipeline.cli import cli
+from pipeline.compare.grid import Grid
+from pipeline.errors import PipelineError
+from pipeline.experiments import Preset, parse_preset, preset_names, read_preset
+from pipeline.report import read_rows
+from pipeline.rundir import create_run
+from trainer.models import build
+
+# Section 5 of the look-ahead paper: data, network, block groups, initial labels, query, candidates.
+PAPER = {
+    "lookahead-mnist-wrn1": ("mnist", "wide_resnet", 1, 100, 20, 4000),
+    "lookahead-svhn-wrn1": ("svhn", "wide_resnet", 1, 1000, 1000, 6000),
+    "lookahead-svhn-wrn2": ("svhn", "wide_resnet", 2, 1000, 1000, 6000),
+    "lookahead-svhn-resnet18": ("svhn", "resnet18", None, 1000, 1000, 6000),
+    "lookahead-cifar10-wrn2": ("cifar10", "wide_resnet", 2, 1000, 1000, 6000),
+    "lookahead-cifar10-resnet18": ("cifar10", "resnet18", None, 1000, 1000, 6000),
+    "lookahead-cifar100-resnet18": ("cifar100", "resnet18", None, 10000, 1000, 6000),
+}
+TRAINING_IMAGES = {"mnist": 60_000, "svhn": 73_257, "cifar10": 50_000, "cifar100": 50_000}
+SHRUNK = {
+    "query.n_init": 12, "query.size": 2, "query.subset": 8, "cycles": 2, "train.epochs": 1, "device": "cpu",
+}  # fmt: skip
+
+
+def test_there_is_a_preset_for_every_experiment_of_the_paper():
+    assert preset_names() == sorted(PAPER)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_preset_has_the_papers_numbers(name):
+    preset = read_preset(name)
+    assert preset.strategies == ["random", "entropy", "margin", "badge", "mlmoc"]
+    cells = preset.grid().cells()
+    assert sorted({cell.seed for cell in cells}) == list(range(6))
+    for config in (cell.config for cell in cells):
+        query, train = config.query, config.train_options
+        groups = config.model.options.get("block_groups")
+        sizes = (query.n_init, query.size, query.subset)
+        assert (config.data.name, config.model.name, groups, *sizes) == PAPER[name]
+        assert groups is None or config.model.options["max_width"] == 640
+        assert (train.loss, train.batch_size, train.momentum, train.weight_decay) == ("l2", 128, 0.9, 1e-4)
+        assert (train.epochs, config.start) == (200, "warm")
+        assert 0.1 <= train.max_lr <= 2.0
+        assert config.data.root is None
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_both_scales_fit_their_data_and_the_small_one_is_smaller(name):
+    preset = read_preset(name)
+    paper, small = (variant.grid().cells() for variant in (preset, preset.scaled_down()))
+    assert {cell.strategy for cell in small} == {cell.strategy for cell in paper}
+    assert len(small) < len(paper)
+    labels = []
+    for config in (paper[0].config, small[0].config):
+        labels.append(config.query.n_init + config.query.size * (config.cycles - 1))
+        assert labels[-1] + config.query.subset <= TRAINING_IMAGES[config.data.name]
+    assert labels[1] < labels[0]
+    assert small[0].config.query.subset < paper[0].config.query.subset
+    spec = small[0].config.model_spec((3, 32, 32), 10)
+    assert sum(p.numel() for p in build(spec, 0).parameters()) < 200_000
+
+
+def test_what_is_given_wins_over_a_preset():
+    grid = read_preset("lookahead-mnist-wrn1").grid(
+        "random,entropy", "3", options={"train.epochs": 7, "data.root": "here"}, sets=["model.options.max_width=64"]
+    )
+    assert [(cell.strategy, cell.seed) for cell in grid.cells()] == [("random", 3), ("entropy", 3)]
+    config = grid.cells()[1].config
+    assert (config.train_options.epochs, config.data.root) == (7, "here")
+    assert config.model.options == {"block_groups": 1, "max_width": 64, "stem_width": 320, "stem_stride": 1}
+
+
+MINIMAL = {"description": "d", "source": "s", "strategies": ["random"], "seeds": "0", "run": {}}
+
+
+def test_a_small_variant_is_merged_deeply_and_leaves_its_preset_alone():
+    run = {"model": {"name": "mlp", "options": {"depth": 3, "width": 9}}, "cycles": 5}
+    preset = Preset(**{**MINIMAL, "run": run, "small": {"seeds": "4", "run": {"model": {"options": {"width": 2}}}}})
+    small = preset.scaled_down()
+    assert small.run == {"model": {"name": "mlp", "options": {"depth": 3, "width": 2}}, "cycles": 5}
+    assert (small.strategies, small.seeds, preset.seeds) == (["random"], "4", "0")
+    assert preset.run == run
+    assert small.scaled_down() == small
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": 0}, "x: seeds: .*string"),
+        ({"cycles": 3}, "x: cycles: .*not permitted"),
+        ({"small": {"runs": {}}}, "x: small.runs: .*not permitted"),
+    ],
+)
+def test_a_wrong_preset_is_refused_in_one_line(changes, message):
+    with pytest.raises(PipelineError, match=message):
+        parse_preset(yaml.safe_dump({**MINIMAL, **changes}), "x")
+
+
+def random_images(n, shape, classes, seed):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, *shape), dtype=np.uint8), np.arange(n) % classes
+
+
+def write_mnist(root):
+    raw = root / "MNIST/raw"
+    raw.mkdir(parents=True)
+    for stem, n in (("train", 40), ("t10k", 12)):
+        images, labels = random_images(n, (28, 28), 10, n)
+        header = struct.pack(">IIII", 2051, *images.shape)
+        (raw / f"{stem}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        (raw / f"{stem}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, n) + labels.astype(np.uint8).tobytes())
+
+
+def write_cifar(root, monkeypatch, name):
+    """CIFAR's pickles, their checksums put into torchvision's lists."""
+    from torchvision import datasets
+
+    reader = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    classes, key, names = {
+        "cifar10": (10, "labels", "label_names"),
+        "cifar100": (100, "fine_labels", "fine_label_names"),
+    }[name]
+    folder = root / reader.base_folder
+    folder.mkdir(parents=True)
+    listed = []
+    for file, n in (("a", 40), ("b", 12)):
+        images, labels = random_images(n, (3072,), classes, n)
+        content = pickle.dumps({"data": images, key: labels.tolist()})
+        (folder / file).write_bytes(content)
+        listed.append([file, hashlib.md5(content).hexdigest()])
+    meta = pickle.dumps({names: [f"class {number}" for number in range(classes)]})
+    (folder / "meta").write_bytes(meta)
+    monkeypatch.setattr(reader, "train_list", listed[:1])
+    monkeypatch.setattr(reader, "test_list", listed[1:])
+    monkeypatch.setattr(reader, "meta", {"filename": "meta", "key": names, "md5": hashlib.md5(meta).hexdigest()})
+
+
+def write_svhn(root, monkeypatch):
+    from torchvision.datasets import SVHN
+
+    listed = {}
+    for half, n in (("train", 40), ("test", 12)):
+        images, labels = random_images(n, (32, 32, 3), 10, n)
+        path = root / f"{half}_32x32.mat"
+        savemat(path, {"X": images.transpose(1, 2, 3, 0), "y": labels[:, None] + 1})
+        listed[half] = ["", path.name, hashlib.md5(path.read_bytes()).hexdigest()]
+    monkeypatch.setattr(SVHN, "split_list", listed)
+
+
+# Looking ahead takes time to compile: once with every layer, and once with another family's last layer.
+LOOK_AHEAD = {"lookahead-mnist-wrn1": "all", "lookahead-cifar100-resnet18": "last"}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_small_variant_runs_on_files_in_the_data_sets_own_format(name, tmp_path, monkeypatch, go_on):
+    preset = read_preset(name).scaled_down()
+    data = PAPER[name][0]
+    if data == "mnist":
+        write_mnist(tmp_path)
+    elif data == "svhn":
+        write_svhn(tmp_path, monkeypatch)
+    else:
+        write_cifar(tmp_path, monkeypatch, data)
+    names = "random,mlmoc" if name in LOOK_AHEAD else "margin,badge"
+    options = {**SHRUNK, "data.root": str(tmp_path), "kernel.layers": LOOK_AHEAD.get(name)}
+    for cell in preset.grid(names, "0", options=options).cells():
+        create_run(tmp_path / cell.name, cell.config)
+        go_on(tmp_path / cell.name)
+        assert [row.n_labeled for row in read_rows(tmp_path / cell.name)] == [12, 14]
+
+
+@pytest.fixture
+def invoke(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments, code=0):
+        result = CliRunner().invoke(cli, ["experiments", *map(str, arguments)])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result
+
+    return call
+
+
+def test_list_names_every_preset_on_a_line_with_its_source_and_size(invoke):
+    lines = invoke("list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == preset_names()
+    assert all("NeurIPS 2022" in line and "5 strategies" in line and "6 seeds" in line for line in lines)
+
+
+def test_show_prints_what_would_run(invoke):
+    shown = yaml.safe_load(invoke("show", "lookahead-mnist-wrn1", "--small").stdout)
+    small = read_preset("lookahead-mnist-wrn1").scaled_down()
+    assert shown == yaml.safe_load(small.to_yaml())
+    assert Grid(tuple(shown["strategies"]), (0,), shown["run"]).cells()[0].config == small.grid().cells()[0].config
+    assert yaml.safe_load(invoke("show", "lookahead-mnist-wrn1").stdout)["run"]["query"]["subset"] == 4000
+
+
+@pytest.mark.parametrize("verb", ["show", "run"])
+def test_an_unknown_name_is_refused_with_those_there_are(invoke, verb):
+    result = invoke(verb, "mnist", code=2)
+    assert result.stderr.startswith("error: experiments: expected one of lookahead-cifar10-resnet18, ")
+    assert result.stderr.endswith("got 'mnist'\n")
+
+
+def test_run_is_a_comparison_of_the_preset_with_what_was_given(invoke, monkeypatch):
+    calls = []
+    monkeypatch.setattr("pipeline.commands.experiments.carry_out", lambda *a, **k: calls.append((a, k)))
+    given = ["--seeds", "1,4", "--data-root", "d", "--set", "train.epochs=7", "--jobs", "2", "--dry-run", "--out", "o"]
+    invoke("run", "lookahead-cifar10-wrn2", "--small", *given)
+    [((grid, out), where)] = calls
+    small = read_preset("lookahead-cifar10-wrn2").scaled_down()
+    assert grid == small.grid(seeds="1,4", options={"data.root": "d", "train.epochs": 7})
+    assert grid.resolved()["model"]["options"]["max_width"] == 32
+    assert str(out) == "o"
+    assert {key: value for key, value in where.items() if value is not None} == {"dry_run": True, "jobs": 2}
+
+
+def test_run_makes_the_grid_of_a_preset(invoke, tmp_path):
+    write_mnist(tmp_path / "data")
+    arguments = ["--small", "--strategies", "random", "--seeds", "1", "--data-root", "data", "--out", "grid"]
+    shrunk = [word for key, value in SHRUNK.items() for word in ("--set", f"{key}={value}")]
+    assert "pipeline report grid" in invoke("run", "lookahead-mnist-wrn1", *arguments, *shrunk).stdout
+    assert [row.n_labeled for row in read_rows(tmp_path / "grid/random-seed1")] == [12, 14]

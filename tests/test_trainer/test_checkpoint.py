@@ -1,13 +1,15 @@
 """Weights files: whole or not at all, in both directions."""
 
 import stat
+from collections import OrderedDict
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from trainer import files
-from trainer.checkpoint import load_weights, save_weights
+from trainer.checkpoint import initialise, load_weights, save_weights
 from trainer.errors import CheckpointError
 from trainer.models import build_model
 
@@ -94,3 +96,47 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"nowhere\.safetensors cannot be read"):
         load_weights(network(1), tmp_path / "nowhere.safetensors")
+
+
+def body_and_head(classes, seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(OrderedDict(body=nn.Linear(4, 3), norm=nn.BatchNorm1d(3), head=nn.Linear(3, classes)))
+
+
+def test_pretrained_weights_replace_all_but_what_is_left_out():
+    source, model = body_and_head(9, seed=1).double(), body_and_head(2, seed=2)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = source.state_dict()
+    del state["norm.num_batches_tracked"]  # as in files of old versions
+    initialise(model, state, ["head."])
+    for name, tensor in model.state_dict().items():
+        expected = before[name] if name.startswith(("head.", "norm.num")) else state[name].float()
+        assert torch.equal(tensor, expected), name
+        assert tensor.dtype == before[name].dtype
+
+
+@pytest.mark.parametrize(
+    ("change", "skip", "message"),
+    [
+        (
+            lambda s: s,
+            [],
+            r"different: head.bias is \[9\] in the file but \[2\] in the network, head.weight.*=\[head\.\]'",
+        ),
+        (
+            lambda s: {k: v for k, v in s.items() if k != "body.bias"},
+            ["head"],
+            r"missing body\.bias; .*init_skip=\[body\.\]",
+        ),
+        (lambda s: s | {"aux.weight": torch.zeros(1)}, ["head"], r"unexpected aux\.weight; "),
+        (lambda s: s, ["head", "haed"], r"no tensor's name begins with haed; names are body\.weight, body\.bias"),
+        (lambda s: s | {"body.bias": torch.full((3,), torch.inf)}, ["head"], r"body\.bias holds values that are not"),
+        (lambda s: s | {"body.bias": torch.zeros(3, dtype=torch.int64)}, ["head"], r"different: body\.bias"),
+    ],
+)
+def test_pretrained_weights_that_do_not_fit_change_nothing(change, skip, message):
+    model = body_and_head(2)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=message):
+        initialise(model, change(body_and_head(9).state_dict()), skip)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())

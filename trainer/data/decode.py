@@ -24,7 +24,7 @@ class Header(NamedTuple):
     """What a file says of itself before it is decoded.
 
     Args:
-        size: (height, width) as it is to be seen.
+        size: (height, width).
         grey: whether it can hold no colour.
     """
 
@@ -38,13 +38,15 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-def read_headers(paths: Sequence[Path]) -> list[Header | Unreadable]:
+def read_headers(paths: Sequence[Path], turned: bool) -> list[Header | Unreadable]:
     """Size and kind of every file.
 
     Args:
         paths: image files.
+        turned: look for EXIF's orientation, for which a PNG must be read to its end; without it, height and width of
+            a picture taken sideways are swapped.
     """
-    return _each(_header, paths)
+    return _each(partial(_header, turned), paths)
 
 
 def read_images(
@@ -96,10 +98,10 @@ def _strict() -> Iterator[None]:
         yield
 
 
-def _header(path: Path) -> Header:
+def _header(turned: bool, path: Path) -> Header:
     with Image.open(path, formats=FORMATS) as image:
         width, height = image.size
-        sideways = image.getexif().get(ORIENTATION) in SIDEWAYS
+        sideways = turned and image.getexif().get(ORIENTATION) in SIDEWAYS
         grey = image.mode in GREY or image.mode.startswith("I;16")
         return Header((width, height) if sideways else (height, width), grey)
 

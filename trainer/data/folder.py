@@ -35,11 +35,12 @@ def load_folder(path: Path, options: ImageOptions, memory_limit: int | None = No
         raise DataNotFound(f"folder:{path} {what}; give the folder that holds the class folders or {NAME}")
     root = path.resolve()
     found = list_csv(root) if (root / NAME).is_file() else list_classes(root)
+    found.samples = _with_halves(found.samples, options.test_fraction)
     samples, headers, skipped = _readable(found, options)
     size = options.size or _common_size(samples, headers)
     grey = options.mode == "grey" or (options.mode == "auto" and all(header.grey for header in headers))
     require_memory(len(samples), 1 if grey else 3, size, memory_limit)
-    ordered = _halves(samples, options.test_fraction)
+    ordered = sorted(samples, key=lambda sample: (sample.split == "test", sample.name))  # as `assemble` wants them
     images, problems = read_images([root / sample.name for sample in ordered], size, 1 if grey else 3)
     bad = {sample.name: problem for sample, problem in zip(ordered, problems, strict=True) if problem}
     if bad:
@@ -53,7 +54,7 @@ def load_folder(path: Path, options: ImageOptions, memory_limit: int | None = No
 
 def _readable(found: Listing, options: ImageOptions) -> tuple[list[Sample], list[Header], dict[str, Unreadable]]:
     """The samples whose files say what they are, and what is wrong with the others."""
-    headers = read_headers([found.root / sample.name for sample in found.samples])
+    headers = read_headers([found.root / sample.name for sample in found.samples], turned=options.size is None)
     pairs = list(zip(found.samples, headers, strict=True))
     bad = {sample.name: header for sample, header in pairs if isinstance(header, Unreadable)}
     skipped = _skippable(found, bad, options) if bad else {}
@@ -90,12 +91,12 @@ def _common_size(samples: list[Sample], headers: list[Header]) -> tuple[int, int
     return first
 
 
-def _halves(samples: list[Sample], fraction: float) -> list[Sample]:
-    """The samples with a half each, training first, both in the order of their names."""
-    if samples[0].split is None:
-        test = draw_test([sample.name for sample in samples], fraction)
-        samples = [s._replace(split="test" if t else "train") for s, t in zip(samples, test, strict=True)]
-    return sorted(samples, key=lambda sample: (sample.split == "test", sample.name))
+def _with_halves(samples: list[Sample], fraction: float) -> list[Sample]:
+    """The samples in the same order with a half each: before any file is opened, so that bad ones change no other's."""
+    if samples[0].split is not None:
+        return samples
+    test = draw_test([sample.name for sample in samples], fraction)
+    return [s._replace(split="test" if t else "train") for s, t in zip(samples, test, strict=True)]
 
 
 def _colourless(images: NDArray[np.uint8]) -> bool:
@@ -108,16 +109,16 @@ def _colourless(images: NDArray[np.uint8]) -> bool:
 def _assembled(
     found: Listing, samples: list[Sample], images: NDArray[np.uint8], skipped: dict[str, Unreadable]
 ) -> DataSet:
+    classes = tuple(sorted({sample.label for sample in samples}))
+    gone = sorted({sample.label for sample in found.samples} - set(classes))
+    if gone:
+        raise DataCorrupt(f"folder:{found.root}: no image of {listed(gone)} can be read; replace them")
     n_train = sum(sample.split == "train" for sample in samples)
     if not 0 < n_train < len(samples):
         raise TrainerError(
             f"folder:{found.root} has {n_train} readable training and {len(samples) - n_train} readable test images; "
             "expected at least one of each: add images"
         )
-    classes = tuple(sorted({sample.label for sample in samples}))
-    gone = sorted({sample.label for sample in found.samples} - set(classes))
-    if gone:
-        raise DataCorrupt(f"folder:{found.root}: no image of {listed(gone)} can be read; replace them")
     position = {name: label for label, name in enumerate(classes)}
     labels = np.array([position[sample.label] for sample in samples], np.int64)
     notes = found.notes

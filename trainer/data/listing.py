@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from trainer.data.own import listed
+from trainer.data.own import counted, listed
 from trainer.errors import DataNotFound, TrainerError
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -51,9 +51,9 @@ class Listing:
         """What was left out, one sentence each."""
         notes = []
         if self.others:
-            notes.append(f"{self.others} files under {self.root} are hidden or no images and are ignored")
+            notes.append(f"ignored {counted(self.others, 'file')} under {self.root}: hidden, or no image")
         if self.loose:
-            notes.append(f"{self.loose} images under {self.root} lie in no class folder and are ignored")
+            notes.append(f"ignored {counted(self.loose, 'image')} under {self.root}: in no class folder")
         return tuple(notes)
 
 
@@ -82,8 +82,8 @@ def list_classes(root: Path) -> Listing:
     else:
         _add_classes(found, root, folders, None)
     if not found.samples:
-        lies = f"{found.loose} images but no class folders" if found.loose else "neither"
-        raise DataNotFound(f"{root} holds {lies}; {LAYOUT}")
+        lies = f"holds {counted(found.loose, 'image')} but no class folders" if found.loose else "holds no images"
+        raise DataNotFound(f"{root} {lies}; {LAYOUT}")
     found.samples.sort()
     return found
 

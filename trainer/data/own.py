@@ -175,6 +175,11 @@ def require_memory(count: int, channels: int, size: tuple[int, int], limit: int 
     )
 
 
+def counted(number: int, what: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def listed(names: Sequence[str], most: int = 3) -> str:
     """The first few names, and how many more there are."""
     shown = ", ".join(map(repr, names[:most]))

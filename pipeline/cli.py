@@ -17,7 +17,7 @@ from pipeline.interrupts import install_early
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
-COMMANDS: tuple[str, ...] = ()
+COMMANDS: tuple[str, ...] = ("compare", "experiments", "report", "tensorboard")
 """Commands with a module of their own in ``pipeline/commands``."""
 
 
@@ -61,9 +61,16 @@ def cli() -> None:
 
 KEEP_COMPILED = "keep compiled code"
 RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
-    ("--dataset", "data.name", str, "Data set; 'pipeline list datasets' names them.  [digits]"),
+    (
+        "--dataset",
+        "data.name",
+        str,
+        "Data set; 'pipeline list datasets' names them. Your own: folder:PATH, npz:PATH.  [digits]",
+    ),
     ("--data-root", "data.root", str, "Directory of the data sets, in torchvision's layout."),
-    ("--model", "model.name", str, "Network; 'pipeline list models' names them.  [cnn]"),
+    ("--image-size", "data.image_size", str, "Scale and crop your own images to N or HxW pixels."),
+    ("--model", "model.name", str, "Network; 'pipeline list models' names them. Your own: PKG.MOD:FACTORY.  [cnn]"),
+    ("--init-weights", "model.init_weights", str, "Start from these weights, .safetensors or .pt.  [random ones]"),
     (
         "--strategy",
         "query.strategy",
@@ -127,6 +134,8 @@ def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **opt
 
     config = config_from(config_file, sets, options)
     bench = open_workbench(config)
+    for note in bench.data.notes:
+        click.echo(f"note: {note}", err=True)
     path = out or _fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
     create_run(path, config)
     _go_on(path, bench)
@@ -191,11 +200,15 @@ def list_(what: str) -> None:
     Example: pipeline list strategies
     """
     from pipeline.queries import installed_strategies
-    from trainer.data import DATASETS
-    from trainer.models import MODELS
+    from trainer.data import DATASETS, OWN_DATA
+    from trainer.models import MODELS, OWN_MODEL
 
     strategies, refused = installed_strategies() if what == "strategies" else ({}, {})
-    registry: dict[str, Any] = {"datasets": DATASETS, "models": MODELS, "strategies": strategies}[what]  # type: ignore[assignment]
+    registry: dict[str, Any] = {
+        "datasets": DATASETS | OWN_DATA,
+        "models": MODELS | OWN_MODEL,
+        "strategies": strategies,
+    }[what]  # type: ignore[assignment]
     width = max(map(len, registry))
     for name, entry in registry.items():
         options = ", ".join(f"{option}={spec.default}" for option, spec in getattr(entry, "options", {}).items())

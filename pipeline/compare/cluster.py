@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import time
+import warnings
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ class RayEngine:
     def _connect(self, address: str) -> None:
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
-            self._ray.init(address=address, include_dashboard=False if address == "local" else None, **quiet)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # JAX's, of the daemons that Ray starts
+                self._ray.init(address=address, include_dashboard=False if address == "local" else None, **quiet)
         except Exception as error:  # Ray has no one class for this
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise PipelineError(

@@ -14,10 +14,12 @@ from pipeline.compare.estimate import read_attempts
 from pipeline.compare.process import Task
 from pipeline.errors import PipelineError
 
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, of the daemons that Ray starts
 EPOCHS = 600
 SLOW = [
-    "--model", "mlp", "--n-init", "12", "--query-size", "4", "--subset-size", "30", "--cycles", "3", "--device", "cpu",
-    "--epochs", str(EPOCHS), "--set", "model.options.width=16", "--set", "train.tolerance=0.0", "--strategies", "random",
+    "--model", "mlp", "--n-init", "12", "--query-size", "4", "--subset-size", "30", "--cycles", "3",
+    "--epochs", str(EPOCHS), "--set", "train.tolerance=0.0", "--set", "model.options.width=16", "--device", "cpu",
+    "--strategies", "random",
 ]  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Port any PyTorch model in evaluation mode to Flax, and prove it down to its gradients."""
 
 from migrator.back import to_state_dict
-from migrator.convert import migrate
+from migrator.convert import migrate, refresh
 from migrator.errors import MigratorError, PortMismatch
 from migrator.port import Migrated
 from migrator.report import Check, Report
@@ -18,6 +18,7 @@ __all__ = [
     "apply_source",
     "load",
     "migrate",
+    "refresh",
     "save",
     "to_source",
     "to_state_dict",

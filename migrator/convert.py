@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import flax
 import jax
+import numpy as np
 
-from migrator.graph import Graph
+from migrator.errors import StateDictMismatch
+from migrator.graph import Binding, Graph
 from migrator.module import apply_function, plan
 from migrator.port import Migrated
 from migrator.report import Report
-from migrator.weights import key_map, to_variables
+from migrator.weights import get, key_map, to_torch_order, to_variables
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -57,6 +61,49 @@ def migrate(module: nn.Module, example_inputs: Tensor | tuple[Tensor, ...]) -> M
         seconds={"migrate": time.perf_counter() - start},
     )
     return Migrated(apply_function(captured.graph), variables, captured.graph, report)
+
+
+def refresh(port: Migrated, module: nn.Module) -> Migrated:
+    """Port a module again after its tensors changed, without recording its forward pass again.
+
+    Args:
+        port: what `migrate` made of the same module, or of another of the same architecture.
+        module: in evaluation mode, with other values in its parameters and buffers; it is not changed.
+
+    Returns:
+        The port with the module's tensors and the same `apply_fn`, not yet verified: `verify` shows whether the forward
+        pass still is the one that was recorded.
+
+    Raises:
+        StateDictMismatch: a tensor is missing in the module, or differs in shape, type, ties or trainability.
+        MigratorError: the module is not in a state to be ported.
+    """
+    from migrator import screen
+
+    module = screen.unwrap(module)
+    screen.check_module(module)
+    tensors = screen.named_tensors(module)
+    state = {
+        binding.name: _tensor(binding, tensors)
+        if binding.key
+        else to_torch_order(binding, get(port.variables, binding))  # a constant of the forward pass
+        for binding in port.graph.bindings
+    }
+    report = replace(port.report, verified=False, checks=(), weights="", seconds={})
+    return replace(port, variables=to_variables(port.graph, state), report=report)
+
+
+def _tensor(binding: Binding, tensors: Mapping[str, Tensor]) -> np.ndarray:
+    found = tensors.get(binding.key)
+    expected = f"{binding.spec.dtype} {list(binding.spec.shape)}"
+    came = "none" if found is None else f"{str(found.dtype).removeprefix('torch.')} {list(found.shape)}"
+    if found is None or came != expected:
+        raise StateDictMismatch(f"{binding.key}: the port has {expected}, the module {came}; use `migrate`")
+    if any(tensors.get(alias) is not found for alias in binding.aliases):
+        raise StateDictMismatch(f"{binding.key} is tied in the port, not in the module; use `migrate`")
+    if found.requires_grad != (binding.collection == "params"):
+        raise StateDictMismatch(f"{binding.key} is trainable in one of port and module alone; use `migrate`")
+    return found.detach().cpu().numpy()
 
 
 def count_parameters(graph: Graph) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -126,14 +127,13 @@ class Times(NamedTuple):
 
 
 def in_turns(calls: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, Times]:
-    """Time calls in turns, every round beginning with another one; one that takes long is not repeated."""
+    """Time calls in turns, in another order every round; one that takes long is not repeated."""
     times = {name: Times(seconds(call), []) for name, call in calls.items()}
-    order = list(calls)
+    rng = random.Random(SEED)
     for _ in range(rounds):
-        for name in order:
+        for name in rng.sample(list(calls), len(calls)):  # what follows a large call finds cold caches
             if not times[name].later or times[name].later[0] < PATIENCE:
                 times[name].later.append(seconds(calls[name]))
-        order = [*order[1:], order[0]]  # what comes after a large call finds cold caches and a hot processor
     return times
 
 

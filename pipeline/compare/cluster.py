@@ -1,7 +1,6 @@
 """The Ray engine: a task is ``pipeline resume`` on a run directory that every node sees, so it can be done again."""
 
 import logging
-import os
 import socket
 import time
 import warnings
@@ -73,7 +72,7 @@ class RayEngine:
         ray = self._ray
         options = {"num_cpus": self.cpus, "num_gpus": self._gpus, "max_retries": RETRIES}
         remote = ray.remote(run_task)
-        pending = {remote.options(name=task.name, **options).remote(task): task for task in tasks}
+        pending = {remote.options(name=task.name, **options).remote(self._with_gpus(task)): task for task in tasks}
         try:
             while pending:
                 done, _ = ray.wait(list(pending), num_returns=1, timeout=TICK)
@@ -104,6 +103,10 @@ class RayEngine:
                 "'ray start --head', or give --address local"
             ) from error
 
+    def _with_gpus(self, task: Task) -> Task:
+        """Hide GPUs from a cell that asks for none: newer versions of Ray leave them visible."""
+        return task if self._gpus else task._replace(variables={**task.variables, "CUDA_VISIBLE_DEVICES": ""})
+
     def _slots(self, node: dict[str, Any]) -> int:
         resources = node["Resources"]
         slots = int(resources.get("CPU", 0) // self.cpus)
@@ -119,7 +122,6 @@ class RayEngine:
 
 
 def _import_ray() -> Any:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a cell that asks for no GPU is not told of any
     try:
         import ray
     except ImportError as error:

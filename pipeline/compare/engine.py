@@ -75,27 +75,31 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(options: EngineOptions, cpus: int | None, device: str) -> Engine:
+def open_engine(options: EngineOptions, cpus: int | None, wanted: str, device: str) -> Engine:
     """Return the engine asked for.
 
     Args:
         options: which, and with what.
         cpus: threads of a cell that the grid was begun with, if it was.
-        device: where torch computes; cells that share one GPU run one after the other unless ``jobs`` says otherwise.
+        wanted: where torch is to compute, ``auto`` where it may choose.
+        device: where it does compute; cells that share one GPU run one after the other unless ``jobs`` says otherwise.
 
     Raises:
         PipelineError: Ray is not installed, its cluster is not reached, or has no node that a cell would fit on.
 
     """
     if options.engine == "ray":
+        if wanted.startswith("cuda") and not options.gpus_per_cell:
+            raise PipelineError("--gpus-per-cell: --device cuda needs some, such as 1 or 0.5; got 0")
         from pipeline.compare.cluster import RayEngine
 
         return RayEngine(options, options.cpus_per_cell or cpus or 1)
     from pipeline.compare.local import LocalEngine
 
     cores = available_cores()
-    jobs = options.jobs or (1 if device.startswith("cuda") else max(1, cores // 2))
-    return LocalEngine(jobs, options.cpus_per_cell or cpus or max(1, cores // jobs))
+    each = options.cpus_per_cell or cpus
+    jobs = options.jobs or (1 if device.startswith("cuda") else max(1, cores // (each or 2)))
+    return LocalEngine(jobs, each or max(1, cores // jobs))
 
 
 def available_cores() -> int:

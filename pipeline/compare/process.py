@@ -28,6 +28,7 @@ class Task(NamedTuple):
         log: the file that its output is appended to.
         cpus: threads that it computes with.
         folder: working directory, from which a relative ``data.root`` counts.
+        variables: of the environment, beside this process's own.
 
     """
 
@@ -36,6 +37,7 @@ class Task(NamedTuple):
     log: str
     cpus: int
     folder: str
+    variables: dict[str, str] = {}  # noqa: RUF012 — never changed
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class CellProcess:
                 stdin=subprocess.PIPE,  # never written to: closed when this process ends, see child.py
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=environment(task.cpus),
+                env={**environment(task.cpus), **task.variables},
                 cwd=task.folder,
                 start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
             )

@@ -17,7 +17,7 @@ from pipeline.compare.engine import Engine, EngineOptions, available_cores, cell
 from pipeline.compare.estimate import Times, append_attempt, read_times
 from pipeline.compare.grid import Cell, Grid
 from pipeline.compare.process import Attempt, Task
-from pipeline.compare.summary import summary
+from pipeline.compare.summary import counted, summary
 from pipeline.errors import RunFailedError
 from pipeline.interrupts import Interrupts
 
@@ -73,8 +73,8 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions) -> Plan:
     from pipeline.workbench import open_workbench
 
     grid = merged(out, replace(wanted, cpus_per_cell=options.cpus_per_cell))
-    device = open_workbench(grid.cells()[0].config).device
-    engine = open_engine(options, grid.cpus_per_cell, device)
+    bench = open_workbench(grid.cells()[0].config)
+    engine = open_engine(options, grid.cpus_per_cell, bench.config.device, bench.device)
     if grid.resolved()["kernel"]["memory_budget"] is None:
         grid = grid.with_field("kernel", "memory_budget", cell_budget(engine))
     return Plan(replace(grid, cpus_per_cell=engine.cpus), wanted, out, engine)
@@ -135,8 +135,8 @@ class _Session:
     def _announce(self, left: int) -> None:
         engine, done = self.engine, sum(state.standing == "finished" for state in self.states.values())
         self.console.note(
-            f"{self.out}: {len(self.states)} cells, {done} finished, {left} to run, {engine.jobs} at once with "
-            f"{engine.cpus} {'thread' if engine.cpus == 1 else 'threads'} each"
+            f"{self.out}: {counted(len(self.states), 'cell')}, {done} finished, {left} to run, {engine.jobs} at once "
+            f"with {counted(engine.cpus, 'thread')} each"
         )
         for warning in cautions(self.grid, engine, self.times):
             self.console.warn(warning)

@@ -22,6 +22,11 @@ def summary(grid: Grid, states: Iterable[State]) -> list[str]:
     return table(rows)
 
 
+def counted(number: int, what: str) -> str:
+    """Write a number of things: ``1 cell``, ``2 cells``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def forecast(grid: Grid, out: Path, states: list[State], times: Times, engine: Engine, basis: str) -> list[str]:
     """Return what a dry run prints: a line a cell, then time and memory and what they are based on.
 
@@ -51,9 +56,9 @@ def forecast(grid: Grid, out: Path, states: list[State], times: Times, engine: E
         )
     to_run = sum(state.standing in ("new", "started") for state in states)
     seconds, peak = times.seconds_left(states, engine.jobs), max(map(times.peak_memory, grid.strategies))
-    lines = [*table(rows), f"{out}: {len(states)} cells, {to_run} to run"]
+    lines = [*table(rows), f"{out}: {counted(len(states), 'cell')}, {to_run} to run"]
     if to_run:
-        threads = f"{engine.jobs} cells at once with {engine.cpus} {'thread' if engine.cpus == 1 else 'threads'} each"
+        threads = f"{counted(engine.jobs, 'cell')} at once with {counted(engine.cpus, 'thread')} each"
         time = "a time that is not known" if seconds is None else f"about {shown_seconds(seconds)}"
         memory = f"up to {shown(peak)} a cell" if peak else "an unknown amount of memory a cell"
         lines += [f"{time} with {threads}; {memory}, {shown(engine.memory)} free for each", f"estimated from {basis}"]

@@ -56,7 +56,7 @@ class InProcess:
 def engine(monkeypatch, go_on):
     """Compute grids in this process, which is fast."""
     made = InProcess(go_on)
-    monkeypatch.setattr("pipeline.compare.session.open_engine", lambda options, cpus, device: made)
+    monkeypatch.setattr("pipeline.compare.session.open_engine", lambda options, cpus, wanted, device: made)
     return made
 
 

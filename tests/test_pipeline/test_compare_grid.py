@@ -206,10 +206,11 @@ def test_the_local_engine_shares_cores_and_memory(monkeypatch):
         ({"jobs": 3}, None, "cpu", (3, 2)),
         ({"jobs": 16}, None, "cpu", (16, 1)),
         ({"jobs": 2}, 1, "cpu", (2, 1)),
+        ({}, 4, "cpu", (2, 4)),
         ({"jobs": 2, "cpus_per_cell": 3}, None, "cpu", (2, 3)),
         ({}, None, "cuda", (1, 8)),
     ]:
-        engine = open_engine(EngineOptions(**options), cpus, device)
+        engine = open_engine(EngineOptions(**options), cpus, "auto", device)
         assert (engine.jobs, engine.cpus) == expected
         assert engine.memory == 24 * 2**30 // expected[0]
         budget = cell_budget(engine)

@@ -32,7 +32,7 @@ def cluster():
     small = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
     for _ in range(2):
-        made.add_node(num_cpus=1, **small)
+        made.add_node(num_cpus=1, num_gpus=1, **small)  # a GPU in Ray's books, which is all that placement needs
     yield made
     made.shutdown()
 
@@ -43,28 +43,41 @@ def parent(process):
 
 
 def kill_the_node_of(cluster, run):
-    """Wait until a run is in its second cycle and kill the node that computes it; return its process."""
+    """Wait until a run is in its second cycle and kill the node that computes it; return which GPUs it saw."""
     deadline = time.monotonic() + 120
     while not list(run.glob("cycles/001/train.tmp-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
     cell = int((run / "lock.holder").read_text().split()[1])
+    variables = Path(f"/proc/{cell}/environ").read_text().split("\0")
     raylet = parent(parent(cell))
     node = next(n for n in cluster.worker_nodes if n.all_processes["raylet"][0].process.pid == raylet)
     cluster.remove_node(node, allow_graceful=False)
-    return cell
+    return [variable for variable in variables if variable.startswith("CUDA_VISIBLE_DEVICES=")]
 
 
 def test_a_cell_whose_node_dies_is_finished_by_another(cluster, start, go_on, tmp_path):
     out = tmp_path / "grid"
-    killed = []
-    killer = threading.Thread(target=lambda: killed.append(kill_the_node_of(cluster, out / "random-seed0")))
+    seen = []
+    killer = threading.Thread(target=lambda: seen.extend(kill_the_node_of(cluster, out / "random-seed0")))
     killer.start()
-    arguments = [*SLOW, "--seeds", "0", "--out", str(out), "--engine", "ray", "--address", cluster.address]
+    arguments = [
+        *SLOW,
+        "--seeds",
+        "0",
+        "--out",
+        str(out),
+        "--engine",
+        "ray",
+        "--address",
+        cluster.address,
+        "--gpus-per-cell",
+        "0.5",
+    ]
     result = CliRunner().invoke(cli, ["compare", *arguments])
     killer.join()
     assert result.exit_code == 0, result.output
-    assert "1 cells, 0 finished, 1 to run, 2 at once with 1 thread each" in result.stderr
-    assert killed
+    assert "1 cell, 0 finished, 1 to run, 2 at once with 1 thread each" in result.stderr
+    assert seen == ["CUDA_VISIBLE_DEVICES=0"]
     assert len(cluster.worker_nodes) == 1
     assert (out / "logs/random-seed0.log").read_text().count(
         "cycle 1: train"
@@ -78,18 +91,18 @@ def test_a_cell_whose_node_dies_is_finished_by_another(cluster, start, go_on, tm
 def test_a_cluster_that_is_not_there_or_too_small_is_one_line(cluster):
     def connect(**options):
         with pytest.raises(PipelineError) as caught:
-            open_engine(EngineOptions(engine="ray", **options), None, "cpu")
+            open_engine(EngineOptions(engine="ray", **options), None, "cpu", "cpu")
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
     assert "no node of the cluster has the 2 CPUs and 0 GPUs" in connect(address=cluster.address, cpus_per_cell=2)
-    assert "no node of the cluster has the 1 CPUs and 0.5 GPUs" in connect(address=cluster.address, gpus_per_cell=0.5)
+    assert "no node of the cluster has the 1 CPUs and 2 GPUs" in connect(address=cluster.address, gpus_per_cell=2.0)
 
 
 def test_ray_that_is_not_installed_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(PipelineError, match=r"Ray is not installed: pip install 'ntk-lookahead\[cluster\]'"):
-        open_engine(EngineOptions(engine="ray"), None, "cpu")
+        open_engine(EngineOptions(engine="ray"), None, "cpu", "cpu")
 
 
 def test_a_run_that_a_node_does_not_see_is_a_result(tmp_path):
@@ -97,3 +110,14 @@ def test_a_run_that_a_node_does_not_see_is_a_result(tmp_path):
 
     assert "every node of the cluster shares" in run_task(Task("a", "run", str(tmp_path / "no/log"), 1, ".")).reason
     assert "start in a shared folder" in run_task(Task("a", "run", str(tmp_path / "log"), 1, "/nowhere")).reason
+
+
+def test_a_cell_without_gpus_sees_none(cluster, tmp_path):
+    engine = open_engine(EngineOptions(engine="ray", address=cluster.address), None, "auto", "cpu")
+    try:
+        assert engine._with_gpus(Task("a", "run", "log", 1, ".")).variables == {"CUDA_VISIBLE_DEVICES": ""}
+        assert engine.memory > 0
+    finally:
+        engine.close()
+    with pytest.raises(PipelineError, match="--device cuda needs some"):
+        open_engine(EngineOptions(engine="ray", address=cluster.address), None, "cuda", "cuda")

@@ -108,9 +108,7 @@ def _grid(
     """Return the grid asked for; what is not said comes from the one in ``out``, if it holds one."""
     from pipeline.compare.grid import GRID, Grid, parse_seeds, parse_strategies, read_grid
 
-    for setting in sets:
-        if setting.partition("=")[0].strip() in ("seed", "query.strategy"):
-            raise PipelineError(f"--set {setting}: each cell has its own; give --strategies and --seeds")
+    refuse_fields_of_cells(sets)
     there = read_grid(out) if out is not None and (out / GRID).is_file() else None
     names = parse_strategies(strategies) if strategies is not None else there.strategies if there else None
     if names is None:
@@ -119,6 +117,13 @@ def _grid(
     if there and config_file is None and not sets and all(value is None for value in options.values()):
         return Grid(names, numbers, there.run)
     return Grid.of(config_from(config_file, sets, {**options, "query__strategy": names[0], "seed": 0}), names, numbers)
+
+
+def refuse_fields_of_cells(sets: tuple[str, ...]) -> None:
+    """Refuse settings that each cell of a grid has of its own."""
+    for setting in sets:
+        if setting.partition("=")[0].strip() in ("seed", "query.strategy"):
+            raise PipelineError(f"--set {setting}: each cell has its own; give --strategies and --seeds")
 
 
 def _forecast(grid: "Grid", out: Path, where: "EngineOptions") -> None:

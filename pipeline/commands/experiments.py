@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from pipeline.cli import run_options
-from pipeline.commands.compare import ENGINE_OPTIONS, carry_out, engine_options
+from pipeline.commands.compare import ENGINE_OPTIONS, carry_out, engine_options, refuse_fields_of_cells
 
 ENGINE_FIELDS = ("dry_run", *(flag.lstrip("-").replace("-", "_") for flag, *_ in ENGINE_OPTIONS))
 small_option = click.option("--small", is_flag=True, help="The variant for two CPU cores: narrower, fewer labels.")
@@ -54,9 +54,11 @@ def show(name: str, small: bool) -> None:
 @small_option
 @click.option("--strategies", help="Names with commas.  [the preset's]")
 @click.option("--seeds", help="Such as 0-5 or 0,3,7-9.  [the preset's]")
-@click.option("--out", type=click.Path(path_type=Path), help="Grid to make or to go on with.  [runs/compare-DATASET]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Grid to make or to go on with.  [runs/NAME or runs/NAME-small]"
+)
 @engine_options
-@run_options("--strategy", "--seed", "--dataset")
+@run_options("--strategy", "--seed", "--dataset", "--image-size")
 def run(
     name: str,
     small: bool,
@@ -69,14 +71,20 @@ def run(
 ) -> None:
     """Run the preset NAME: pipeline compare with the preset in place of its defaults, which options change.
 
-    Given again with the same options it goes on with what is left.
+    Options not given are the preset's. Given again with the same options it goes on with what is left.
 
     Example: pipeline experiments run lookahead-mnist-wrn1 --small --data-root data
     """
     from pipeline.experiments import read_preset
 
+    refuse_fields_of_cells(sets)
     preset = read_preset(name)
     where = {key: options.pop(key) for key in list(options) if key in ENGINE_FIELDS}
     fields = {key.replace("__", "."): value for key, value in options.items()}
     grid = (preset.scaled_down() if small else preset).grid(strategies, seeds, config_file, fields, sets)
-    carry_out(grid, out, **where)
+    carry_out(grid, out or Path("runs") / f"{name}{'-small' * small}", **where)
+
+
+for parameter in run.params:  # the defaults that their help names are those of a run without a preset
+    if parameter.name and "__" in parameter.name and isinstance(parameter, click.Option) and parameter.help:
+        parameter.help = parameter.help.partition("  [")[0]

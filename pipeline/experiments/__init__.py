@@ -89,7 +89,19 @@ class Preset(Section):
     def to_yaml(self) -> str:
         """Return the preset in the form of its file, every field of its runs written out."""
         plain = self.model_dump(mode="json", exclude={"small"})
-        return yaml.safe_dump({**plain, "run": self.grid().resolved()}, sort_keys=False, allow_unicode=True, width=116)
+        plain |= {"description": _Text(self.description), "run": self.grid().resolved()}
+        return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=116)
+
+
+class _Text(str):
+    """Text that YAML shows folded into lines, without quotes."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes plain values and ``_Text``."""
+
+
+_Dumper.add_representer(_Text, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style=">"))
 
 
 def preset_names() -> list[str]:

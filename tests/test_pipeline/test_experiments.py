@@ -159,8 +159,8 @@ def write_svhn(root, monkeypatch):
     monkeypatch.setattr(SVHN, "split_list", listed)
 
 
-# Looking ahead takes time to compile: once with every layer, and once with another family's last layer.
-LOOK_AHEAD = {"lookahead-mnist-wrn1": "all", "lookahead-cifar100-resnet18": "last"}
+# Looking ahead takes time to compile: once here, and with ResNet18 in `test_kernels.py`.
+STRATEGIES = dict.fromkeys(PAPER, "margin,badge") | {"lookahead-mnist-wrn1": "random,mlmoc"}
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -173,9 +173,7 @@ def test_the_small_variant_runs_on_files_in_the_data_sets_own_format(name, tmp_p
         write_svhn(tmp_path, monkeypatch)
     else:
         write_cifar(tmp_path, monkeypatch, data)
-    names = "random,mlmoc" if name in LOOK_AHEAD else "margin,badge"
-    options = {**SHRUNK, "data.root": str(tmp_path), "kernel.layers": LOOK_AHEAD.get(name)}
-    for cell in preset.grid(names, "0", options=options).cells():
+    for cell in preset.grid(STRATEGIES[name], "0", options={**SHRUNK, "data.root": str(tmp_path)}).cells():
         create_run(tmp_path / cell.name, cell.config)
         go_on(tmp_path / cell.name)
         assert [row.n_labeled for row in read_rows(tmp_path / cell.name)] == [12, 14]
@@ -206,7 +204,19 @@ def test_show_prints_what_would_run(invoke):
     small = read_preset("lookahead-mnist-wrn1").scaled_down()
     assert shown == yaml.safe_load(small.to_yaml())
     assert Grid(tuple(shown["strategies"]), (0,), shown["run"]).cells()[0].config == small.grid().cells()[0].config
-    assert yaml.safe_load(invoke("show", "lookahead-mnist-wrn1").stdout)["run"]["query"]["subset"] == 4000
+    paper = invoke("show", "lookahead-mnist-wrn1").stdout
+    assert yaml.safe_load(paper)["run"]["query"]["subset"] == 4000
+    assert paper.startswith("description: >-\n")
+
+
+def test_the_help_of_run_names_no_default_of_a_run_without_a_preset(invoke):
+    text = " ".join(invoke("run", "-h").stdout.split())
+    assert "Labels to start with, drawn uniformly. --query-size" in text
+    assert "[the preset's]" in text
+
+
+def test_a_cells_own_fields_are_not_set(invoke):
+    assert "give --strategies and --seeds" in invoke("run", "lookahead-mnist-wrn1", "--set", "seed=3", code=2).stderr
 
 
 @pytest.mark.parametrize("verb", ["show", "run"])
@@ -219,13 +229,13 @@ def test_an_unknown_name_is_refused_with_those_there_are(invoke, verb):
 def test_run_is_a_comparison_of_the_preset_with_what_was_given(invoke, monkeypatch):
     calls = []
     monkeypatch.setattr("pipeline.commands.experiments.carry_out", lambda *a, **k: calls.append((a, k)))
-    given = ["--seeds", "1,4", "--data-root", "d", "--set", "train.epochs=7", "--jobs", "2", "--dry-run", "--out", "o"]
+    given = ["--seeds", "1,4", "--data-root", "d", "--set", "train.epochs=7", "--jobs", "2", "--dry-run"]
     invoke("run", "lookahead-cifar10-wrn2", "--small", *given)
     [((grid, out), where)] = calls
     small = read_preset("lookahead-cifar10-wrn2").scaled_down()
     assert grid == small.grid(seeds="1,4", options={"data.root": "d", "train.epochs": 7})
     assert grid.resolved()["model"]["options"]["max_width"] == 32
-    assert str(out) == "o"
+    assert str(out) == "runs/lookahead-cifar10-wrn2-small"
     assert {key: value for key, value in where.items() if value is not None} == {"dry_run": True, "jobs": 2}
 
 

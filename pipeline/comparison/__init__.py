@@ -1,0 +1,1 @@
+"""Finished runs against one another: tidy results, the statistics of a paired comparison, figures and one HTML page."""

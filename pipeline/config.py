@@ -98,6 +98,13 @@ class ModelSection(Section):
     init_skip: list[str] | None = None
     init_sha256: str | None = None
 
+    @field_validator("init_skip", mode="before")
+    @classmethod
+    def _names(cls, given: Any) -> Any:
+        """Let one name stand for a list of it, and 3, which YAML reads as a number, for the layer ``3``."""
+        listed = [given] if isinstance(given, str | int) else given
+        return [str(name) if type(name) is int else name for name in listed] if isinstance(listed, list) else listed
+
     @model_validator(mode="after")
     def _resolve(self) -> Self:
         family_of(self.name).resolve(self.options)
@@ -107,7 +114,7 @@ class ModelSection(Section):
         elif self.init_sha256 is None:
             object.__setattr__(self, "init_sha256", _sha256(self.init_weights))
         if self.init_skip is not None and not all(self.init_skip):
-            raise ValueError("init_skip: expected beginnings of names, got an empty one")
+            raise ValueError("init_skip: expected names of layers, got an empty one")
         return self
 
 

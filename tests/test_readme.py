@@ -1,21 +1,27 @@
 """What the README promises: its stage commands, its Python and its tables."""
 
+import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
+from PIL import Image
 
 import linearize.cli
 import migrator
 import migrator.cli
+import pipeline.cli
 import trainer.cli
 from pipeline.queries import STRATEGIES
 
 README = Path(__file__).parent.parent / "README.md"
-COMMANDS = {"trainer": trainer.cli.cli, "migrator": migrator.cli.cli, "linearize": linearize.cli.cli}
+COMMANDS = {module.__name__.partition(".")[0]: module.cli for module in (trainer.cli, migrator.cli, linearize.cli)}
+COMMANDS["pipeline"] = pipeline.cli.cli
 
 
 def commands(mark):
@@ -24,11 +30,12 @@ def commands(mark):
     return [shlex.split(line, comments=True) for line in block[1].replace("\\\n", " ").splitlines() if line.strip()]
 
 
-def run_commands(mark, directory):
+def run_commands(mark, directory, *more):
+    """Run the commands of a block in a directory, each with some options more; the last of an option counts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
         for program, *arguments in commands(mark):
-            result = CliRunner().invoke(COMMANDS[program], arguments)
+            result = CliRunner().invoke(COMMANDS[program], [*arguments, *more])
             assert result.exit_code == 0, (program, result.output, result.exception)
     return directory
 
@@ -63,6 +70,40 @@ def test_the_readmes_python_runs(chain, monkeypatch):
     exec(code, names)
     assert names["logits"].shape == (8, 10)
     assert names["scores"].shape == (9,)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """What a reader of "Your own images" has: a folder of images of three classes, and an archive of arrays."""
+    rng = np.random.default_rng(0)
+    for number in range(75):
+        path = tmp_path / "photos" / ("cat", "dog", "Bär von vorn")[number % 3] / f"photo {number}.JPG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(60 * (number % 3), 256, (40, 36 + number % 5, 3), np.uint8)).save(path)
+    x = rng.integers(0, 256, (60, 8, 8), np.uint8)
+    np.savez(tmp_path / "scans.npz", X=x, y=(x.mean((1, 2)) > 127).astype(int))
+    return tmp_path
+
+
+def test_the_readmes_commands_on_ones_own_images_run(photos):
+    run_commands("own-images", photos, "--epochs", "2")
+    [picture, *_] = (photos / "runs/photos-mlmoc-flips-seed0/cycles/000/query.jsonl").read_text().splitlines()
+    assert (photos / "photos" / json.loads(picture)["path"]).is_file()
+    assert (photos / "runs/scans-margin-seed0/metrics.csv").is_file()
+    assert json.loads((photos / "fit-photos/model.json").read_text())["input_shape"] == [1, 32, 32]
+
+
+def test_the_readmes_network_of_ones_own_runs(photos, monkeypatch):
+    block = re.search(r"<!-- own-network-file -->\s*```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (photos / "my_net.py").write_text(block[1])
+    monkeypatch.setattr("sys.path", list(sys.path))
+    run_commands("own-network", photos, "--epochs", "2")
+    runs = [photos / "runs" / f"digits-mlmoc-flips-seed0{again}" for again in ("", "-2")]
+    configs = [yaml.safe_load((run / "config.yaml").read_text())["model"] for run in runs]
+    assert [config["name"] for config in configs] == ["my_net:build"] * 2
+    assert [config["init_skip"] for config in configs] == [None, ["3"]]
+    assert (photos / "runs/photos-entropy-seed0/metrics.csv").is_file()
+    sys.modules.pop("my_net")
 
 
 def test_the_readme_names_every_strategy():

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from trainer.errors import CheckpointError
 from trainer.files import write_bytes
 
+SHOWN = 3  # names in one message
+
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write every parameter and buffer of a network, keyed by its qualified name.
@@ -74,36 +76,35 @@ def initialise(model: nn.Module, state: Mapping[str, Tensor], skip: Sequence[str
     Args:
         model: a fresh network; what is left out keeps its own initial weights.
         state: qualified name -> tensor.
-        skip: beginnings of names, of the network or the file, that are left out, such as `fc.`.
+        skip: names of layers or tensors, of the network or the file, that are left out, such as `fc`.
 
     Raises:
-        CheckpointError: names that only one side has, other shapes, numbers that are not finite, or a beginning in
-            `skip` that no name has.
+        CheckpointError: names that only one side has, other shapes, numbers that are not finite, or a name in `skip`
+            that neither side has.
     """
     own = model.state_dict()
-    unused = [start for start in skip if not any(name.startswith(start) for name in (*own, *state))]
+    unused = [layer for layer in skip if not any(_lies_in(name, layer) for name in (*own, *state))]
     if unused:
-        raise CheckpointError(
-            f"model.init_skip: no tensor's name begins with {_some(unused)}; names are {_some([*own])}"
-        )
-    wanted = {name for name in own if not name.startswith(tuple(skip))}
-    found = {name: tensor for name, tensor in state.items() if not name.startswith(tuple(skip))}
+        raise CheckpointError(f"model.init_skip: there is no layer {_some(unused)}; there are {_some(_layers([*own]))}")
+    wanted = {name for name in own if not any(_lies_in(name, layer) for layer in skip)}
+    found = {name: tensor for name, tensor in state.items() if not any(_lies_in(name, layer) for layer in skip)}
     missing = sorted(name for name in wanted - found.keys() if not name.endswith("num_batches_tracked"))
-    other = [
-        _shapes(name, found[name], own[name])
-        for name in sorted(wanted & found.keys())
-        if _differ(found[name], own[name])
-    ]
+    both = sorted(wanted & found.keys())
+    other = [_shapes(name, found[name], own[name]) for name in both if _differ(found[name], own[name])]
     for what, names in (("missing", missing), ("unexpected", sorted(found.keys() - wanted)), ("different:", other)):
         if names:
             raise CheckpointError(
-                f"the weights do not fit this network: {what} {_some(names)}; to leave tensors out, list how their "
-                f"names begin, such as --set 'model.init_skip=[{_layer(names[0])}]'"
+                f"the weights do not fit this network: {what} {_some(names)}; to leave layers out, such as one for "
+                f'other classes, list them: --set "model.init_skip={_layers(names)[:SHOWN]}"'
             )
     for name, tensor in found.items():
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{name} holds values that are not finite; use another file")
     model.load_state_dict({**own, **found})
+
+
+def _lies_in(name: str, layer: str) -> bool:
+    return name == layer or name.startswith(f"{layer}.")
 
 
 def _differ(found: Tensor, own: Tensor) -> bool:
@@ -114,10 +115,10 @@ def _shapes(name: str, found: Tensor, own: Tensor) -> str:
     return f"{name} is {list(found.shape)} in the file but {list(own.shape)} in the network"
 
 
-def _layer(problem: str) -> str:
-    """The layer that a tensor belongs to, with its dot: `fc.` of `fc.weight is ...`."""
-    name = problem.partition(" ")[0]
-    return name[: name.rfind(".") + 1] or name
+def _layers(problems: Sequence[str]) -> list[str]:
+    """The layers that tensors belong to, each once: `fc` of `fc.weight is ...`."""
+    names = [problem.partition(" ")[0] for problem in problems]
+    return list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
 
 
 def _mismatch(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:
@@ -136,5 +137,5 @@ def _mismatch(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+    shown = ", ".join(names[:SHOWN])
+    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"

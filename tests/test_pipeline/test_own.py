@@ -171,7 +171,7 @@ def options(**more):
 def test_training_starts_from_given_weights_but_for_those_left_out(here, file):
     given = weights(here, file)
     fresh = open_workbench(load_config(options=options())).network().state_dict()
-    bench = open_workbench(load_config(options=options(model__init_weights=file, model__init_skip=["3."])))
+    bench = open_workbench(load_config(options=options(model__init_weights=file, model__init_skip=[3])))
     for name, tensor in bench.network().state_dict().items():
         assert torch.equal(tensor, (fresh if name.startswith("3.") else given)[name])
     assert not torch.equal(fresh["0.weight"], given["0.weight"])
@@ -226,11 +226,11 @@ REFUSED = {
         [*FOLDER, "--model", "my_net:build", "--set", "model.options.width=4", "--init-weights", "w.pt"],
         "different: 0.bias is [8] in the file but [4] in the network",
     ),
-    "skip alone": ([*FOLDER, "--set", "model.init_skip=[fc.]"], "expected with model.init_weights"),
+    "skip alone": ([*FOLDER, "--set", "model.init_skip=fc"], "expected with model.init_weights"),
     "empty skip": ([*FOLDER, "--init-weights", "w.pt", "--set", "model.init_skip=['']"], "got an empty one"),
     "skip of nothing": (
-        [*FOLDER, "--model", "my_net:build", "--init-weights", "w.pt", "--set", "model.init_skip=[fc.]"],
-        "no tensor's name begins with fc.",
+        [*FOLDER, "--model", "my_net:build", "--init-weights", "w.pt", "--set", "model.init_skip=fc"],
+        "there is no layer fc; there are 0, 3",
     ),
     "dates": ([*FOLDER, *NETWORK, "--set", "model.options.a=2020-01-01"], "my_net:build options: expected numbers"),
 }

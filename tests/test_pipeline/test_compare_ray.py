@@ -60,20 +60,8 @@ def test_a_cell_whose_node_dies_is_finished_by_another(cluster, start, go_on, tm
     seen = []
     killer = threading.Thread(target=lambda: seen.extend(kill_the_node_of(cluster, out / "random-seed0")))
     killer.start()
-    arguments = [
-        *SLOW,
-        "--seeds",
-        "0",
-        "--out",
-        str(out),
-        "--engine",
-        "ray",
-        "--address",
-        cluster.address,
-        "--gpus-per-cell",
-        "0.5",
-    ]
-    result = CliRunner().invoke(cli, ["compare", *arguments])
+    engine = ["--engine", "ray", "--address", cluster.address, "--gpus-per-cell", "0.5"]
+    result = CliRunner().invoke(cli, ["compare", *SLOW, "--seeds", "0", "--out", str(out), *engine])
     killer.join()
     assert result.exit_code == 0, result.output
     assert "1 cell, 0 finished, 1 to run, 2 at once with 1 thread each" in result.stderr

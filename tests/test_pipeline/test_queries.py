@@ -61,12 +61,12 @@ def test_random_ranks_by_its_stream_by_hand():
 
 
 def test_coreset_covers_candidates_from_the_labelled_by_hand():
-    features, labelled = np.array([[1.0], [10.0], [4.0], [6.0], [10.0]]), np.array([[0.0], [2.0]])
+    features, labelled = np.array([[1.0], [10.0], [4.0], [6.0], [-3.0]]), np.array([[0.0], [5.0]])
     state = fixed_state(np.arange(50, 55), features=features, labelled_features=labelled)
-    # from 0 and 2: 1, 8, 2, 4, 8; from 10 too: 1, -, 2, 4, 0; from 6 too: 1, -, 2, -, 0
+    # from 0 and 5: 1, 5, 1, 1, 3; from 10 too: 1, -, 1, 1, 3; from -3 too: 1, -, 1, 1, -, the first of equals
     selection = ask(get_strategy("coreset"), state, 3)
-    np.testing.assert_array_equal(selection.indices, [51, 53, 52])
-    np.testing.assert_allclose(selection.scores, [8, 4, 2], atol=1e-12)
+    np.testing.assert_array_equal(selection.indices, [51, 54, 50])
+    np.testing.assert_allclose(selection.scores, [5, 3, 1], atol=1e-12)
 
 
 @pytest.mark.parametrize(("loss", "longest"), [("l2", 51), ("cross-entropy", 52)])

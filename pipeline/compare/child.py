@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from pipeline.interrupts import install_early
+from pipeline.interrupts import SIGNALS, install_early
 
 PATIENCE = 60.0
 """Seconds to wait for another process that holds the run, such as one on a node that is just dying."""
@@ -42,6 +42,7 @@ def await_lock(run: Path, patience: float) -> None:
 
 def main() -> None:
     """Resume the run named by the only argument."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # which a process that Ray starts inherits as blocked
     install_early()
     die_with_starter()
     run = sys.argv[1]

@@ -293,6 +293,21 @@ def test_a_cell_dies_with_its_starter(start, tmp_path):
     assert not alive(cell)
 
 
+def test_a_cell_is_interrupted_whatever_its_starter_has_blocked(start, tmp_path):
+    path = start(cycles=2, query__strategy="random", train__epochs=100_000, train__tolerance=0.0)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # as Ray does in all that it starts
+    try:
+        cell = CellProcess(Task("cell", str(path), str(tmp_path / "log"), 1, "."))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    time.sleep(0.3)
+    cell.interrupt()
+    began = time.monotonic()
+    cell.end(began + 20)
+    assert time.monotonic() - began < 15
+    assert cell._process.returncode in (130, -signal.SIGINT)
+
+
 def test_ctrl_c_stops_the_cells_and_the_grid_goes_on(compare, engine, spawn, wait_for, tmp_path):
     out = tmp_path / "grid"
     slow = [*SMALL, "--epochs", "700", "--set", "train.tolerance=0.0", "--jobs", "1", "--cpus-per-cell", "1"]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,10 +13,12 @@ from pipeline import seeds
 from pipeline.config import ModelSection, RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
+from pipeline.queries import STRATEGIES, get_strategy, strategy_sha256
 from trainer.batch_norm import has_batch_norm
 from trainer.checkpoint import initialise
 from trainer.data import DataSet, ImageView, load
 from trainer.errors import TrainerError
+from trainer.features import embed
 from trainer.models import ModelSpec, build, own_family, source_sha256
 
 SHARE_OF_IMAGES = 2
@@ -51,10 +54,13 @@ class Workbench:
 
     @property
     def sources(self) -> dict[str, str]:
-        """Hash of the file that a user's own network is defined in; what it says may change with a warning."""
-        name = self.config.model.name
-        digest = source_sha256(name) if own_family(name) else None
-        return {name: f"SHA-256 {digest[:12]}"} if digest else {}
+        """Hashes of the files that define a user's own network and strategy; they may change, with a warning."""
+        model, strategy = self.config.model.name, self.config.query.strategy
+        digests = {
+            model: source_sha256(model) if own_family(model) else None,
+            strategy: None if strategy in STRATEGIES else strategy_sha256(get_strategy(strategy)),
+        }
+        return {name: f"SHA-256 {digest[:12]}" for name, digest in digests.items() if digest}
 
     def network(self) -> nn.Module:
         """Return a new network with the run's initial weights, random or pretrained.
@@ -163,6 +169,8 @@ def _try_network(bench: Workbench) -> None:
                 f"model.name: {bench.spec.name} made other weights the second time; draw them with torch's global "
                 "generator alone, which the run seeds"
             )
+        if getattr(get_strategy(bench.config.query.strategy), "needs_features", False):
+            embed(model, np.zeros((2, *bench.data.input_shape), np.float32))
     except TrainerError as error:
         weights = f" ({bench.config.model.init_weights})" if bench.pretrained is not None else ""
         raise PipelineError(f"model: {error}{weights}") from error

@@ -5,7 +5,7 @@ from pipeline.queries.ask import ask
 from pipeline.queries.badge import Badge
 from pipeline.queries.base import QueryState, QueryStrategy, Selection, select_in_order, select_top
 from pipeline.queries.coreset import CoreSet
-from pipeline.queries.external import load_strategy, offered
+from pipeline.queries.external import load_strategy, offered, strategy_sha256
 from pipeline.queries.lookahead import LOOK_AHEAD
 from pipeline.queries.random_ import Random
 from pipeline.queries.uncertainty import UNCERTAINTY
@@ -24,6 +24,7 @@ __all__ = [
     "installed_strategies",
     "select_in_order",
     "select_top",
+    "strategy_sha256",
 ]
 
 

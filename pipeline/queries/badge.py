@@ -74,6 +74,7 @@ class Badge:
     description = "diverse gradients of the last layer under the predicted label (k-means++ seeding)"
     source = "Ash et al., ICLR 2020"
     needs_port = False
+    needs_features = True
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose ``n`` candidates by k-means++ seeding."""

@@ -85,7 +85,11 @@ class QueryState:
 
 
 class QueryStrategy(Protocol):
-    """One way to choose what to label; stateless, so that a resumed run asks what the first one would have."""
+    """One way to choose what to label; stateless, so that a resumed run asks what the first one would have.
+
+    One that reads ``QueryState.features`` may have ``needs_features = True`` as well: a network without a last linear
+    layer is then refused before the run begins, and not when it is first scored.
+    """
 
     @property
     def name(self) -> str:

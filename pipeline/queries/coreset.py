@@ -24,6 +24,7 @@ class CoreSet:
     description = "farthest in the network's features from all that is labelled or chosen (k-center greedy)"
     source = "Sener & Savarese, ICLR 2018"
     needs_port = False
+    needs_features = True
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose ``n`` candidates one after another, each a center for those after it."""

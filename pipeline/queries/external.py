@@ -1,6 +1,7 @@
 """Strategies that are not ours: from an installed package's entry point, or from a module in the working directory."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.files import sha256_of
 from pipeline.queries.base import QueryStrategy
 
 GROUP = "ntk_lookahead.strategies"
@@ -51,6 +53,15 @@ def load_strategy(name: str, taken: Mapping[str, QueryStrategy]) -> QueryStrateg
     strategy = _made(name, _imported(name, module, attribute))
     _check(name, strategy, taken)
     return strategy
+
+
+def strategy_sha256(strategy: QueryStrategy) -> str | None:
+    """Hash of the file that defines a strategy, or None where there is none."""
+    try:
+        file = inspect.getsourcefile(type(strategy))
+        return sha256_of(Path(file)) if file else None
+    except (TypeError, OSError):  # built in, or typed into an interpreter
+        return None
 
 
 def _imported(name: str, module: str, attribute: str) -> Any:

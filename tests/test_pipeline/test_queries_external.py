@@ -191,6 +191,40 @@ def test_a_strategy_that_fails_is_blamed_and_nothing_is_asked(module, tmp_path, 
     assert not [e for e in events if e["event"] == "query" and e["cycle"] == 0]
 
 
+NET = """
+from torch import nn
+
+
+def soft(input_shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes), nn.Softmax(1))
+"""
+
+
+def test_a_network_without_a_last_linear_layer_is_refused(module, tmp_path):
+    source = GOOD.replace(
+        "select_top(state.candidates, state.candidates", "select_top(state.candidates, state.features[:, 0]"
+    )
+    name = module(source + NET)
+    options = ["--model", f"{name}:soft", "--n-init", "12", "--query-size", "4", "--cycles", "2", "--epochs", "2"]
+    for strategy in ("badge", "coreset"):
+        refused = CliRunner().invoke(cli, ["run", *options, "--strategy", strategy, "--out", "run"])
+        assert refused.exit_code == 2, (refused.output, refused.exception)
+        assert refused.stderr.startswith("error: model: features: expected a network that returns what its last")
+        assert refused.stderr.count("\n") == 1
+        assert not (tmp_path / "run").exists()
+    failed = CliRunner().invoke(cli, ["run", *options, "--strategy", f"{name}:Last", "--out", "run"])
+    assert failed.exit_code == 1
+    assert failed.stderr.splitlines()[-1].startswith("failed: cycle 0: features: expected a network")
+
+
+def test_a_strategy_whose_file_changed_is_said_when_the_run_goes_on(module, tmp_path):
+    name = f"{module(GOOD)}:Last"
+    assert run("--strategy", name, "--out", "run").exit_code == 0
+    module(GOOD + "# changed")
+    result = CliRunner().invoke(cli, ["resume", "run"])
+    assert f"package versions changed since the run began ({name}: 'SHA-256" in result.stderr
+
+
 def readme_block(mark, language):
     text = (Path(__file__).parents[2] / "README.md").read_text()
     return re.search(rf"<!-- {mark} -->\s*```{language}\n(.*?)```", text, re.DOTALL)[1]

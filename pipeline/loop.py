@@ -105,7 +105,7 @@ class ActiveLearningLoop:
             self.reporter.warn(
                 f"cycle {cycle}: training stopped at the epoch limit with a residual of {row.residual_rms:.3f} per "
                 f"sample (tolerance {self.config.train_options.tolerance:g}); look-ahead scores assume about 0: "
-                "raise --epochs in the next run"
+                "raise --epochs or train.max_lr in the next run"
             )
 
     def _train(self, cycle: int) -> None:

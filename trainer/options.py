@@ -52,7 +52,7 @@ def options_for(model: str, **overrides: Any) -> TrainOptions:
     """Training options with the defaults of a network family, its learning rate scaled to the loss.
 
     Args:
-        model: a key of `trainer.models.MODELS`, or `PKG.MOD:FACTORY`, for which the defaults are those above.
+        model: a key of `trainer.models.MODELS`, or `PKG.MOD:FACTORY`, whose learning rate is low.
         **overrides: fields of `TrainOptions`; a value of None leaves the default.
 
     Raises:

@@ -153,6 +153,8 @@ REFUSED = {
     "some_nets:Pair": "expected one output a class, [2, 10], got a tuple",
     "some_nets:Raising": "cannot process a float32 batch [2, 1, 8, 8] (RuntimeError: first line)",
     "some_nets:small": "cannot process a float32 batch [2, 1, 8, 8] (RuntimeError: ",
+    "torchvision.models:resnet18": "expected input[2, 1, 8, 8] to have 3 channels, but got 1 channels instead); is it "
+    "for colours? folder:PATH has three channels with --set data.mode=rgb",
     "some_nets:double": "cannot process a float32 batch",
     "some_nets:frozen": "expected float32 parameters that require gradients, got none that is trained",
     "some_nets:mixed": "got parameters of torch.float64",
@@ -185,7 +187,7 @@ def test_other_names_are_no_factories(name):
 
 
 def test_choosing_a_family_imports_nothing():
-    assert options_for("no_such_nets:f") == TrainOptions()
+    assert options_for("no_such_nets:f") == TrainOptions(max_lr=0.05)
     assert family_of("leaving_nets:f").resolve({"depth": 3}) == {"depth": 3}
 
 

@@ -200,14 +200,15 @@ def test_a_damaged_run_is_left_out_with_its_reason(tmp_path, damage):
     assert "damaged" in entry.reason
 
 
-def blocks(tmp_path, count, scores):
+def blocks(tmp_path, count, scores, turn=0):
+    """``count`` experiments; from one to the next every strategy takes over the score of the one ``turn`` before it."""
     experiments = []
     for number in range(count):
         options = {"data.name": ("digits", "mnist")[number % 2], "model.options": {"width": 16 + number}}
         options |= {"data.root": str(tmp_path)}
         experiments += [
             write_run(tmp_path / f"{number}-{name}", name, 0, [0.3, score + number / 100], options=options)
-            for name, score in scores.items()
+            for name, score in zip(scores, np.roll([*scores.values()], turn * number).tolist(), strict=True)
         ]
     return across_data([analyse(experiment) for experiment in read(*experiments).experiments])
 
@@ -224,6 +225,13 @@ def test_pairs_follow_once_there_are_enough_blocks(tmp_path):
     across = blocks(tmp_path, 7, {"random": 0.5, "entropy": 0.6, "margin": 0.7})
     assert not across.why_not
     assert {test.winner for test in across.pairs.tests} == {"margin", "entropy"}
+
+
+def test_no_pairs_follow_when_friedman_does_not_reject(tmp_path):
+    across = blocks(tmp_path, 7, {"random": 0.5, "entropy": 0.6, "margin": 0.7}, turn=1)
+    assert across.test.p > 0.5
+    assert across.pairs is None
+    assert "does not reject" in across.why_not
 
 
 def test_friedman_needs_three_strategies(tmp_path):

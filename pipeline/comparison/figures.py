@@ -101,7 +101,7 @@ def draw_gains(analysis: Analysis) -> Drawn:
             axes.plot(*zip(*seed, strict=True), color=style["color"], linewidth=0.7, alpha=0.45)
         _band_line(axes, line.gain, style, line.strategy)
         axes.axhline(0, color="#222222", linewidth=1, linestyle=":")
-        axes.set_title(f"{line.strategy} (n = {len(line.gains_by_seed)})", fontsize=10)
+        axes.set_title(f"{_short(line.strategy)} (n = {len(line.gains_by_seed)})", fontsize=9)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+g}" if value else "0"))
         axes.locator_params(axis="x", nbins=4, integer=True)
     for axes in list(panels.flat)[len(lines) :]:
@@ -184,8 +184,11 @@ def _tick_labels(names: Sequence[str]) -> list[str]:
     font = get_font(findfont(FontProperties()))
     if not all(font.get_char_index(ord(character)) for name in names for character in name):
         return [str(number) for number in range(len(names))]
-    short = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
-    return [name.replace("$", r"\$") for name in short]  # a pair of $ would begin a formula
+    return [_short(name).replace("$", r"\$") for name in names]  # a pair of $ would begin a formula
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def spell_seconds(value: float) -> str:

@@ -90,7 +90,9 @@ def _against_baseline(analysis: Analysis) -> Iterator[str]:
 
 def _other_pairs(analysis: Analysis) -> Iterator[str]:
     tests = analysis.all_pairs.tests if analysis.all_pairs else ()
+    top = max(analysis.lines, key=lambda line: line.area.mean).strategy
     decided = [test for test in tests if test.winner and BASELINE not in (test.a, test.b)]
+    decided.sort(key=lambda test: test.winner != top)  # what most readers ask first
     for test in decided[:MOST_PAIRS]:
         yield verdict(test)
     if (more := len(decided) - MOST_PAIRS) > 0:

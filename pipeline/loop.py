@@ -6,6 +6,7 @@ from typing import Protocol
 from pipeline import seeds
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.files import write_json_lines
+from pipeline.machine import hardware
 from pipeline.oracle import Oracle, SimulatedOracle
 from pipeline.pool import INITIAL, Pool
 from pipeline.queries import get_strategy
@@ -63,7 +64,8 @@ class ActiveLearningLoop:
 
         """
         versions = environment_versions() | self.bench.sources
-        self.run.start({"dataset_sha256": self.bench.data.fingerprint(), "versions": versions})
+        facts = {"dataset_sha256": self.bench.data.fingerprint(), "versions": versions, "hardware": hardware()}
+        self.run.start(facts)
         self._initial_set()
         for cycle in range(self.config.cycles):
             try:

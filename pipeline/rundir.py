@@ -163,7 +163,7 @@ class RunDirectory:
         """Log the first event, or check that a resumed run still is what it was.
 
         Args:
-            facts: ``dataset_sha256`` and ``versions``.
+            facts: ``dataset_sha256``, ``versions`` and whatever else is to be kept.
 
         Raises:
             PipelineError: a scientific field of the configuration or the data has changed.

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from pipeline.compare.grid import Grid
+from pipeline.compare.grid import Grid, cell_name
 from pipeline.errors import PipelineError
 from pipeline.events import Event
 from pipeline.pool import INITIAL
@@ -70,7 +70,7 @@ def mismatches(out: Path, grid: Grid) -> list[str]:
         grid: what it holds; cells that have logged nothing, or nothing legible, are passed over.
 
     """
-    traces = {seed: [t for t in (_trace(out, f"{s}-seed{seed}") for s in grid.strategies) if t] for seed in grid.seeds}
+    traces = {seed: [t for t in (_trace(out, cell_name(s, seed)) for s in grid.strategies) if t] for seed in grid.seeds}
     everyone = [trace for listed in traces.values() for trace in listed]
     found = [
         *_odd(everyone, "data set", lambda t: t.events[0]["dataset_sha256"]),

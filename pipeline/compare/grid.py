@@ -35,8 +35,13 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of its run directory."""
-        return f"{self.strategy}-seed{self.seed}"
+        """The name of its run directory; a strategy of the user's own, ``my_module:Mine``, is ``my_module-Mine``."""
+        return cell_name(self.strategy, self.seed)
+
+
+def cell_name(strategy: str, seed: int) -> str:
+    """Return the name of a cell's run directory."""
+    return re.sub(r"[^\w.]+", "-", strategy) + f"-seed{seed}"
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Grid:
                 raise PipelineError(f"grid: expected a run without {key}, which each cell has of its own")
         for name in self.strategies:
             get_strategy(name)
-        self.cells()
+        _each_once("run directories", [cell.name for cell in self.cells()])
 
     @classmethod
     def of(cls, config: RunConfig, strategies: Iterable[str], seeds: Iterable[int]) -> "Grid":

@@ -17,6 +17,7 @@ from pipeline.comparison.table import results_csv
 from pipeline.comparison.thumbnails import Sheet, make_sheet
 from pipeline.errors import PipelineError
 from pipeline.files import naming, write_atomically
+from pipeline.machine import hardware, spell_hardware
 
 INDEX, RESULTS, TEMPLATE = "index.html", "results.csv", "page.html.j2"
 
@@ -121,7 +122,8 @@ def render(results: Results, chapters: Sequence[Chapter]) -> str:
         area_matrix=area_matrix,
         versions=provenance.versions_of(runs),
         reporting=provenance.reporting_versions(),
-        machine=provenance.this_machine(),
+        machines=provenance.machines_of(runs),
+        machine=spell_hardware(hardware()),
         mismatches=grid_mismatches(results.directories),
         dates=provenance.dates_of,
         commands=provenance.commands(results.directories),

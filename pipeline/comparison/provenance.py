@@ -1,7 +1,5 @@
 """Where results come from: machine, versions, dates, and the commands that make them again."""
 
-import os
-import platform
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,6 +13,7 @@ from pipeline.compare.grid import GRID, read_grid
 from pipeline.comparison.results import BASELINE, Experiment, Run
 from pipeline.config import RunConfig, validate
 from pipeline.errors import PipelineError
+from pipeline.machine import spell_hardware
 from pipeline.rundir import CONFIG, EVENTS, read_config
 
 ELSEWHERE = ("data.name", "model.name", "query.strategy", "seed", "data.download", "model.init_sha256")
@@ -50,27 +49,9 @@ def reporting_versions() -> tuple[str, ...]:
     return tuple(f"{name} {version(name)}" for name in REPORTING)
 
 
-def this_machine() -> tuple[str, ...]:
-    """Describe the machine that makes the report, one fact a line."""
-    import torch
-
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return (
-        f"CPU: {_cpu_name()}, {os.cpu_count()} cores",
-        f"GPU: {', '.join(gpus) if gpus else 'none'}",
-        f"memory: {memory:.1f} GiB",
-        f"Python {platform.python_version()} on {platform.system()} {platform.machine()}",
-    )
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(iter(names), "") or platform.processor() or platform.machine()
+def machines_of(runs: Iterable[Run]) -> tuple[str, ...]:
+    """Name the machines on which runs began, each once; empty where runs of older versions kept no record."""
+    return tuple(dict.fromkeys(spell_hardware(facts) for run in runs if (facts := run.start.get("hardware"))))
 
 
 def dates_of(experiment: Experiment) -> str:

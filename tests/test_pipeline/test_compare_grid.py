@@ -221,3 +221,13 @@ def test_the_local_engine_shares_cores_and_memory(monkeypatch):
 def test_the_options_are_those_of_the_engines():
     fields = {field.name for field in dataclasses.fields(EngineOptions)}
     assert {flag[2:].replace("-", "_") for flag, _, _ in ENGINE_OPTIONS} == fields
+
+
+def test_a_strategy_of_the_users_own_has_a_directory_that_every_system_can_name(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from pipeline.queries.random_ import Random\n\n\nclass Own(Random):\n    name = 'own'\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    grid = Grid(("random", "mine:Own"), (0,), {})
+    assert [cell.name for cell in grid.cells()] == ["random-seed0", "mine-Own-seed0"]
+    assert grid.cells()[1].config.query.strategy == "mine:Own"

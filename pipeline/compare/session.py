@@ -17,7 +17,7 @@ from pipeline.compare.engine import Engine, EngineOptions, available_cores, cell
 from pipeline.compare.estimate import Times, append_attempt, read_times
 from pipeline.compare.grid import Cell, Grid
 from pipeline.compare.process import Attempt, Task
-from pipeline.compare.summary import counted, summary
+from pipeline.compare.summary import counted, summary, unconverged
 from pipeline.errors import RunFailedError
 from pipeline.interrupts import Interrupts
 
@@ -197,6 +197,8 @@ class _Session:
             self.console.say(line)
         for name, reason in self.reasons.items():
             self.console.say(f"FAILED {name}: {reason}; log {self.out / LOGS / f'{name}.log'}")
+        for line in unconverged(self.states.values()):
+            self.console.warn(line)
         unlike = mismatches(self.out, self.grid)
         for line in unlike:
             self.console.say(f"NOT COMPARABLE: {line}")

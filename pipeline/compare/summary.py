@@ -22,6 +22,18 @@ def summary(grid: Grid, states: Iterable[State]) -> list[str]:
     return table(rows)
 
 
+def unconverged(states: Iterable[State]) -> list[str]:
+    """Return a warning where trainings of finished cells stopped at the epoch limit, else nothing."""
+    rows = [row for state in states if state.standing == "finished" for row in read_rows(state.path)]
+    stopped = [row.residual_rms for row in rows if not row.converged]
+    if not stopped:
+        return []
+    return [
+        f"{len(stopped)} of {counted(len(rows), 'training')} stopped at the epoch limit with residuals of up to "
+        f"{max(stopped):.3f} per sample; look-ahead assumes about 0: raise --epochs in another grid"
+    ]
+
+
 def counted(number: int, what: str) -> str:
     """Write a number of things: ``1 cell``, ``2 cells``."""
     return f"{number} {what}{'' if number == 1 else 's'}"

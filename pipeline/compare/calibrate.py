@@ -1,19 +1,16 @@
 """What one cell takes, measured: its first cycle, run for real in a temporary directory."""
 
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline.compare.cells import cycles_done
 from pipeline.compare.estimate import Times
 from pipeline.compare.grid import Cell
-from pipeline.compare.process import Attempt, CellProcess, Task, stop
+from pipeline.compare.process import Task, run_to_end
 from pipeline.errors import RunFailedError
 from pipeline.queries import get_strategy
 from pipeline.rundir import create_run
-
-TICK = 0.1
 
 
 def calibrate(cells: Iterable[Cell], times: Times, cpus: int, say: Callable[[str], None]) -> list[str]:
@@ -50,18 +47,8 @@ def _measure(cell: Cell, times: Times, cpus: int) -> None:
         folder = Path(name)
         run = folder / cell.name
         create_run(run, cell.config.model_copy(update={"cycles": min(2, cell.config.cycles)}))
-        attempt = _finish(Task(cell.name, str(run), str(folder / "log"), cpus, str(Path.cwd())))
+        attempt = run_to_end(Task(cell.name, str(run), str(folder / "log"), cpus, str(Path.cwd())))
         if attempt.exit_code:
             raise RunFailedError(f"{cell.name}: {attempt.reason}")
         times.add_run(run, cell.strategy, cycles_done(run))
         times.add_attempt(attempt, cell.strategy)
-
-
-def _finish(task: Task) -> Attempt:
-    process = CellProcess(task)
-    try:
-        while (attempt := process.poll()) is None:
-            time.sleep(TICK)
-        return attempt
-    finally:
-        stop([process])

@@ -2,14 +2,13 @@
 
 import logging
 import socket
-import time
 import warnings
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.compare.engine import EngineOptions
-from pipeline.compare.process import Attempt, CellProcess, Task, stop
+from pipeline.compare.process import Attempt, Task, run_to_end
 from pipeline.errors import PipelineError
 
 RETRIES = 3
@@ -24,13 +23,7 @@ def run_task(task: Task) -> Attempt:
         return Attempt(task.name, 1, f"{task.run} is not seen on {socket.gethostname()}: {NOT_SHARED}")
     if not Path(task.folder).is_dir():
         return Attempt(task.name, 1, f"{task.folder} is not seen on {socket.gethostname()}: start in a shared folder")
-    process = CellProcess(task)
-    try:
-        while (attempt := process.poll()) is None:
-            time.sleep(TICK)
-        return attempt
-    finally:
-        stop([process])
+    return run_to_end(task)
 
 
 class RayEngine:

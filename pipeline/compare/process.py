@@ -16,6 +16,8 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB
 """What torch, NumPy's and SciPy's libraries and (NPROC) XLA read their number of threads from."""
 GRACE = 30.0
 """Seconds that an interrupted cell has to finish what it is writing."""
+TICK = 0.1
+"""Seconds between two looks at a cell that somebody waits for."""
 ALIKE = ("error: ", "failed: ")
 
 
@@ -184,3 +186,14 @@ def failure(code: int, log: Path, offset: int) -> str:
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     said = [line for line in lines if line.startswith(ALIKE)] or lines or [f"exit code {code}"]
     return said[-1].removeprefix(ALIKE[0]).removeprefix(ALIKE[1])
+
+
+def run_to_end(task: Task) -> Attempt:
+    """Run one cell and wait for it; it is stopped where the wait is interrupted."""
+    process = CellProcess(task)
+    try:
+        while (attempt := process.poll()) is None:
+            time.sleep(TICK)
+        return attempt
+    finally:
+        stop([process])

@@ -1,8 +1,31 @@
 """Class probabilities from a network's outputs: one function for each loss that trains networks."""
 
+from typing import Literal, get_args
+
 import numpy as np
 
+from linearize.errors import LinearizeError
 from linearize.types import Float64
+
+Probabilities = Literal["simplex", "softmax"]
+"""``simplex`` for networks trained with the L2 loss, ``softmax`` for those trained with cross-entropy."""
+
+
+def check_probabilities(name: Probabilities) -> Probabilities:
+    """Return a name of probabilities that is one.
+
+    Raises:
+        LinearizeError: it is none.
+
+    """
+    if name not in get_args(Probabilities):
+        raise LinearizeError(f"probabilities: expected one of {', '.join(get_args(Probabilities))}; got {name!r}")
+    return name
+
+
+def class_probabilities(outputs: np.ndarray, name: Probabilities) -> Float64:
+    """Return the probabilities ``[N, C]`` that outputs ``[N, C]`` mean."""
+    return softmax(outputs) if name == "softmax" else project_onto_simplex(outputs)
 
 
 def project_onto_simplex(outputs: np.ndarray) -> Float64:

@@ -33,9 +33,61 @@ class Regression(NamedTuple):
         return self.f + self.a
 
 
+class Factored(NamedTuple):
+    """K's factor with what it makes of the pool and of the residual."""
+
+    F: Float64  # [L, L], lower triangular
+    Phi: Float64  # [L, U] = F⁻¹ Θ(X,U)
+    z: Float64  # [L, C] = F⁻¹ R
+    jitter: float  # absolute; what the factorisation had to add to λ
+
+
+class Rectangle(NamedTuple):
+    """The regression without S: what Θ(U,X) and the diagonal of Θ(U,U) tell."""
+
+    f: Float64  # [U, C] the network's outputs
+    a: Float64  # [U, C] what finishing training on X would still add
+    variance: Float64  # [U] S(x,x)
+    u: Float64  # [U] new information in each candidate, S(x,x) + λ
+    redundant: np.ndarray  # [U] bool, candidates that duplicate labelled ones
+    jitter: float
+
+    @property
+    def f_lin(self) -> Float64:
+        """The linearised network's outputs on the pool, ``[U, C]``."""
+        return self.f + self.a
+
+
 def fit_bytes(L: int, U: int) -> int:
     """Return the bytes that ``fit`` has alive at its peak: Θ, its factor and Φ, and S."""
     return 8 * ((L + U) ** 2 + 2 * L * L + L * U + U * U)
+
+
+def rectangle_bytes(L: int, U: int) -> int:
+    """Return the bytes that ``factor`` and ``fit_rectangle`` have alive at their peak: Θ(X∪U,X), F, Φ and Φ squared."""
+    return 8 * (3 * L * L + 3 * L * U)
+
+
+def factor(XX: Float64, XU: Float64, f_X: np.ndarray, Y: np.ndarray, *, ridge: float = 0.0) -> Factored:
+    """Factor K = Θ(X,X) + λI and solve with it what the pool and the residual need.
+
+    Args:
+        XX: Θ(X,X) ``[L, L]``.
+        XU: Θ(X,U) ``[L, U]``.
+        f_X: outputs on the labelled set ``[L, C]``.
+        Y: one-hot targets ``[L, C]``.
+        ridge: λ ≥ 0, absolute, in the kernel's units.
+
+    Raises:
+        LinearizeError: the ridge is negative.
+        SingularKernelError: K cannot be factored.
+
+    """
+    if ridge < 0:
+        raise LinearizeError(f"ridge: expected a number of at least 0, got {ridge}")
+    F, jitter = cholesky(XX + ridge * np.eye(len(XX)))
+    R = np.asarray(Y, np.float64) - np.asarray(f_X, np.float64)  # [L, C]
+    return Factored(F, solve_lower(F, XU), solve_lower(F, R), jitter)
 
 
 def fit(kernel: Kernel, f_X: np.ndarray, f_U: np.ndarray, Y: np.ndarray, *, ridge: float = 0.0) -> Regression:
@@ -64,17 +116,30 @@ def fit(kernel: Kernel, f_X: np.ndarray, f_U: np.ndarray, Y: np.ndarray, *, ridg
             f"regression: expected Θ(X,X) [{L},{L}], Θ(U,U) [{U},{U}], f(X) and Y [{L},C], f(U) [{U},C]; got "
             f"{kernel.XX.shape}, {kernel.UU.shape}, {f_X.shape}, {Y.shape}, {f_U.shape}"
         )
-    if ridge < 0:
-        raise LinearizeError(f"ridge: expected a number of at least 0, got {ridge}")
-    F, jitter = cholesky(kernel.XX + ridge * np.eye(L))
-    Phi = solve_lower(F, kernel.XU)  # [L, U]
-    R = np.asarray(Y, np.float64) - np.asarray(f_X, np.float64)  # [L, C]
-    a = Phi.T @ solve_lower(F, R)  # [U, C]
+    return complete(factor(kernel.XX, kernel.XU, f_X, Y, ridge=ridge), kernel.UU, f_U, ridge=ridge)
+
+
+def complete(factored: Factored, UU: Float64, f_U: np.ndarray, *, ridge: float = 0.0) -> Regression:
+    """Make the regression's state of a factored kernel and Θ(U,U) ``[U, U]``; the rest is as in ``fit``."""
+    Phi = factored.Phi
+    a = Phi.T @ factored.z  # [U, C]
     S = Phi.T @ Phi  # [U, U]
-    np.subtract(kernel.UU, S, out=S)
-    variance = np.diag(S)
+    np.subtract(UU, S, out=S)
+    u, redundant = _information(np.diag(S), np.diag(UU), ridge, factored.jitter)
+    return Regression(np.asarray(f_U, np.float64), a, S, u, redundant, factored.jitter)
+
+
+def fit_rectangle(factored: Factored, prior: Float64, f_U: np.ndarray, *, ridge: float = 0.0) -> Rectangle:
+    """Make what takes no Θ(U,U) of a factored kernel and Θ(x,x) of the pool ``[U]``; the rest is as in ``fit``."""
+    Phi = factored.Phi
+    variance = prior - (Phi**2).sum(0)  # [U]
+    u, redundant = _information(variance, prior, ridge, factored.jitter)
+    return Rectangle(np.asarray(f_U, np.float64), Phi.T @ factored.z, variance, u, redundant, factored.jitter)
+
+
+def _information(variance: Float64, prior: Float64, ridge: float, jitter: float) -> tuple[Float64, np.ndarray]:
+    """Return u(x) and whether x is redundant, ``[U]`` both."""
     lam = ridge + jitter  # the λ that K was factored with, whichever part of it was asked for
-    redundant = variance <= REDUNDANT * np.diag(kernel.UU) + 2 * jitter
+    redundant = variance <= REDUNDANT * prior + 2 * jitter
     # A redundant candidate's S is rounding; u = 1 keeps the quotients finite, and `redundant` makes its score 0.
-    u = np.where(redundant, 1.0, variance + lam)
-    return Regression(np.asarray(f_U, np.float64), a, S, u, redundant, jitter)
+    return np.where(redundant, 1.0, variance + lam), redundant

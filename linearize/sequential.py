@@ -7,13 +7,15 @@ After the answer y* for x*, with s = S[:, x*] and s* = S(x*,x*) + λ:
 This is a step of a right-looking Cholesky factorisation and as stable; it costs O(U² + UC) and equals fitting again.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.linalg import blas
 
-from linearize.criteria import Reference, get_criterion
+from linearize.answers import Answers, resolve
+from linearize.criteria import Criterion, HalfwayCriterion, Reference
 from linearize.errors import LinearizeError
+from linearize.lookahead import pseudo_labels
 from linearize.regression import REDUNDANT, Regression, fit
 from linearize.types import Float64, Kernel
 
@@ -42,7 +44,7 @@ class _Data(NamedTuple):
     Y: np.ndarray  # [L, C]
 
 
-class Sequential:
+class Sequential(Answers):
     """The linearised network while answers come in one by one.
 
     ``state`` is a ``Regression`` at every moment, so every criterion scores it.  Before the first answer it is the
@@ -81,20 +83,20 @@ class Sequential:
                 f"sequential: expected S [{U},{U}], Θ(x,x) [{U}] and a ridge of at least 0; got "
                 f"{regression.S.shape}, {prior.shape} and {ridge}"
             )
-        self.ridge = ridge
-        self.drift: list[Drift] = []
-        self.answered = np.zeros(U, bool)  # [U]
         self._prior = np.asarray(prior, np.float64)  # [U]
-        self._epsilon = (REDUNDANT if dtype == np.float64 else REDUNDANT_FLOAT32) * self._prior  # [U]
-        self._answers: list[tuple[int, np.ndarray, bool]] = []  # candidate, y*, whether it told something
+        super().__init__(
+            regression.f_lin,  # a new array
+            regression.u.copy(),
+            regression.redundant.copy(),
+            regression.jitter,
+            ridge,
+            (REDUNDANT if dtype == np.float64 else REDUNDANT_FLOAT32) * self._prior,
+        )
+        self.drift: list[Drift] = []
         self._data: _Data | None = None
         self._refresh = 0
         self._S = _aligned(regression.S, dtype)  # [U, U], ours to write to
-        self._given: Regression | None = regression._replace(S=self._S)
-        self._f_lin = regression.f_lin  # [U, C], a new array
-        self._u = regression.u.copy()  # [U]
-        self._redundant = regression.redundant.copy()  # [U]
-        self._jitter = regression.jitter
+        self._given = regression._replace(S=self._S)
 
     @classmethod
     def fit(
@@ -134,35 +136,29 @@ class Sequential:
     @property
     def state(self) -> Regression:
         """What criteria read now.  Its arrays belong to this object: the next answer changes them; copy to keep."""
-        if self._given is not None:
+        if not self.answers:
             return self._given
         nothing = np.zeros_like(self._f_lin)
         return Regression(self._f_lin, nothing, self._S, self._u, self._redundant, self._jitter)
 
-    def scores(self, criterion: str, reference: Reference | None = None) -> Float64:
+    @property
+    def redundant(self) -> np.ndarray:
+        """Points that tell nothing new, ``[U]`` bool."""
+        return self._redundant
+
+    def pseudo_labels(self) -> np.ndarray:
+        """Return the most likely label of every point, ``[U]``."""
+        return pseudo_labels(self.state)
+
+    def scores(self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None) -> Float64:
         """Score every point that is left, ``[U]``; -inf for answered ones.
 
         Raises:
             LinearizeError: unknown criterion.
 
         """
-        chosen = get_criterion(criterion)
+        chosen = resolve(criterion)
         return np.where(self.answered, -np.inf, chosen.scores(self.state, reference or chosen.default_reference))
-
-    def best(self, criterion: str, reference: Reference | None = None) -> int:
-        """Return the point to query next: the highest score among those that would tell something.
-
-        Where all that are left are redundant, the highest score among those.
-
-        Raises:
-            LinearizeError: every point is answered, or unknown criterion.
-
-        """
-        if self.answered.all():
-            raise LinearizeError(f"sequential: all {len(self.answered)} points of the pool are answered")
-        scores = self.scores(criterion, reference)
-        useful = ~(self._redundant | self.answered)
-        return int(np.where(useful, scores, -np.inf).argmax() if useful.any() else scores.argmax())
 
     def answer(self, candidate: int, y: np.ndarray) -> None:
         """Take the oracle's answer into account, in O(U² + UC).
@@ -178,26 +174,17 @@ class Sequential:
             SingularKernelError: a refresh was due and K cannot be factored.
 
         """
-        U, C = self._f_lin.shape
-        if not 0 <= candidate < U or self.answered[candidate] or np.shape(y) != (C,):
-            raise LinearizeError(
-                f"answer: expected a point of 0 to {U - 1} that is not answered yet and a target [{C}]; got "
-                f"{candidate} and {np.shape(y)}"
-            )
-        y = np.asarray(y, np.float64)
-        tells = not self._redundant[candidate]
-        self._given = None
-        if tells:
-            self._mark_copies(candidate)
-            s, s_star = self._S[candidate].copy(), self._u[candidate]  # [U], scalar
-            self._f_lin += (s / s_star)[:, None] * (y - self._f_lin[candidate])[None]
-            _subtract_outer(self._S, (s / np.sqrt(s_star)).astype(s.dtype))
-        self._answers.append((candidate, y, tells))
-        self.answered[candidate] = True
-        self._drop(candidate, y)
-        self._settle()
-        if self._data is not None and self._refresh and len(self._answers) % self._refresh == 0:
+        super().answer(candidate, y)
+        if self._data is not None and self._refresh and len(self.answers) % self._refresh == 0:
             self._restart(self.refit())
+
+    def copy(self) -> Self:
+        """Return an independent copy: answers to it do not change this one."""
+        other = super().copy()
+        other.drift = list(self.drift)
+        other._S = _aligned(self._S, self._S.dtype.type)
+        other._given = self._given._replace(S=other._S)
+        return other
 
     def refit(self) -> Regression:
         """Fit again from the kernel, on the labelled set and all answers that told something.
@@ -213,30 +200,25 @@ class Sequential:
         if self._data is None:
             raise LinearizeError("refit: expected an object made by Sequential.fit, which keeps the kernel")
         (XX, XU, UU), f_X, f_U, Y = self._data
-        told = [candidate for candidate, _, tells in self._answers if tells]
-        targets = np.array([y for _, y, tells in self._answers if tells]).reshape(len(told), Y.shape[1])
+        told = self.told()
+        targets = np.array([answer.y for answer in self.answers if answer.v is not None]).reshape(len(told), Y.shape[1])
         kernel = Kernel(
             np.block([[XX, XU[:, told]], [XU[:, told].T, UU[np.ix_(told, told)]]]), np.vstack([XU, UU[told]]), UU
         )
         return fit(kernel, np.vstack([f_X, f_U[told]]), f_U, np.vstack([Y, targets]), ridge=self.ridge)
 
-    def _mark_copies(self, candidate: int) -> None:
-        """Mark as redundant what has the same features as the point that is being answered."""
-        variance = self._S.diagonal().astype(np.float64)  # [U]
-        distance = variance - 2 * self._S[candidate].astype(np.float64) + variance[candidate]
-        self._redundant |= distance <= self._epsilon
+    def _column(self, candidate: int) -> np.ndarray:
+        return self._S[candidate].copy()
 
-    def _drop(self, candidate: int, y: np.ndarray) -> None:
-        """Take an answered point out of every sum over the pool."""
+    def _variance(self) -> Float64:
+        return self._S.diagonal().astype(np.float64)
+
+    def _subtract(self, v: np.ndarray) -> None:
+        _subtract_outer(self._S, v)
+
+    def _forget(self, candidate: int) -> None:
         self._S[candidate] = 0
         self._S[:, candidate] = 0
-        self._f_lin[candidate] = np.eye(len(y))[y.argmax()]
-
-    def _settle(self) -> None:
-        """Bring u and redundancy up to date with S."""
-        variance = self._S.diagonal().astype(np.float64)  # [U]
-        self._redundant = self._redundant | self.answered | (variance <= self._epsilon + 2 * self._jitter)
-        self._u = np.where(self._redundant, 1.0, variance + self.ridge + self._jitter)
 
     def _restart(self, regression: Regression) -> None:
         """Go on from a fit on all answers so far, and report how far the updates were from it."""
@@ -247,7 +229,7 @@ class Sequential:
         )  # row by row
         self.drift.append(
             Drift(
-                len(self._answers),
+                len(self.answers),
                 float(S / self._prior.mean()),
                 float(np.max(np.abs(self._u / regression.u - 1)[alive], initial=0.0)),
                 float(np.max(np.abs(self._f_lin - regression.f_lin)[left], initial=0.0)),
@@ -257,8 +239,8 @@ class Sequential:
         self._f_lin[:] = regression.f_lin
         self._jitter = regression.jitter
         self._redundant = self._redundant | regression.redundant
-        for candidate, y, _ in self._answers:
-            self._drop(candidate, y)
+        for answer in self.answers:
+            self._drop(answer.candidate, answer.y)
         self._settle()
 
 

@@ -1,25 +1,66 @@
 """Look-ahead criteria by name; one criterion a file."""
 
-from linearize.criteria.base import Criterion, Reference
+from collections.abc import Callable
+
+from linearize.criteria.base import Criterion, HalfwayCriterion, Reference
 from linearize.criteria.eer import Eer
 from linearize.criteria.emoc import Emoc
 from linearize.criteria.flips import MlmocFlips
+from linearize.criteria.halfway import entropy_lin, least_confidence_lin, margin_lin
 from linearize.criteria.mlmoc import Mlmoc
 from linearize.errors import LinearizeError
+from linearize.probabilities import Probabilities, check_probabilities
 
 CRITERIA: dict[str, Criterion] = {criterion.name: criterion for criterion in (Mlmoc(), MlmocFlips(), Emoc(), Eer())}
+"""Those that look ahead to another label, and so need S."""
+_HALFWAY: dict[str, Callable[[Probabilities], HalfwayCriterion]] = {
+    "margin-lin": margin_lin,
+    "entropy-lin": entropy_lin,
+    "least-confidence-lin": least_confidence_lin,
+}
+HALFWAY: dict[str, HalfwayCriterion] = {name: make("simplex") for name, make in _HALFWAY.items()}
+"""Those that need f_lin alone: Θ(U,X), never Θ(U,U)."""
 REFERENCES: tuple[Reference, ...] = ("network", "linearized")
 
-__all__ = ["CRITERIA", "REFERENCES", "Criterion", "Reference", "get_criterion"]
+_EXPECTED: dict[str, Callable[[Probabilities], Criterion]] = {"emoc": Emoc, "eer": Eer}
+
+__all__ = [
+    "CRITERIA",
+    "HALFWAY",
+    "REFERENCES",
+    "Criterion",
+    "HalfwayCriterion",
+    "Reference",
+    "get_criterion",
+    "get_halfway",
+]
 
 
-def get_criterion(name: str) -> Criterion:
+def get_criterion(name: str, probabilities: Probabilities = "simplex") -> Criterion | HalfwayCriterion:
     """Look a criterion up by name.
+
+    Args:
+        name: a key of ``CRITERIA`` or ``HALFWAY``.
+        probabilities: ``simplex`` for networks trained with the L2 loss, ``softmax`` for cross-entropy.
 
     Raises:
         LinearizeError: the name is not registered; the message lists those that are.
 
     """
-    if name not in CRITERIA:
-        raise LinearizeError(f"criterion: expected one of {', '.join(CRITERIA)}; got {name!r}")
-    return CRITERIA[name]
+    known = {**CRITERIA, **HALFWAY}
+    if name not in known:
+        raise LinearizeError(f"criterion: expected one of {', '.join(known)}; got {name!r}")
+    check_probabilities(probabilities)
+    return _EXPECTED[name](probabilities) if name in _EXPECTED else CRITERIA.get(name) or _HALFWAY[name](probabilities)
+
+
+def get_halfway(name: str, probabilities: Probabilities = "simplex") -> HalfwayCriterion:
+    """Look a half-way criterion up by name.
+
+    Raises:
+        LinearizeError: the name is not registered, or its criterion needs S.
+
+    """
+    if name not in HALFWAY:
+        raise LinearizeError(f"criterion: expected one that needs no S, {', '.join(HALFWAY)}; got {name!r}")
+    return _HALFWAY[name](check_probabilities(probabilities))

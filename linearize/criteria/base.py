@@ -18,12 +18,37 @@ Reference = Literal["network", "linearized"]
 DEFAULT_COLUMNS = 256
 
 
+class Predictions(Protocol):
+    """The part of the regression's state that takes no Θ(U,U)."""
+
+    @property
+    def f_lin(self) -> Float64:
+        """The linearised network's outputs on the pool, ``[U, C]``."""
+        ...
+
+    @property
+    def redundant(self) -> np.ndarray:
+        """Candidates that tell nothing new, ``[U]`` bool."""
+        ...
+
+
 class Criterion(Protocol):
     """A function of the regression's state; higher means query first."""
 
-    name: str
-    source: str
-    default_reference: Reference
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Whom to cite."""
+        ...
+
+    @property
+    def default_reference(self) -> Reference:
+        """What change is measured from where the caller does not say."""
+        ...
 
     def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
         """Score every candidate, ``[U]``.
@@ -31,6 +56,29 @@ class Criterion(Protocol):
         A redundant candidate scores what changing nothing is worth: 0 where the criterion measures change, the
         present entropy where it measures entropy.
         """
+        ...
+
+
+class HalfwayCriterion(Protocol):
+    """A function of f_lin alone; higher means query first.  Every one of them is a ``Criterion``."""
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Whom to cite."""
+        ...
+
+    @property
+    def default_reference(self) -> Reference:
+        """Makes no difference."""
+        ...
+
+    def scores(self, state: Predictions, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
+        """Score every candidate, ``[U]``."""
         ...
 
 

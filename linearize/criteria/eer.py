@@ -1,7 +1,6 @@
 """Expected error reduction: how unsure the linearised network stays of the pool, averaged over the labels to come."""
 
 from functools import partial
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from linearize.criteria.base import (
     over_classes,
     over_column_blocks,
 )
-from linearize.probabilities import project_onto_simplex, simplex_threshold, softmax
+from linearize.probabilities import Probabilities, project_onto_simplex, simplex_threshold, softmax
 from linearize.regression import Regression
 from linearize.types import Array, Float64
 
@@ -135,7 +134,7 @@ class Eer:
 
     def __init__(
         self,
-        probabilities: Literal["simplex", "softmax"] = "simplex",
+        probabilities: Probabilities = "simplex",
         dtype: type[np.float32] | type[np.float64] = np.float32,
     ) -> None:
         self.probabilities = probabilities

@@ -15,7 +15,7 @@ from linearize.criteria.base import (
     over_column_blocks,
 )
 from linearize.criteria.mlmoc import output_change
-from linearize.probabilities import project_onto_simplex
+from linearize.probabilities import Probabilities, class_probabilities
 from linearize.regression import Regression
 from linearize.types import Array, Float64
 
@@ -29,18 +29,26 @@ def _block_scores(a: Array, f_lin: Array, labels: Labels, block: Block, most: Ar
 class Emoc:
     """A(x') = Σ_c p_c(x') Σ_x ‖f_ref(x) - f_lin⁺_c(x)‖₂, where f_lin⁺_c has seen x' with label c.
 
-    p(x') is the projection of f(x') onto the simplex, which suits networks trained with the L2 loss; labels with
-    p_c = 0 cost nothing.  With reference ``network`` f_ref = f; with reference ``linearized`` f_ref = f_lin, and the
-    sum factors into Σ_x |S(x,x')| / u(x') · Σ_c p_c(x') ‖onehot(c) - f_lin(x')‖.  Source: look-ahead paper, eq. 3.
+    p(x') is the projection of f(x') onto the simplex, which suits networks trained with the L2 loss, or the softmax,
+    for those trained with cross-entropy; labels with p_c = 0 cost nothing.  With reference ``network`` f_ref = f; with
+    reference ``linearized`` f_ref = f_lin, and the sum factors into
+    Σ_x |S(x,x')| / u(x') · Σ_c p_c(x') ‖onehot(c) - f_lin(x')‖.  Source: look-ahead paper, eq. 3.
+
+    Args:
+        probabilities: ``simplex`` or ``softmax``.
+
     """
 
     name = "emoc"
     source = "Freytag, Rodner & Denzler, ECCV 2014; Mohamadi, Bae & Sutherland, NeurIPS 2022, eq. 3"
     default_reference: Reference = "network"
 
+    def __init__(self, probabilities: Probabilities = "simplex") -> None:
+        self.probabilities = probabilities
+
     def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
         """Score every candidate, ``[U]``, in one pass over column blocks of S."""
-        f_lin, p = state.f_lin, project_onto_simplex(state.f)
+        f_lin, p = state.f_lin, class_probabilities(state.f, self.probabilities)
         if reference == "linearized" or not state.a.any():
             # ‖onehot(c) - f_lin‖² = ‖f_lin‖² - 2 f_lin_c + 1
             squared = (f_lin**2).sum(1, keepdims=True) - 2 * f_lin + 1  # [U, C]

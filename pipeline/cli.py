@@ -17,7 +17,7 @@ from pipeline.interrupts import install_early
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
-COMMANDS: tuple[str, ...] = ("compare", "experiments", "report", "tensorboard")
+COMMANDS: tuple[str, ...] = ("compare", "experiments", "fidelity", "report", "tensorboard")
 """Commands with a module of their own in ``pipeline/commands``."""
 
 
@@ -167,7 +167,7 @@ def stage(name: str, run_directory: Path, cycle: int, out: Path | None) -> None:
     from pipeline.interrupts import Interrupts
     from pipeline.restage import restage
 
-    _keep_compiled()
+    keep_compiled()
     if out is not None and out.exists():
         raise PipelineError(f"--out: expected a new directory, but {out} exists: name another")
     if out is not None and not out.resolve().parent.is_dir():
@@ -233,12 +233,12 @@ def doctor(data_root: Path | None) -> None:
         raise RunFailedError("something that a run needs is broken; see the lines marked bad")
 
 
-def _keep_compiled() -> None:
+def keep_compiled() -> None:
     """Keep compiled code in the user's cache directory, when this is the console script and not a test."""
     if click.get_current_context().obj == KEEP_COMPILED:
-        from linearize.compilation import keep_compiled
+        from linearize import compilation
 
-        keep_compiled()
+        compilation.keep_compiled()
 
 
 def _go_on(path: Path, bench: Any) -> None:
@@ -248,7 +248,7 @@ def _go_on(path: Path, bench: Any) -> None:
     from pipeline.report import area_under_curve, read_rows
     from pipeline.rundir import RunDirectory
 
-    _keep_compiled()
+    keep_compiled()
     interrupts = Interrupts(f"interrupted; go on with: pipeline resume {path}")
     try:
         with interrupts, RunConsole(interrupts.check) as console, RunDirectory(path, console.warn) as opened:

@@ -69,7 +69,7 @@ def draw_curves(analysis: Analysis) -> Drawn:
     """Draw test accuracy over labels, one line a strategy."""
     from matplotlib.ticker import FuncFormatter
 
-    figure = _figure(4.3)
+    figure = blank_figure(4.3)
     axes = figure.add_subplot()
     names = analysis.experiment.strategies
     for line in analysis.lines:
@@ -93,7 +93,7 @@ def draw_gains(analysis: Analysis) -> Drawn:
     lines = [line for line in analysis.lines if line.gain]
     columns = min(3, len(lines))
     rows = -(-len(lines) // columns)
-    figure = _figure(0.6 + 2.1 * rows)
+    figure = blank_figure(0.6 + 2.1 * rows)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, line in zip(panels.flat, lines, strict=False):
         style = style_of(analysis.experiment.strategies, line.strategy)
@@ -121,7 +121,7 @@ def draw_times(analysis: Analysis) -> Drawn:
     from matplotlib.ticker import FuncFormatter
 
     lines = [(line, line.seconds.mean) for line in analysis.lines if line.seconds][::-1]
-    figure = _figure(0.8 + 0.36 * len(lines))
+    figure = blank_figure(0.8 + 0.36 * len(lines))
     axes = figure.add_subplot()
     shown = [max(seconds, FASTEST_SHOWN) for _, seconds in lines]
     colors = [style_of(analysis.experiment.strategies, line.strategy)["color"] for line, _ in lines]
@@ -151,7 +151,7 @@ def draw_balance(analysis: Analysis) -> Drawn:
     names = list(analysis.balance)
     classes = analysis.experiment.runs[0].classes
     shares = np.array(list(analysis.balance.values()))  # [strategies, C]
-    figure = _figure(1.1 + 0.36 * len(names))
+    figure = blank_figure(1.1 + 0.36 * len(names))
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="cividis", aspect="auto", vmin=0)
     axes.set_yticks(range(len(names)), names)
@@ -220,7 +220,8 @@ def _label_ticks(axes: Any, labels: list[int]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(labels[:: -(-len(labels) // 9)]))
 
 
-def _figure(height: float) -> Any:
+def blank_figure(height: float) -> Any:
+    """Return an empty figure of the page's width that needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -230,6 +231,12 @@ def _figure(height: float) -> Any:
 
 
 def _drawn(figure: Any, analysis: Analysis, name: str, title: str, alt: str, note: str) -> Drawn:
+    file = f"{analysis.experiment.slug}-{name}"
+    return Drawn(file, title, alt, note, *rendered(figure))
+
+
+def rendered(figure: Any) -> tuple[bytes, bytes]:
+    """Finish a figure's axes and return it as SVG and PNG, the same bytes every time."""
     import matplotlib as mpl
 
     for axes in figure.axes:
@@ -241,5 +248,4 @@ def _drawn(figure: Any, analysis: Analysis, name: str, title: str, alt: str, not
         svg, png = io.BytesIO(), io.BytesIO()
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
-    file = f"{analysis.experiment.slug}-{name}"
-    return Drawn(file, title, alt, note, svg.getvalue(), png.getvalue())
+    return svg.getvalue(), png.getvalue()

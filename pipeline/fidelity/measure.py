@@ -1,0 +1,250 @@
+"""Really retrain with each of a sample of candidates added, and compare what happened with what was predicted.
+
+Retraining moves the network even where nothing is added: it finishes converging, and SGD takes another path.  So the
+effect of a candidate x' is the difference of two trainings that start from the same weights with the same SGD seed,
+one with x' and one without: f⁺ - f⁰.  (With ``repeats`` above 1, of their means over that many seeds.)  Reference
+``network`` measures from the trained network instead, as eq. 13 does, so its real counterpart is f⁺ - f.
+
+What is left in f⁺ - f⁰ that x' did not do is measured in two ways, in the same units as a candidate's effect:
+
+- ``seeds``: trainings without any candidate that differ in the SGD seed alone, mean over pairs.  A labelled set that
+  fits into one batch has no random order; these then differ by rounding.
+- ``placebo``: a copy of a labelled image, with its label, in the candidate's place.  It has the same number of images
+  and hence the same order as f⁺, and a converged linearised network would not move at all.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from pipeline import seeds
+from pipeline.errors import RunFailedError
+from pipeline.fidelity.agreement import Agreement, compare, cosine
+from pipeline.fidelity.changes import PROXIES, Change, Retrained, Retrainer, predicted_changes
+from pipeline.fidelity.sample import draw_sample
+from pipeline.fidelity.setting import Setting
+from pipeline.oracle import SimulatedOracle
+from pipeline.queries.lookahead import LOOK_AHEAD
+from trainer.errors import TrainerError
+
+Criterion = Literal["mlmoc", "mlmoc-flips"]
+CRITERIA: tuple[Criterion, ...] = ("mlmoc", "mlmoc-flips")
+Labels = Literal["predicted", "true"]
+EXTRA_SEEDS, PLACEBOS = 2, 3
+DEFAULT_CRITERION = "mlmoc-flips"
+
+
+class Reporter(Protocol):
+    """Who is told how far the retrainings are."""
+
+    def check(self) -> None:
+        """Raise if the work is to stop."""
+        ...
+
+    def estimated(self, trainings: int, seconds: float) -> None:
+        """Learn, once, how many trainings there will be and how long the first took."""
+        ...
+
+    def advance(self, done: int, total: int) -> None:
+        """Learn how many trainings are done."""
+        ...
+
+
+class Pair(NamedTuple):
+    """What a proxy predicted for a candidate, and what happened."""
+
+    predicted: Change
+    actual: Change
+
+    @property
+    def cosine(self) -> float:
+        """Between the two change vectors."""
+        return cosine(self.predicted.vector, self.actual.vector)
+
+
+class Row(NamedTuple):
+    """One retrained candidate, reduced to numbers.
+
+    Args:
+        id: of the sample.
+        how: it was sampled.
+        label: it was given.
+        figures: per proxy: predicted and actual size and flips, and the cosine of the change vectors.
+        unlearned: ‖y' - f⁺(x')‖ / ‖y' - f⁰(x')‖, the share of its error that training with x' left; in theory 0.
+        converged: share of its retrainings that did.
+
+    """
+
+    id: int
+    how: str
+    label: int
+    figures: dict[str, dict[str, float]]
+    unlearned: float
+    converged: float
+
+
+@dataclass(frozen=True)
+class Background:
+    """What moves the outputs without any new image, as ``(Σ_x ‖Δ(x)‖, flips)``.
+
+    Args:
+        seeds: another SGD seed.
+        placebo: a copy of a labelled image in the candidate's place.
+        drift: f⁰ - f, training on without a candidate.
+        finishing: Σ_x ‖a(x)‖, what the linearised network says of that drift.
+        finishing_cosine: between the two.
+        converged: share of these trainings that did.
+
+    """
+
+    seeds: tuple[float, float]
+    placebo: tuple[float, float]
+    drift: tuple[float, float]
+    finishing: float
+    finishing_cosine: float
+    converged: float
+
+    @property
+    def noise(self) -> float:
+        """The larger of the two noise floors, in units of ``mlmoc``."""
+        return max(self.seeds[0], self.placebo[0])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that was measured.
+
+    Args:
+        criterion: by which candidates were spread, that of the run's strategy where it has one.
+        rows: one a candidate.
+        background: what is no effect of a candidate.
+        agreement: by proxy and criterion.
+        seconds: of one retraining, mean.
+
+    """
+
+    criterion: str
+    rows: list[Row]
+    background: Background
+    agreement: dict[str, dict[Criterion, Agreement]]
+    seconds: float
+
+
+def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Reporter) -> Measured:
+    """Retrain with each of ``n`` candidates and compare.
+
+    Args:
+        setting: the cycle.
+        n: candidates, see ``draw_sample``.
+        labels: hypothetical ones: what the network ``predicted``, as ``mlmoc`` imagines them, or the ``true`` ones.
+        repeats: SGD seeds over which each retraining is averaged.
+        reporter: told how far it is.
+
+    Raises:
+        RunFailedError: a retraining diverged.
+
+    """
+    sampling, training, copies, resampling = seeds.sequence(setting.bench.config.seed, setting.cycle, "fidelity").spawn(
+        4
+    )
+    criterion = _criterion(setting.bench.config.query.strategy)
+    sample = draw_sample(setting.look_ahead.scores(criterion), n, np.random.default_rng(sampling))
+    sgd = [int(word >> 1) for word in training.generate_state(repeats + EXTRA_SEEDS, np.uint64)]
+    work = _Work(Retrainer(setting, reporter.check), reporter, len(sgd) + repeats * (PLACEBOS + len(sample.positions)))
+    f0, background = _background(setting, work, sgd, repeats, np.random.default_rng(copies))
+    rows = []
+    for position, how in zip(sample.positions.tolist(), sample.how, strict=True):
+        sample_id = int(setting.candidates[position])
+        label = _label(setting, position, labels)
+        trained = [work(seed, sample_id, label) for seed in sgd[:repeats]]
+        f1 = np.mean([one.outputs for one in trained], axis=0)
+        error = [float(np.linalg.norm(np.eye(f1.shape[1])[label] - f[position])) for f in (f1, f0)]
+        figures = _figures(setting, position, label, f0, f1)
+        share = float(np.mean([one.converged for one in trained]))
+        rows.append(Row(sample_id, how, label, figures, error[0] / error[1] if error[1] else float("nan"), share))
+    rng = np.random.default_rng(resampling)
+    agreement = {proxy: {name: _agree(rows, proxy, name, rng) for name in CRITERIA} for proxy in PROXIES}
+    return Measured(criterion, rows, background, agreement, work.seconds / work.done)
+
+
+class _Work:
+    """The retrainer, with its progress told and its failures explained."""
+
+    def __init__(self, retrain: Retrainer, reporter: Reporter, total: int) -> None:
+        self.retrain, self.reporter, self.total = retrain, reporter, total
+        self.done, self.seconds = 0, 0.0
+
+    def __call__(self, seed: int, sample: int | None = None, label: int = 0) -> Retrained:
+        try:
+            result = self.retrain(seed, sample, label)
+        except TrainerError as error:
+            added = "without a candidate" if sample is None else f"with sample {sample} added"
+            raise RunFailedError(f"retraining {added} failed: {error}") from error
+        self.done += 1
+        self.seconds += result.seconds
+        if self.done == 1:
+            self.reporter.estimated(self.total, result.seconds)
+        self.reporter.advance(self.done, self.total)
+        return result
+
+
+def _criterion(strategy: str) -> str:
+    return strategy if strategy in {member.name for member in LOOK_AHEAD} else DEFAULT_CRITERION
+
+
+def _label(setting: Setting, position: int, labels: Labels) -> int:
+    if labels == "predicted":
+        return int(setting.look_ahead.state.f[position].argmax())
+    [(_, label)] = SimulatedOracle(setting.bench.data.labels("train")).answer([int(setting.candidates[position])])
+    return label
+
+
+def _background(
+    setting: Setting, work: _Work, sgd: list[int], repeats: int, rng: np.random.Generator
+) -> tuple[np.ndarray, Background]:
+    """Return f⁰ on the pool, and what moves the outputs without any new image."""
+    alone = [work(seed) for seed in sgd]
+    f0 = np.mean([one.outputs for one in alone[:repeats]], axis=0)
+    changes = [Change(a.outputs, b.outputs) for a, b in itertools.combinations(alone, 2)]
+    spread = tuple(float(np.mean(values)) for values in ([c.size for c in changes], [c.flips for c in changes]))
+    copies, trained = [], list(alone)
+    for place in rng.choice(len(setting.labelled), min(PLACEBOS, len(setting.labelled)), replace=False):
+        id_, label = int(setting.labelled.ids[place]), int(setting.labelled.labels[place])
+        again = [work(seed, id_, label) for seed in sgd[:repeats]]
+        trained += again
+        copies.append(Change(f0, np.mean([one.outputs for one in again], axis=0)))
+    placebo = float(np.mean([c.size for c in copies])), float(np.mean([c.flips for c in copies]))
+    state = setting.look_ahead.state
+    drift, finishing = Change(state.f, f0), Change(state.f, state.f_lin)
+    share = float(np.mean([one.converged for one in trained]))
+    seeds_alone = spread[0] / np.sqrt(repeats), spread[1]
+    agree = cosine(drift.vector, finishing.vector)
+    return f0, Background(seeds_alone, placebo, (drift.size, drift.flips), finishing.size, agree, share)
+
+
+def _figures(
+    setting: Setting, position: int, label: int, f0: np.ndarray, f1: np.ndarray
+) -> dict[str, dict[str, float]]:
+    actual = {"network": Change(setting.look_ahead.state.f, f1)}
+    figures = {}
+    for proxy, predicted in predicted_changes(setting, position, label).items():
+        pair = Pair(predicted, actual.get(proxy, Change(f0, f1)))
+        figures[proxy] = {
+            "predicted_size": pair.predicted.size,
+            "actual_size": pair.actual.size,
+            "predicted_flips": pair.predicted.flips,
+            "actual_flips": pair.actual.flips,
+            "cosine": pair.cosine,
+        }
+    return figures
+
+
+def _agree(rows: list[Row], proxy: str, criterion: Criterion, rng: np.random.Generator) -> Agreement:
+    columns = {key: np.array([row.figures[proxy][key] for row in rows], float) for key in rows[0].figures[proxy]}
+    sizes = columns["predicted_size"], columns["actual_size"]
+    if criterion == "mlmoc":
+        return compare(*sizes, columns["cosine"], rng)
+    ties = tuple(size / (size.max(initial=0.0) or 1) * (1 - 1e-9) for size in sizes)
+    return compare(columns["predicted_flips"], columns["actual_flips"], columns["cosine"], rng, (ties[0], ties[1]))

@@ -1,0 +1,110 @@
+"""What a cycle of a run predicts with, read from the run without changing it."""
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linearize import LinearizeError, LookAhead
+from migrator import load as load_port
+from pipeline.errors import PipelineError, RunFailedError
+from pipeline.pool import Labelled, Pool
+from pipeline.rundir import check_unchanged, cycle_path, read_config, read_events
+from pipeline.stages.migrate import run_migrate
+from pipeline.stages.score import draw_candidates
+from pipeline.stages.store import read_manifest
+from pipeline.stages.train import read_summary
+from pipeline.workbench import Workbench, open_workbench
+from trainer.losses import one_hot
+from trainer.predict import release_cached_memory
+
+FEWEST = 5
+"""Below this many candidates a rank correlation says nothing."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A cycle's trained network, its data and its linearisation.
+
+    Args:
+        bench: the run's constants.
+        cycle: number of the cycle.
+        labelled: what the network was trained on.
+        candidates: ids of the cycle's candidates ``[U]``.
+        trained: the cycle's train stage.
+        summary: what that stage says of its network.
+        look_ahead: the linearised network over labelled ∪ candidates.
+        seconds: that the linearisation took, its port's time left out.
+
+    """
+
+    bench: Workbench
+    cycle: int
+    labelled: Labelled
+    candidates: np.ndarray
+    trained: Path
+    summary: dict[str, Any]
+    look_ahead: LookAhead
+    seconds: float
+
+
+def open_setting(run: Path, cycle: int, n: int) -> Setting:
+    """Read a cycle of a run, finished or not, and linearise its network with the run's own options.
+
+    Args:
+        run: the run directory; it is only read.
+        cycle: number of a cycle that has been trained, but for the last, which has no candidates.
+        n: candidates to compare.
+
+    Raises:
+        PipelineError: there is no such cycle, too few candidates, or a loss that look-ahead has no formula for.
+        RunFailedError: the network cannot be ported or its kernel not factored.
+
+    """
+    config, events = read_config(run), read_events(run)
+    if not 0 <= cycle < config.cycles:
+        raise PipelineError(f"--cycle: expected 0 to {config.cycles - 2} of {run}, got {cycle}")
+    if cycle == config.cycles - 1:
+        raise PipelineError(f"--cycle: {cycle} is the run's last one: it is trained and has no candidates")
+    if config.train_options.loss != "l2":
+        raise PipelineError(
+            f"look-ahead is least squares and expects train.loss 'l2', got {config.train_options.loss!r}"
+        )
+    trained = cycle_path(run, cycle) / "train"
+    if not events or read_manifest(trained) is None:
+        raise PipelineError(
+            f"--cycle: cycle {cycle} of {run} has not been trained, or is damaged: 'pipeline resume {run}'"
+        )
+    bench = open_workbench(config)
+    check_unchanged(events[0], config, bench.data.fingerprint())
+    pool = Pool(len(bench.data.train), events)
+    labelled, candidates = pool.labelled(cycle), draw_candidates(config, pool, cycle)
+    if not FEWEST <= n <= len(candidates):
+        raise PipelineError(
+            f"--candidates: expected at least {FEWEST} and at most the {len(candidates)} of cycle {cycle}, got {n}"
+        )
+    started = time.perf_counter()
+    look_ahead = _linearised(bench, labelled, candidates, trained)
+    seconds = time.perf_counter() - started
+    return Setting(bench, cycle, labelled, candidates, trained, read_summary(trained), look_ahead, seconds)
+
+
+def _linearised(bench: Workbench, labelled: Labelled, candidates: np.ndarray, trained: Path) -> LookAhead:
+    """Port the network, where the run has not done so for a strategy that needs none, and linearise it."""
+    with tempfile.TemporaryDirectory(prefix="fidelity-") as scratch:
+        port = trained.with_name("migrate")
+        if read_manifest(port) is None:
+            port = Path(scratch)
+            run_migrate(bench, labelled, trained, port)
+        migrated = load_port(port)
+    X, Y = bench.images(labelled.ids), one_hot(labelled.labels, bench.data.num_classes)
+    release_cached_memory()
+    try:
+        return LookAhead.fit(
+            migrated.apply_fn, migrated.variables, X, Y, bench.images(candidates), bench.config.kernel_options
+        )
+    except LinearizeError as error:
+        raise RunFailedError(f"the network cannot be linearised: {error}") from error

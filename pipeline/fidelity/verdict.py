@@ -1,0 +1,105 @@
+"""One sentence: whether to trust look-ahead here, and what to do where it is poor, from what was measured alone."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline.fidelity.agreement import Agreement
+from pipeline.fidelity.measure import Criterion, Measured
+from pipeline.fidelity.setting import Setting
+
+GOOD = 0.5
+"""Trusted where the whole interval of the rank correlation lies above this."""
+SHARE = 0.5
+"""A disturbance is named where it is more than this share of a candidate's median effect."""
+ILL_CONDITIONED = 1e8
+FEW_PARAMETERS = 10.0
+"""Parameters for each output to fit, P / (L C), below which the network is called narrow."""
+
+
+def reference_of(criterion: str) -> tuple[str, Criterion]:
+    """Return the proxy and the score by which a strategy's predictions are judged.
+
+    ``mlmoc`` as it queries, from the trained network; ``mlmoc-flips`` likewise, from the linearised one; others, which
+    average over labels, by how well the size of the change is predicted.
+    """
+    if criterion == "mlmoc":
+        return "network", "mlmoc"
+    return "linearized", "mlmoc-flips" if criterion == "mlmoc-flips" else "mlmoc"
+
+
+def verdict(setting: Setting, measured: Measured) -> str:
+    """Return whether to trust look-ahead on this run, in one sentence."""
+    proxy, score = reference_of(measured.criterion)
+    agreement = measured.agreement[proxy][score]
+    judgement, good = _judgement(agreement)
+    if good:
+        return f"{judgement}."
+    found = list(causes(setting, measured))
+    if not found:
+        return f"{judgement}; none of the causes that this report measures was found."
+    return f"{judgement}; measured: " + "; ".join(found) + "."
+
+
+def _judgement(agreement: Agreement) -> tuple[str, bool]:
+    rho, low, high = agreement.spearman
+    if rho is None or low is None or high is None:
+        return "Nothing can be said: the predicted or the real values are all equal", False
+    figure = f"rank correlation {rho:.2f}, 95 % interval {low:.2f} to {high:.2f}, {agreement.n} candidates"
+    if low > GOOD:
+        return f"Trust look-ahead's ranking here: it agrees with real retraining ({figure})", True
+    if low > 0:
+        return f"Look-ahead ranks candidates better than chance here, but coarsely ({figure})", False
+    return f"Do not trust look-ahead's ranking here: chance cannot be ruled out ({figure})", False
+
+
+def causes(setting: Setting, measured: Measured) -> Iterator[str]:
+    """Yield, for every condition of look-ahead that was measured and does not hold, the figure and the remedy."""
+    options, diagnostics = setting.bench.config.train_options, setting.look_ahead.diagnostics
+    rms = float(setting.summary["residual_rms"])
+    if rms > options.tolerance:
+        yield (
+            f"the network had not converged (residual {rms:.3g}, tolerance {options.tolerance:.3g}): raise train.epochs"
+        )
+    retrained = min(measured.background.converged, float(np.mean([row.converged for row in measured.rows])))
+    if retrained < 1:
+        yield f"{1 - retrained:.0%} of the retrainings did not converge: raise train.epochs"
+    unlearned = float(np.nanmedian([row.unlearned for row in measured.rows]))
+    if unlearned > SHARE:
+        yield (
+            f"retraining stopped with {unlearned:.0%} of the candidate's own error left (median): lower train.tolerance"
+        )
+    yield from _disturbances(measured)
+    if diagnostics.jitter or not diagnostics.condition_number < ILL_CONDITIONED:
+        yield (
+            f"the kernel is ill-conditioned (condition number {diagnostics.condition_number:.1e}, jitter "
+            f"{diagnostics.jitter:.1e}): set kernel.ridge, such as 1e-6"
+        )
+    per_output = parameters(setting) / (len(setting.labelled) * setting.bench.data.num_classes)
+    if per_output < FEW_PARAMETERS:
+        yield f"the network has {per_output:.1f} parameters for each output to fit: take a wider one"
+
+
+def _disturbances(measured: Measured) -> Iterator[str]:
+    """Yield what moves the outputs as candidates do without being one, where it is large beside them."""
+    effect = float(np.median([row.figures["linearized"]["actual_size"] for row in measured.rows]))
+    background = measured.background
+    if background.noise > SHARE * effect:
+        yield (
+            f"retraining without a new image changes the outputs by {_share(background.noise, effect)} of what a "
+            "candidate does: lower train.max_lr or train.tolerance, or average with --repeats"
+        )
+    if background.drift[0] > effect:
+        yield (
+            f"training on without any candidate moves the outputs by {_share(background.drift[0], effect)} of what a "
+            "candidate does: lower train.tolerance or train.max_lr"
+        )
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.0%}" if whole else "more than all"
+
+
+def parameters(setting: Setting) -> int:
+    """Return the number of trainable parameters."""
+    return sum(p.numel() for p in setting.bench.network().parameters() if p.requires_grad)

@@ -1,0 +1,286 @@
+"""The fidelity report, where the truth is known: a linear network, which its linearisation predicts exactly."""
+
+import csv
+import json
+import shutil
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from scipy import stats
+
+from pipeline import seeds
+from pipeline.cli import cli
+from pipeline.config import load_config
+from pipeline.fidelity import measure as measuring
+from pipeline.fidelity.agreement import compare, cosine
+from pipeline.fidelity.changes import predicted_changes
+from pipeline.fidelity.measure import measure
+from pipeline.fidelity.report import write
+from pipeline.fidelity.sample import draw_sample
+from pipeline.fidelity.setting import open_setting
+from pipeline.fidelity.verdict import verdict
+from pipeline.loop import ActiveLearningLoop
+from pipeline.rundir import RunDirectory, create_run
+from pipeline.stages.progress import silent
+from pipeline.workbench import open_workbench
+
+LINEAR = """
+from torch import nn
+
+def build(input_shape, num_classes):
+    channels, height, width = input_shape
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, num_classes))
+"""
+SETTINGS = {
+    "query.n_init": 12,
+    "query.size": 4,
+    "query.subset": 40,
+    "cycles": 2,
+    "device": "cpu",
+}
+CONVERGED = {  # full-batch gradient descent to a residual of 1e-5, with nothing that pulls the weights elsewhere
+    "train.weight_decay": 0.0,
+    "train.tolerance": 1e-5,
+    "train.epochs": 1500,
+    "train.max_lr": 0.3,
+}
+
+
+class Quiet:
+    """A reporter that remembers."""
+
+    def __init__(self):
+        self.estimates, self.done = [], []
+
+    def check(self):
+        pass
+
+    def estimated(self, trainings, seconds):
+        self.estimates.append((trainings, seconds))
+
+    def advance(self, done, total):
+        self.done.append((done, total))
+
+
+class Mute:
+    """The reporter of a run."""
+
+    stage = staticmethod(lambda cycle, name: silent)
+    row = warn = staticmethod(lambda _: None)
+
+
+def make_run(path, **options):
+    config = load_config(options={**SETTINGS, **{key.replace("__", "."): value for key, value in options.items()}})
+    create_run(path, config)
+    with RunDirectory(path, lambda _: None) as run:
+        ActiveLearningLoop(run, open_workbench(run.config), Mute())()
+    return path
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory):
+    """A run of a linear network trained to convergence; tests only read it."""
+    here = tmp_path_factory.mktemp("linear")
+    (here / "linear_net.py").write_text(LINEAR)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(here)
+        yield make_run(here / "run", **{"model.name": "linear_net:build", **CONVERGED})
+    sys.modules.pop("linear_net", None)
+
+
+@pytest.fixture(scope="module")
+def setting(linear):
+    return open_setting(linear, 0, 20)
+
+
+@pytest.fixture(scope="module")
+def measured(setting):
+    return measure(setting, 20, "predicted", 1, Quiet())
+
+
+@pytest.fixture(scope="module")
+def unconverged(tmp_path_factory):
+    """A run that stopped long before convergence, of a strategy that needs no port."""
+    options = {"model.name": "mlp", "model.options": {"width": 16}, "train.epochs": 8, "query.strategy": "entropy"}
+    return make_run(tmp_path_factory.mktemp("unconverged") / "run", **options)
+
+
+def test_a_linear_network_is_predicted_exactly(setting, measured):
+    for proxy, score in (("linearized", "mlmoc"), ("linearized", "mlmoc-flips"), ("network", "mlmoc")):
+        agreement = measured.agreement[proxy][score]
+        assert agreement.n == 20
+        assert agreement.spearman.value > 0.99, (proxy, score)
+        assert agreement.top.value == 1
+        assert agreement.slope.value == pytest.approx(1, abs=0.01)
+    assert all(row.figures["linearized"]["cosine"] > 0.999 for row in measured.rows)
+    assert all(row.unlearned < 0.01 for row in measured.rows)
+    assert measured.agreement["one-step"]["mlmoc"].cosine.value < 0.9  # a step forgets what is labelled
+    effect = np.median([row.figures["linearized"]["actual_size"] for row in measured.rows])
+    assert measured.background.noise < 0.01 * effect
+    assert verdict(setting, measured).startswith("Trust look-ahead's ranking here")
+
+
+def test_what_was_left_to_train_is_predicted_too(linear, setting, tmp_path):
+    options = {**CONVERGED, "train.epochs": 40}
+    early = open_setting(make_run(tmp_path / "early", **{"model.name": "linear_net:build", **options}), 0, 5)
+    early = replace(early, bench=replace(early.bench, config=setting.bench.config))  # retrain to convergence
+    background = measure(early, 5, "predicted", 1, Quiet()).background
+    assert background.drift[0] > 1
+    assert background.drift[0] == pytest.approx(background.finishing, rel=0.01)
+    assert background.finishing_cosine > 0.999
+
+
+def test_true_labels_are_the_data_sets(setting):
+    rows = measure(setting, 8, "true", 1, Quiet()).rows
+    truth = setting.bench.data.labels("train")
+    assert [row.label for row in rows] == [truth[row.id] for row in rows]
+    assert any(row.label != setting.look_ahead.state.f[list(setting.candidates).index(row.id)].argmax() for row in rows)
+    assert all(row.figures["linearized"]["cosine"] > 0.999 for row in rows)
+
+
+def test_predictions_of_other_candidates_agree_with_nothing(setting, monkeypatch):
+    other = np.random.default_rng(0).permutation(len(setting.candidates))
+    monkeypatch.setattr(measuring, "predicted_changes", lambda s, x, label: predicted_changes(s, int(other[x]), label))
+    shuffled = measure(setting, 20, "predicted", 1, Quiet())
+    agreement = shuffled.agreement["linearized"]["mlmoc"]
+    assert abs(agreement.spearman.value) < 0.45
+    assert agreement.spearman.low < 0 < agreement.spearman.high
+    assert agreement.cosine.value < 0.5
+    sentence = verdict(setting, shuffled)
+    assert not sentence.startswith("Trust")
+    assert "measured: the network has 5.4 parameters for each output to fit: take a wider one" in sentence  # 650 / 120
+
+
+def test_predicted_scores_are_those_that_the_strategy_ranks_by(setting):
+    state, scores = setting.look_ahead.state, setting.look_ahead.scores
+    for position in (0, 7, 21):
+        changes = predicted_changes(setting, position, int(state.f[position].argmax()))
+        assert changes["linearized"].size == pytest.approx(scores("mlmoc", "linearized")[position])
+        assert changes["network"].size == pytest.approx(scores("mlmoc")[position])
+        assert changes["linearized"].flips == int(scores("mlmoc-flips")[position])
+
+
+def test_repeats_are_averaged_and_counted(setting):
+    reporter = Quiet()
+    measured = measure(setting, 5, "predicted", 2, reporter)
+    assert reporter.estimates[0][0] == reporter.done[-1][1] == 4 + 2 * (3 + 5)  # seeds, placebos, candidates
+    assert [done for done, _ in reporter.done] == list(range(1, 21))
+    assert len(measured.rows) == 5
+
+
+def test_agreement_against_scipy_and_by_hand():
+    rng = np.random.default_rng(3)
+    predicted = rng.integers(0, 6, 24).astype(float)  # with ties, as flips have them
+    actual = predicted + rng.normal(size=24).round()
+    found = compare(predicted, actual, np.full(24, 0.5), np.random.default_rng(0))
+    assert found.spearman.value == pytest.approx(stats.spearmanr(predicted, actual).statistic)
+    assert found.slope.value == pytest.approx(np.linalg.lstsq(predicted[:, None], actual, rcond=None)[0][0])
+    assert found.spearman.low < found.spearman.value < found.spearman.high
+    hand = compare(np.array([1, 2, 3, 4, 5, 6.0]), np.array([6, 2, 3, 4, 5, 1.0]), np.array([1, 0, np.nan] * 2), rng)
+    assert (hand.top.value, hand.cosine.value) == (0.5, 0.5)  # {5, 6} and {1, 5}
+    ties = np.array([0.1, 0.2, 0, 0]), np.array([0, 0.2, 0.1, 0])
+    assert compare(np.ones(4), np.ones(4), np.zeros(4), rng, ties).top.value == 0.5
+    assert compare(np.ones(5), np.arange(5.0), np.zeros(5), rng).spearman == (None, None, None)
+    assert cosine(np.array([3.0, 4.0]), np.array([4.0, 3.0])) == pytest.approx(24 / 25)
+    assert np.isnan(cosine(np.zeros(2), np.ones(2)))
+
+
+def test_the_sample_spans_the_scores_and_holds_no_candidate_twice():
+    scores = np.random.default_rng(0).permutation(100).astype(float)
+    sample = draw_sample(scores, 11, np.random.default_rng(1))
+    assert list(scores[sample.positions[:5]]) == [89, 69, 49, 29, 9]
+    assert sample.how == ["quantile"] * 5 + ["uniform"] * 6
+    assert len(set(sample.positions)) == 11
+    assert sorted(draw_sample(scores[:7], 7, np.random.default_rng(1)).positions) == list(range(7))
+
+
+def test_its_random_numbers_are_its_own():
+    streams = ("initial", "subset", "init", "train", "query", "fidelity")
+    assert len({seeds.integer(0, 0, stream) for stream in streams}) == 6
+    assert seeds.sequence(0, 0, "query").entropy == [0, 0, 5]  # as before there was this stream: old runs stay theirs
+
+
+def files_of(path):
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in path.rglob("*") if p.is_file()}
+
+
+def invoke(*arguments, code=0):
+    result = CliRunner().invoke(cli, ["fidelity", *map(str, arguments)])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def test_the_command_reports_beside_a_run_that_it_leaves_as_it_was(unconverged, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(unconverged, run)
+    before = files_of(run)
+    result = invoke(run, "--cycle", "0", "--candidates", "6", "--labels", "true")
+    report = run / "fidelity/cycle-000"
+    assert sorted(path.name for path in report.iterdir()) == [
+        f"fidelity.{end}" for end in ("csv", "json", "png", "svg")
+    ]
+    assert {path: state for path, state in files_of(run).items() if report not in path.parents} == before
+    content = json.loads((report / "fidelity.json").read_text())
+    assert content["verdict"] in result.stdout.splitlines()
+    assert "the network had not converged (residual" in content["verdict"]
+    assert "raise train.epochs" in content["verdict"]
+    assert content["agreement"]["linearized"]["mlmoc"]["n"] == content["retrained"] == 6
+    with (report / "fidelity.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert (report / "fidelity.png").read_bytes()[:4] == b"\x89PNG"
+    assert "12 retrainings of" in result.stderr
+    first = (report / "fidelity.csv").read_bytes()
+    invoke(run, "--cycle", "0", "--candidates", "6", "--labels", "true")  # an earlier report is replaced, by the same
+    assert (report / "fidelity.csv").read_bytes() == first
+    resumed = CliRunner().invoke(cli, ["resume", str(run)])
+    assert resumed.exit_code == 0
+    assert (run / "events.jsonl").read_bytes() == before[run / "events.jsonl"][1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cycle", "2"], "--cycle: expected 0 to 0 of"),
+        (["--cycle", "-1"], "--cycle: expected 0 to 0 of"),
+        (["--cycle", "1"], "is the run's last one"),
+        (["--cycle", "0", "--candidates", "4"], "expected at least 5 and at most the 40 of cycle 0, got 4"),
+        (["--cycle", "0", "--candidates", "41"], "at most the 40 of cycle 0, got 41"),
+        (["--cycle", "0", "--out", "setup.cfg"], "expected a directory, but setup.cfg is a file"),
+        (["--cycle", "0", "--out", "."], "expected a new directory or an earlier report"),
+    ],
+)
+def test_refusals_are_one_line_and_nothing_is_written(unconverged, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "setup.cfg").write_text("mine")
+    result = invoke(unconverged, *arguments, code=2)
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (unconverged / "fidelity").exists()
+
+
+def test_what_is_no_run_or_is_not_trained_yet_is_refused(unconverged, tmp_path):
+    assert "expected a run directory" in invoke(tmp_path, "--cycle", "0", code=2).stderr
+    shutil.copytree(unconverged, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/cycles/000/train")
+    assert "has not been trained, or is damaged" in invoke(tmp_path / "run", "--cycle", "0", code=2).stderr
+
+
+def test_ctrl_c_leaves_nothing_behind(unconverged, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.fidelity.console.FidelityConsole.advance", interrupt)
+    result = invoke(unconverged, "--cycle", "0", "--candidates", "6", code=130)
+    assert "interrupted; nothing was written" in result.stderr
+    assert not (unconverged / "fidelity").exists()
+
+
+def test_figures_are_the_same_bytes_every_time(setting, measured, tmp_path):
+    for name in ("one", "two"):
+        write(tmp_path / name, setting, measured, "predicted", 1)
+    for name in ("fidelity.png", "fidelity.svg", "fidelity.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

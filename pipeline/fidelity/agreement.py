@@ -59,13 +59,14 @@ def compare(
     broken = [predicted, actual] if ties is None else [predicted + ties[0], actual + ties[1]]
     third = -(-n // 3)
     best = [_best(score[rows], third) for score in broken]
+    level = np.any([np.ptp(score[rows], axis=1) == 0 for score in broken], axis=0)  # no candidate is better
     with np.errstate(invalid="ignore", divide="ignore"):
         known = np.where(np.isnan(cosines), 0, cosines)[rows].sum(1) / (~np.isnan(cosines))[rows].sum(1)
         slope = (p * t).sum(1) / (p * p).sum(1)
     return Agreement(
         n,
         _interval(_spearman(p, t)),
-        _interval((best[0] & best[1]).sum(1) / third),
+        _interval(np.where(level, np.nan, (best[0] & best[1]).sum(1) / third)),
         _interval(known),
         _interval(slope),
     )

@@ -23,6 +23,7 @@ def draw(measured: Measured, title: str) -> tuple[bytes, bytes]:
     origin = "the trained network" if proxy == "network" else "no candidate added"
     _scatter(size, measured, proxy, "size", "Σ‖Δ‖ of the pool's outputs")
     _scatter(flips, measured, "linearized", "flips", "predictions that flip")
+    flips.locator_params(integer=True)
     if proxy == "linearized":
         size.axhline(measured.background.noise, color="#222222", linewidth=1, linestyle=":", label="noise floor")
     for axes, score in zip((size, flips), CRITERIA, strict=True):

@@ -7,6 +7,7 @@ import numpy as np
 from pipeline.fidelity.agreement import Agreement
 from pipeline.fidelity.measure import Criterion, Measured
 from pipeline.fidelity.setting import Setting
+from trainer.options import TrainOptions
 
 GOOD = 0.5
 """Trusted where the whole interval of the rank correlation lies above this."""
@@ -57,19 +58,17 @@ def causes(setting: Setting, measured: Measured) -> Iterator[str]:
     """Yield, for every condition of look-ahead that was measured and does not hold, the figure and the remedy."""
     options, diagnostics = setting.bench.config.train_options, setting.look_ahead.diagnostics
     rms = float(setting.summary["residual_rms"])
-    if rms > options.tolerance:
-        yield (
-            f"the network had not converged (residual {rms:.3g}, tolerance {options.tolerance:.3g}): raise train.epochs"
-        )
-    retrained = min(measured.background.converged, float(np.mean([row.converged for row in measured.rows])))
-    if retrained < 1:
-        yield f"{1 - retrained:.0%} of the retrainings did not converge: raise train.epochs"
-    unlearned = float(np.nanmedian([row.unlearned for row in measured.rows]))
-    if unlearned > SHARE:
+    tolerance = options.tolerance or TrainOptions().tolerance  # with 0, training never ends before its last epoch
+    failed = 1 - float(np.mean([row.converged for row in measured.rows])) if options.tolerance else 0.0
+    if rms > tolerance:
+        yield f"the network had not converged (residual {rms:.3g}, tolerance {tolerance:.3g}): raise train.epochs"
+    elif failed > 0:
+        yield f"{failed:.0%} of the retrainings did not converge: raise train.epochs"
+    elif (unlearned := float(np.median([row.unlearned for row in measured.rows]))) > SHARE:
         yield (
             f"retraining stopped with {unlearned:.0%} of the candidate's own error left (median): lower train.tolerance"
         )
-    yield from _disturbances(measured)
+    yield from _disturbances(measured, setting.bench.config.start)
     if diagnostics.jitter or not diagnostics.condition_number < ILL_CONDITIONED:
         yield (
             f"the kernel is ill-conditioned (condition number {diagnostics.condition_number:.1e}, jitter "
@@ -80,14 +79,17 @@ def causes(setting: Setting, measured: Measured) -> Iterator[str]:
         yield f"the network has {per_output:.1f} parameters for each output to fit: take a wider one"
 
 
-def _disturbances(measured: Measured) -> Iterator[str]:
+def _disturbances(measured: Measured, start: str) -> Iterator[str]:
     """Yield what moves the outputs as candidates do without being one, where it is large beside them."""
     effect = float(np.median([row.figures["linearized"]["actual_size"] for row in measured.rows]))
     background = measured.background
+    remedy = "train warm (start: warm), since look-ahead predicts from the trained network on"
+    if start == "warm":
+        remedy = "lower train.max_lr or train.tolerance, or average with --repeats"
     if background.noise > SHARE * effect:
         yield (
             f"retraining without a new image changes the outputs by {_share(background.noise, effect)} of what a "
-            "candidate does: lower train.max_lr or train.tolerance, or average with --repeats"
+            f"candidate does: {remedy}"
         )
     if background.drift[0] > effect:
         yield (

@@ -21,7 +21,7 @@ from pipeline.fidelity.measure import measure
 from pipeline.fidelity.report import write
 from pipeline.fidelity.sample import draw_sample
 from pipeline.fidelity.setting import open_setting
-from pipeline.fidelity.verdict import verdict
+from pipeline.fidelity.verdict import causes, verdict
 from pipeline.loop import ActiveLearningLoop
 from pipeline.rundir import RunDirectory, create_run
 from pipeline.stages.progress import silent
@@ -127,10 +127,15 @@ def test_what_was_left_to_train_is_predicted_too(linear, setting, tmp_path):
     options = {**CONVERGED, "train.epochs": 40}
     early = open_setting(make_run(tmp_path / "early", **{"model.name": "linear_net:build", **options}), 0, 5)
     early = replace(early, bench=replace(early.bench, config=setting.bench.config))  # retrain to convergence
-    background = measure(early, 5, "predicted", 1, Quiet()).background
+    measured = measure(early, 5, "predicted", 1, Quiet())
+    background = measured.background
     assert background.drift[0] > 1
     assert background.drift[0] == pytest.approx(background.finishing, rel=0.01)
     assert background.finishing_cosine > 0.999
+    for row in measured.rows:  # that drift is no part of a candidate's effect, unless measured from the network
+        for proxy in ("linearized", "network"):
+            assert row.figures[proxy]["cosine"] > 0.999
+            assert row.figures[proxy]["actual_size"] == pytest.approx(row.figures[proxy]["predicted_size"], rel=0.01)
 
 
 def test_true_labels_are_the_data_sets(setting):
@@ -152,6 +157,39 @@ def test_predictions_of_other_candidates_agree_with_nothing(setting, monkeypatch
     sentence = verdict(setting, shuffled)
     assert not sentence.startswith("Trust")
     assert "measured: the network has 5.4 parameters for each output to fit: take a wider one" in sentence  # 650 / 120
+
+
+def test_every_cause_is_named_where_it_was_measured_and_nowhere_else(setting, measured):
+    def found(setting=setting, background=None, **row):
+        changed = replace(measured, rows=[one._replace(**row) for one in measured.rows])
+        changed = replace(changed, background=replace(measured.background, **(background or {})))
+        return [cause for cause in causes(setting, changed) if not cause.startswith("the network has 5.4 parameters")]
+
+    def kernel(**figures):
+        look_ahead = setting.look_ahead
+        diagnostics = replace(look_ahead.diagnostics, **figures)
+        return replace(setting, look_ahead=replace(look_ahead, diagnostics=diagnostics))
+
+    assert found() == []
+    cold = setting.bench.config.model_copy(update={"start": "cold"})
+    effect = float(np.median([row.figures["linearized"]["actual_size"] for row in measured.rows]))
+    cases = [
+        (found(replace(setting, summary={"residual_rms": 0.5})), "had not converged (residual 0.5, tolerance 1e-05)"),
+        (found(converged=0.75), "25% of the retrainings did not converge: raise train.epochs"),
+        (found(unlearned=0.7), "retraining stopped with 70% of the candidate's own error left"),
+        (found(background={"seeds": (0.6 * effect, 3.0)}), "by 60% of what a candidate does: lower train.max_lr"),
+        (found(background={"placebo": (0.6 * effect, 3.0)}), "by 60% of what a candidate does: lower train.max_lr"),
+        (
+            found(replace(setting, bench=replace(setting.bench, config=cold)), {"placebo": (effect, 3.0)}),
+            "by 100% of what a candidate does: train warm",
+        ),
+        (found(background={"drift": (2 * effect, 3.0)}), "training on without any candidate moves the outputs by 200%"),
+        (found(kernel(jitter=1e-6)), "ill-conditioned (condition number 6.9e+01, jitter 1.0e-06): set kernel.ridge"),
+        (found(kernel(condition_number=float("inf"))), "ill-conditioned (condition number inf"),
+    ]
+    for causes_found, text in cases:
+        assert len(causes_found) == 1, causes_found
+        assert text in causes_found[0]
 
 
 def test_predicted_scores_are_those_that_the_strategy_ranks_by(setting):
@@ -183,7 +221,8 @@ def test_agreement_against_scipy_and_by_hand():
     assert (hand.top.value, hand.cosine.value) == (0.5, 0.5)  # {5, 6} and {1, 5}
     ties = np.array([0.1, 0.2, 0, 0]), np.array([0, 0.2, 0.1, 0])
     assert compare(np.ones(4), np.ones(4), np.zeros(4), rng, ties).top.value == 0.5
-    assert compare(np.ones(5), np.arange(5.0), np.zeros(5), rng).spearman == (None, None, None)
+    constant = compare(np.ones(5), np.arange(5.0), np.zeros(5), rng)
+    assert constant.spearman == constant.top == (None, None, None)
     assert cosine(np.array([3.0, 4.0]), np.array([4.0, 3.0])) == pytest.approx(24 / 25)
     assert np.isnan(cosine(np.zeros(2), np.ones(2)))
 
@@ -204,7 +243,8 @@ def test_its_random_numbers_are_its_own():
 
 
 def files_of(path):
-    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in path.rglob("*") if p.is_file()}
+    files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith("lock")]
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in files}
 
 
 def invoke(*arguments, code=0):
@@ -216,8 +256,9 @@ def invoke(*arguments, code=0):
 def test_the_command_reports_beside_a_run_that_it_leaves_as_it_was(unconverged, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(unconverged, run)
-    before = files_of(run)
-    result = invoke(run, "--cycle", "0", "--candidates", "6", "--labels", "true")
+    with RunDirectory(run, lambda _: None):  # as if it were still going on
+        before = files_of(run)
+        result = invoke(run, "--cycle", "0", "--candidates", "6", "--labels", "true")
     report = run / "fidelity/cycle-000"
     assert sorted(path.name for path in report.iterdir()) == [
         f"fidelity.{end}" for end in ("csv", "json", "png", "svg")

@@ -160,6 +160,29 @@ class Answers(ABC):
         z = np.vstack([factored.z, *(answer.zeta[None] for answer in tells if answer.zeta is not None)])
         return np.asarray(solve_triangular(F, z, lower=True, trans="T", check_finite=False))
 
+    def dump(self) -> dict[str, np.ndarray]:
+        """Return the answers as arrays, for ``restore``."""
+        tells = [answer for answer in self.answers if answer.v is not None]
+        U, C, n = *self._f_lin.shape, len(tells)
+        v = np.array([answer.v for answer in tells]).reshape(n, U)
+        return {
+            "answers_candidates": np.array([answer.candidate for answer in self.answers], int),
+            "answers_y": np.array([answer.y for answer in self.answers]).reshape(len(self.answers), C),
+            "answers_tells": np.array([answer.v is not None for answer in self.answers], bool),
+            "answers_roots": np.array([answer.root for answer in self.answers]),
+            "answers_v": v,
+            "answers_zeta": np.array([answer.zeta for answer in tells]).reshape(n, C),
+        }
+
+    def restore(self, answers: dict[str, np.ndarray]) -> None:
+        """Take over answers, whose effect on the state this object has already; names are those of ``dump``."""
+        told = iter(zip(answers["v"], answers["zeta"], strict=True))
+        rows = zip(answers["candidates"], answers["y"], answers["tells"], answers["roots"], strict=True)
+        for candidate, y, tells, root in rows:
+            v, zeta = next(told) if tells else (None, None)
+            self.answers.append(Answer(int(candidate), y, v, zeta, float(root)))
+            self.answered[candidate] = True
+
     def copy(self) -> Self:
         """Return an independent copy: answers to it do not change this one."""
         other = copy(self)

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from linearize.heads import HEADS
 from linearize.kernel import make_settings, plan_ntk
 from linearize.memory import resident_memory, shown
 from linearize.service import KernelOptions, LookAhead
+from linearize.storage import write_npz
 from linearize.types import Layers, Precision, Progress
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -115,7 +115,7 @@ def score(
             network.apply_fn, network.variables, X, Y, candidates, KernelOptions(**kernel), advance, _announce
         )
     scores = service.scores(criterion, reference)
-    _write(output, ids=ids, scores=scores, pseudo_labels=service.pseudo_labels())
+    write_npz(output, ids=ids, scores=scores, pseudo_labels=service.pseudo_labels())
     click.echo(json.dumps({"criterion": criterion, **service.diagnostics.to_json()}))
     best = ", ".join(f"{ids[i]} ({scores[i]:.4g})" for i in np.argsort(-scores, kind="stable")[:5])
     click.echo(f"wrote {output}: {len(scores)} scores; highest: {best}")
@@ -217,19 +217,6 @@ def _probe(network: Any, X: np.ndarray, Y: np.ndarray | None) -> None:
         raise LinearizeError(f"the network does not take inputs {X.dtype}{list(X.shape[1:])}: {reason}") from error
     if Y is not None and Y.shape != (len(X), outputs.shape[-1]):
         raise LinearizeError(f"y: expected one-hot [{len(X)}, {outputs.shape[-1]}], got {list(Y.shape)}")
-
-
-def _write(path: Path, **arrays: np.ndarray) -> None:
-    """Write an npz file as a whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with temporary.open("xb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def main() -> None:

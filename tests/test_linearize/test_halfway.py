@@ -128,13 +128,12 @@ def test_weights_predict_any_input_as_fitting_again_does(make, ridge):
 def test_a_copy_lives_on_its_own(make):
     sequential = make(*problem())
     for answered in (0, 1):  # before the first answer and after it
-        before = sequential.scores("margin-lin"), sequential.state.f_lin.copy(), sequential.state.u.copy()
+        before = sequential.scores("margin-lin"), sequential.state.f_lin.copy(), sequential._variance()
         other = sequential.copy()
         for _ in range(3):
             other.answer(other.best("margin-lin"), np.eye(C)[0])
-        for now, then in zip(
-            (sequential.scores("margin-lin"), sequential.state.f_lin, sequential.state.u), before, strict=True
-        ):
+        after = sequential.scores("margin-lin"), sequential.state.f_lin, sequential._variance()
+        for now, then in zip(after, before, strict=True):
             np.testing.assert_array_equal(now, then)
         assert len(sequential.answers) == answered
         sequential.answer(int(sequential.best("margin-lin")), np.eye(C)[1])

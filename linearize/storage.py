@@ -1,0 +1,63 @@
+"""Arrays in files: written as a whole or not at all, read without executing anything."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from linearize.errors import LinearizeError
+from linearize.types import Variables
+
+FORMAT = "linearize.LookAhead 1"
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Write an npz file as a whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with temporary.open("xb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_state(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Write a service's state; ``meta`` holds plain values."""
+    write_npz(path, meta=np.array(json.dumps({"format": FORMAT, **meta})), **arrays)
+
+
+def read_state(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return what ``write_state`` was given.
+
+    Raises:
+        LinearizeError: there is no such file, or it is another one.
+
+    """
+    expected = f"{path}: expected a file that LookAhead.save wrote"
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        meta = json.loads(str(arrays.pop("meta")))
+    except Exception as error:  # zipfile, zlib, json and numpy each have their own errors for a damaged file
+        raise LinearizeError(f"{expected}; cannot read it ({error})") from error
+    if meta.get("format") != FORMAT:
+        raise LinearizeError(f"{expected}; its format is {meta.get('format')!r}, not {FORMAT!r}")
+    return meta, arrays
+
+
+def fingerprint(variables: Variables) -> str:
+    """Return a hex digest of a network's collections: their names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(variables)):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

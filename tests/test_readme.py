@@ -70,6 +70,8 @@ def test_the_readmes_python_runs(chain, monkeypatch):
     exec(code, names)
     assert names["logits"].shape == (8, 10)
     assert names["scores"].shape == (9,)
+    assert names["stream"].observed.shape == (4,)
+    assert not {*names["batch"]} & {*names["stream"].observed}
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def fidelity(run: Path, cycle: int, candidates: int, labels: "Labels", repeats: 
     interrupts = Interrupts("interrupted; nothing was written")
     try:
         with interrupts, FidelityConsole(interrupts.check) as console:
-            setting = open_setting(run, cycle, candidates)
+            setting = open_setting(run, cycle, candidates, console)
             measured = measure(setting, candidates, labels, repeats, console)
             write(path, setting, measured, labels, repeats)
     except KeyboardInterrupt:

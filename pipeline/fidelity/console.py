@@ -38,6 +38,14 @@ class FidelityConsole:
         if self.err.is_terminal:
             self._progress.stop()
 
+    def __call__(self, done: int, total: int) -> None:
+        """Let an interrupt through while the kernel is computed."""
+        self.check()
+
+    def plan(self, text: str) -> None:
+        """Say what the kernel will take."""
+        self.err.print(text, markup=False)
+
     def estimated(self, trainings: int, seconds: float) -> None:
         """Say what the retrainings will take."""
         self.err.print(

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from linearize import CRITERIA as REGISTERED
 from pipeline import seeds
 from pipeline.errors import RunFailedError
 from pipeline.fidelity.agreement import Agreement, compare, cosine
@@ -26,7 +27,6 @@ from pipeline.fidelity.changes import PROXIES, Change, Retrained, Retrainer, pre
 from pipeline.fidelity.sample import draw_sample
 from pipeline.fidelity.setting import Setting
 from pipeline.oracle import SimulatedOracle
-from pipeline.queries.lookahead import LOOK_AHEAD
 from trainer.errors import TrainerError
 
 Criterion = Literal["mlmoc", "mlmoc-flips"]
@@ -191,7 +191,7 @@ class _Work:
 
 
 def _criterion(strategy: str) -> str:
-    return strategy if strategy in {member.name for member in LOOK_AHEAD} else DEFAULT_CRITERION
+    return strategy if strategy in REGISTERED else DEFAULT_CRITERION
 
 
 def _label(setting: Setting, position: int, labels: Labels) -> int:

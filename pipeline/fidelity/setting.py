@@ -14,6 +14,7 @@ from pipeline.errors import PipelineError, RunFailedError
 from pipeline.pool import Labelled, Pool
 from pipeline.rundir import check_unchanged, cycle_path, read_config, read_events
 from pipeline.stages.migrate import run_migrate
+from pipeline.stages.progress import StageProgress, silent
 from pipeline.stages.score import draw_candidates
 from pipeline.stages.store import read_manifest
 from pipeline.stages.train import read_summary
@@ -37,7 +38,7 @@ class Setting:
         trained: the cycle's train stage.
         summary: what that stage says of its network.
         look_ahead: the linearised network over labelled ∪ candidates.
-        seconds: that the linearisation took, its port's time left out.
+        seconds: that linearising took, and porting where the run had no port.
 
     """
 
@@ -51,13 +52,14 @@ class Setting:
     seconds: float
 
 
-def open_setting(run: Path, cycle: int, n: int) -> Setting:
+def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent) -> Setting:
     """Read a cycle of a run, finished or not, and linearise its network with the run's own options.
 
     Args:
         run: the run directory; it is only read.
         cycle: number of a cycle that has been trained, but for the last, which has no candidates.
         n: candidates to compare.
+        progress: told the kernel's plan, and called while it is computed.
 
     Raises:
         PipelineError: there is no such cycle, too few candidates, or a loss that look-ahead has no formula for.
@@ -87,12 +89,14 @@ def open_setting(run: Path, cycle: int, n: int) -> Setting:
             f"--candidates: expected at least {FEWEST} and at most the {len(candidates)} of cycle {cycle}, got {n}"
         )
     started = time.perf_counter()
-    look_ahead = _linearised(bench, labelled, candidates, trained)
+    look_ahead = _linearised(bench, labelled, candidates, trained, progress)
     seconds = time.perf_counter() - started
     return Setting(bench, cycle, labelled, candidates, trained, read_summary(trained), look_ahead, seconds)
 
 
-def _linearised(bench: Workbench, labelled: Labelled, candidates: np.ndarray, trained: Path) -> LookAhead:
+def _linearised(
+    bench: Workbench, labelled: Labelled, candidates: np.ndarray, trained: Path, progress: StageProgress
+) -> LookAhead:
     """Port the network, where the run has not done so for a strategy that needs none, and linearise it."""
     with tempfile.TemporaryDirectory(prefix="fidelity-") as scratch:
         port = trained.with_name("migrate")
@@ -104,7 +108,14 @@ def _linearised(bench: Workbench, labelled: Labelled, candidates: np.ndarray, tr
     release_cached_memory()
     try:
         return LookAhead.fit(
-            migrated.apply_fn, migrated.variables, X, Y, bench.images(candidates), bench.config.kernel_options
+            migrated.apply_fn,
+            migrated.variables,
+            X,
+            Y,
+            bench.images(candidates),
+            bench.config.kernel_options,
+            progress,
+            lambda plan: progress.plan(plan.summary()),
         )
     except LinearizeError as error:
         raise RunFailedError(f"the network cannot be linearised: {error}") from error

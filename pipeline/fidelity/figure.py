@@ -6,6 +6,7 @@ from pipeline.comparison.figures import OKABE_ITO, blank_figure, rendered
 from pipeline.fidelity.measure import CRITERIA, Measured
 from pipeline.fidelity.verdict import reference_of
 
+ORIGINS = {"network": "the network before", "linearized": "no candidate added"}
 MARKERS = {"quantile": ("o", OKABE_ITO[0]), "uniform": ("s", OKABE_ITO[1])}
 
 
@@ -20,7 +21,6 @@ def draw(measured: Measured, title: str) -> tuple[bytes, bytes]:
     figure = blank_figure(3.5)
     size, flips = figure.subplots(1, 2)
     proxy = reference_of("mlmoc")[0] if measured.criterion == "mlmoc" else "linearized"
-    origin = "the trained network" if proxy == "network" else "no candidate added"
     _scatter(size, measured, proxy, "size", "Σ‖Δ‖ of the pool's outputs")
     _scatter(flips, measured, "linearized", "flips", "predictions that flip")
     flips.locator_params(integer=True)
@@ -30,7 +30,7 @@ def draw(measured: Measured, title: str) -> tuple[bytes, bytes]:
         rho = measured.agreement[proxy if score == "mlmoc" else "linearized"][score].spearman.value
         said = "undefined" if rho is None else f"{rho:.2f}"
         axes.set_title(f"{score}: rank correlation {said}", fontsize=9)
-    figure.suptitle(f"{title}; change against {origin}", fontsize=9)
+    figure.suptitle(title, fontsize=9)
     handles, labels = size.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return rendered(figure)
@@ -49,4 +49,4 @@ def _scatter(axes, measured: Measured, proxy: str, quantity: str, name: str) -> 
     axes.set_xlim(left=-0.03 * end)
     axes.set_ylim(bottom=min(0.0, -0.03 * float(figures[:, 1].max(initial=0.0))))
     axes.set_xlabel(f"predicted: {name}", fontsize=9)
-    axes.set_ylabel("really, after retraining", fontsize=9)
+    axes.set_ylabel(f"really, against {ORIGINS[proxy]}", fontsize=9)

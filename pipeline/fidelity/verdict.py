@@ -10,7 +10,7 @@ from pipeline.fidelity.setting import Setting
 from trainer.options import TrainOptions
 
 GOOD = 0.5
-"""Trusted where the whole interval of the rank correlation lies above this."""
+"""Trusted where the whole interval of the rank correlation lies above this; undecided where it spans 0 and this."""
 SHARE = 0.5
 """A disturbance is named where it is more than this share of a candidate's median effect."""
 ILL_CONDITIONED = 1e8
@@ -51,7 +51,12 @@ def _judgement(agreement: Agreement) -> tuple[str, bool]:
         return f"Trust look-ahead's ranking here: it agrees with real retraining ({figure})", True
     if low > 0:
         return f"Look-ahead ranks candidates better than chance here, but coarsely ({figure})", False
-    return f"Do not trust look-ahead's ranking here: chance cannot be ruled out ({figure})", False
+    if high > GOOD:
+        return (
+            f"Not decided, neither chance nor a good ranking can be ruled out: take more --candidates ({figure})",
+            False,
+        )
+    return f"Do not trust look-ahead's ranking here: it may be chance, and is not good ({figure})", False
 
 
 def causes(setting: Setting, measured: Measured) -> Iterator[str]:

@@ -15,7 +15,7 @@ from pipeline import seeds
 from pipeline.cli import cli
 from pipeline.config import load_config
 from pipeline.fidelity import measure as measuring
-from pipeline.fidelity.agreement import compare, cosine
+from pipeline.fidelity.agreement import Interval, compare, cosine
 from pipeline.fidelity.changes import predicted_changes
 from pipeline.fidelity.measure import measure
 from pipeline.fidelity.report import write
@@ -155,8 +155,26 @@ def test_predictions_of_other_candidates_agree_with_nothing(setting, monkeypatch
     assert agreement.spearman.low < 0 < agreement.spearman.high
     assert agreement.cosine.value < 0.5
     sentence = verdict(setting, shuffled)
-    assert not sentence.startswith("Trust")
+    assert sentence.startswith("Do not trust")
     assert "measured: the network has 5.4 parameters for each output to fit: take a wider one" in sentence  # 650 / 120
+
+
+@pytest.mark.parametrize(
+    ("rho", "words"),
+    [
+        ((0.8, 0.6, 0.9), "Trust look-ahead"),
+        ((0.5, 0.1, 0.8), "Look-ahead ranks candidates better than chance here, but coarsely"),
+        ((0.3, -0.2, 0.7), "Not decided, neither chance nor a good ranking can be ruled out: take more --candidates"),
+        ((0.1, -0.3, 0.4), "Do not trust"),
+        ((None, None, None), "Nothing can be said"),
+    ],
+)
+def test_the_sentence_follows_the_interval_of_the_strategys_own_score(setting, measured, rho, words):
+    own = measured.agreement["linearized"]["mlmoc-flips"]._replace(spearman=Interval(*rho))
+    changed = {**measured.agreement, "linearized": {**measured.agreement["linearized"], "mlmoc-flips": own}}
+    sentence = verdict(setting, replace(measured, agreement=changed))
+    assert sentence.startswith(words)
+    assert ("; measured: " in sentence) == (not words.startswith("Trust"))
 
 
 def test_every_cause_is_named_where_it_was_measured_and_nowhere_else(setting, measured):

@@ -1,6 +1,6 @@
 """Scoring and sequential querying against a matrix product and against fitting again, on one machine in one run.
 
-    python benchmarks/scoring.py             # U = 5000, L = 500, C = 10; about 2 minutes and 3 GiB on 2 cores
+    python benchmarks/scoring.py             # U = 5000, L = 500, C = 10; about 5 minutes and 3 GiB on 2 cores
     python benchmarks/scoring.py --small     # a smoke run of seconds; its ratios mean nothing
 
 Everything of a table takes turns within a round.  A ratio is the median over the rounds of the ratio within each; the
@@ -18,14 +18,18 @@ import click
 import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
 from scipy import stats
 
+from linearize import KernelOptions, LookAhead
 from linearize.criteria import CRITERIA
 from linearize.criteria.eer import Eer
 from linearize.probabilities import project_onto_simplex
 from linearize.regression import Regression, fit
 from linearize.sequential import Sequential
 from linearize.types import Kernel
+from migrator import migrate
+from trainer.models import build_model
 
 SEED = 0
 STEPS = 5  # answers in a row, as they are given in use
@@ -148,6 +152,35 @@ def sequential(data: tuple[Kernel, np.ndarray, np.ndarray, np.ndarray], rounds: 
     print_table("one step", taken, "fit again + mlmoc", "times faster", targets)
 
 
+def on_demand(U: int, L: int, C: int, side: int, rounds: int) -> None:
+    """Sequential margin of f_lin with the columns of S that it queries, against all of S; the network is the cnn."""
+    rng = np.random.default_rng(SEED)
+    torch.manual_seed(SEED)
+    port = migrate(build_model("cnn", (1, side, side), C).eval(), torch.zeros(2, 1, side, side))
+    x = rng.normal(size=(L + U, 1, side, side)).astype(np.float32)
+    Y = np.eye(C)[rng.integers(C, size=L)]
+
+    def fitted(full: bool) -> LookAhead:
+        return LookAhead.fit(port.apply_fn, port.variables, x[:L], Y, x[L:], KernelOptions(ridge=1e-4), full=full)
+
+    def steps(service: LookAhead) -> None:
+        for _ in range(STEPS):
+            [sample] = service.query(1, "margin-lin", mode="sequential")
+            service.observe(sample, 0)
+
+    calls: dict[str, Callable[[], object]] = {}
+    for full, label in ((True, "all of S"), (False, "on demand")):
+        calls |= {f"fit, {label}": partial(fitted, full), f"query and answer, {label}": partial(steps, fitted(full))}
+    taken = take_turns(calls, rounds)
+    taken = {name: s / (1 if name.startswith("fit") else STEPS) for name, s in taken.items()}
+    for n in (1, 5, 20):
+        for label in ("all of S", "on demand"):
+            taken[f"fit and {n} answers, {label}"] = taken[f"fit, {label}"] + n * taken[f"query and answer, {label}"]
+    for part in ("query and answer", *(f"fit and {n} answers" for n in (1, 5, 20))):
+        of = {name: taken[name] for name in (f"{part}, all of S", f"{part}, on demand")}
+        print_table(f"margin-lin, sequential: {part}", of, f"{part}, all of S", "times faster", {})
+
+
 def drift(data: tuple[Kernel, np.ndarray, np.ndarray, np.ndarray], answers: int) -> None:
     """How far many updates drift from fitting again."""
     print("| answers | S in | s an answer | ΔS / mean Θ(x,x) | Δu / u | Δf_lin |\n|---|---|---|---|---|---|")
@@ -175,6 +208,7 @@ def main(small: bool, rounds: int) -> None:
     scoring(state, rounds)
     precision(state)
     sequential(data, rounds)
+    on_demand(U, L, C, 8 if small else 28, min(rounds, 2))
     drift(data, answers)
 
 

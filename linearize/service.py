@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from linearize.answers import Answers
 from linearize.criteria import HALFWAY, Reference, get_criterion
 from linearize.diagnostics import Diagnostics, ScoreDiagnostics, judge_scores
 from linearize.engine.prepare import Plan
-from linearize.errors import LinearizeError, NonFiniteError
+from linearize.errors import LinearizeError
+from linearize.inputs import Data, Network, check_finite, check_ids, check_inputs
 from linearize.kernel import compute_ntk, empirical_ntk, network_outputs, outputs_block, plan_ntk
 from linearize.linalg import condition_number
 from linearize.ondemand import OnDemand
@@ -42,24 +43,6 @@ best now."""
 
 KEPT_COLUMNS = 256
 """Columns Θ(U,x*) that are kept: a greedy query builds those that the answers to it will take."""
-
-
-class Network(NamedTuple):
-    """What was linearised."""
-
-    apply_fn: ApplyFn
-    variables: Variables
-
-
-class Data(NamedTuple):
-    """What it was linearised on."""
-
-    X: np.ndarray  # [L, ...]
-    Y: np.ndarray  # [L, C]
-    pool: np.ndarray  # [U, ...]
-    ids: np.ndarray  # [U]
-    f_U: np.ndarray  # [U, C], the network's outputs
-    prior: Float64  # [U], Θ(x,x)
 
 
 @dataclass(eq=False)
@@ -140,8 +123,8 @@ class LookAhead:
         """
         options = options or KernelOptions()
         check_probabilities(probabilities)
-        _check_inputs(X, Y, pool)
-        names = _check_ids(ids, len(pool))
+        check_inputs(X, Y, pool)
+        names = check_ids(ids, len(pool))
         L, U = len(X), len(pool)
         x, columns = np.concatenate([X, pool]), None if full else X
         afterwards = fit_bytes(L, U) if full else rectangle_bytes(L, U)
@@ -319,7 +302,7 @@ class LookAhead:
         """
         if not len(x) or x.shape[1:] != self.data.X.shape[1:]:
             raise LinearizeError(f"predict: expected inputs [N, ...] of shape {self.data.X.shape[1:]}, got {x.shape}")
-        _check_finite("x", x)
+        check_finite("x", x)
         told = self._answers.told() if self._answers is not None else []
         if self._W is None:
             self._W = (self._answers or self._unanswered()).weights(self.factored)
@@ -444,27 +427,3 @@ class LookAhead:
         if not len(found):
             raise LinearizeError(f"observe: expected the id of one of {len(self.data.ids)} candidates, got {sample!r}")
         return int(found[0])
-
-
-def _check_inputs(X: np.ndarray, Y: np.ndarray, pool: np.ndarray) -> None:
-    if len(X) != len(Y) or not len(X) or not len(pool) or X.shape[1:] != pool.shape[1:]:
-        raise LinearizeError(
-            f"expected X [L, ...], Y [L, C] and a pool [U, ...] of the same example shape, none empty; got "
-            f"{X.shape}, {Y.shape} and {pool.shape}"
-        )
-    for name, array in (("X", X), ("Y", Y), ("the pool", pool)):
-        _check_finite(name, array)
-
-
-def _check_finite(name: str, array: np.ndarray) -> None:
-    if not np.isfinite(array).all():
-        raise NonFiniteError(f"{name} contains NaN or infinity: remove or mend these examples")
-
-
-def _check_ids(ids: np.ndarray | None, U: int) -> np.ndarray:
-    names = np.arange(U) if ids is None else np.asarray(ids)
-    if names.shape != (U,) or names.dtype.kind not in "iuU":
-        raise LinearizeError(f"ids: expected {U} integers or strings, got {names.dtype} {list(names.shape)}")
-    if len(np.unique(names)) != U:
-        raise LinearizeError("ids: expected every id once, but some stand twice")
-    return names

@@ -1,0 +1,68 @@
+"""What the service is given: a network, its labelled set, its pool, and what the candidates are called."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from linearize.errors import LinearizeError, NonFiniteError
+from linearize.types import ApplyFn, Float64, Variables
+
+
+class Network(NamedTuple):
+    """What was linearised."""
+
+    apply_fn: ApplyFn
+    variables: Variables
+
+
+class Data(NamedTuple):
+    """What it was linearised on."""
+
+    X: np.ndarray  # [L, ...]
+    Y: np.ndarray  # [L, C]
+    pool: np.ndarray  # [U, ...]
+    ids: np.ndarray  # [U]
+    f_U: np.ndarray  # [U, C], the network's outputs
+    prior: Float64  # [U], Θ(x,x)
+
+
+def check_inputs(X: np.ndarray, Y: np.ndarray, pool: np.ndarray) -> None:
+    """Check that inputs and targets are there, finite and of one shape.
+
+    Raises:
+        LinearizeError: they are not.
+
+    """
+    if len(X) != len(Y) or not len(X) or not len(pool) or X.shape[1:] != pool.shape[1:]:
+        raise LinearizeError(
+            f"expected X [L, ...], Y [L, C] and a pool [U, ...] of the same example shape, none empty; got "
+            f"{X.shape}, {Y.shape} and {pool.shape}"
+        )
+    for name, array in (("X", X), ("Y", Y), ("the pool", pool)):
+        check_finite(name, array)
+
+
+def check_finite(name: str, array: np.ndarray) -> None:
+    """Check that an array has neither NaN nor infinity.
+
+    Raises:
+        NonFiniteError: it has.
+
+    """
+    if not np.isfinite(array).all():
+        raise NonFiniteError(f"{name} contains NaN or infinity: remove or mend these examples")
+
+
+def check_ids(ids: np.ndarray | None, U: int) -> np.ndarray:
+    """Return the candidates' ids ``[U]``; their positions when absent.
+
+    Raises:
+        LinearizeError: they are not one integer or string each, or one stands twice.
+
+    """
+    names = np.arange(U) if ids is None else np.asarray(ids)
+    if names.shape != (U,) or names.dtype.kind not in "iuU":
+        raise LinearizeError(f"ids: expected {U} integers or strings, got {names.dtype} {list(names.shape)}")
+    if len(np.unique(names)) != U:
+        raise LinearizeError("ids: expected every id once, but some stand twice")
+    return names

@@ -34,7 +34,7 @@ def destination(run: Path, cycle: int, out: Path | None) -> Path:
     path = out or run / "fidelity" / f"cycle-{cycle:03d}"
     if path.exists() and not path.is_dir():
         raise PipelineError(f"--out: expected a directory, but {path} is a file: name another")
-    if path.is_dir() and any(path.iterdir()) and not (path / JSON).is_file():
+    if path.is_dir() and not all(entry.name.lstrip(".").startswith(f"{FIGURE}.") for entry in path.iterdir()):
         raise PipelineError(
             f"--out: expected a new directory or an earlier report, but {path} is neither: name another"
         )
@@ -47,6 +47,8 @@ def write(path: Path, setting: Setting, measured: Measured, labels: Labels, repe
     svg, png = draw(measured, title)
     with naming(path):
         path.mkdir(parents=True, exist_ok=True)
+        for leftover in path.glob(".*.tmp-*"):  # of a process that was killed while it wrote
+            leftover.unlink()
     write_atomically(path / CSV, rows_csv(measured))
     write_atomically(path / f"{FIGURE}.svg", svg)
     write_atomically(path / f"{FIGURE}.png", png)

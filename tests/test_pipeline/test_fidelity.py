@@ -293,8 +293,11 @@ def test_the_command_reports_beside_a_run_that_it_leaves_as_it_was(unconverged, 
     assert (report / "fidelity.png").read_bytes()[:4] == b"\x89PNG"
     assert "12 retrainings of" in result.stderr
     first = (report / "fidelity.csv").read_bytes()
+    (report / "fidelity.json").unlink()  # as if the first one had been killed while it wrote
+    (report / ".fidelity.json.tmp-1").write_text("{")
     invoke(run, "--cycle", "0", "--candidates", "6", "--labels", "true")  # an earlier report is replaced, by the same
     assert (report / "fidelity.csv").read_bytes() == first
+    assert sorted(path.suffix for path in report.iterdir()) == [".csv", ".json", ".png", ".svg"]
     resumed = CliRunner().invoke(cli, ["resume", str(run)])
     assert resumed.exit_code == 0
     assert (run / "events.jsonl").read_bytes() == before[run / "events.jsonl"][1]

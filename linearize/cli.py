@@ -14,7 +14,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from linearize.compilation import keep_compiled
-from linearize.criteria import CRITERIA, REFERENCES, Reference
+from linearize.criteria import CRITERIA, HALFWAY, REFERENCES, Reference
 from linearize.engine.explain import fallbacks, table
 from linearize.engine.prepare import Plan
 from linearize.errors import LinearizeError
@@ -76,7 +76,7 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--pool", required=True, type=click.Path(path_type=Path), help="npz with x [U, ...] and ids [U].")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="npz to write ids and scores to.")
-@click.option("--criterion", type=click.Choice(list(CRITERIA)), default="mlmoc-flips", show_default=True)
+@click.option("--criterion", type=click.Choice([*CRITERIA, *HALFWAY]), default="mlmoc-flips", show_default=True)
 @click.option("--reference", type=click.Choice(REFERENCES), help="What change is measured from.  [the criterion's own]")
 @click.option("--ridge", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Of Θ's mean diagonal.")
 @kernel_options
@@ -112,7 +112,15 @@ def score(
     _probe(network, X, Y)
     with _progress() as advance:
         service = LookAhead.fit(
-            network.apply_fn, network.variables, X, Y, candidates, KernelOptions(**kernel), advance, _announce
+            network.apply_fn,
+            network.variables,
+            X,
+            Y,
+            candidates,
+            KernelOptions(**kernel),
+            advance,
+            _announce,
+            full=criterion in CRITERIA,
         )
     scores = service.scores(criterion, reference)
     write_npz(output, ids=ids, scores=scores, pseudo_labels=service.pseudo_labels())

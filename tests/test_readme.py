@@ -138,6 +138,10 @@ def test_criteria_and_heads_can_be_chosen(score, tmp_path):
     score(0, criterion="mlmoc", reference="linearized", kernel="single-logit", output=tmp_path / "other.npz")
     with np.load(tmp_path / "scores.npz") as first, np.load(tmp_path / "other.npz") as second:
         assert not np.allclose(first["scores"], second["scores"])
+    margin = score(0, criterion="margin-lin", output=tmp_path / "margin.npz")
+    assert re.search(r"kernel of \d+ × \d+ examples", margin.stderr)  # a rectangle, no Θ(U,U)
+    with np.load(tmp_path / "margin.npz") as scores:
+        assert ((scores["scores"] >= -1) & (scores["scores"] <= 0)).all()
 
 
 def test_bad_files_are_one_line_and_nothing_is_written(score, chain, tmp_path):

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from linearize import KernelOptions
 from pipeline.errors import PipelineError
@@ -118,6 +127,10 @@ class ModelSection(Section):
         return self
 
 
+def _recorded(info: ValidationInfo) -> bool:
+    return bool(info.context and info.context["recorded"])
+
+
 class QuerySection(Section):
     """What is asked of the annotator."""
 
@@ -128,8 +141,9 @@ class QuerySection(Section):
 
     @field_validator("strategy")
     @classmethod
-    def _registered(cls, name: str) -> str:
-        get_strategy(name)  # which need not call itself by the name it was found by
+    def _registered(cls, name: str, info: ValidationInfo) -> str:
+        if not _recorded(info):
+            get_strategy(name)  # which need not call itself by the name it was found by
         return name
 
     @model_validator(mode="after")
@@ -166,10 +180,10 @@ class RunConfig(Section):
     device: str = "auto"
 
     @model_validator(mode="after")
-    def _resolve(self) -> Self:
+    def _resolve(self, info: ValidationInfo) -> Self:
         train = asdict(options_for(self.model.name, **self.train.model_dump()))  # type: ignore[attr-defined]
         kernel = asdict(self.kernel_options)
-        if get_strategy(self.query.strategy).needs_port and train["loss"] != "l2":
+        if not _recorded(info) and get_strategy(self.query.strategy).needs_port and train["loss"] != "l2":
             raise ValueError(
                 f"query.strategy {self.query.strategy} looks ahead by least squares and expects train.loss 'l2', "
                 f"got {train['loss']!r}"
@@ -252,15 +266,19 @@ def load_config(
     return validate(values)
 
 
-def validate(values: Any) -> RunConfig:
+def validate(values: Any, *, recorded: bool = False) -> RunConfig:
     """Turn plain values into a configuration.
+
+    Args:
+        values: any subset of the fields.
+        recorded: whether these were valid when a run or grid wrote them down: a user's own strategy may be gone since.
 
     Raises:
         PipelineError: an unknown key, a wrong type or a value out of range; one line.
 
     """
     try:
-        return RunConfig.model_validate(values)
+        return RunConfig.model_validate(values, context={"recorded": recorded})
     except ValidationError as error:
         raise PipelineError("; ".join(_one_line(detail) for detail in error.errors())) from error
 

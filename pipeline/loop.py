@@ -19,6 +19,9 @@ from pipeline.stages.select import QUERY, query_rows
 from pipeline.stages.train import WEIGHTS, run_train
 from pipeline.workbench import Workbench
 
+UNFIT = 0.5
+"""A residual per sample above which the labelled images were not learned at all: one that always says 0 has 1."""
+
 
 class Reporter(Protocol):
     """Whoever watches a run."""
@@ -104,11 +107,18 @@ class ActiveLearningLoop:
         row = read_row(self.run.path, cycle)
         self.reporter.row(row)
         if not row.converged:
-            self.reporter.warn(
-                f"cycle {cycle}: training stopped at the epoch limit with a residual of {row.residual_rms:.3f} per "
-                f"sample (tolerance {self.config.train_options.tolerance:g}); look-ahead scores assume about 0: "
-                "raise --epochs or train.max_lr in the next run"
-            )
+            self.reporter.warn(self._not_converged(row))
+
+    def _not_converged(self, row: CycleRow) -> str:
+        looks_ahead = get_strategy(self.config.query.strategy).needs_port
+        rate = self.config.train_options.max_lr
+        caution = "; look-ahead scores assume about 0" if looks_ahead else ""
+        another = f"a lower train.max_lr (it was {rate:g})" if row.residual_rms > UNFIT else "another train.max_lr"
+        return (
+            f"cycle {row.cycle}: training stopped at the epoch limit with a residual of {row.residual_rms:.3f} per "
+            f"sample (tolerance {self.config.train_options.tolerance:g}){caution}: "
+            f"try more --epochs or {another} in the next run"
+        )
 
     def _train(self, cycle: int) -> None:
         labelled = self._pool().labelled(cycle)

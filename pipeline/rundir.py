@@ -59,15 +59,15 @@ def read_config(path: Path) -> RunConfig:
 
     """
     if not (path / CONFIG).is_file():
-        raise PipelineError(
-            f"expected a run directory with a {CONFIG}, but {path} has none: start one with 'pipeline run'"
-        )
+        grid = (path / "grid.yaml").is_file()
+        advice = f"it is a comparison: 'pipeline compare --out {path}'" if grid else "start one with 'pipeline run'"
+        raise PipelineError(f"expected a run directory with a {CONFIG}, but {path} has none: {advice}")
     try:
         text = (path / CONFIG).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise PipelineError(f"{path / CONFIG} cannot be read ({error}): restore it from a copy") from error
     try:
-        return validate(parse_yaml(text, str(path / CONFIG)))
+        return validate(parse_yaml(text, str(path / CONFIG)), recorded=True)
     except PipelineError as error:
         raise PipelineError(f"{path / CONFIG} is damaged ({error}): restore it from a copy") from error
 

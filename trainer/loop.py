@@ -210,7 +210,7 @@ def _refuse_divergence(value: float, epoch: int, lr: float) -> None:
     if not math.isfinite(value):
         raise Diverged(
             f"training diverged: the loss or the outputs are {value} in epoch {epoch} at learning rate {lr:.3g}; "
-            "try a smaller max_lr (a tenth), or check that the inputs are normalised"
+            "try a tenth of that rate (train.max_lr, --max-lr)"
         )
 
 

@@ -33,6 +33,16 @@ class Trace:
     path: Path
     events: list[Event]
 
+    @property
+    def strategy(self) -> str:
+        """The cell's query strategy."""
+        return str(self.events[0]["config"]["query"]["strategy"])
+
+    @property
+    def versions(self) -> dict[str, Any]:
+        """What the run was computed with: packages, and files of the user's own."""
+        return dict(self.events[0]["versions"])
+
     def find(self, event: str, **fields: Any) -> Event | None:
         """Return the first event with these fields."""
         matching = (e for e in self.events if e["event"] == event and all(e.get(k) == v for k, v in fields.items()))
@@ -74,13 +84,17 @@ def mismatches(out: Path, grid: Grid) -> list[str]:
     everyone = [trace for listed in traces.values() for trace in listed]
     found = [
         *_odd(everyone, "data set", lambda t: t.events[0]["dataset_sha256"]),
-        *_odd(everyone, "package versions", lambda t: _flat(t.events[0]["versions"])),
+        *_odd(everyone, "set of package versions", lambda t: _flat(_packages(t))),
         *_odd(everyone, "shared configuration", lambda t: _flat(_shared(t.events[0]["config"]))),
     ]
+    for name in grid.strategies:
+        found += _odd(
+            [t for t in everyone if t.strategy == name], f"file of {name}", lambda t: t.versions.get(t.strategy)
+        )
     for listed in traces.values():
         found += _odd(listed, "initial set", lambda t: _ids(t.find("query", cycle=INITIAL)))
-        found += _odd(listed, "labels of the initial set", lambda t: _flat(t.find("label", cycle=INITIAL), "labels"))
-        found += _odd(listed, "first network's weights", _weights)
+        found += _odd(listed, "labelling of the initial set", lambda t: _flat(t.find("label", cycle=INITIAL), "labels"))
+        found += _odd(listed, "hash of the first weights", _weights)
         for cycle in range(grid.resolved()["cycles"]):
             found += _odd(listed, f"number of queries in cycle {cycle}", lambda t, c=cycle: _size(t, c))  # type: ignore[misc]
             found += _candidates(listed, cycle)
@@ -102,7 +116,7 @@ def _odd(traces: Sequence[Trace], what: str, of: Callable[[Trace], Hashable | No
     if len(counts) > 1:
         others = [name for name, value in values.items() if value != counts[0][0]]
         like = next(name for name, value in values.items() if value == counts[0][0])
-        yield f"the {what} of {', '.join(others)} differs from that of {like}"
+        yield f"{', '.join(others)}: the {what} is not that of {like}"
 
 
 def _candidates(traces: Sequence[Trace], cycle: int) -> Iterator[str]:
@@ -113,6 +127,11 @@ def _candidates(traces: Sequence[Trace], cycle: int) -> Iterator[str]:
         both = min(len(left), len(right))
         if len(mine) != len(theirs) or not np.array_equal(left[:both], right[:both]):
             yield f"the candidates of {a.name} and {b.name} in cycle {cycle} were not drawn alike"
+
+
+def _packages(trace: Trace) -> dict[str, Any]:
+    """Versions, without the hash of a user's own strategy, which the others do not have."""
+    return {name: version for name, version in trace.versions.items() if name != trace.strategy}
 
 
 def _shared(config: dict[str, Any]) -> dict[str, Any]:

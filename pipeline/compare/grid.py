@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +53,7 @@ class Grid:
         seeds: seeds; every strategy runs at each.
         run: what all cells share, a plain ``RunConfig`` mapping without ``query.strategy`` and ``seed``.
         cpus_per_cell: threads that a cell computes with; its results are the same bit for bit at the same number alone.
+        recorded: whether it was read from a directory: a user's own strategy may be gone since.
 
     Raises:
         PipelineError: no strategy or seed, one named twice, or a configuration that some strategy cannot run with.
@@ -63,6 +64,7 @@ class Grid:
     seeds: tuple[int, ...]
     run: dict[str, Any]
     cpus_per_cell: int | None = None
+    recorded: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         _each_once("strategies", self.strategies)
@@ -70,8 +72,6 @@ class Grid:
         for key, section in (("seed", self.run), ("strategy", self.run.get("query") or {})):
             if key in section:
                 raise PipelineError(f"grid: expected a run without {key}, which each cell has of its own")
-        for name in self.strategies:
-            get_strategy(name)
         _each_once("run directories", [cell.name for cell in self.cells()])
 
     @classmethod
@@ -93,7 +93,7 @@ class Grid:
         values = copy.deepcopy(self.run)
         values["seed"] = seed
         values["query"] = {**(values.get("query") or {}), "strategy": strategy}
-        return validate(values)
+        return validate(values, recorded=self.recorded)
 
     def resolved(self) -> dict[str, Any]:
         """Return what the cells share with every default written out."""
@@ -168,7 +168,9 @@ def read_grid(directory: Path) -> Grid:
             f"{path} is damaged (expected lists strategies and seeds and a run): restore it from a copy"
         )
     try:
-        return Grid(tuple(plain["strategies"]), tuple(plain["seeds"]), plain["run"], plain.get("cpus_per_cell"))
+        return Grid(
+            tuple(plain["strategies"]), tuple(plain["seeds"]), plain["run"], plain.get("cpus_per_cell"), recorded=True
+        )
     except (PipelineError, TypeError) as error:
         raise PipelineError(f"{path} is damaged ({error}): restore it from a copy") from error
 

@@ -72,7 +72,7 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions) -> Plan:
     """
     from pipeline.workbench import open_workbench
 
-    grid = merged(out, replace(wanted, cpus_per_cell=options.cpus_per_cell))
+    grid = replace(merged(out, replace(wanted, cpus_per_cell=options.cpus_per_cell)), recorded=False)
     bench = open_workbench(grid.cells()[0].config)
     engine = open_engine(options, grid.cpus_per_cell, bench.config.device, bench.device)
     if grid.resolved()["kernel"]["memory_budget"] is None:

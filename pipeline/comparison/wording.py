@@ -187,8 +187,8 @@ def warnings_about(analysis: Analysis) -> Iterator[str]:
     stopped = sum(not row.converged for row in rows)
     if stopped:
         yield (
-            f"{stopped} of {len(rows)} trainings stopped at the epoch limit before they converged; look-ahead assumes "
-            "convergence."
+            f"{stopped} of {len(rows)} trainings stopped at the epoch limit before they converged, which strategies "
+            "that look ahead assume."
         )
     if (n := min(line.area.n for line in analysis.lines)) < FEWEST_SEEDS:
         some = f"{n} seed{'s' * (n != 1)}"

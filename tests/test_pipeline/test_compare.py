@@ -152,7 +152,7 @@ def test_strategies_that_did_not_start_alike_are_no_comparison(compare, engine, 
     go_on(start("other", cycles=2, seed=1, query__strategy="entropy"))
     shutil.copy(tmp_path / "other/events.jsonl", other)
     result = compare(*arguments, code=1)
-    assert "NOT COMPARABLE: the initial set of entropy-seed0 differs from that of random-seed0" in result.stdout
+    assert "NOT COMPARABLE: entropy-seed0: the initial set is not that of random-seed0" in result.stdout
     assert "failed: " in result.stderr
     assert events != read_events(other.parent)
 
@@ -342,3 +342,30 @@ def test_a_process_that_cannot_start_or_finds_its_run_held_says_why(start, tmp_p
     child.await_lock(path, 60)
     child.await_lock(tmp_path / "absent", 60)
     assert time.monotonic() - began < 5
+
+
+def test_a_strategy_of_the_users_own_is_compared_and_reported_even_when_it_is_gone(compare, engine, tmp_path):
+    source = "from pipeline.queries.random_ import Random\n\n\nclass Own(Random):\n    name = 'own'\n"
+    (tmp_path / "mine_alone.py").write_text(source)
+    strategies = ["--strategies", "random,mine_alone:Own", "--seeds", "0-1"]
+    done = compare(*SMALL, *strategies)  # exit code 0: its file's hash makes its cells no other experiment
+    assert "NOT COMPARABLE" not in done.output
+
+    (tmp_path / "mine_alone.py").unlink()
+    sys.modules.pop("mine_alone")
+    report = CliRunner().invoke(cli, ["report", "runs/compare-digits"])
+    assert report.exit_code == 0, report.output
+    assert "mine_alone:Own" in (tmp_path / "runs/compare-digits/report/index.html").read_text()
+    again = compare("--out", "runs/compare-digits", code=2)
+    assert "strategy 'mine_alone:Own' cannot be imported" in again.output
+    assert "damaged" not in again.output
+    one = CliRunner().invoke(cli, ["resume", "runs/compare-digits/mine_alone-Own-seed0"])
+    assert one.exit_code == 2
+    assert "damaged" not in one.output
+
+
+def test_resuming_a_comparison_names_the_right_command(compare, engine):
+    compare(*SMALL, "--strategies", "random", "--seeds", "0")
+    result = CliRunner().invoke(cli, ["resume", "runs/compare-digits"])
+    assert result.exit_code == 2
+    assert "it is a comparison: 'pipeline compare --out runs/compare-digits'" in result.output

@@ -48,9 +48,9 @@ def test_cells_of_one_seed_are_alike_and_whatever_is_not_is_named(cells, start, 
         return mismatches(out, grid)
 
     assert with_entropy(seed=1) == [
-        "the initial set of entropy-seed0 differs from that of random-seed0",
-        "the labels of the initial set of entropy-seed0 differs from that of random-seed0",
-        "the first network's weights of entropy-seed0 differs from that of random-seed0",
+        "entropy-seed0: the initial set is not that of random-seed0",
+        "entropy-seed0: the labelling of the initial set is not that of random-seed0",
+        "entropy-seed0: the hash of the first weights is not that of random-seed0",
         *[
             f"the candidates of {pair} in cycle {cycle} were not drawn alike"
             for cycle in (0, 1)
@@ -58,16 +58,16 @@ def test_cells_of_one_seed_are_alike_and_whatever_is_not_is_named(cells, start, 
         ],
     ]
     found = with_entropy(query__size=5, query__subset=SUBSET - 1)
-    assert found[0] == "the shared configuration of entropy-seed0 differs from that of random-seed0"
-    assert "the number of queries in cycle 1 of entropy-seed0 differs from that of random-seed0" in found
+    assert found[0] == "entropy-seed0: the shared configuration is not that of random-seed0"
+    assert "entropy-seed0: the number of queries in cycle 1 is not that of random-seed0" in found
     assert "the candidates of random-seed0 and entropy-seed0 in cycle 0 were not drawn alike" in found
 
     shutil.rmtree(entropy)
     kept.rename(entropy)
     rewrite(entropy, dataset_sha256="0" * 64, versions={"torch": "1.0"})
     assert mismatches(out, grid) == [
-        "the data set of entropy-seed0 differs from that of random-seed0",
-        "the package versions of entropy-seed0 differs from that of random-seed0",
+        "entropy-seed0: the data set is not that of random-seed0",
+        "entropy-seed0: the set of package versions is not that of random-seed0",
     ]
 
 

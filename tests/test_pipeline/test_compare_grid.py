@@ -70,7 +70,7 @@ def test_a_grid_survives_its_file(grid, tmp_path):
         "",
         "strategies: [random]",
         whole.to_yaml() + "seeds: [x]",
-        "strategies: [best]\nseeds: [0]\nrun: {}",
+        "strategies: [random]\nseeds: [0]\nrun: {cycle: 3}",
     ):
         (tmp_path / GRID).write_text(damaged)
         with pytest.raises(PipelineError, match=GRID):

@@ -338,7 +338,7 @@ def test_cold_start_trains_from_the_initial_weights(start, go_on):
 
 def test_unconverged_training_is_warned_about(start, go_on):
     recorder = go_on(start(query__strategy="random", cycles=1, train__epochs=1))
-    assert "raise --epochs" in recorder.warnings[0]
+    assert "try more --epochs or " in recorder.warnings[0]
 
 
 def test_more_labels_than_there_are_is_refused_before_anything_is_written(tmp_path):

@@ -150,7 +150,7 @@ def test_a_warm_start_goes_on_from_the_weights_it_is_given(digits):
 def test_a_rate_far_too_high_is_reported_as_divergence_at_once(digits):
     x, labels = labelled(digits, 40)
     seen = []
-    with pytest.raises(Diverged, match=r"epoch \d+ at learning rate .* try a smaller max_lr"):
+    with pytest.raises(Diverged, match=r"epoch \d+ at learning rate .* try a tenth of that rate"):
         fit(network(), x, labels, 10, replace(SHORT, epochs=100, max_lr=1e4), seed=0, on_epoch=seen.append)
     assert len(seen) < 30
     assert all(math.isfinite(record["loss"]) for record in seen)

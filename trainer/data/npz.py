@@ -106,7 +106,7 @@ def _images(what: str, x: NDArray[Any]) -> NDArray[np.uint8]:
     if not (low >= 0 and high <= top):  # NaN too
         raise TrainerError(
             f"{what}: expected integers from 0 to 255 or floats from 0 to 1, got {x.dtype} from {low:g} to {high:g}; "
-            "undo any normalisation (the run normalises by itself) and save uint8"
+            "scale them to 0..255 and save uint8 (the run normalises by itself)"
         )
     return np.ascontiguousarray(np.rint(x * 255) if top == 1 else x).astype(np.uint8)
 

@@ -52,6 +52,7 @@ class Plan:
         wanted: what was asked for.
         out: the directory.
         engine: what computes it.
+        notes: what a user should know of how the data was read, one sentence each.
 
     """
 
@@ -59,6 +60,7 @@ class Plan:
     wanted: Grid
     out: Path
     engine: Engine
+    notes: tuple[str, ...] = ()
 
 
 def make_plan(wanted: Grid, out: Path, options: EngineOptions) -> Plan:
@@ -77,7 +79,7 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions) -> Plan:
     engine = open_engine(options, grid.cpus_per_cell, bench.config.device, bench.device)
     if grid.resolved()["kernel"]["memory_budget"] is None:
         grid = grid.with_field("kernel", "memory_budget", cell_budget(engine))
-    return Plan(replace(grid, cpus_per_cell=engine.cpus), wanted, out, engine)
+    return Plan(replace(grid, cpus_per_cell=engine.cpus), wanted, out, engine, bench.data.notes)
 
 
 def run_grid(wanted: Grid, out: Path, options: EngineOptions | None = None) -> list[Outcome]:
@@ -113,6 +115,7 @@ class _Session:
 
     def __init__(self, plan: Plan, interrupts: Interrupts) -> None:
         self.out, self.grid, self.engine = plan.out, plan.grid, plan.engine
+        self.notes = [f"note: {note}" for note in (*plan.notes, *_held_beside(plan))]
         self.interrupts = interrupts
         self.states = {state.cell.name: prepare(state) for state in read_states(plan.out, plan.grid.cells())}
         self.times = read_times(plan.out, self.states.values())
@@ -138,6 +141,8 @@ class _Session:
             f"{self.out}: {counted(len(self.states), 'cell')}, {done} finished, {left} to run, {engine.jobs} at once "
             f"with {counted(engine.cpus, 'thread')} each"
         )
+        for note in self.notes:
+            self.console.note(note)
         for warning in cautions(self.grid, engine, self.times):
             self.console.warn(warning)
 
@@ -207,6 +212,14 @@ class _Session:
         if any(outcome.finished for outcome in outcomes):
             self.console.say(f"report: pipeline report {self.out}")
         return outcomes
+
+
+def _held_beside(plan: Plan) -> list[str]:
+    """Say which cells of a grid that goes on were not asked for this time."""
+    strategies = [name for name in plan.grid.strategies if name not in plan.wanted.strategies]
+    seeds = [str(seed) for seed in plan.grid.seeds if seed not in plan.wanted.seeds]
+    held = [f"{word} {', '.join(names)}" for word, names in (("strategies", strategies), ("seeds", seeds)) if names]
+    return [f"the comparison also holds {' and '.join(held)}, which go on too"] if held else []
 
 
 def cautions(grid: Grid, engine: Engine, times: Times) -> list[str]:

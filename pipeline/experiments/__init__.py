@@ -53,7 +53,10 @@ class Preset(Section):
     def scaled_down(self) -> "Preset":
         """Return the small variant, as a preset without one."""
         given = {key: value for key in ("strategies", "seeds") if (value := getattr(self.small, key)) is not None}
-        return self.model_copy(update={**given, "run": merged(self.run, self.small.run), "small": Variant()})
+        text = f"Scaled down to two CPU cores; the fields below are what runs. At the paper's scale: {self.description}"
+        return self.model_copy(
+            update={**given, "description": text, "run": merged(self.run, self.small.run), "small": Variant()}
+        )
 
     def grid(
         self,

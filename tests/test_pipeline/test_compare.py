@@ -104,7 +104,8 @@ def test_a_grid_is_computed_kept_and_extended(compare, engine, tmp_path):
     assert everything(out) == before
     assert again.stdout.splitlines()[:3] == lines[4:7]
 
-    compare(*SMALL, "--strategies", "margin", "--seeds", "0")  # the default directory holds the same runs
+    more = compare(*SMALL, "--strategies", "margin", "--seeds", "0")  # the default directory holds the same runs
+    assert "note: the comparison also holds strategies random, entropy and seeds 1, which go on too" in more.stderr
     assert engine.ran[1:] == ["margin-seed0", "margin-seed1", "closed"]
     assert read_grid(out).strategies == ("random", "entropy", "margin")
     assert all(before[path] == content for path, content in everything(out).items() if "entropy-seed" in str(path))

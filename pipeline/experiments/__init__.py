@@ -51,7 +51,9 @@ class Preset(Section):
     small: Variant = Variant()
 
     def scaled_down(self) -> "Preset":
-        """Return the small variant, as a preset without one."""
+        """Return the small variant, as a preset without one; a preset without one stays as it is."""
+        if self.small == Variant():
+            return self
         given = {key: value for key in ("strategies", "seeds") if (value := getattr(self.small, key)) is not None}
         text = f"Scaled down to two CPU cores; the fields below are what runs. At the paper's scale: {self.description}"
         return self.model_copy(

@@ -91,6 +91,7 @@ def test_a_small_variant_is_merged_deeply_and_leaves_its_preset_alone():
     small = preset.scaled_down()
     assert small.run == {"model": {"name": "mlp", "options": {"depth": 3, "width": 2}}, "cycles": 5}
     assert (small.strategies, small.seeds, preset.seeds) == (["random"], "4", "0")
+    assert small.description.endswith(f"At the paper's scale: {preset.description}")
     assert preset.run == run
     assert small.scaled_down() == small
 

@@ -313,3 +313,16 @@ def test_a_lookahead_needs_a_port_and_says_so():
     state = dataclasses.replace(fixed_state(IDS), linearize=refuse)
     with pytest.raises(RunFailedError, match="set needs_port = True"):
         ask(Forgetful(None), dataclasses.replace(state, evaluate=lambda x: x, inputs=lambda x: x), 2)
+
+
+@pytest.mark.parametrize("criterion", ["mlmoc", "mlmoc-flips", "margin-lin", "entropy-lin"])
+def test_greedy_answers_each_choice_before_the_next(criterion):
+    network = Network(U=20)
+    chosen = get_strategy(f"{criterion}-greedy").query(network.state(), 5).indices
+    service = network.state().look_ahead
+    positions = []
+    for _ in range(5):  # the same by the service's own answers, one at a time
+        [position] = service.query(1, criterion, "sequential")
+        positions.append(position)
+        service.observe(position, int(service.pseudo_labels()[position]))
+    np.testing.assert_array_equal(chosen, network.candidates[positions])

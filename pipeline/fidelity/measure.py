@@ -2,8 +2,9 @@
 
 Retraining moves the network even where nothing is added: it finishes converging, and SGD takes another path.  So the
 effect of a candidate x' is the difference of two trainings that start from the same weights with the same SGD seed,
-one with x' and one without: f⁺ - f⁰.  (With ``repeats`` above 1, of their means over that many seeds.)  Reference
-``network`` measures from the trained network instead, as eq. 13 does, so its real counterpart is f⁺ - f.
+one with x' and one without: f⁺ - f⁰.  (With ``repeats`` above 1, of their means over that many seeds.)  References
+``network`` and ``naive`` measure from the trained network instead, as eq. 13 does, so what they are compared with is
+f⁺ - f.
 
 What is left in f⁺ - f⁰ that x' did not do is measured in two ways, in the same units as a candidate's effect:
 
@@ -14,6 +15,8 @@ What is left in f⁺ - f⁰ that x' did not do is measured in two ways, in the s
 """
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -23,10 +26,11 @@ from linearize import CRITERIA as REGISTERED
 from pipeline import seeds
 from pipeline.errors import RunFailedError
 from pipeline.fidelity.agreement import Agreement, compare, cosine
-from pipeline.fidelity.changes import PROXIES, Change, Retrained, Retrainer, predicted_changes
+from pipeline.fidelity.changes import FROM_NETWORK, PROXIES, Change, predicted_changes, retrainer, trained_changes
 from pipeline.fidelity.sample import draw_sample
 from pipeline.fidelity.setting import Setting
 from pipeline.oracle import SimulatedOracle
+from pipeline.retraining import Retrained
 from trainer.errors import TrainerError
 
 Criterion = Literal["mlmoc", "mlmoc-flips"]
@@ -146,13 +150,13 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
         RunFailedError: a retraining diverged.
 
     """
-    sampling, training, copies, resampling = seeds.sequence(setting.bench.config.seed, setting.cycle, "fidelity").spawn(
-        4
-    )
+    stream = seeds.sequence(setting.bench.config.seed, setting.cycle, "fidelity")
+    sampling, training, copies, resampling, proxies = stream.spawn(5)
     criterion = _criterion(setting.bench.config.query.strategy)
     sample = draw_sample(setting.look_ahead.scores(criterion), n, np.random.default_rng(sampling))
     sgd = [int(word >> 1) for word in training.generate_state(repeats + EXTRA_SEEDS, np.uint64)]
-    work = _Work(Retrainer(setting, reporter.check), reporter, len(sgd) + repeats * (PLACEBOS + len(sample.positions)))
+    work = _Work(setting, reporter, len(sgd) + repeats * (PLACEBOS + len(sample.positions)))
+    naive = int(proxies.generate_state(1, np.uint64)[0] >> 1)
     f0, background = _background(setting, work, sgd, repeats, np.random.default_rng(copies))
     rows = []
     for position, how in zip(sample.positions.tolist(), sample.how, strict=True):
@@ -161,7 +165,8 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
         trained = [work(seed, sample_id, label) for seed in sgd[:repeats]]
         f1 = np.mean([one.outputs for one in trained], axis=0)
         error = [float(np.linalg.norm(np.eye(f1.shape[1])[label] - f[position])) for f in (f1, f0)]
-        figures = _figures(setting, position, label, f0, f1)
+        predicted = predicted_changes(setting, position, label) | work.proxies(position, label, naive)
+        figures = _figures(setting.look_ahead.state.f, predicted, f0, f1)
         share = float(np.mean([one.converged for one in trained]))
         rows.append(Row(sample_id, how, label, figures, error[0] / error[1] if error[1] else float("nan"), share))
     rng = np.random.default_rng(resampling)
@@ -170,24 +175,39 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
 
 
 class _Work:
-    """The retrainer, with its progress told and its failures explained."""
+    """All that is really trained, with its progress told and its failures explained."""
 
-    def __init__(self, retrain: Retrainer, reporter: Reporter, total: int) -> None:
-        self.retrain, self.reporter, self.total = retrain, reporter, total
+    def __init__(self, setting: Setting, reporter: Reporter, total: int) -> None:
+        start = setting.bench.config.start
+        self.setting, self.reporter, self.total = setting, reporter, total
+        self.retrain = retrainer(setting, start)
+        self.trained = self.retrain if start == "warm" else retrainer(setting, "warm")
         self.done, self.seconds = 0, 0.0
 
     def __call__(self, seed: int, sample: int | None = None, label: int = 0) -> Retrained:
-        try:
-            result = self.retrain(seed, sample, label)
-        except TrainerError as error:
-            added = "without a candidate" if sample is None else f"with sample {sample} added"
-            raise RunFailedError(f"retraining {added} failed: {error}") from error
+        """Train as the run would, with a sample added or without."""
+        x = None if sample is None else self.setting.bench.images(np.array([sample]))
+        with _explained("without a candidate" if sample is None else f"with sample {sample} added"):
+            result = self.retrain(seed, x, label, check=self.reporter.check)
         self.done += 1
         self.seconds += result.seconds
         if self.done == 1:
             self.reporter.estimated(self.total, result.seconds)
         self.reporter.advance(self.done, self.total)
         return result
+
+    def proxies(self, position: int, label: int, seed: int) -> dict[str, Change]:
+        """Return what the proxies that train predict for one candidate."""
+        with _explained(f"with sample {int(self.setting.candidates[position])} added"):
+            return trained_changes(self.setting, self.trained, position, label, seed)
+
+
+@contextmanager
+def _explained(added: str) -> Iterator[None]:
+    try:
+        yield
+    except TrainerError as error:
+        raise RunFailedError(f"retraining {added} failed: {error}") from error
 
 
 def _criterion(strategy: str) -> str:
@@ -225,12 +245,11 @@ def _background(
 
 
 def _figures(
-    setting: Setting, position: int, label: int, f0: np.ndarray, f1: np.ndarray
+    f: np.ndarray, predicted: dict[str, Change], f0: np.ndarray, f1: np.ndarray
 ) -> dict[str, dict[str, float]]:
-    actual = {"network": Change(setting.look_ahead.state.f, f1)}
     figures = {}
-    for proxy, predicted in predicted_changes(setting, position, label).items():
-        pair = Pair(predicted, actual.get(proxy, Change(f0, f1)))
+    for proxy, change in predicted.items():
+        pair = Pair(change, Change(f if proxy in FROM_NETWORK else f0, f1))
         figures[proxy] = {
             "predicted_size": pair.predicted.size,
             "actual_size": pair.actual.size,

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.comparison.figures import spell_seconds
 from pipeline.errors import PipelineError
 from pipeline.fidelity.agreement import Agreement, Interval
-from pipeline.fidelity.changes import PROXIES
+from pipeline.fidelity.changes import PROXIES, SAME
 from pipeline.fidelity.figure import draw
 from pipeline.fidelity.measure import EXTRA_SEEDS, PLACEBOS, Labels, Measured
 from pipeline.fidelity.sample import RULE
@@ -129,7 +129,7 @@ def lines(setting: Setting, measured: Measured, repeats: int) -> Iterator[str]:
             yield f"{proxy:<11} {name:<12} {cells}"
     yield (
         f"{len(measured.rows)} candidates; 95 % intervals by resampling them; best third: share of the really best "
-        "that is predicted, by chance about 0.33"
+        f"that is predicted, by chance about 0.33; {SAME}"
     )
     sizes = sorted(row.figures["linearized"]["actual_size"] for row in measured.rows)
     background = measured.background

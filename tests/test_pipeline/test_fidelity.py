@@ -1,5 +1,6 @@
 """The fidelity report, where the truth is known: a linear network, which its linearisation predicts exactly."""
 
+import copy
 import csv
 import json
 import shutil
@@ -16,7 +17,7 @@ from pipeline.cli import cli
 from pipeline.config import load_config
 from pipeline.fidelity import measure as measuring
 from pipeline.fidelity.agreement import Interval, compare, cosine
-from pipeline.fidelity.changes import predicted_changes
+from pipeline.fidelity.changes import predicted_changes, retrainer, trained_changes
 from pipeline.fidelity.measure import measure
 from pipeline.fidelity.report import write
 from pipeline.fidelity.sample import draw_sample
@@ -26,6 +27,9 @@ from pipeline.loop import ActiveLearningLoop
 from pipeline.rundir import RunDirectory, create_run
 from pipeline.stages.progress import silent
 from pipeline.workbench import open_workbench
+from trainer.checkpoint import load_weights
+from trainer.loop import fit
+from trainer.predict import predict
 
 LINEAR = """
 from torch import nn
@@ -184,9 +188,9 @@ def test_every_cause_is_named_where_it_was_measured_and_nowhere_else(setting, me
         return [cause for cause in causes(setting, changed) if not cause.startswith("the network has 5.4 parameters")]
 
     def kernel(**figures):
-        look_ahead = setting.look_ahead
-        diagnostics = replace(look_ahead.diagnostics, **figures)
-        return replace(setting, look_ahead=replace(look_ahead, diagnostics=diagnostics))
+        look_ahead = copy.copy(setting.look_ahead)
+        look_ahead.diagnostics = replace(look_ahead.diagnostics, **figures)
+        return replace(setting, look_ahead=look_ahead)
 
     assert found() == []
     cold = setting.bench.config.model_copy(update={"start": "cold"})
@@ -217,6 +221,21 @@ def test_predicted_scores_are_those_that_the_strategy_ranks_by(setting):
         assert changes["linearized"].size == pytest.approx(scores("mlmoc", "linearized")[position])
         assert changes["network"].size == pytest.approx(scores("mlmoc")[position])
         assert changes["linearized"].flips == int(scores("mlmoc-flips")[position])
+
+
+def test_naive_is_the_change_after_fifteen_epochs_from_the_trained_network(setting):
+    bench = setting.bench
+    position, label, seed = 5, 3, 77
+    model = bench.network()
+    load_weights(model, setting.trained / "weights.safetensors")
+    before = predict(model, bench.images(setting.candidates))
+    ids = np.append(setting.labelled.ids, setting.candidates[position])
+    options = replace(bench.config.train_options, epochs=15, tolerance=0.0)
+    fit(model, bench.images(ids), np.append(setting.labelled.labels, label), 10, options, seed=seed)
+    expected = np.linalg.norm(predict(model, bench.images(setting.candidates)) - before, axis=1).sum()
+    trained = trained_changes(setting, retrainer(setting, "warm"), position, label, seed)
+    assert trained["naive"].size == pytest.approx(expected, rel=1e-5)
+    assert trained["one-step"].size != pytest.approx(expected, rel=0.1)
 
 
 def test_repeats_are_averaged_and_counted(setting):
@@ -301,6 +320,27 @@ def test_the_command_reports_beside_a_run_that_it_leaves_as_it_was(unconverged, 
     resumed = CliRunner().invoke(cli, ["resume", str(run)])
     assert resumed.exit_code == 0
     assert (run / "events.jsonl").read_bytes() == before[run / "events.jsonl"][1]
+
+
+def poor(path, n=10, **options):
+    """The verdict on a run that look-ahead has no reason to be right about."""
+    setting = open_setting(make_run(path, **options), 0, n)
+    return verdict(setting, measure(setting, n, "predicted", 1, Quiet()))
+
+
+def test_a_narrow_network_is_told_to_be_widened(tmp_path):
+    options = {"model.name": "mlp", "model.options": {"width": 2, "depth": 1}, "train.epochs": 30}
+    sentence = poor(tmp_path / "run", **options)
+    assert not sentence.startswith("Trust")
+    assert "parameters for each output to fit: take a wider one" in sentence
+
+
+def test_an_ill_conditioned_kernel_is_told_to_take_a_ridge(linear, tmp_path):
+    """A linear network has 65 directions: with more labels than that its kernel is singular."""
+    sentence = poor(tmp_path / "run", **{"model.name": "linear_net:build", "query.n_init": 80, "train.epochs": 30})
+    assert not sentence.startswith("Trust")
+    assert "the kernel is ill-conditioned (condition number" in sentence
+    assert "set kernel.ridge, such as 1e-6" in sentence
 
 
 @pytest.mark.parametrize(

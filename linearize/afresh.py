@@ -1,0 +1,57 @@
+"""The linearised network with one more label, solved afresh: what the block update saves.
+
+f_lin⁺(x) = f(x) + Θ(x,X⁺) (Θ(X⁺,X⁺) + λI)⁻¹ (Y⁺ - f(X⁺)),    X⁺ = X ∪ {x'}
+
+One Cholesky factorisation of L + 1 rows for every candidate, O(U L³) in all beside O(U² L C) for the pool's outputs.
+"""
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from linearize.errors import SingularKernelError
+from linearize.lookahead import pseudo_labels
+from linearize.regression import Factored, Regression
+from linearize.types import Float64, Progress
+
+
+def scores_afresh(state: Regression, factored: Factored, lam: float, progress: Progress | None = None) -> Float64:
+    """Score every candidate by MLMOC with reference ``network``, eq. 11 solved for each, ``[U]``.
+
+    Equal to criterion ``mlmoc`` to rounding.  Source: look-ahead paper, eqs. 11 and 13 ("NTK w/o Block" in figure 1a).
+
+    Args:
+        state: the regression on the labelled set.
+        factored: the factor that it was made of.
+        lam: λ ≥ 0, absolute, any jitter included, with which it was factored.
+        progress: called for each candidate.
+
+    Raises:
+        SingularKernelError: a candidate that is not redundant makes the kernel singular.
+
+    """
+    L, U = factored.Phi.shape
+    labels, eye = pseudo_labels(state), np.eye(state.f.shape[1])
+    UU = state.S + factored.Phi.T @ factored.Phi  # [U, U]; Θ's blocks, as the factor was made of them
+    K = np.empty((L + 1, L + 1))
+    K[:L, :L] = factored.F @ factored.F.T
+    columns = np.empty((U, L + 1))  # Θ(U,X⁺)
+    columns[:, :L] = (factored.F @ factored.Phi).T
+    R = np.vstack([factored.F @ factored.z, np.zeros((1, len(eye)))])  # [L + 1, C]
+    scores = np.zeros(U)
+    for candidate in np.flatnonzero(~state.redundant).tolist():
+        if progress:
+            progress(candidate, U)
+        K[L, :L] = K[:L, L] = columns[candidate, :L]
+        K[L, L] = UU[candidate, candidate] + lam
+        columns[:, L] = UU[:, candidate]
+        R[L] = eye[labels[candidate]] - state.f[candidate]
+        try:
+            W = cho_solve(cho_factor(K, lower=True, check_finite=False), R, check_finite=False)  # [L + 1, C]
+        except LinAlgError as error:
+            raise SingularKernelError(
+                f"the kernel with candidate {candidate} added is singular: set a ridge (kernel.ridge)"
+            ) from error
+        scores[candidate] = np.linalg.norm(columns @ W, axis=1).sum()
+    if progress:
+        progress(U, U)
+    return scores

@@ -1,0 +1,158 @@
+"""Really train a network on with one more image: to convergence, for some epochs, or by a single step.
+
+Strategies and the fidelity report use the same object.  It holds no labels but those of the labelled set.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from trainer.errors import TrainerError
+from trainer.loop import fit
+from trainer.losses import LOSSES, one_hot
+from trainer.options import TrainOptions
+from trainer.predict import placed, predict
+
+NAIVE_EPOCHS = 15
+"""What the look-ahead paper grants a naive look-ahead for each candidate (section 5)."""
+
+
+def output_change(before: np.ndarray, after: np.ndarray) -> float:
+    """Return Σ_x ‖after(x) - before(x)‖₂ of outputs ``[U, C]``.  Source: look-ahead paper, eq. 13."""
+    return float(np.linalg.norm(np.asarray(after - before, np.float64), axis=1).sum())
+
+
+class Retrained(NamedTuple):
+    """One real retraining.
+
+    Args:
+        outputs: on the pool ``[U, C]``.
+        converged: whether its residual came under the run's tolerance.
+        seconds: that it took, the pool's outputs included.
+
+    """
+
+    outputs: np.ndarray
+    converged: bool
+    seconds: float
+
+
+class Retrainer:
+    """Trains a network on from its present weights, as often as asked; after each time it has these again.
+
+    Args:
+        model: the network; nobody else may use it during a call.
+        x: labelled inputs ``[L, ...]``.
+        labels: theirs ``[L]``.
+        pool: the inputs whose outputs are asked for ``[U, ...]``.
+        num_classes: C.
+        options: how the run trains.
+        device: where.
+
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        x: np.ndarray,
+        labels: np.ndarray,
+        pool: np.ndarray,
+        num_classes: int,
+        options: TrainOptions,
+        device: str,
+    ) -> None:
+        self.model, self.x, self.labels, self.pool = model, x, labels, pool
+        self.num_classes, self.options, self.device = num_classes, options, device
+        self._start = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+    def __call__(
+        self,
+        seed: int,
+        x: np.ndarray | None = None,
+        label: int = 0,
+        *,
+        epochs: int | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Retrained:
+        """Train on the labelled set and, unless ``x`` is None, on that image with that label.
+
+        Args:
+            seed: of SGD.
+            x: one more input ``[1, ...]``.
+            label: its hypothetical class.
+            epochs: so many, under the run's learning-rate policy fitted to them; by default to convergence, as the
+                run trains.
+            check: called after every epoch; raises to stop.
+
+        Raises:
+            TrainerError: it diverged.
+
+        """
+        started = time.perf_counter()
+        inputs = self.x if x is None else np.concatenate([self.x, x])
+        labels = self.labels if x is None else np.append(self.labels, label)
+        options = self.options if epochs is None else replace(self.options, epochs=epochs, tolerance=0.0)
+        with self._lent():
+            result = fit(
+                self.model,
+                inputs,
+                labels,
+                self.num_classes,
+                options,
+                seed=seed,
+                device=self.device,
+                on_epoch=(lambda _: check()) if check else None,
+            )
+            outputs = self._outputs("retraining")
+        return Retrained(outputs, result.converged, time.perf_counter() - started)
+
+    def step(self, x: np.ndarray, label: int) -> np.ndarray:
+        """Return the pool's outputs ``[U, C]`` after one SGD step on one image, batch-norm statistics frozen.
+
+        θ⁺ = θ - η ∇_θ ℓ(f_θ(x'), onehot(y')), η the run's peak learning rate, without momentum or weight decay.
+        Source: Käding et al. 2016, as the look-ahead paper's figure 1b has it.
+
+        Args:
+            x: the image ``[1, ...]``.
+            label: its hypothetical class.
+
+        Raises:
+            TrainerError: the outputs are not finite.
+
+        """
+        y = one_hot(np.array([label]), self.num_classes)
+        with self._lent(), placed(self.model, self.device):
+            self.model.eval()
+            outputs = self.model(torch.from_numpy(x).to(self.device))
+            LOSSES[self.options.loss].value(outputs, torch.from_numpy(y).to(self.device)).backward()
+            with torch.no_grad():
+                for parameter in self.model.parameters():
+                    if parameter.requires_grad and parameter.grad is not None:
+                        parameter.sub_(self.options.max_lr * parameter.grad)
+            return self._outputs("one step")
+
+    def _outputs(self, after: str) -> np.ndarray:
+        outputs = predict(self.model, self.pool, device=self.device)
+        if not np.isfinite(outputs).all():
+            raise TrainerError(
+                f"the network's outputs on the candidates are not finite after {after}: lower train.max_lr"
+            )
+        return outputs
+
+    @contextmanager
+    def _lent(self) -> Iterator[None]:
+        """Give the network its weights and mode back, whatever happens."""
+        training = self.model.training
+        self.model.zero_grad(set_to_none=True)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(self._start)
+            self.model.zero_grad(set_to_none=True)
+            self.model.train(training)

@@ -1,0 +1,48 @@
+"""Equation 11 solved for each candidate, against the block update and against the slow reference."""
+
+import numpy as np
+import pytest
+
+import cases
+import reference
+from linearize.afresh import scores_afresh
+from linearize.criteria import CRITERIA
+from linearize.regression import complete, factor
+
+
+def regression(theta, f, Y, ridge):
+    L = len(Y)
+    factored = factor(theta[:L, :L], theta[:L, L:], f[:L], Y, ridge=ridge)
+    return complete(factored, theta[L:, L:], f[L:], ridge=ridge), factored
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-2])
+@pytest.mark.parametrize("seed", range(3))
+def test_it_equals_mlmoc_and_the_definition(seed, ridge):
+    theta, f, Y = cases.random_regression(seed, 20, 15, 4)
+    state, factored = regression(theta, f, Y, ridge)
+    scores = scores_afresh(state, factored, ridge)
+    np.testing.assert_allclose(scores, CRITERIA["mlmoc"].scores(state, "network"), rtol=1e-8)
+    np.testing.assert_allclose(scores, reference.naive_criterion(theta, f, Y, 20, ridge, "mlmoc", "network"), rtol=1e-8)
+
+
+def test_a_kernel_that_took_a_jitter_is_solved_with_it():
+    theta, f, Y = cases.random_regression(0, 20, 15, 4)
+    theta[1], theta[:, 1] = theta[0], theta[:, 0]  # a labelled copy
+    theta[1, 1] = theta[0, 0] - 1e-12
+    state, factored = regression(theta, f, Y, 0.0)
+    assert state.jitter > 0
+    scores = scores_afresh(state, factored, state.jitter)
+    np.testing.assert_allclose(scores, CRITERIA["mlmoc"].scores(state, "network"), rtol=1e-4)
+
+
+def test_redundant_candidates_score_0_as_in_the_criterion():
+    theta, f, Y = cases.random_regression(0, 20, 15, 4)
+    theta[22], theta[:, 22] = theta[3], theta[:, 3]  # candidate 2 is a copy of a labelled point
+    theta[22, 22] = theta[3, 3]
+    state, factored = regression(theta, f, Y, 0.0)
+    scores, done = scores_afresh(state, factored, 0.0), []
+    assert np.flatnonzero(scores == 0).tolist() == [2]
+    np.testing.assert_allclose(scores, CRITERIA["mlmoc"].scores(state, "network"), rtol=1e-8)
+    scores_afresh(state, factored, 0.0, lambda i, total: done.append((i, total)))
+    assert done == [(i, 15) for i in (0, 1, *range(3, 15), 15)]

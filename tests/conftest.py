@@ -1,12 +1,35 @@
-"""Strict numerics and shared small cases."""
+"""Strict numerics, repeatable randomness and shared small cases."""
 
+import random
 import sys
 from pathlib import Path
 
+import hypothesis
 import jax
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # `import reference` from every test file
+
+SEED = 20220624  # any constant
+
+# The same examples in every run, and no verdict on how busy the machine is: no test fails by chance.
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers():
+    """Let every test draw the same numbers, in whatever order, selection and process the tests run.
+
+    What a test module draws while it is imported comes before: build networks inside tests or with given weights.
+    """
+    random.seed(SEED)
+    np.random.seed(SEED)  # noqa: NPY002  (the global generator is what is meant)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(SEED)
 
 
 @pytest.fixture

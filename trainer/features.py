@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -26,7 +25,8 @@ class Embedding(NamedTuple):
 def embed(model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 512, device: str = "cpu") -> Embedding:
     """Penultimate features and outputs of a network in eval mode, without gradients and never augmented.
 
-    The last layer is the `torch.nn.Linear` that runs last; what it returns must be what the network returns.
+    The last layer is the `torch.nn.Linear` that runs last; the tensor that it returns must be the one that the network
+    returns, or a view that is laid out alike, with nothing written into it in between.
 
     Source: Sener and Savarese, "Active learning for convolutional neural networks: a core-set approach" (2018),
     and Ash et al., "Deep batch active learning by diverse, uncertain gradient lower bounds" (2020), use this layer.
@@ -62,13 +62,14 @@ class _LastLinear:
         self.features: list[NDArray[np.float32]] = []
         self._given: Tensor | None = None
         self._returned: Tensor | None = None
+        self._version = 0
 
     def layer_ran(self, layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any], returned: Tensor) -> None:
         self._given = given[0] if given else named["input"]
-        self._returned = returned.clone()  # `relu_` and the like after it would change it in place
+        self._returned, self._version = returned, returned._version
 
-    def network_ran(self, network: nn.Module, given: tuple[Any, ...], outputs: Tensor) -> None:
-        if self._given is None or self._returned is None or not torch.equal(self._returned, outputs):
+    def network_ran(self, network: nn.Module, given: tuple[Any, ...], outputs: Any) -> None:
+        if self._given is None or not self._is_untouched(outputs):
             what = "has no torch.nn.Linear that runs" if self._given is None else "goes on after its last linear layer"
             raise TrainerError(
                 "features: expected a network that returns what its last torch.nn.Linear returns, but "
@@ -76,3 +77,15 @@ class _LastLinear:
             )
         self.features.append(self._given.flatten(1).float().cpu().numpy())
         self._given = self._returned = None
+
+    def _is_untouched(self, outputs: Any) -> bool:
+        """Whether the outputs are the layer's own memory: values can be equal by chance, as after a ReLU of positives.
+
+        Torch counts in `_version` what is written into a tensor in place, through any of its views.
+        """
+        return (
+            isinstance(outputs, Tensor)
+            and self._returned is not None
+            and outputs.is_set_to(self._returned)
+            and outputs._version == self._version
+        )

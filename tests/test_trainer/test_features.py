@@ -76,19 +76,44 @@ def test_a_linear_model_sees_its_inputs():
     np.testing.assert_array_equal(embed(nn.Linear(6, 3), x).features, x)
 
 
-@pytest.mark.parametrize(
-    ("layers", "message"),
-    [
-        ([nn.Conv2d(1, 3, 2), nn.Flatten()], "Sequential has no torch.nn.Linear that runs"),
-        ([nn.Flatten(), nn.Linear(4, 3), nn.Softmax(1)], "goes on after its last linear layer"),
-        ([nn.Flatten(), nn.Linear(4, 3), nn.ReLU(inplace=True)], "goes on after its last linear layer"),
-        ([nn.Linear(2, 3), nn.Flatten()], "goes on after its last linear layer"),
-    ],
-    ids=["none", "softmax", "in-place", "of-parts"],
-)
-def test_a_network_without_a_linear_end_is_refused(layers, message):
-    model = nn.Sequential(*layers).eval()
+def ending_in(*layers, bias):
+    """A network whose last linear layer returns the bias, whatever it is given."""
+    linear = nn.Linear(4, 3)
+    with torch.no_grad():
+        linear.weight.zero_()
+        linear.bias.fill_(bias)
+    return nn.Sequential(nn.Flatten(), linear, *layers)
+
+
+def refused(model, message):
     with pytest.raises(TrainerError, match=message) as error:
-        embed(model, images(5, 1, 2, 2))
+        embed(model.eval(), images(5, 1, 2, 2))
     assert "\n" not in str(error.value)
     assert hooks(model) == 0
+
+
+def test_a_network_without_a_linear_layer_is_refused():
+    refused(nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten()), "Sequential has no torch.nn.Linear that runs")
+
+
+def test_a_linear_layer_whose_outputs_are_joined_is_refused():
+    refused(nn.Sequential(nn.Linear(2, 3), nn.Flatten()), "goes on after its last linear layer")
+
+
+@pytest.mark.parametrize("bias", [-1.0, 1.0])
+@pytest.mark.parametrize(
+    "after", [nn.ReLU(inplace=True), nn.ReLU(), nn.Softmax(1)], ids=["in-place", "relu", "softmax"]
+)
+def test_a_network_that_goes_on_after_its_last_linear_layer_is_refused(after, bias):
+    """Also where the outputs are positive, which a ReLU leaves as they are."""
+    refused(ending_in(after, bias=bias), "goes on after its last linear layer")
+
+
+@pytest.mark.parametrize(
+    "after", [nn.Flatten(), nn.Dropout(), nn.Unflatten(1, (3,))], ids=["flatten", "dropout", "view"]
+)
+def test_what_passes_the_outputs_on_is_a_linear_end(after):
+    x = images(5, 1, 2, 2)
+    features, outputs = embed(ending_in(after, bias=1.0).eval(), x)
+    np.testing.assert_array_equal(features, x.reshape(5, 4))
+    np.testing.assert_array_equal(outputs, np.ones((5, 3)))

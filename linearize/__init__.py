@@ -1,27 +1,32 @@
 """JAX linearisation service: empirical neural tangent kernels and look-ahead scores from ``(apply_fn, variables)``."""
 
-from linearize.criteria import CRITERIA, HALFWAY, REFERENCES
+from linearize.criteria import CRITERIA, DISTANCES, HALFWAY, REFERENCES, Distance, Reference
 from linearize.diagnostics import Diagnostics, ScoreDiagnostics
 from linearize.errors import LinearizeError, MemoryBudgetError, NonFiniteError, SingularKernelError
 from linearize.heads import HEADS
 from linearize.kernel import Settings, empirical_ntk, network_outputs, plan_ntk
 from linearize.options import KernelOptions
 from linearize.products import jacobian_vector_product, ntk_diagonal, ntk_vector_product, vector_jacobian_product
-from linearize.service import LookAhead
+from linearize.service import Choice, LookAhead, Mode
 from linearize.types import Kernel
 
 __all__ = [
     "CRITERIA",
+    "DISTANCES",
     "HALFWAY",
     "HEADS",
     "REFERENCES",
+    "Choice",
     "Diagnostics",
+    "Distance",
     "Kernel",
     "KernelOptions",
     "LinearizeError",
     "LookAhead",
     "MemoryBudgetError",
+    "Mode",
     "NonFiniteError",
+    "Reference",
     "ScoreDiagnostics",
     "Settings",
     "SingularKernelError",

@@ -89,7 +89,13 @@ class Answers(ABC):
         """Set the candidate's row and column of S to 0."""
 
     def best(self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None) -> int:
-        """Return the point to query next: the highest score among those that would tell something.
+        """Return the point to query next; arguments and errors are those of ``choose``."""
+        return self.choose(criterion, reference)[0]
+
+    def choose(
+        self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None
+    ) -> tuple[int, float]:
+        """Return the point to query next and its score: the highest among those that would tell something.
 
         Where all that are left are redundant, the highest score among those.
 
@@ -101,7 +107,8 @@ class Answers(ABC):
             raise LinearizeError(f"sequential: all {len(self.answered)} points of the pool are answered")
         scores = self.scores(criterion, reference)
         useful = ~(self.redundant | self.answered)
-        return int(np.where(useful, scores, -np.inf).argmax() if useful.any() else scores.argmax())
+        best = int(np.where(useful, scores, -np.inf).argmax() if useful.any() else scores.argmax())
+        return best, float(scores[best])
 
     def answer(self, candidate: int, y: np.ndarray) -> None:
         """Take the oracle's answer into account.

@@ -92,16 +92,20 @@ class Held:
         """Return the label that each candidate is assumed to get, ``[U]``."""
         return self._answers.pseudo_labels() if self._answers is not None else self.state.f.argmax(axis=1)
 
-    def in_order(self, criterion: Criterion | HalfwayCriterion, reference: Reference | None, n: int) -> list[int]:
-        """Choose n candidates, each answered by its likeliest label before the next, on a copy."""
+    def in_order(
+        self, criterion: Criterion | HalfwayCriterion, reference: Reference | None, n: int
+    ) -> list[tuple[int, float]]:
+        """Choose n candidates with their scores, each answered by its likeliest label before the next, on a copy."""
         self._need(criterion)
-        answers = self._answers.copy() if self._answers is not None else self._sequential()
-        picked: list[int] = []
+        answers = self._answers or self._sequential()
+        if n > 1 and answers is self._answers:
+            answers = answers.copy()
+        picked: list[tuple[int, float]] = []
         for _ in range(n):
-            picked.append(answers.best(criterion, reference))
+            picked.append(answers.choose(criterion, reference))
             if len(picked) < n:
-                label = answers.pseudo_labels()[picked[-1]]
-                answers.answer(picked[-1], np.eye(self._data.Y.shape[1])[label])
+                best = picked[-1][0]
+                answers.answer(best, np.eye(self._data.Y.shape[1])[answers.pseudo_labels()[best]])
         return picked
 
     def answer(self, candidate: int, y: np.ndarray) -> None:

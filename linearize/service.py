@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -20,11 +20,24 @@ from linearize.regression import Factored, Regression
 from linearize.saving import Saved, load, save
 from linearize.types import ApplyFn, Float64, Progress, Variables
 
-__all__ = ["Diagnostics", "KernelOptions", "LookAhead", "Mode"]
+__all__ = ["Choice", "Diagnostics", "KernelOptions", "LookAhead", "Mode"]
 
 Mode = Literal["top", "greedy", "sequential"]
 """How ``query`` chooses: the highest scores; one after another, each as if answered by its likeliest label; the single
 best now."""
+
+
+class Choice(NamedTuple):
+    """What to label next.
+
+    Args:
+        ids: best first ``[n]``.
+        scores: their scores when they were chosen ``[n]``.
+
+    """
+
+    ids: np.ndarray
+    scores: Float64
 
 
 class LookAhead:
@@ -183,6 +196,12 @@ class LookAhead:
             LinearizeError: unknown criterion or mode, or another n than can be had.
 
         """
+        return self.choose(n, criterion, mode, reference).ids
+
+    def choose(
+        self, n: int = 1, criterion: str | None = None, mode: Mode = "top", reference: Reference | None = None
+    ) -> Choice:
+        """Choose as ``query`` does, and say with what scores; arguments and errors are those of ``query``."""
         left = int((~self._held.answered).sum())
         if mode not in get_args(Mode):
             raise LinearizeError(f"query mode: expected one of {', '.join(get_args(Mode))}; got {mode!r}")
@@ -191,9 +210,12 @@ class LookAhead:
         if not 1 <= n <= left:
             raise LinearizeError(f"query: expected 1 to {left} candidates (those left), got {n}")
         if mode == "top":
-            return self.data.ids[np.argsort(-self.scores(criterion, reference), kind="stable")[:n]]
+            scores = self.scores(criterion, reference)
+            ranked = np.argsort(-scores, kind="stable")[:n]
+            return Choice(self.data.ids[ranked], scores[ranked])
         chosen = get_criterion(criterion or self._default(), self.probabilities)
-        return self.data.ids[self._held.in_order(chosen, reference, n)]
+        picked = self._held.in_order(chosen, reference, n)
+        return Choice(self.data.ids[[position for position, _ in picked]], np.array([score for _, score in picked]))
 
     def observe(self, sample: Hashable, label: int) -> None:
         """Take an answer of the oracle into account: equal to fitting again with it, without training.

@@ -23,7 +23,7 @@ from pydantic import (
 from linearize import KernelOptions
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
-from pipeline.queries import get_strategy
+from pipeline.queries import LookAheadOptions, get_strategy
 from trainer.data import DATASETS, ImageOptions, kind_of_own
 from trainer.models import ModelSpec, family_of
 from trainer.options import TrainOptions, options_for
@@ -132,12 +132,40 @@ def _recorded(info: ValidationInfo) -> bool:
 
 
 class QuerySection(Section):
-    """What is asked of the annotator."""
+    """What is asked of the annotator; the fields that may be absent concern strategies that look ahead, and others not.
+
+    Args:
+        strategy: who chooses.
+        n_init: labels to start with.
+        size: asked for in one query.
+        subset: candidates of a cycle.
+        mode: how a query of several is chosen, see ``linearize.Mode``; the strategy's own, ``top`` for most.
+        retrain_every: answers between two trainings; by default those to one query, ``size``.
+        reference: what change is measured from; the criterion's own.
+        distance: between which outputs; ``outputs``.
+        naive_candidates: how many are really retrained with by ``naive``.
+
+    """
 
     strategy: str = "mlmoc-flips"
     n_init: int = Field(default=40, ge=1)
     size: int = Field(default=20, ge=1)
     subset: int = Field(default=400, ge=1)
+    mode: Literal["top", "greedy", "sequential"] | None = None
+    retrain_every: int | None = Field(default=None, ge=1)
+    reference: Literal["network", "linearized"] | None = None
+    distance: Literal["outputs", "simplex"] | None = None
+    naive_candidates: int | None = Field(default=None, ge=1)
+
+    @property
+    def answers(self) -> int:
+        """Labels that a cycle asks for between two trainings."""
+        return self.retrain_every or self.size
+
+    @property
+    def look_ahead(self) -> LookAheadOptions:
+        """What strategies that look ahead are told."""
+        return LookAheadOptions(self.mode, self.reference, self.distance, self.naive_candidates)
 
     @field_validator("strategy")
     @classmethod
@@ -148,8 +176,9 @@ class QuerySection(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.size > self.subset:
-            raise ValueError(f"size: expected at most the subset of {self.subset} candidates, got {self.size}")
+        for name, count in (("size", self.size), ("retrain_every", self.answers)):
+            if count > self.subset:
+                raise ValueError(f"{name}: expected at most the subset of {self.subset} candidates, got {count}")
         return self
 
 
@@ -217,7 +246,7 @@ class RunConfig(Section):
                 section = section[parent]
             section.pop(last)
         plain["data"]["name"] = kind_of_own(self.data.name) or self.data.name
-        for section in (plain["data"], plain["model"]):  # an absent field says nothing
+        for section in (plain["data"], plain["model"], plain["query"]):  # an absent field says nothing
             for name in [name for name, value in section.items() if value is None]:
                 section.pop(name)
         return plain

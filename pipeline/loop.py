@@ -5,16 +5,26 @@ from typing import Protocol
 
 from pipeline import seeds
 from pipeline.errors import PipelineError, RunFailedError
-from pipeline.files import write_json_lines
+from pipeline.files import write_json, write_json_lines
 from pipeline.machine import hardware
 from pipeline.oracle import Oracle, SimulatedOracle
 from pipeline.pool import INITIAL, Pool
-from pipeline.queries import get_strategy
+from pipeline.queries import LookAheadStrategy, QueryState, get_strategy
 from pipeline.report import CycleRow, read_row, write_report
 from pipeline.rundir import RunDirectory, environment_versions
+from pipeline.stages.interview import INTERVIEW, Interview, query_sizes
 from pipeline.stages.migrate import VARIABLES, run_migrate
 from pipeline.stages.progress import StageProgress
-from pipeline.stages.score import SCORES, cautions, draw_candidates, read_diagnostics, read_scores, run_score
+from pipeline.stages.score import (
+    SCORES,
+    cautions,
+    draw_candidates,
+    explaining,
+    query_state,
+    read_diagnostics,
+    read_scores,
+    run_score,
+)
 from pipeline.stages.select import QUERY, query_rows
 from pipeline.stages.train import WEIGHTS, run_train
 from pipeline.workbench import Workbench
@@ -58,6 +68,7 @@ class ActiveLearningLoop:
         self.config = bench.config
         self.reporter = reporter
         self.oracle = oracle or SimulatedOracle(bench.data.labels("train"))
+        self._state: tuple[int, QueryState] | None = None  # of the cycle that was scored last
 
     def __call__(self) -> None:
         """Run every step that has not been done; repeat none that has.
@@ -99,8 +110,11 @@ class ActiveLearningLoop:
             if get_strategy(self.config.query.strategy).needs_port:
                 self._migrate(cycle)
             self._score(cycle)
-            self._query(cycle)
-            self._label(cycle)
+            if len(query_sizes(self.config)) > 1:
+                self._interview(cycle)
+            else:
+                self._query(cycle)
+                self._label(cycle)
         if not self.run.has("cycle_done", cycle=cycle):
             self.run.log.append("cycle_done", cycle=cycle)
             write_report(self.run.path)  # only now: on resume, later cycles are not yet checked
@@ -140,30 +154,65 @@ class ActiveLearningLoop:
         self.run.ensure_stage(cycle, "migrate", VARIABLES, build)
 
     def _score(self, cycle: int) -> None:
-        pool = self._pool()
-        candidates = draw_candidates(self.config, pool, cycle)
-        trained = self.run.stage_path(cycle, "train")
-        port = self.run.stage_path(cycle, "migrate")
-
         def build(into: Path) -> None:
-            progress = self.reporter.stage(cycle, "score")
-            run_score(self.bench, cycle, pool.labelled(cycle), candidates, trained, port, into, progress)
+            self._state = cycle, self._query_state(cycle, self.reporter.stage(cycle, "score"))
+            run_score(self.config, cycle, self._state[1], into)
 
         self.run.ensure_stage(cycle, "score", SCORES, build)
         for caution in cautions(read_diagnostics(self.run.stage_path(cycle, "score"))):
             self.reporter.warn(f"cycle {cycle}: {caution}")
 
+    def _query_state(self, cycle: int, progress: StageProgress) -> QueryState:
+        pool = self._pool()
+        candidates = draw_candidates(self.config, pool, cycle)
+        trained, port = (self.run.stage_path(cycle, stage) for stage in ("train", "migrate"))
+        return query_state(self.bench, cycle, pool.labelled(cycle), candidates, trained, port, progress)
+
+    def _interview(self, cycle: int) -> None:
+        """Ask again and again without training; a resumed one first takes in the answers that there are."""
+        strategy = get_strategy(self.config.query.strategy)
+        assert isinstance(strategy, LookAheadStrategy)
+
+        def build(into: Path) -> None:
+            progress = self.reporter.stage(cycle, "interview")
+            fresh, state = self._state or (None, None)
+            if fresh != cycle or state is None:
+                state = self._query_state(cycle, progress)
+            self._state = None  # the answers change it
+            with explaining(cycle):
+                self._ask_in_turn(cycle, Interview(state, strategy), progress)
+            write_json(into / INTERVIEW, {"answers": len(state.look_ahead.observed)})
+
+        self.run.ensure_stage(cycle, "interview", INTERVIEW, build)
+
+    def _ask_in_turn(self, cycle: int, interview: Interview, progress: StageProgress) -> None:
+        observed = 0
+        for size in query_sizes(self.config):
+            pool = self._pool()
+            if len(pool.queries.get(cycle, ())) == observed:
+                ids, scores = interview.choose(size)
+                if not ids:  # the candidates are used up
+                    return
+                self.run.log.append("query", cycle=cycle, ids=ids, scores=scores)
+            asked = self._pool().queries[cycle][observed : observed + size]
+            self._label(cycle)
+            answers = self._pool().answers[cycle]
+            for sample in asked:
+                interview.observe(sample, answers[sample])
+            observed += len(asked)
+            progress(observed, self.config.query.answers)
+
     def _query(self, cycle: int) -> None:
         if not self.run.has("query", cycle=cycle):  # what was asked stands, whatever happens to the scores
-            chosen = read_scores(self.run.stage_path(cycle, "score")).select(self.config.query.size)
+            chosen = read_scores(self.run.stage_path(cycle, "score")).select(self.config.query.answers)
             self.run.log.append("query", cycle=cycle, ids=chosen.indices.tolist(), scores=chosen.scores.tolist())
-        pool = self._pool()
-        rows = query_rows(self.bench, self.run.run_id, cycle, pool.queries[cycle], pool.scores[cycle])
-        write_json_lines(self.run.cycle_path(cycle) / QUERY, rows)
 
     def _label(self, round_: int) -> None:
-        asked = self._pool().unanswered(round_)
-        if asked:
+        pool = self._pool()
+        if round_ != INITIAL:
+            rows = query_rows(self.bench, self.run.run_id, round_, pool.queries[round_], pool.scores[round_])
+            write_json_lines(self.run.cycle_path(round_) / QUERY, rows)
+        if asked := pool.unanswered(round_):
             self.run.log.append("label", cycle=round_, labels=[list(pair) for pair in self.oracle.answer(asked)])
         if round_ == INITIAL:
             return

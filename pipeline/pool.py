@@ -47,15 +47,13 @@ class Pool:
         self.scores: dict[int, list[float]] = {}
         self.answers: dict[int, dict[int, int]] = {}
         self.skipped: dict[int, set[int]] = {}
-        self._asked: dict[int, frozenset[int]] = {}
+        self._asked: dict[int, set[int]] = {}
         for event in events:
             self._apply(event)
 
     def _apply(self, event: Event) -> None:
         if event["event"] == "query":
-            self.queries[event["cycle"]] = event["ids"]
-            self._asked[event["cycle"]] = frozenset(event["ids"])
-            self.scores[event["cycle"]] = event["scores"]
+            self._query(event["cycle"], event["ids"], event["scores"])
         elif event["event"] == "label":
             answers = self.answers.setdefault(event["cycle"], {})
             for sample, label in event["labels"]:
@@ -67,6 +65,14 @@ class Pool:
                     )
         elif event["event"] == "skip":
             self.skipped.setdefault(event["cycle"], set()).update(event["ids"])
+
+    def _query(self, round_: int, ids: list[int], scores: list[float]) -> None:
+        asked = self._asked.setdefault(round_, set())
+        if twice := asked.intersection(ids):
+            raise PipelineError(f"sample {min(twice)} was queried twice in round {round_}")
+        asked.update(ids)
+        self.queries.setdefault(round_, []).extend(ids)
+        self.scores.setdefault(round_, []).extend(scores)
 
     def labelled(self, cycle: int) -> Labelled:
         """Return the labelled set that cycle ``cycle`` trains on: the initial set and the answers of earlier rounds."""

@@ -76,6 +76,8 @@ def read_row(run: Path, cycle: int) -> CycleRow:
     directory = cycle_path(run, cycle)
     summary = read_summary(directory / "train")
     seconds = {stage: read_seconds(directory / stage) for stage in ("train", "migrate", "score")}
+    if seconds["score"] is not None:  # what chooses one by one goes on scoring between the answers
+        seconds["score"] += read_seconds(directory / "interview") or 0.0
     return CycleRow(
         cycle=cycle,
         n_labeled=int(summary["n_labeled"]),

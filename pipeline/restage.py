@@ -9,7 +9,7 @@ from pipeline.pool import Pool
 from pipeline.queries import get_strategy
 from pipeline.rundir import check_unchanged, cycle_path, read_config, read_events
 from pipeline.stages.migrate import VARIABLES, run_migrate
-from pipeline.stages.score import SCORES, draw_candidates, read_scores, run_score
+from pipeline.stages.score import SCORES, draw_candidates, query_state, read_scores, run_score
 from pipeline.stages.select import QUERY, query_rows
 from pipeline.stages.store import read_manifest
 from pipeline.stages.train import WEIGHTS, run_train
@@ -95,7 +95,7 @@ def restage(run: Path, stage: str, cycle: int, into: Path) -> Restaged:
     sources = _Sources(run, stage, cycle, [run / "config.yaml", run / "events.jsonl"])
     result = into / Path(RESULTS[stage]).name
     if stage == "select":
-        chosen = read_scores(sources("score", cycle)).select(config.query.size)
+        chosen = read_scores(sources("score", cycle)).select(config.query.answers)
         rows = query_rows(bench, events[0]["run_id"], cycle, chosen.indices.tolist(), chosen.scores.tolist())
         write_json_lines(result, rows)
     else:
@@ -117,4 +117,5 @@ def _compute(bench: Workbench, pool: Pool, stage: str, cycle: int, sources: _Sou
         return
     looks_ahead = get_strategy(bench.config.query.strategy).needs_port
     port = sources("migrate", cycle) if looks_ahead else None
-    run_score(bench, cycle, labelled, draw_candidates(bench.config, pool, cycle), trained, port, into)
+    candidates = draw_candidates(bench.config, pool, cycle)
+    run_score(bench.config, cycle, query_state(bench, cycle, labelled, candidates, trained, port), into)

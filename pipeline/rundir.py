@@ -15,7 +15,7 @@ from pipeline.lock import LOCK, DirectoryLock
 from pipeline.pool import Pool
 from pipeline.stages.store import Manifest, read_manifest, remove_leftovers, set_aside, write_stage
 
-Stage = Literal["train", "migrate", "score"]
+Stage = Literal["train", "migrate", "score", "interview"]
 
 EVENTS, CONFIG = "events.jsonl", "config.yaml"
 

@@ -107,10 +107,10 @@ def open_workbench(config: RunConfig) -> Workbench:
 
     """
     data = load_data(config)
-    wanted = config.query.n_init + config.query.size * (config.cycles - 1)
+    wanted = config.query.n_init + config.query.answers * (config.cycles - 1)
     if wanted > len(data.train):
         raise PipelineError(
-            f"query: {config.query.n_init} initial labels and {config.cycles - 1} queries of {config.query.size} take "
+            f"query: {config.query.n_init} initial labels and {config.cycles - 1} rounds of {config.query.answers} take "
             f"{wanted} samples, but {config.data.name} has {len(data.train)}: ask for fewer or run fewer cycles"
         )
     if config.kernel_options.logit >= data.num_classes:

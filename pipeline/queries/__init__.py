@@ -3,19 +3,29 @@
 from pipeline.errors import PipelineError
 from pipeline.queries.ask import ask
 from pipeline.queries.badge import Badge
-from pipeline.queries.base import QueryState, QueryStrategy, Selection, select_in_order, select_top
+from pipeline.queries.base import (
+    LookAheadOptions,
+    QueryState,
+    QueryStrategy,
+    Selection,
+    select_in_order,
+    select_top,
+)
 from pipeline.queries.coreset import CoreSet
 from pipeline.queries.external import load_strategy, offered, strategy_sha256
-from pipeline.queries.lookahead import LOOK_AHEAD
+from pipeline.queries.lookahead import LOOK_AHEAD, LookAheadStrategy
+from pipeline.queries.proxies import PROXIES
 from pipeline.queries.random_ import Random
 from pipeline.queries.uncertainty import UNCERTAINTY
 
-_ALL: tuple[QueryStrategy, ...] = (*LOOK_AHEAD, Random(), *UNCERTAINTY, CoreSet(), Badge())
+_ALL: tuple[QueryStrategy, ...] = (*LOOK_AHEAD, *PROXIES, Random(), *UNCERTAINTY, CoreSet(), Badge())
 STRATEGIES = {strategy.name: strategy for strategy in _ALL}
 """The built-in ones; ``get_strategy`` knows those of others too."""
 
 __all__ = [
     "STRATEGIES",
+    "LookAheadOptions",
+    "LookAheadStrategy",
     "QueryState",
     "QueryStrategy",
     "Selection",

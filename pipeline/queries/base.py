@@ -7,10 +7,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from linearize import LookAhead
+from linearize import LookAhead, Mode, Reference
 from pipeline.errors import PipelineError
 from pipeline.pool import Labelled
 from pipeline.probabilities import probabilities
+from pipeline.retraining import Retrainer
+from pipeline.stages.progress import StageProgress, silent
 
 
 class Selection(NamedTuple):
@@ -22,12 +24,36 @@ class Selection(NamedTuple):
         candidate_scores: the scores of all candidates ``[U]``, in the order of ``QueryState.candidates``; ranking them
             gives ``indices`` again, which is what stage ``select`` does. A strategy that chooses a batch has no score
             of its own for each candidate; the first chosen then has n, the next n - 1, and those not chosen 0.
+        figures: what the strategy has to say of its query, by name: finite numbers, kept in ``diagnostics.json``.
 
     """
 
     indices: np.ndarray
     scores: np.ndarray
     candidate_scores: np.ndarray
+    figures: dict[str, float] | None = None
+
+
+class LookAheadOptions(NamedTuple):
+    """What a run asks of strategies that look ahead; where a field is None, each does what it does by default.
+
+    Args:
+        mode: how several are chosen: the highest scores (``top``), one after another, each as if answered by its
+            likeliest label (``greedy``), or one by one in view of the true answers (``sequential``).
+        reference: what change is measured from, ``network`` or ``linearized``.
+        distance: between ``outputs``, or between their projections onto the ``simplex``.
+        naive_candidates: how many candidates the strategy ``naive`` really retrains with.
+
+    """
+
+    mode: Mode | None = None
+    reference: Reference | None = None
+    distance: str | None = None
+    naive_candidates: int | None = None
+
+
+def _cannot_retrain(*_: np.ndarray) -> Retrainer:
+    raise ValueError("there is no network to retrain")
 
 
 @dataclass(frozen=True)
@@ -44,6 +70,9 @@ class QueryState:
         evaluate: maps inputs to the trained network's outputs ``[N, C]``.
         embed: maps inputs to the penultimate features ``[N, d]`` and the outputs ``[N, C]``.
         linearize: maps (labelled inputs, their labels, candidate inputs) to the linearised network.
+        options: what the run asks of strategies that look ahead.
+        retrain: maps the same as ``linearize`` to what really trains the network on.
+        progress: told how far a slow strategy is, ``(done, total)``, so that it can be stopped, and what it takes.
 
     """
 
@@ -56,6 +85,9 @@ class QueryState:
     evaluate: Callable[[np.ndarray], np.ndarray]
     embed: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
     linearize: Callable[[np.ndarray, np.ndarray, np.ndarray], LookAhead]
+    options: LookAheadOptions = LookAheadOptions()
+    retrain: Callable[[np.ndarray, np.ndarray, np.ndarray], Retrainer] = _cannot_retrain
+    progress: StageProgress = silent
 
     @cached_property
     def outputs(self) -> np.ndarray:
@@ -82,6 +114,12 @@ class QueryState:
         """The linearised network over labelled ∪ candidates; computed when first asked for."""
         X = self.inputs(self.labelled.ids)
         return self.linearize(X, self.labelled.labels, self.inputs(self.candidates))
+
+    @cached_property
+    def retrainer(self) -> Retrainer:
+        """The network itself, to be trained on from the cycle's weights and evaluated on the candidates."""
+        X = self.inputs(self.labelled.ids)
+        return self.retrain(X, self.labelled.labels, self.inputs(self.candidates))
 
 
 class QueryStrategy(Protocol):

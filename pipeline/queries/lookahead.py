@@ -1,10 +1,16 @@
 """Look-ahead strategies: how would the network change if a candidate were labelled and it were retrained?"""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from linearize import CRITERIA, HALFWAY
-from pipeline.queries.base import QueryState, Selection, check_count, select_in_order, select_top
+from linearize import CRITERIA, HALFWAY, Choice, Mode
+from pipeline.queries.base import (
+    LookAheadOptions,
+    QueryState,
+    Selection,
+    check_count,
+    select_in_order,
+    select_top,
+)
 
 
 @dataclass(frozen=True)
@@ -14,8 +20,7 @@ class LookAheadStrategy:
     Args:
         name, description, source: as of every strategy.
         criterion: a key of ``linearize.CRITERIA`` or ``linearize.HALFWAY``.
-        mode: ``top`` takes the highest scores as they are; ``greedy`` one after the other, each answered by its
-            likeliest label before the next is scored, so that a batch repeats no information.
+        mode: see ``linearize.Mode``; as the run says when absent.
 
     """
 
@@ -23,15 +28,29 @@ class LookAheadStrategy:
     description: str
     source: str
     criterion: str
-    mode: Literal["top", "greedy"] = "top"
+    mode: Mode | None = None
     needs_port: bool = True
 
+    @property
+    def needs_S(self) -> bool:
+        """Whether its criterion needs Θ(U,U)."""
+        return self.criterion not in HALFWAY
+
+    def mode_of(self, options: LookAheadOptions) -> Mode:
+        """Return how it chooses a batch: as its name says, else as the run does."""
+        return self.mode or options.mode or "top"
+
     def query(self, state: QueryState, n: int) -> Selection:
-        """Choose ``n`` candidates."""
+        """Choose ``n`` candidates before any of them is answered; in the mode ``sequential`` as in ``top``."""
         check_count(state.candidates, n)
-        if self.mode == "greedy":
-            return select_in_order(state.candidates, state.look_ahead.query(n, self.criterion, "greedy"))
-        return select_top(state.candidates, state.look_ahead.scores(self.criterion), n)
+        if self.mode_of(state.options) == "greedy":
+            return select_in_order(state.candidates, self.choose(state, n).ids)
+        return select_top(state.candidates, state.look_ahead.scores(self.criterion, state.options.reference), n)
+
+    def choose(self, state: QueryState, n: int) -> Choice:
+        """Choose ``n`` of the candidates that are left, by position, in view of the answers so far."""
+        mode = self.mode_of(state.options)
+        return state.look_ahead.choose(n, self.criterion, mode, state.options.reference)
 
 
 _DESCRIPTIONS = {
@@ -39,22 +58,30 @@ _DESCRIPTIONS = {
     "mlmoc-flips": "most predicted classes of the pool that would flip",
     "emoc": "largest predicted change of the pool's outputs, averaged over labels",
     "eer": "least entropy predicted for the pool, averaged over labels",
+    "emoc-flips": "most predicted classes of the pool that would flip, averaged over labels",
+    "expected-accuracy": "largest gain in the accuracy that the network expects of itself on the pool",
+    "margin-variance": "small margin, and most variance taken from points of small margin",
+    "margin-influence": "small margin, and largest share taken of the variance of points of small margin",
     "margin-lin": "smallest margin once the network is trained to convergence",
     "entropy-lin": "highest entropy once the network is trained to convergence",
     "least-confidence-lin": "lowest top probability once the network is trained to convergence",
 }
-_GREEDY = ("mlmoc", "mlmoc-flips", "margin-lin", "entropy-lin")
-"""Criteria that are offered in this mode too, as NAME-greedy."""
+_MODES: dict[Mode, str] = {
+    "greedy": "one by one, each as if answered by its likeliest label",
+    "sequential": "one by one, each in view of the answers so far",
+}
+"""Modes that a criterion is offered in under a name of its own, NAME-MODE."""
 
 
 def _strategies() -> list[LookAheadStrategy]:
     sources = {name: criterion.source for name, criterion in (*CRITERIA.items(), *HALFWAY.items())}
     top = [LookAheadStrategy(name, _DESCRIPTIONS[name], source, name) for name, source in sources.items()]
-    greedy = [
-        LookAheadStrategy(f"{name}-greedy", f"{_DESCRIPTIONS[name]}, one by one", sources[name], name, "greedy")
-        for name in _GREEDY
+    batch = [
+        LookAheadStrategy(f"{name}-{mode}", f"{_DESCRIPTIONS[name]}, {how}", sources[name], name, mode)
+        for mode, how in _MODES.items()
+        for name in sources
     ]
-    return [*top, *greedy]
+    return [*top, *batch]
 
 
 LOOK_AHEAD = tuple(_strategies())

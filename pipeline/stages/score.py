@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,8 @@ from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError
 from pipeline.files import write_json
 from pipeline.pool import Labelled, Pool
-from pipeline.queries import QueryState, Selection, ask, get_strategy, select_top
+from pipeline.queries import LookAheadStrategy, QueryState, Selection, ask, get_strategy, select_top
+from pipeline.retraining import Retrainer
 from pipeline.stages.progress import StageProgress, silent
 from pipeline.stages.train import WEIGHTS
 from pipeline.workbench import Workbench
@@ -25,6 +27,7 @@ from trainer.checkpoint import load_weights
 from trainer.errors import TrainerError
 from trainer.features import Embedding, embed
 from trainer.losses import one_hot
+from trainer.options import TrainOptions
 from trainer.predict import predict, release_cached_memory
 
 SCORES, DIAGNOSTICS = "scores.npz", "diagnostics.json"
@@ -55,17 +58,16 @@ def draw_candidates(config: RunConfig, pool: Pool, cycle: int) -> np.ndarray:
     return pool.candidates(cycle, config.query.subset, seeds.generator(config.seed, cycle, "subset"))
 
 
-def run_score(
+def query_state(
     bench: Workbench,
     cycle: int,
     labelled: Labelled,
     candidates: np.ndarray,
     trained: Path,
     port: Path | None,
-    into: Path,
     progress: StageProgress = silent,
-) -> None:
-    """Rank the candidates by the run's strategy.
+) -> QueryState:
+    """Return what the run's strategy is shown of a cycle; the network is linearised when it first asks.
 
     Args:
         bench: the run's constants.
@@ -74,17 +76,14 @@ def run_score(
         candidates: ids of the candidate subset ``[U]``.
         trained: the cycle's train stage.
         port: the cycle's migrate stage; needed by look-ahead strategies alone.
-        into: directory to write scores and diagnostics to.
-        progress: called while the kernel is computed.
-
-    Raises:
-        RunFailedError: the kernel is singular, does not fit or is not finite; the strategy failed or broke its
-            contract.
+        progress: called while the kernel is computed, and by slow strategies.
 
     """
     strategy = get_strategy(bench.config.query.strategy)
-    evaluate, embedder = _network(bench.network(), trained, bench.device)
-    state = QueryState(
+    model = bench.network()
+    evaluate, embedder = _network(model, trained, bench.device)
+    full = not isinstance(strategy, LookAheadStrategy) or strategy.needs_S
+    return QueryState(
         candidates=candidates,
         labelled=labelled,
         num_classes=bench.data.num_classes,
@@ -94,18 +93,46 @@ def run_score(
         evaluate=evaluate,
         embed=embedder,
         linearize=_linearizer(
-            bench.config.kernel_options, bench.data.num_classes, port if strategy.needs_port else None, progress
+            bench.config.kernel_options, bench.data.num_classes, port if strategy.needs_port else None, progress, full
         ),
+        options=bench.config.query.look_ahead,
+        retrain=_retrainer(model, bench.data.num_classes, bench.config.train_options, bench.device),
+        progress=progress,
     )
+
+
+def run_score(config: RunConfig, cycle: int, state: QueryState, into: Path) -> None:
+    """Rank the candidates by the run's strategy.
+
+    Args:
+        config: the run's configuration.
+        cycle: number of the cycle.
+        state: what the strategy is shown.
+        into: directory to write scores and diagnostics to.
+
+    Raises:
+        RunFailedError: the kernel is singular, does not fit or is not finite; the strategy failed or broke its
+            contract.
+
+    """
+    strategy = get_strategy(config.query.strategy)
+    with explaining(cycle):
+        selection = ask(strategy, state, min(config.query.answers, len(state.candidates)))
+    scores = selection.candidate_scores
+    np.savez(into / SCORES, candidates=state.candidates, scores=scores, pseudo_labels=state.outputs.argmax(1))
+    write_json(into / DIAGNOSTICS, _diagnostics(state, scores, strategy.needs_port) | (selection.figures or {}))
+
+
+@contextmanager
+def explaining(cycle: int) -> Iterator[None]:
+    """Turn what a strategy may raise into a failure of the run that says what to do."""
     try:
-        scores = ask(strategy, state, min(bench.config.query.size, len(candidates))).candidate_scores
+        yield
     except MemoryBudgetError as error:
         advice = "kernel.memory_budget (bytes) in the run's config.yaml may be changed before 'pipeline resume'"
         raise RunFailedError(f"cycle {cycle}: {error}; {advice}") from error
     except (LinearizeError, TrainerError, RunFailedError) as error:
         raise RunFailedError(f"cycle {cycle}: {error}") from error
-    np.savez(into / SCORES, candidates=candidates, scores=scores, pseudo_labels=state.outputs.argmax(1))
-    write_json(into / DIAGNOSTICS, _diagnostics(state, scores, strategy.needs_port))
 
 
 def read_scores(directory: Path) -> Scores:
@@ -137,8 +164,17 @@ def _network(
     return partial(predict, model, device=device), partial(embed, model, device=device)
 
 
+def _retrainer(
+    model: Module, num_classes: int, options: TrainOptions, device: str
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Retrainer]:
+    def retrain(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> Retrainer:
+        return Retrainer(model, X, labels, pool, num_classes, options, device)
+
+    return retrain
+
+
 def _linearizer(
-    options: KernelOptions, num_classes: int, port: Path | None, progress: StageProgress
+    options: KernelOptions, num_classes: int, port: Path | None, progress: StageProgress, full: bool
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], LookAhead]:
     def linearize(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:
         if port is None:
@@ -155,6 +191,7 @@ def _linearizer(
             options,
             progress,
             lambda plan: progress.plan(plan.summary()),
+            full=full,
         )
 
     return linearize

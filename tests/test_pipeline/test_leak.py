@@ -68,7 +68,8 @@ def test_nothing_that_a_strategy_is_given_leads_to_a_pool_label(tiny, tmp_path, 
     labelled = Labelled(np.arange(12), bench.data.labels("train", np.arange(12)))
     run_train(bench, 0, labelled, None, tmp_path)
     monkeypatch.setattr(score, "_diagnostics", lambda *_: {})
-    score.run_score(bench, 0, labelled, np.arange(12, 40), tmp_path, tmp_path, tmp_path)
+    state = score.query_state(bench, 0, labelled, np.arange(12, 40), tmp_path, tmp_path)
+    score.run_score(bench.config, 0, state, tmp_path)
     found = reachable(seen[0])
     assert len(found) > 20
     assert not [thing for thing in found if isinstance(thing, FORBIDDEN)]
@@ -93,5 +94,6 @@ def test_no_strategy_reads_a_pool_label(tiny, tmp_path, monkeypatch):
             read()
     for name in STRATEGIES:
         mine = dataclasses.replace(bench, config=load_config(options={**tiny, "query.strategy": name}))
-        score.run_score(mine, 0, labelled, np.arange(12, 40), train, migrate, tmp_path)
+        state = score.query_state(mine, 0, labelled, np.arange(12, 40), train, migrate)
+        score.run_score(mine.config, 0, state, tmp_path)
         assert len(score.read_scores(tmp_path).scores) == 28

@@ -1,0 +1,46 @@
+"""Stage ``interview``: a cycle's queries one after another, each in view of all answers so far, without training."""
+
+from pipeline.config import RunConfig
+from pipeline.queries import LookAheadStrategy, QueryState, get_strategy
+
+INTERVIEW = "interview.json"
+
+
+def query_sizes(config: RunConfig) -> tuple[int, ...]:
+    """Return how many samples each query of a cycle asks for.
+
+    One query of all, unless the strategy looks ahead: then its answers count before the next query, without training.
+    """
+    query = config.query
+    strategy = get_strategy(query.strategy)
+    if not isinstance(strategy, LookAheadStrategy):
+        return (query.answers,)
+    size = 1 if strategy.mode_of(query.look_ahead) == "sequential" else query.size
+    whole, rest = divmod(query.answers, size)
+    return (size,) * whole + (rest,) * bool(rest)
+
+
+class Interview:
+    """A linearised network that chooses queries and takes the answers to them into account.
+
+    Args:
+        state: the cycle's state; its look-ahead is answered, so it is not to be used for anything else afterwards.
+        strategy: who chooses.
+
+    """
+
+    def __init__(self, state: QueryState, strategy: LookAheadStrategy) -> None:
+        self._state, self._strategy = state, strategy
+        self._positions = {int(sample): position for position, sample in enumerate(state.candidates)}
+
+    def choose(self, n: int) -> tuple[list[int], list[float]]:
+        """Return the next ``n`` samples to ask about, fewer where fewer are left, with their scores, best first."""
+        left = len(self._positions) - len(self._state.look_ahead.observed)
+        if not left:
+            return [], []
+        choice = self._strategy.choose(self._state, min(n, left))
+        return [int(self._state.candidates[p]) for p in choice.ids], choice.scores.tolist()
+
+    def observe(self, sample: int, label: int) -> None:
+        """Take an answer into account."""
+        self._state.look_ahead.observe(self._positions[sample], label)

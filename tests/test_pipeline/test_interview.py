@@ -1,0 +1,181 @@
+"""Queries that are answered one after another within a cycle, with no training between."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+
+from linearize import CRITERIA, HALFWAY, LookAhead
+from pipeline import seeds
+from pipeline.config import load_config
+from pipeline.errors import PipelineError
+from pipeline.events import EventLog
+from pipeline.pool import Pool
+from pipeline.queries import get_strategy
+from pipeline.rundir import read_events
+from pipeline.stages.interview import query_sizes
+from pipeline.stages.score import draw_candidates, query_state
+from pipeline.workbench import open_workbench
+from trainer.losses import one_hot
+
+SEQUENTIAL = {"query__strategy": "mlmoc-flips", "query__mode": "sequential", "cycles": 2}
+
+
+def rounds(path, cycle, kind):
+    return [event for event in read_events(path) if event["event"] == kind and event["cycle"] == cycle]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, (4,)),
+        ({"query.mode": "greedy"}, (4,)),
+        ({"query.mode": "sequential"}, (1, 1, 1, 1)),
+        ({"query.mode": "sequential", "query.retrain_every": 3}, (1, 1, 1)),
+        ({"query.mode": "greedy", "query.retrain_every": 9}, (4, 4, 1)),
+        ({"query.retrain_every": 8}, (4, 4)),
+        ({"query.strategy": "margin", "query.retrain_every": 8, "query.mode": "sequential"}, (8,)),
+        ({"query.strategy": "margin-lin-sequential"}, (1, 1, 1, 1)),
+        ({"query.strategy": "mlmoc-greedy", "query.mode": "sequential"}, (4,)),
+    ],
+    ids=str,
+)
+def test_how_many_are_asked_at_once(options, expected):
+    assert query_sizes(load_config(options={"query.size": 4, **options})) == expected
+
+
+def test_one_query_and_one_answer_at_a_time(start, go_on):
+    path = start(**SEQUENTIAL)
+    recorder = go_on(path)
+    asked, answered = rounds(path, 0, "query"), rounds(path, 0, "label")
+    assert [len(event["ids"]) for event in asked] == [len(event["labels"]) for event in answered] == [1, 1, 1, 1]
+    kinds = [event["event"] for event in read_events(path) if event.get("cycle") == 0]
+    assert kinds == ["stage_done"] * 3 + ["query", "label"] * 4 + ["stage_done", "cycle_done"]
+    shown = [json.loads(line) for line in (path / "cycles/000/query.jsonl").read_text().splitlines()]
+    assert [row["sample_id"] for row in shown] == [event["ids"][0] for event in asked]
+    assert [row["rank"] for row in shown] == [1, 2, 3, 4]
+    assert [row.n_labeled for row in recorder.rows] == [12, 16]
+    assert (0, "interview") in recorder.stages
+
+
+@pytest.mark.parametrize("strategy", ["mlmoc-flips", "mlmoc", "margin-lin"])
+def test_every_query_equals_that_of_a_service_fitted_afresh_with_the_answers_so_far(start, go_on, strategy):
+    """The reference: fit on labelled ∪ answered from scratch, without any update, and take the highest score."""
+    path = start(**SEQUENTIAL | {"query__strategy": strategy, "kernel__precision": "float64", "query__size": 6})
+    go_on(path)
+    config = load_config(path / "config.yaml")
+    bench, events = open_workbench(config), read_events(path)
+    before = [event for event in events if event.get("cycle", -1) < 0 or event["event"] == "start"]
+    pool = Pool(len(bench.data.train), before)
+    candidates = draw_candidates(config, pool, 0)
+    cycle = path / "cycles/000"
+    state = query_state(bench, 0, pool.labelled(0), candidates, cycle / "train", cycle / "migrate")
+    first = state.look_ahead
+    X, labels, left = bench.images(pool.labelled(0).ids), pool.labelled(0).labels, candidates
+    for step, (asked, answer) in enumerate(zip(rounds(path, 0, "query"), rounds(path, 0, "label"), strict=True)):
+        service = LookAhead.fit(
+            *first.network, X, one_hot(labels, 10), bench.images(left), config.kernel_options, ids=left
+        )
+        chosen = service if step == 0 else _from_f_lin(service)
+        scores = chosen.scores(strategy)
+        [sample] = asked["ids"]
+        assert left[int(np.argmax(scores))] == sample, f"query {step}"
+        [(_, label)] = answer["labels"]
+        X, labels = np.concatenate([X, bench.images(np.array([sample]))]), np.append(labels, label)
+        left = left[left != sample]
+
+
+class _from_f_lin:
+    """A fresh fit whose network is the linearised one: f = f_lin and a = 0, as after the first answer."""
+
+    def __init__(self, service):
+        state = service.state
+        self.state = state._replace(f=state.f_lin, a=np.zeros_like(state.a))
+
+    def scores(self, name):
+        criterion = {**CRITERIA, **HALFWAY}[name]
+        return criterion.scores(self.state, criterion.default_reference)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing above it handles it."""
+
+
+def test_a_crash_at_any_event_of_an_interview_changes_nothing(start, go_on, monkeypatch):
+    whole = start("whole", **SEQUENTIAL)
+    go_on(whole)
+    append = EventLog.append
+    for at in range(6, len(read_events(whole)) - 2):
+        for after in (False, True):
+            path = start(f"crash{at}-{after}", **SEQUENTIAL)
+
+            def crashing(self, event, *, at=at, after=after, **fields):
+                if len(self.events) == at and not after:
+                    raise Killed
+                append(self, event, **fields)
+                if len(self.events) == at + 1 and after:
+                    raise Killed
+                return self.events[-1]
+
+            with monkeypatch.context() as patch:
+                patch.setattr(EventLog, "append", crashing)
+                with pytest.raises(Killed):
+                    go_on(path)
+            go_on(path)
+            assert (path / "events.jsonl").read_bytes() == (whole / "events.jsonl").read_bytes(), (at, after)
+            assert not list(path.rglob("*.tmp-*"))
+
+
+def test_sigkill_in_an_interview_then_resume(start, go_on, spawn, wait_for):
+    many = SEQUENTIAL | {"query__size": 25}
+    whole, path = start("whole", **many), start("killed", **many)
+    go_on(whole)
+    process = spawn("resume", path)
+    wait_for(process, lambda: (path / "events.jsonl").exists() and len(rounds(path, 0, "query")) > 3)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert 3 < len(rounds(path, 0, "query")) < 25
+    go_on(path)
+    assert (path / "events.jsonl").read_bytes() == (whole / "events.jsonl").read_bytes()
+
+
+def test_the_mode_of_a_name_is_the_mode_of_the_run(start, go_on):
+    by_name = start("name", query__strategy="mlmoc-flips-sequential", cycles=2)
+    by_mode = start("mode", **SEQUENTIAL)
+    for path in (by_name, by_mode):
+        go_on(path)
+    assert [e["ids"] for e in rounds(by_name, 0, "query")] == [e["ids"] for e in rounds(by_mode, 0, "query")]
+
+
+def test_more_queries_than_training_takes_in_every_answer(start, go_on):
+    path = start(query__strategy="margin-lin-greedy", query__retrain_every=10, cycles=2)
+    assert [row.n_labeled for row in go_on(path).rows] == [12, 22]
+    asked = [event["ids"] for event in rounds(path, 0, "query")]
+    assert [len(ids) for ids in asked] == [4, 4, 2]
+    assert len({sample for ids in asked for sample in ids}) == 10
+
+
+def test_all_candidates_can_be_asked(start, go_on):
+    path = start(**SEQUENTIAL | {"query__subset": 4})
+    go_on(path)
+    config = load_config(path / "config.yaml")
+    candidates = seeds.generator(config.seed, 0, "subset")
+    assert len(rounds(path, 0, "query")) == 4
+    assert candidates is not None
+
+
+def test_a_sample_that_is_queried_twice_is_a_damaged_log():
+    query = {"event": "query", "cycle": 0, "ids": [3], "scores": [1.0]}
+    with pytest.raises(PipelineError, match="sample 3 was queried twice in round 0"):
+        Pool(10, [query, query])
+
+
+def test_more_answers_than_candidates_are_refused():
+    with pytest.raises(PipelineError, match="retrain_every: expected at most the subset of 30 candidates, got 31"):
+        load_config(options={"query.subset": 30, "query.retrain_every": 31})
+
+
+def test_a_strategy_of_a_mode_says_so():
+    assert get_strategy("eer-sequential").mode == "sequential"
+    assert get_strategy("eer").mode is None

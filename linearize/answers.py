@@ -31,7 +31,52 @@ class Answer(NamedTuple):
     root: float  # √s*
 
 
-class Answers(ABC):
+class Chooser(ABC):
+    """What chooses the next point to query by its scores."""
+
+    @property
+    @abstractmethod
+    def redundant(self) -> np.ndarray:
+        """Points that tell nothing new, ``[U]`` bool, answered ones among them."""
+
+    @abstractmethod
+    def is_answered(self) -> np.ndarray:
+        """Return which points were answered, ``[U]`` bool."""
+
+    @abstractmethod
+    def scores(self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None) -> Float64:
+        """Score every point that is left, ``[U]``; -inf for answered ones.
+
+        Raises:
+            LinearizeError: unknown criterion, or one that needs what this object has not.
+
+        """
+
+    def best(self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None) -> int:
+        """Return the point to query next; arguments and errors are those of ``choose``."""
+        return self.choose(criterion, reference)[0]
+
+    def choose(
+        self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None
+    ) -> tuple[int, float]:
+        """Return the point to query next and its score: the highest among those that would tell something.
+
+        Where all that are left are redundant, the highest score among those.
+
+        Raises:
+            LinearizeError: every point is answered, or unknown criterion.
+
+        """
+        answered = self.is_answered()
+        if answered.all():
+            raise LinearizeError(f"sequential: all {len(answered)} points of the pool are answered")
+        scores = self.scores(criterion, reference)
+        useful = ~(self.redundant | answered)
+        best = int(np.where(useful, scores, -np.inf).argmax() if useful.any() else scores.argmax())
+        return best, float(scores[best])
+
+
+class Answers(Chooser):
     """The linearised network while answers come in; sub-classes know the columns of S."""
 
     def __init__(
@@ -55,18 +100,13 @@ class Answers(ABC):
         self._f_lin, self._u, self._redundant, self._jitter = f_lin, u, redundant, jitter
 
     @property
-    @abstractmethod
-    def redundant(self) -> np.ndarray:
-        """Points that tell nothing new, ``[U]`` bool, answered ones among them."""
+    def least(self) -> Float64:
+        """A point with an S(x,x) up to this tells nothing new, ``[U]``."""
+        return self._epsilon + 2 * self._jitter
 
-    @abstractmethod
-    def scores(self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None) -> Float64:
-        """Score every point that is left, ``[U]``; -inf for answered ones.
-
-        Raises:
-            LinearizeError: unknown criterion, or one that needs what this object has not.
-
-        """
+    def is_answered(self) -> np.ndarray:
+        """Return which points were answered, ``[U]`` bool."""
+        return self.answered
 
     @abstractmethod
     def pseudo_labels(self) -> np.ndarray:
@@ -88,28 +128,6 @@ class Answers(ABC):
     def _forget(self, candidate: int) -> None:
         """Set the candidate's row and column of S to 0."""
 
-    def best(self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None) -> int:
-        """Return the point to query next; arguments and errors are those of ``choose``."""
-        return self.choose(criterion, reference)[0]
-
-    def choose(
-        self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None
-    ) -> tuple[int, float]:
-        """Return the point to query next and its score: the highest among those that would tell something.
-
-        Where all that are left are redundant, the highest score among those.
-
-        Raises:
-            LinearizeError: every point is answered, or unknown criterion.
-
-        """
-        if self.answered.all():
-            raise LinearizeError(f"sequential: all {len(self.answered)} points of the pool are answered")
-        scores = self.scores(criterion, reference)
-        useful = ~(self.redundant | self.answered)
-        best = int(np.where(useful, scores, -np.inf).argmax() if useful.any() else scores.argmax())
-        return best, float(scores[best])
-
     def answer(self, candidate: int, y: np.ndarray) -> None:
         """Take the oracle's answer into account.
 
@@ -123,12 +141,8 @@ class Answers(ABC):
             LinearizeError: no such point, one that is answered already, or a target of another shape.
 
         """
-        U, C = self._f_lin.shape
-        if not 0 <= candidate < U or self.answered[candidate] or np.shape(y) != (C,):
-            raise LinearizeError(
-                f"answer: expected a point of 0 to {U - 1} that is not answered yet and a target [{C}]; got "
-                f"{candidate} and {np.shape(y)}"
-            )
+        C = self._f_lin.shape[1]
+        check_answer(candidate, y, self.answered, C)
         y = np.asarray(y, np.float64)
         v, zeta, root = None, None, 1.0
         if not self._redundant[candidate]:
@@ -142,6 +156,10 @@ class Answers(ABC):
         self.answered[candidate] = True
         self._drop(candidate, y)
         self._settle()
+
+    def given(self) -> list[tuple[int, Float64]]:
+        """Return the answers in order: candidate and target ``[C]``."""
+        return [(answer.candidate, answer.y) for answer in self.answers]
 
     def told(self) -> list[int]:
         """Return the answered points that told something, in order."""
@@ -207,15 +225,30 @@ class Answers(ABC):
     def _drop(self, candidate: int, y: np.ndarray) -> None:
         """Take an answered point out of every sum over the pool."""
         self._forget(candidate)
-        self._f_lin[candidate] = np.eye(len(y))[y.argmax()]
+        self._f_lin[candidate] = y
 
     def _settle(self) -> None:
         """Bring u and redundancy up to date with S."""
         variance = self._variance()  # [U]
-        self._redundant = self._redundant | self.answered | (variance <= self._epsilon + 2 * self._jitter)
+        self._redundant = self._redundant | self.answered | (variance <= self.least)
         self._u = np.where(self._redundant, 1.0, variance + self.ridge + self._jitter)
 
 
 def resolve(criterion: str | Criterion | HalfwayCriterion) -> Criterion | HalfwayCriterion:
     """Return a criterion given by name or as it is."""
     return get_criterion(criterion) if isinstance(criterion, str) else criterion
+
+
+def check_answer(candidate: int, y: np.ndarray, answered: np.ndarray, C: int) -> None:
+    """Check that an answer is one.
+
+    Raises:
+        LinearizeError: no such point, one that is answered already, or a target of another shape.
+
+    """
+    U = len(answered)
+    if not 0 <= candidate < U or answered[candidate] or np.shape(y) != (C,):
+        raise LinearizeError(
+            f"answer: expected a point of 0 to {U - 1} that is not answered yet and a target [{C}]; got "
+            f"{candidate} and {np.shape(y)}"
+        )

@@ -77,6 +77,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
         str,
         "Query strategy; 'pipeline list strategies' names them. Your own: MODULE:STRATEGY.  [mlmoc-flips]",
     ),
+    ("--on", "query.on", str, "What entropy, margin and least-confidence read: network, linearized.  [network]"),
     ("--n-init", "query.n_init", int, "Labels to start with, drawn uniformly.  [40]"),
     ("--query-size", "query.size", int, "Labels asked for in each cycle.  [20]"),
     (
@@ -221,8 +222,12 @@ def list_(what: str) -> None:
     }[what]  # type: ignore[assignment]
     width = max(map(len, registry))
     for name, entry in registry.items():
+        if getattr(entry, "mode", None):
+            continue
         options = ", ".join(f"{option}={spec.default}" for option, spec in getattr(entry, "options", {}).items())
         click.echo(f"{name:<{width}}  {entry.description}{options and f'; options {options}'} ({entry.source})")
+    if what == "strategies":
+        click.echo("Those that look ahead by a criterion are also NAME-greedy and NAME-sequential, see --query-mode.")
     for reason in refused.values():
         click.echo(f"cannot be used: {reason}", err=True)
 

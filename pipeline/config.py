@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from linearize import KernelOptions
+from linearize import HALFWAY, KernelOptions
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
 from pipeline.queries import LookAheadOptions, get_strategy
@@ -136,6 +136,8 @@ class QuerySection(Section):
 
     Args:
         strategy: who chooses.
+        on: whose outputs entropy, margin and least-confidence read, the ``network``'s or the ``linearized`` network's;
+            resolved to the strategy's name, ``margin-lin`` for ``margin`` on the latter.
         n_init: labels to start with.
         size: asked for in one query.
         subset: candidates of a cycle.
@@ -151,6 +153,7 @@ class QuerySection(Section):
     n_init: int = Field(default=40, ge=1)
     size: int = Field(default=20, ge=1)
     subset: int = Field(default=400, ge=1)
+    on: Literal["network", "linearized"] | None = None
     mode: Literal["top", "greedy", "sequential"] | None = None
     retrain_every: int | None = Field(default=None, ge=1)
     reference: Literal["network", "linearized"] | None = None
@@ -176,6 +179,12 @@ class QuerySection(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.on == "linearized" and self.strategy not in HALFWAY:
+            if f"{self.strategy}-lin" not in HALFWAY:
+                names = ", ".join(name.removesuffix("-lin") for name in HALFWAY)
+                raise ValueError(f"on: expected 'linearized' with one of {names}, got it with {self.strategy!r}")
+            object.__setattr__(self, "strategy", f"{self.strategy}-lin")
+        object.__setattr__(self, "on", None)  # said by the name
         for name, count in (("size", self.size), ("retrain_every", self.answers)):
             if count > self.subset:
                 raise ValueError(f"{name}: expected at most the subset of {self.subset} candidates, got {count}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.config import RunConfig
 from pipeline.files import write_atomically
 from pipeline.rundir import cycle_path, read_config, read_events
-from pipeline.stages.store import read_seconds
+from pipeline.stages.store import read_stage_seconds
 from pipeline.stages.train import read_summary
 
 CSV_COLUMNS = ("seed", "cycle", "n_labeled", "split", "metric", "value", "train_s", "migrate_s", "score_s")
@@ -75,9 +75,7 @@ def read_row(run: Path, cycle: int) -> CycleRow:
     """Read one cycle's row from its stages."""
     directory = cycle_path(run, cycle)
     summary = read_summary(directory / "train")
-    seconds = {stage: read_seconds(directory / stage) for stage in ("train", "migrate", "score")}
-    if seconds["score"] is not None:  # what chooses one by one goes on scoring between the answers
-        seconds["score"] += read_seconds(directory / "interview") or 0.0
+    seconds = {stage: read_stage_seconds(directory, stage) for stage in ("train", "migrate", "score")}
     return CycleRow(
         cycle=cycle,
         n_labeled=int(summary["n_labeled"]),

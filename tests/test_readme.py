@@ -109,7 +109,9 @@ def test_the_readmes_network_of_ones_own_runs(photos, monkeypatch):
 
 
 def test_the_readme_names_every_strategy():
-    for name in STRATEGIES:
+    for name, strategy in STRATEGIES.items():
+        if getattr(strategy, "mode", None):  # named by a rule
+            continue
         assert f"`{name}`" in README.read_text()
 
 

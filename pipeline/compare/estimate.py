@@ -14,7 +14,7 @@ from pipeline.compare.grid import Cell
 from pipeline.compare.process import Attempt
 from pipeline.queries import get_strategy
 from pipeline.rundir import cycle_path
-from pipeline.stages.store import read_seconds
+from pipeline.stages.store import read_stage_seconds
 
 ATTEMPTS = "attempts.jsonl"
 STAGES = ("train", "migrate", "score")
@@ -35,11 +35,11 @@ class Times:
             if (path, cycle) not in self.seen:
                 self.seen.add((path, cycle))
                 for stage in STAGES:
-                    self._add(strategy, stage, cycle, cycle_path(path, cycle) / stage)
+                    self._add(strategy, stage, cycle, cycle_path(path, cycle))
 
     def _add(self, strategy: str, stage: str, cycle: int, directory: Path) -> None:
         try:
-            seconds = read_seconds(directory)
+            seconds = read_stage_seconds(directory, stage)
         except (OSError, ValueError, KeyError, TypeError):  # damaged: done again when its run goes on
             return
         if seconds is not None:

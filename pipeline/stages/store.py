@@ -48,6 +48,14 @@ def read_seconds(directory: Path) -> float | None:
     return float(json.loads(manifest.read_text())["seconds"]) if manifest.is_file() else None
 
 
+def read_stage_seconds(cycle: Path, stage: str) -> float | None:
+    """Return the time that a stage of a cycle took; ``score`` with what an interview added to it."""
+    seconds = read_seconds(cycle / stage)
+    if stage == "score" and seconds is not None:
+        seconds += read_seconds(cycle / "interview") or 0.0
+    return seconds
+
+
 def write_stage(directory: Path, build: Callable[[Path], None]) -> Manifest:
     """Build a stage in a temporary sibling and rename it into place once every file and the manifest are durable.
 

@@ -74,3 +74,24 @@ def test_the_digest_ignores_where_and_notices_what():
     assert load_config(sets=["train.max_lr=0.001"]).digest() != base.digest()
     changed = differences(base.scientific(), load_config(sets=["train.momentum=0.5"]).scientific())
     assert changed == ["train.momentum: 0.9 -> 0.5"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "on", "resolved"),
+    [
+        ("margin", "linearized", "margin-lin"),
+        ("margin-lin", "linearized", "margin-lin"),
+        ("entropy", "network", "entropy"),
+        ("least-confidence", "linearized", "least-confidence-lin"),
+    ],
+)
+def test_uncertainty_on_the_linearised_network_is_a_strategy_of_its_own(strategy, on, resolved):
+    config = load_config(options={"query.strategy": strategy, "query.on": on})
+    assert config.query.strategy == resolved
+    assert config.digest() == load_config(options={"query.strategy": resolved}).digest()
+
+
+def test_only_uncertainty_is_measured_on_the_linearised_network():
+    expected = "on: expected 'linearized' with one of margin, entropy, least-confidence, got it with 'badge'"
+    with pytest.raises(PipelineError, match=expected):
+        load_config(options={"query.strategy": "badge", "query.on": "linearized"})

@@ -27,15 +27,18 @@ def naive_look_ahead(theta, f, Y, L, candidate, y, ridge):
     return solve_eq_11(theta, f, np.vstack([Y, y[None]]), labelled, ridge)[L:]
 
 
-def naive_criterion(theta, f, Y, L, ridge, name, reference):
-    """MLMOC and argmax flips of every candidate by their definitions, one solve a candidate."""
+def naive_criterion(theta, f, Y, L, ridge, name, reference, measured=lambda outputs: outputs):
+    """MLMOC and argmax flips of every candidate by their definitions, one solve a candidate.
+
+    Change is that of ``measured``: of the outputs or of their probabilities.
+    """
     f_lin = solve_eq_11(theta, f, Y, list(range(L)), ridge)[L:]
     before = f[L:] if reference == "network" else f_lin
     change, flips = [], []
     for candidate in range(len(f) - L):
         y = np.eye(f.shape[1])[f[L + candidate].argmax()]
         after = naive_look_ahead(theta, f, Y, L, candidate, y, ridge)
-        change.append(np.linalg.norm(after - before, axis=1).sum())
+        change.append(np.linalg.norm(measured(after) - measured(before), axis=1).sum())
         flips.append((after.argmax(1) != before.argmax(1)).sum())
     return np.array(change if name == "mlmoc" else flips, dtype=float)
 
@@ -59,18 +62,47 @@ def naive_entropy(p):
     return -sum(value * np.log(value) for value in p.ravel() if value > 0)
 
 
-def naive_expectation(theta, f, Y, L, ridge, name, reference, probabilities=naive_simplex):
-    """EMOC and EER of every candidate by their definitions, one solve from scratch a candidate and class."""
+def naive_expectation(
+    theta, f, Y, L, ridge, name, reference, probabilities=naive_simplex, measured=lambda outputs: outputs
+):
+    """EMOC, EER, expected flips and expected accuracy by their definitions, one solve a candidate and class."""
     f_lin = solve_eq_11(theta, f, Y, list(range(L)), ridge)[L:]
     before = f[L:] if reference == "network" else f_lin
-    p = probabilities(f[L:])
+    p = probabilities(f[L:] if name in ("emoc", "eer") else f_lin)
     scores = np.zeros(len(f) - L)
     for candidate in range(len(f) - L):
         for c, y in enumerate(np.eye(f.shape[1])):
             after = naive_look_ahead(theta, f, Y, L, candidate, y, ridge)
-            change = np.linalg.norm(after - before, axis=1).sum()
-            value = change if name == "emoc" else -naive_entropy(probabilities(after))
+            value = {
+                "emoc": lambda after=after: np.linalg.norm(measured(after) - measured(before), axis=1).sum(),
+                "eer": lambda after=after: -naive_entropy(probabilities(after)),
+                "emoc-flips": lambda after=after: (after.argmax(1) != before.argmax(1)).sum(),
+                "expected-accuracy": lambda after=after: sum(
+                    max(now) - max(then) for now, then in zip(probabilities(after), probabilities(f_lin), strict=True)
+                ),
+            }[name]()
             scores[candidate] += p[candidate, c] * value
+    return scores
+
+
+def naive_unsure_variance(theta, f, Y, L, ridge, share, probabilities=naive_simplex):
+    """m(x') Σ_x m(x) (what a label of x' takes from the variance of x), the variances solved with and without it.
+
+    With ``share``, of each point's variance with the ridge.
+    """
+    f_lin = solve_eq_11(theta, f, Y, list(range(L)), ridge)[L:]
+    m = [1 - (sorted(p)[-1] - sorted(p)[-2]) for p in probabilities(f_lin)]
+
+    def variance(x, labelled):
+        K = theta[np.ix_(labelled, labelled)] + ridge * np.eye(len(labelled))
+        return theta[x, x] - theta[x, labelled] @ np.linalg.solve(K, theta[labelled, x])
+
+    scores = np.zeros(len(f) - L)
+    for candidate in range(len(f) - L):
+        for x in range(len(f) - L):
+            before = variance(L + x, list(range(L)))
+            taken = before - variance(L + x, [*range(L), L + candidate])
+            scores[candidate] += m[candidate] * m[x] * taken / (before + ridge if share else 1)
     return scores
 
 

@@ -3,19 +3,43 @@
 import functools
 import operator
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linearize.errors import LinearizeError
 from linearize.regression import Regression
 from linearize.types import Array, Float64
 
 Reference = Literal["network", "linearized"]
 """What the change is measured from: the network's outputs f, or the linearised network's f_lin."""
 
+Distance = Literal["outputs", "simplex"]
+"""Where a change is measured: between outputs as they are, or between the probabilities that they mean."""
+
 DEFAULT_COLUMNS = 256
+
+SMALL_BLOCK = 48
+"""Candidates a block at most in passes that are bound by arithmetic: fastest where a block stays in the cache."""
+
+# Whole AVX-512 registers where there are any, and a maximum that need not pass NaN on: together half the time on a CPU.
+OPTIONS = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_enable_fast_min_max": True}
+compiled = functools.partial(jax.jit, compiler_options=OPTIONS)
+
+
+def check_measure(reference: str | None, distance: str) -> None:
+    """Refuse a reference or a distance that is none; None stands for a criterion's own reference.
+
+    Raises:
+        LinearizeError: it lists those that there are.
+
+    """
+    if reference is not None and reference not in get_args(Reference):
+        raise LinearizeError(f"reference: expected one of {', '.join(get_args(Reference))}; got {reference!r}")
+    if distance not in get_args(Distance):
+        raise LinearizeError(f"distance: expected one of {', '.join(get_args(Distance))}; got {distance!r}")
 
 
 class Predictions(Protocol):
@@ -50,12 +74,27 @@ class Criterion(Protocol):
         """What change is measured from where the caller does not say."""
         ...
 
-    def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
-        """Score every candidate, ``[U]``.
+    def scores(
+        self,
+        state: Regression,
+        reference: Reference,
+        block: int = DEFAULT_COLUMNS,
+        distance: Distance = "outputs",
+    ) -> Float64:
+        """Score every candidate, ``[U]``; where no distance is measured, ``distance`` makes no difference.
 
         A redundant candidate scores what changing nothing is worth: 0 where the criterion measures change, the
         present entropy where it measures entropy.
         """
+        ...
+
+
+@runtime_checkable
+class Change(Protocol):
+    """A criterion that measures a change, of which finishing training alone may be the larger part."""
+
+    def finishing(self, state: Regression, distance: Distance = "outputs") -> float:
+        """Return what the change from f to f_lin, the same for every candidate, is worth."""
         ...
 
 
@@ -77,7 +116,13 @@ class HalfwayCriterion(Protocol):
         """Makes no difference."""
         ...
 
-    def scores(self, state: Predictions, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
+    def scores(
+        self,
+        state: Predictions,
+        reference: Reference,
+        block: int = DEFAULT_COLUMNS,
+        distance: Distance = "outputs",
+    ) -> Float64:
         """Score every candidate, ``[U]``."""
         ...
 

@@ -7,6 +7,7 @@ import numpy as np
 from linearize.criteria.base import (
     DEFAULT_COLUMNS,
     Block,
+    Distance,
     Labels,
     Reference,
     absolute_influence,
@@ -15,6 +16,7 @@ from linearize.criteria.base import (
     over_column_blocks,
 )
 from linearize.criteria.mlmoc import output_change
+from linearize.criteria.projected import expected_distance, moved
 from linearize.probabilities import Probabilities, class_probabilities
 from linearize.regression import Regression
 from linearize.types import Array, Float64
@@ -27,11 +29,12 @@ def _block_scores(a: Array, f_lin: Array, labels: Labels, block: Block, most: Ar
 
 
 class Emoc:
-    """A(x') = Σ_c p_c(x') Σ_x ‖f_ref(x) - f_lin⁺_c(x)‖₂, where f_lin⁺_c has seen x' with label c.
+    """A(x') = Σ_c p_c(x') Σ_x ‖d(f_ref(x)) - d(f_lin⁺_c(x))‖₂, where f_lin⁺_c has seen x' with label c.
 
-    p(x') is the projection of f(x') onto the simplex, which suits networks trained with the L2 loss, or the softmax,
-    for those trained with cross-entropy; labels with p_c = 0 cost nothing.  With reference ``network`` f_ref = f; with
-    reference ``linearized`` f_ref = f_lin, and the sum factors into
+    d is the identity (distance ``outputs``) or takes outputs to the probabilities that they mean (``simplex``).  p(x')
+    is the projection of f(x') onto the simplex, which suits networks trained with the L2 loss, or the softmax, for
+    those trained with cross-entropy; labels with p_c = 0 cost nothing.  With reference ``network`` f_ref = f; with
+    reference ``linearized`` f_ref = f_lin, and the sum over outputs factors into
     Σ_x |S(x,x')| / u(x') · Σ_c p_c(x') ‖onehot(c) - f_lin(x')‖.  Source: look-ahead paper, eq. 3.
 
     Args:
@@ -46,9 +49,17 @@ class Emoc:
     def __init__(self, probabilities: Probabilities = "simplex") -> None:
         self.probabilities = probabilities
 
-    def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
+    def scores(
+        self,
+        state: Regression,
+        reference: Reference,
+        block: int = DEFAULT_COLUMNS,
+        distance: Distance = "outputs",
+    ) -> Float64:
         """Score every candidate, ``[U]``, in one pass over column blocks of S."""
         f_lin, p = state.f_lin, class_probabilities(state.f, self.probabilities)
+        if distance == "simplex":
+            return expected_distance(state, p, reference, self.probabilities, block)
         if reference == "linearized" or not state.a.any():
             # ‖onehot(c) - f_lin‖² = ‖f_lin‖² - 2 f_lin_c + 1
             squared = (f_lin**2).sum(1, keepdims=True) - 2 * f_lin + 1  # [U, C]
@@ -61,3 +72,7 @@ class Emoc:
             return _block_scores(*arrays, labels, columns, labels.likely[columns.candidates].max())
 
         return no_gain_if_redundant(state, over_column_blocks(state, score, block, labels.fewest_first()))
+
+    def finishing(self, state: Regression, distance: Distance = "outputs") -> float:
+        """Return Σ_x ‖d(f(x)) - d(f_lin(x))‖₂."""
+        return moved(state, distance, self.probabilities)

@@ -7,6 +7,7 @@ import numpy as np
 from linearize.criteria.base import (
     DEFAULT_COLUMNS,
     Block,
+    Distance,
     Reference,
     no_gain_if_redundant,
     over_classes,
@@ -14,6 +15,7 @@ from linearize.criteria.base import (
 )
 from linearize.criteria.mlmoc import Mlmoc
 from linearize.lookahead import pseudo_residual
+from linearize.probabilities import Probabilities
 from linearize.regression import Regression
 from linearize.types import Array, Float64
 
@@ -49,23 +51,52 @@ class MlmocFlips:
 
     f_ref is f_lin by default (reference ``linearized``), f with reference ``network``.  The tie-breaker is MLMOC
     scaled into [0, 1), so it orders candidates that flip equally many predictions and nothing else.
+    The projection onto the simplex and the softmax keep every decision, so ``distance`` matters to ties alone.
     Source: what the published implementation of the look-ahead paper runs by default in place of eq. 13.
+
+    Args:
+        probabilities: of the tie-breaker.
+
     """
 
     name = "mlmoc-flips"
     source = "the look-ahead paper's published implementation; ties by its eq. 13"
     default_reference: Reference = "linearized"
 
-    def scores(self, state: Regression, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
+    def __init__(self, probabilities: Probabilities = "simplex") -> None:
+        self.probabilities = probabilities
+
+    def scores(
+        self,
+        state: Regression,
+        reference: Reference,
+        block: int = DEFAULT_COLUMNS,
+        distance: Distance = "outputs",
+    ) -> Float64:
         """Score every candidate, ``[U]``, in two passes over column blocks of S."""
         f_lin, r = state.f_lin, pseudo_residual(state)
-        before = (f_lin if reference == "linearized" else state.f).argmax(1).astype(np.int32)
+        before = decisions(state, reference)
         f = np.ascontiguousarray(f_lin.T)  # [C, U]
         flips = over_column_blocks(state, lambda columns: _flips(f, before, r, columns), block)
-        return no_gain_if_redundant(state, flips) + _below_one(Mlmoc().scores(state, reference, block))
+        ties = Mlmoc(self.probabilities).scores(state, reference, block, distance)
+        return no_gain_if_redundant(state, flips) + below_one(ties)
+
+    def finishing(self, state: Regression, distance: Distance = "outputs") -> float:
+        """Return #{x : argmax f(x) ≠ argmax f_lin(x)}."""
+        return flipped_by_finishing(state)
 
 
-def _below_one(scores: Float64) -> Float64:
+def decisions(state: Regression, reference: Reference) -> np.ndarray:
+    """Return argmax f_ref of every pool point, ``[U]``."""
+    return (state.f_lin if reference == "linearized" else state.f).argmax(1).astype(np.int32)
+
+
+def flipped_by_finishing(state: Regression) -> float:
+    """Return #{x : argmax f(x) ≠ argmax f_lin(x)}."""
+    return float((state.f.argmax(1) != state.f_lin.argmax(1)).sum())
+
+
+def below_one(scores: Float64) -> Float64:
     """Scale non-negative scores into [0, 1), keeping their order."""
     largest = scores.max(initial=0.0)
     return scores / largest * (1 - 1e-9) if largest > 0 else scores

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linearize.criteria.base import DEFAULT_COLUMNS, Predictions, Reference
+from linearize.criteria.base import DEFAULT_COLUMNS, Distance, Predictions, Reference
 from linearize.probabilities import Probabilities, class_probabilities
 from linearize.types import Float64
 
@@ -53,8 +53,14 @@ class Halfway:
     probabilities: Probabilities = "simplex"
     default_reference: Reference = "linearized"
 
-    def scores(self, state: Predictions, reference: Reference, block: int = DEFAULT_COLUMNS) -> Float64:
-        """Score every candidate, ``[U]``, in O(UC); ``reference`` and ``block`` make no difference."""
+    def scores(
+        self,
+        state: Predictions,
+        reference: Reference,
+        block: int = DEFAULT_COLUMNS,
+        distance: Distance = "outputs",
+    ) -> Float64:
+        """Score every candidate, ``[U]``, in O(UC); the other arguments make no difference."""
         unsure = self.measure(class_probabilities(state.f_lin, self.probabilities))
         return np.where(state.redundant, self.least, unsure)
 

@@ -1,0 +1,112 @@
+"""Expected accuracy: by how much a label is expected to raise the share of the pool that is predicted rightly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linearize.criteria.base import (
+    DEFAULT_COLUMNS,
+    SMALL_BLOCK,
+    Block,
+    Distance,
+    Labels,
+    Reference,
+    compiled,
+    expectation,
+    no_gain_if_redundant,
+    over_classes,
+    over_column_blocks,
+)
+from linearize.criteria.projected import SimplexPool, SoftmaxShift
+from linearize.probabilities import Probabilities, class_probabilities
+from linearize.regression import Regression
+from linearize.types import Array, Float64
+
+
+@compiled
+def _simplex_gain(pool: SimplexPool, before: Array, f_lin: Array, labels: Labels, block: Block, most: Array) -> Array:
+    q = block.influence(pool.f.dtype)  # [B, U]
+
+    def gain(r: Array) -> Array:
+        highest = over_classes(len(pool.f), pool.after(q, r), jnp.maximum)
+        return (highest - pool.threshold(q, r) - before[None]).sum(1)
+
+    return expectation(labels, f_lin, block, most, gain)
+
+
+@compiled
+def _softmax_gain(f: Array, before: Array, p: Array, block: Block) -> Array:
+    """Return Σ_c p_c(x') Σ_x (max_k softmax(z + q onehot(c))_k - before(x)), ``[B]``, O(C) a pair for all labels.
+
+    With e = exp(z), the label c makes the largest max(e_c e^q, max_{k≠c} e_k) and the sum Σ_k e_k + e_c (e^q - 1).
+
+    Args:
+        f: logits ``[C, U]``.
+        before: max_k p_k(f_lin(x)) ``[U]``.
+        p: probabilities of the labels ``[U, C]``.
+        block: the candidates.
+
+    """
+    shift, C, weights = SoftmaxShift.of(f, block), len(f), p[block.candidates]
+    nothing = jnp.full(shift.q.shape, -jnp.inf, f.dtype)
+
+    def best_two(x: tuple[Array, Array], y: tuple[Array, Array]) -> tuple[Array, Array]:
+        return jnp.maximum(x[0], y[0]), jnp.maximum(jnp.minimum(x[0], y[0]), jnp.maximum(x[1], y[1]))
+
+    first, second = over_classes(C, lambda c: (shift.logit(c), nothing), best_two)
+    s = over_classes(C, lambda c: jnp.exp(shift.logit(c) - first))
+    runner_up, raised = jnp.exp(second - first), jnp.exp(shift.q)
+
+    def term(c: Array) -> Array:
+        z = shift.logit(c)
+        e = jnp.exp(z - first)
+        highest = jnp.maximum(e * raised, jnp.where(z == first, runner_up, 1))
+        total = jnp.maximum(s + e * (raised - 1), highest)
+        return weights[:, c] * (highest / total - before[None]).sum(1)
+
+    return over_classes(C, term)
+
+
+class ExpectedAccuracy:
+    """A(x') = Σ_c p_c(x') Σ_x max_k p_k(f_lin⁺_c(x)) - Σ_x max_k p_k(f_lin(x)), p_c(x') = p_c(f_lin(x')).
+
+    Σ_x max_k p_k(x) is how many predictions the network itself expects to be right, so A is the decision-theoretic
+    value of the label.  Where all outputs lie in the simplex, the p_c(x') weigh the f_lin⁺_c to f_lin again, and A ≥ 0
+    with A > 0 only where some label would change some decision: a flip counts by what it is expected to gain, and
+    one towards a class that is hardly likelier counts little.  It measures no distance, and both references give the
+    same scores; a redundant candidate scores 0.  Source: ours; the value of information (Howard 1966) of a label under
+    the look-ahead of eq. 12 (Mohamadi, Bae & Sutherland 2022).
+
+    Args:
+        probabilities: ``simplex`` for networks trained with the L2 loss, ``softmax`` for cross-entropy.
+
+    """
+
+    name = "expected-accuracy"
+    source = "ours: value of information, Howard 1966, under the block update"
+    default_reference: Reference = "linearized"
+
+    def __init__(self, probabilities: Probabilities = "simplex") -> None:
+        self.probabilities = probabilities
+
+    def scores(
+        self,
+        state: Regression,
+        reference: Reference,
+        block: int = DEFAULT_COLUMNS,
+        distance: Distance = "outputs",
+    ) -> Float64:
+        """Score every candidate, ``[U]``, in one pass over column blocks of S."""
+        p = class_probabilities(state.f_lin, self.probabilities)  # [U, C]
+        before, block, f_lin = p.max(1), min(block, SMALL_BLOCK), state.f_lin
+        if self.probabilities == "softmax":
+            with jax.enable_x64(True):
+                arrays = jnp.asarray(np.ascontiguousarray(f_lin.T)), jnp.asarray(before), jnp.asarray(p)
+            gain = over_column_blocks(state, lambda columns: _softmax_gain(*arrays, columns), block)
+            return no_gain_if_redundant(state, gain)
+        labels, pool = Labels.of(p), SimplexPool.of(f_lin)
+
+        def score(columns: Block) -> Array:
+            return _simplex_gain(pool, before, f_lin, labels, columns, labels.likely[columns.candidates].max())
+
+        return no_gain_if_redundant(state, over_column_blocks(state, score, block, labels.fewest_first()))

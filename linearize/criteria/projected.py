@@ -1,0 +1,197 @@
+"""The pool on the probability simplex while a label is imagined: where its outputs then project, and how far that is.
+
+Everything runs in passes over [B, U] for a block of candidates, with no array [B, U, C].
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linearize.criteria.base import (
+    SMALL_BLOCK,
+    Block,
+    Distance,
+    Labels,
+    Reference,
+    compiled,
+    expectation,
+    no_gain_if_redundant,
+    over_classes,
+    over_column_blocks,
+)
+from linearize.probabilities import Probabilities, class_probabilities, simplex_threshold
+from linearize.regression import Regression
+from linearize.types import Array, Float64
+
+
+class SimplexPool(NamedTuple):
+    """f_lin on the pool with its projection onto the simplex, p = max(f_lin - τ, 0)."""
+
+    f: Array  # [C, U]
+    kept: Array  # [C, U], [p_c(x) > 0] / #kept
+    tau: Array  # [U]
+
+    @classmethod
+    def of(cls, f_lin: Float64, dtype: type[np.float32] | type[np.float64] = np.float64) -> "SimplexPool":
+        """Project outputs ``[U, C]``; passes over the pool then run in ``dtype``."""
+        tau = simplex_threshold(f_lin)  # [U]
+        kept = f_lin > tau[:, None]  # [U, C]
+        with jax.enable_x64(True):
+            return cls(*(jnp.asarray(v, dtype) for v in (f_lin.T, (kept / kept.sum(1, keepdims=True)).T, tau)))
+
+    def after(self, q: Array, r: Array) -> Callable[[Array], Array]:
+        """Return w_c = f_c(x) + q(x',x) r_c(x') as a function of c, ``[B, U]``, for q ``[B, U]`` and r ``[B, C]``."""
+        return lambda c: self.f[c][None] + q * r[:, c][:, None]
+
+    def threshold(self, q: Array, r: Array) -> Array:
+        """Return the threshold τ(w) of the projection of w = f + q r, ``[B, U]``; call it inside ``jax.jit``.
+
+        τ(w) is the largest of (Σ_A w - 1)/|A| over all sets A of classes.  The set that is right for f(x) bounds it
+        from below; from there Newton's steps on the convex Σ_c max(w_c - τ, 0) = 1 rise to it and end exactly.
+
+        Args:
+            q: influence ``[B, U]``.
+            r: residuals of the imagined labels ``[B, C]``.
+
+        """
+        C, tolerance, outputs = len(self.f), 8 * jnp.finfo(q.dtype).eps, self.after(q, r)
+
+        def newton(tau: Array) -> Array:
+            above = over_classes(C, lambda c: (outputs(c) > tau).astype(q.dtype))
+            mass = over_classes(C, lambda c: jnp.where(outputs(c) > tau, outputs(c), 0))
+            return jnp.maximum(tau, (mass - 1) / jnp.maximum(above, 1))
+
+        def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
+            old, _ = state
+            new = newton(old)
+            return new, jnp.any(new > old + tolerance * (1 + jnp.abs(old)))
+
+        start = newton(self.tau[None] + q * (r @ self.kept)), jnp.bool_(True)
+        return jax.lax.while_loop(lambda state: state[1], step, start)[0]
+
+
+class SoftmaxShift(NamedTuple):
+    """The pool's logits before a label lifts its own: z = f(x) - q f(x'), so that f_lin⁺_c = z + q onehot(c)."""
+
+    f: Array  # [C, U]
+    q: Array  # [B, U], clipped so that e^q stays finite; beyond that a class is certain anyway
+    of_candidates: Array  # [B, C], f(x')
+
+    @classmethod
+    def of(cls, f: Array, block: Block) -> "SoftmaxShift":
+        """Take a block of candidates for logits ``[C, U]``; call it inside ``jax.jit``."""
+        limit = _limit(f.dtype)
+        return cls(f, jnp.clip(block.influence(f.dtype), -limit, limit), f.T[block.candidates])
+
+    @property
+    def limit(self) -> float:
+        """The largest |q|, in a type whose e^|q| is finite."""
+        return _limit(self.f.dtype)
+
+    def logit(self, c: Array) -> Array:
+        """Return z_c ``[B, U]``; of a class c, or of one class for each candidate ``[B]``."""
+        f = self.f[c] if jnp.ndim(c) else self.f[c][None]
+        own = (
+            jnp.take_along_axis(self.of_candidates, c[:, None], 1) if jnp.ndim(c) else self.of_candidates[:, c][:, None]
+        )
+        return f - self.q * own
+
+    def top(self) -> Array:
+        """Return max_c z_c, ``[B, U]``."""
+        return over_classes(len(self.f), self.logit, jnp.maximum)
+
+
+def _limit(dtype: np.dtype) -> float:
+    return 0.9 * float(np.log(jnp.finfo(dtype).max))
+
+
+@compiled
+def _simplex_distance(
+    pool: SimplexPool, before: Array, f_lin: Array, labels: Labels, block: Block, most: Array
+) -> Array:
+    q = block.influence(jnp.float64)  # [B, U]
+
+    def distance(r: Array) -> Array:
+        outputs, tau = pool.after(q, r), pool.threshold(q, r)
+        squared = over_classes(len(pool.f), lambda c: (jnp.maximum(outputs(c) - tau, 0) - before[c][None]) ** 2)
+        return jnp.sqrt(squared).sum(1)
+
+    return expectation(labels, f_lin, block, most, distance)
+
+
+@compiled
+def _softmax_distance(f: Array, before: Array, labels: Labels, block: Block, most: Array) -> Array:
+    """Return Σ_c p_c(x') Σ_x ‖softmax(z + q onehot(c)) - before(x)‖₂ with z = f(x) - q f(x'), ``[B]``.
+
+    With b = softmax(z), d = b - before and t = b_c (e^q - 1) / (1 + b_c (e^q - 1)), the difference is
+    d + t (onehot(c) - b), and its square ‖d‖² + 2 t (d_c - d·b) + t² (1 - 2 b_c + ‖b‖²): O(C) a pair for all labels.
+
+    Args:
+        f: logits ``[C, U]``.
+        before: probabilities ``[C, U]``.
+        labels: the labels of all candidates.
+        block: the candidates.
+        most: the largest number of likely labels of any of them.
+
+    """
+    shift, C = SoftmaxShift.of(f, block), len(f)
+    top = shift.top()
+    s = over_classes(C, lambda c: jnp.exp(shift.logit(c) - top))
+    lift, floor = jnp.expm1(shift.q), jnp.exp(jnp.minimum(shift.q, 0))
+
+    def products(c: Array) -> tuple[Array, Array, Array]:
+        b = jnp.exp(shift.logit(c) - top) / s
+        d = b - before[c][None]
+        return d * d, d * b, b * b
+
+    dd, db, bb = over_classes(C, products, lambda x, y: jax.tree.map(jnp.add, x, y))
+    classes, p = (jnp.asarray(array)[block.candidates] for array in (labels.classes, labels.p))  # [B, C]
+
+    def add(k: Array, total: Array) -> Array:
+        c = classes[:, k]  # [B]
+        b = jnp.exp(shift.logit(c) - top) / s
+        t = b * lift / jnp.maximum(1 + b * lift, floor)
+        squared = dd + t * (2 * (b - before[c] - db) + t * (1 - 2 * b + bb))
+        return total + p[:, k] * jnp.sqrt(jnp.maximum(squared, 0)).sum(1)
+
+    return jax.lax.fori_loop(0, most, add, jnp.zeros(len(p), p.dtype))
+
+
+def expected_distance(
+    state: Regression, p: Float64, reference: Reference, probabilities: Probabilities, block: int
+) -> Float64:
+    """Return Σ_c p_c(x') Σ_x ‖P(f_ref(x)) - P(f_lin⁺_c(x))‖₂ of every candidate, ``[U]``; 0 where redundant.
+
+    Args:
+        state: the regression.
+        p: the weights of the labels ``[U, C]``; a label of weight 0 costs nothing.
+        reference: what change is measured from.
+        probabilities: P, from outputs to probabilities.
+        block: candidates a block.
+
+    """
+    f_lin, labels = state.f_lin, Labels.of(p)
+    before = class_probabilities(f_lin if reference == "linearized" else state.f, probabilities)
+    before = np.ascontiguousarray(before.T)  # [C, U]
+    f = np.ascontiguousarray(f_lin.T)
+    pool = None if probabilities == "softmax" else SimplexPool.of(f_lin)
+
+    def score(columns: Block) -> Array:
+        most = labels.likely[columns.candidates].max()
+        if pool is None:
+            return _softmax_distance(f, before, labels, columns, most)
+        return _simplex_distance(pool, before, f_lin, labels, columns, most)
+
+    scores = over_column_blocks(state, score, min(block, SMALL_BLOCK), labels.fewest_first())
+    return no_gain_if_redundant(state, scores)
+
+
+def moved(state: Regression, distance: Distance, probabilities: Probabilities) -> float:
+    """Return Σ_x ‖d(f(x)) - d(f_lin(x))‖₂, d the identity or, with the distance ``simplex``, the probabilities."""
+    if distance == "outputs":
+        return float(np.linalg.norm(state.a, axis=1).sum())
+    before, after = (class_probabilities(outputs, probabilities) for outputs in (state.f, state.f_lin))
+    return float(np.linalg.norm(after - before, axis=1).sum())

@@ -1,0 +1,53 @@
+"""Small regressions that every criterion is compared on with its definition."""
+
+import dataclasses
+
+import numpy as np
+
+import cases
+from linearize.regression import fit
+from linearize.types import Kernel
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    L: int = 8
+    U: int = 7
+    C: int = 3
+    ridge: float = 0.0
+    scale: float = 1.0  # of the outputs; at 0.02 the projection keeps every class, at 5 it keeps one
+    one_class: bool = False
+    copies: bool = False  # candidate 3 is candidate 2 once more
+
+    def problem(self, seed=0):
+        theta, f, Y = cases.random_regression(seed, self.L, self.U, self.C)
+        f[self.L :] *= self.scale
+        if self.one_class:
+            Y = np.eye(self.C)[np.zeros(self.L, int)]
+        if self.copies:
+            copy = np.arange(self.L + self.U)
+            copy[self.L + 3] = self.L + 2
+            theta, f = theta[np.ix_(copy, copy)], f[copy]
+        return theta, f, Y
+
+
+CASES = {
+    "plain": Case(),
+    "two classes": Case(C=2),
+    "ten classes": Case(C=10),
+    "twenty classes, in a loop": Case(C=20, U=4),
+    "one class labelled": Case(one_class=True),
+    "one labelled example": Case(L=1),
+    "one candidate": Case(U=1),
+    "a small ridge": Case(ridge=1e-3),
+    "a large ridge": Case(ridge=0.5),
+    "duplicated candidates": Case(copies=True),
+    "duplicated candidates and a ridge": Case(copies=True, ridge=1e-2),
+    "all classes possible": Case(C=5, scale=0.02),
+    "sure of every class": Case(C=5, scale=5.0),
+}
+
+
+def state_of(theta, f, Y, ridge):
+    L = len(Y)
+    return fit(Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:]), f[:L], f[L:], Y, ridge=ridge)

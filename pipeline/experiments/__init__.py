@@ -88,7 +88,8 @@ class Preset(Section):
         """Say in half a line how large the experiment is."""
         grid = self.grid()
         config = grid.cells()[0].config
-        labels = f"{config.query.n_init:,} to {config.query.n_init + config.query.answers * (config.cycles - 1):,} labels"
+        last = config.query.n_init + config.query.answers * (config.cycles - 1)
+        labels = f"{config.query.n_init:,} to {last:,} labels"
         return f"{config.model.name}, {labels}, {len(grid.strategies)} strategies, {len(grid.seeds)} seeds"
 
     def to_yaml(self) -> str:

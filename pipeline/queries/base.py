@@ -52,6 +52,9 @@ class LookAheadOptions(NamedTuple):
     naive_candidates: int | None = None
 
 
+NO_OPTIONS = LookAheadOptions()
+
+
 def _cannot_retrain(*_: np.ndarray) -> Retrainer:
     raise ValueError("there is no network to retrain")
 
@@ -85,7 +88,7 @@ class QueryState:
     evaluate: Callable[[np.ndarray], np.ndarray]
     embed: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
     linearize: Callable[[np.ndarray, np.ndarray, np.ndarray], LookAhead]
-    options: LookAheadOptions = LookAheadOptions()
+    options: LookAheadOptions = NO_OPTIONS
     retrain: Callable[[np.ndarray, np.ndarray, np.ndarray], Retrainer] = _cannot_retrain
     progress: StageProgress = silent
 

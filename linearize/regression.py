@@ -16,6 +16,13 @@ from linearize.types import Float64, Kernel
 REDUNDANT = 1e-6
 """A candidate whose S(x,x) has fallen under this share of Θ(x,x) tells nothing that is not labelled already."""
 
+COPY = 1e-5
+"""A candidate whose features are no farther than this from a labelled input's, squared and as a share of Θ(x,x), is a
+copy of it; above the rounding of a Θ in float32."""
+
+BLOCK = 512
+"""Candidates a block, where an array [L, U] would be a temporary."""
+
 
 class Regression(NamedTuple):
     """The state that every look-ahead criterion reads."""
@@ -24,7 +31,7 @@ class Regression(NamedTuple):
     a: Float64  # [U, C] what finishing training on X would still add
     S: Float64  # [U, U] posterior covariance
     u: Float64  # [U] new information in each candidate, S(x',x') + λ
-    redundant: np.ndarray  # [U] bool, candidates that duplicate labelled ones
+    redundant: np.ndarray  # [U] bool, candidates that tell nothing new
     jitter: float  # absolute; what the factorisation had to add to λ
 
     @property
@@ -39,6 +46,9 @@ class Factored(NamedTuple):
     F: Float64  # [L, L], lower triangular
     Phi: Float64  # [L, U] = F⁻¹ Θ(X,U)
     z: Float64  # [L, C] = F⁻¹ R
+    nearest: (
+        Float64  # [U] min_l Θ(l,l) - 2 Θ(x,l); with Θ(x,x), the squared distance of x to the nearest labelled input
+    )
     jitter: float  # absolute; what the factorisation had to add to λ
 
 
@@ -49,7 +59,7 @@ class Rectangle(NamedTuple):
     a: Float64  # [U, C] what finishing training on X would still add
     variance: Float64  # [U] S(x,x)
     u: Float64  # [U] new information in each candidate, S(x,x) + λ
-    redundant: np.ndarray  # [U] bool, candidates that duplicate labelled ones
+    redundant: np.ndarray  # [U] bool, candidates that tell nothing new
     jitter: float
 
     @property
@@ -87,7 +97,7 @@ def factor(XX: Float64, XU: Float64, f_X: np.ndarray, Y: np.ndarray, *, ridge: f
         raise LinearizeError(f"ridge: expected a number of at least 0, got {ridge}")
     F, jitter = cholesky(XX + ridge * np.eye(len(XX)))
     R = np.asarray(Y, np.float64) - np.asarray(f_X, np.float64)  # [L, C]
-    return Factored(F, solve_lower(F, XU), solve_lower(F, R), jitter)
+    return Factored(F, solve_lower(F, XU), solve_lower(F, R), _nearest(np.diag(XX), XU), jitter)
 
 
 def fit(kernel: Kernel, f_X: np.ndarray, f_U: np.ndarray, Y: np.ndarray, *, ridge: float = 0.0) -> Regression:
@@ -125,7 +135,7 @@ def complete(factored: Factored, UU: Float64, f_U: np.ndarray, *, ridge: float =
     a = Phi.T @ factored.z  # [U, C]
     S = Phi.T @ Phi  # [U, U]
     np.subtract(UU, S, out=S)
-    u, redundant = _information(np.diag(S), np.diag(UU), ridge, factored.jitter)
+    u, redundant = _information(np.diag(S), np.diag(UU), factored, ridge)
     return Regression(np.asarray(f_U, np.float64), a, S, u, redundant, factored.jitter)
 
 
@@ -133,13 +143,27 @@ def fit_rectangle(factored: Factored, prior: Float64, f_U: np.ndarray, *, ridge:
     """Make what takes no Θ(U,U) of a factored kernel and Θ(x,x) of the pool ``[U]``; the rest is as in ``fit``."""
     Phi = factored.Phi
     variance = prior - (Phi**2).sum(0)  # [U]
-    u, redundant = _information(variance, prior, ridge, factored.jitter)
+    u, redundant = _information(variance, prior, factored, ridge)
     return Rectangle(np.asarray(f_U, np.float64), Phi.T @ factored.z, variance, u, redundant, factored.jitter)
 
 
-def _information(variance: Float64, prior: Float64, ridge: float, jitter: float) -> tuple[Float64, np.ndarray]:
-    """Return u(x) and whether x is redundant, ``[U]`` both."""
+def _nearest(labelled: Float64, XU: Float64) -> Float64:
+    """Return min_l Θ(l,l) - 2 Θ(x,l) ``[U]`` for Θ(l,l) ``[L]`` and Θ(X,U) ``[L, U]``, in blocks of U."""
+    nearest = np.empty(XU.shape[1])
+    for start in range(0, len(nearest), BLOCK):
+        columns = slice(start, start + BLOCK)
+        nearest[columns] = (labelled[:, None] - 2 * XU[:, columns]).min(0)
+    return nearest
+
+
+def _information(variance: Float64, prior: Float64, factored: Factored, ridge: float) -> tuple[Float64, np.ndarray]:
+    """Return u(x) and whether x is redundant, ``[U]`` both.
+
+    It is where nothing is left of its variance or, whatever the ridge, where it is a copy of a labelled input: the
+    oracle would only repeat itself.
+    """
+    jitter = factored.jitter
     lam = ridge + jitter  # the λ that K was factored with, whichever part of it was asked for
-    redundant = variance <= REDUNDANT * prior + 2 * jitter
+    redundant = (variance <= REDUNDANT * prior + 2 * jitter) | (prior + factored.nearest <= COPY * prior)
     # A redundant candidate's S is rounding; u = 1 keeps the quotients finite, and `redundant` makes its score 0.
     return np.where(redundant, 1.0, variance + lam), redundant

@@ -1,0 +1,76 @@
+"""Candidates that are exact copies of labelled inputs are redundant, whatever the ridge, with S and without."""
+
+import numpy as np
+import pytest
+
+import cases
+from linearize import KernelOptions, LookAhead
+from linearize.criteria import CRITERIA, HALFWAY
+from linearize.regression import BLOCK, factor, fit, fit_rectangle
+from linearize.types import Kernel
+
+L, U, C = 9, 14, 4
+COPIES = {3: 2, 7: 8}  # pool point: labelled point
+
+
+def problem(seed=0, noise=0.0):
+    theta, f, Y = cases.random_regression(seed, L, U, C)
+    roots, vectors = np.linalg.eigh(theta)
+    features = vectors * np.sqrt(np.maximum(roots, 0))[None]
+    for copy, original in COPIES.items():
+        features[L + copy] = features[original] * (1 + noise)
+        f[L + copy] = f[original]
+    return features @ features.T, f, Y
+
+
+def both(theta, f, Y, ridge):
+    """The regression and the rectangle."""
+    kernel = Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:])
+    factored = factor(kernel.XX, kernel.XU, f[:L], Y, ridge=ridge)
+    return fit(kernel, f[:L], f[L:], Y, ridge=ridge), fit_rectangle(factored, np.diag(kernel.UU), f[L:], ridge=ridge)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-3, 0.1, 10.0])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_copies_are_redundant_under_any_ridge(ridge, seed):
+    for state in both(*problem(seed), ridge):
+        assert np.flatnonzero(state.redundant).tolist() == [*COPIES]
+        assert (state.u[[*COPIES]] == 1).all()
+
+
+def test_what_is_nearly_a_copy_is_not_one():
+    """Features 1 % longer: 1e-4 of Θ(x,x) away, squared."""
+    for state in both(*problem(noise=0.01), 0.1):
+        assert not state.redundant.any()
+
+
+@pytest.mark.parametrize("name", [*CRITERIA, *HALFWAY])
+def test_copies_are_never_asked_for_while_others_tell_something(name):
+    state = both(*problem(), 0.1)[0]
+    scores = {**CRITERIA, **HALFWAY}[name].scores(state, "linearized")
+    if name not in ("eer", *HALFWAY):
+        assert (scores[[*COPIES]] == 0).all()
+    if name != "eer":
+        assert np.isin(np.argsort(-scores, kind="stable")[: U // 2], [*COPIES]).sum() == 0
+
+
+def test_copies_are_found_in_every_block():
+    U = 2 * BLOCK + 3
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((L + U, 40))
+    copies = [0, BLOCK - 1, BLOCK, 2 * BLOCK + 2]
+    features[[L + copy for copy in copies]] = features[2]
+    theta, f = features @ features.T, rng.standard_normal((L + U, C))
+    factored = factor(theta[:L, :L], theta[:L, L:], f[:L], np.eye(C)[np.zeros(L, int)], ridge=5.0)
+    assert np.flatnonzero(fit_rectangle(factored, np.diag(theta)[L:], f[L:], ridge=5.0).redundant).tolist() == copies
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_the_service_finds_copies_in_float32(full):
+    apply_fn, variables = cases.tiny_conv_net(channels=(1, 64, 96), dtype=np.float32)
+    x = cases.images(3, 20, np.float32)
+    X, pool, options = x[:6], np.concatenate([x[6:], x[:2]]), KernelOptions(ridge=0.1)
+    service = LookAhead.fit(apply_fn, variables, X, np.eye(3)[np.arange(6) % 3], pool, options, full=full)
+    assert service.diagnostics.redundant_share == pytest.approx(2 / len(pool))
+    left = service.query(len(pool), "margin-lin", mode="greedy")
+    assert set(left[-2:]) == {len(pool) - 2, len(pool) - 1}

@@ -23,7 +23,7 @@ from pydantic import (
 from linearize import HALFWAY, KernelOptions
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
-from pipeline.queries import LookAheadOptions, get_strategy
+from pipeline.queries import LookAheadOptions, get_strategy, needs_l2
 from trainer.data import DATASETS, ImageOptions, kind_of_own
 from trainer.models import ModelSpec, family_of
 from trainer.options import TrainOptions, options_for
@@ -221,7 +221,7 @@ class RunConfig(Section):
     def _resolve(self, info: ValidationInfo) -> Self:
         train = asdict(options_for(self.model.name, **self.train.model_dump()))  # type: ignore[attr-defined]
         kernel = asdict(self.kernel_options)
-        if not _recorded(info) and get_strategy(self.query.strategy).needs_port and train["loss"] != "l2":
+        if not _recorded(info) and needs_l2(get_strategy(self.query.strategy)) and train["loss"] != "l2":
             raise ValueError(
                 f"query.strategy {self.query.strategy} looks ahead by least squares and expects train.loss 'l2', "
                 f"got {train['loss']!r}"

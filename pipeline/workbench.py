@@ -13,6 +13,7 @@ from pipeline import seeds
 from pipeline.config import ModelSection, RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
+from pipeline.infinite import check_affordable
 from pipeline.queries import STRATEGIES, get_strategy, strategy_sha256
 from trainer.batch_norm import has_batch_norm
 from trainer.checkpoint import initialise
@@ -110,14 +111,29 @@ def open_workbench(config: RunConfig) -> Workbench:
     wanted = config.query.n_init + config.query.answers * (config.cycles - 1)
     if wanted > len(data.train):
         raise PipelineError(
-            f"query: {config.query.n_init} initial labels and {config.cycles - 1} rounds of {config.query.answers} take "
-            f"{wanted} samples, but {config.data.name} has {len(data.train)}: ask for fewer or run fewer cycles"
+            f"query: {config.query.n_init} initial labels and {config.cycles - 1} rounds of {config.query.answers} "
+            f"take {wanted} samples, but {config.data.name} has {len(data.train)}: ask for fewer or run fewer cycles"
         )
     if config.kernel_options.logit >= data.num_classes:
         raise PipelineError(f"kernel.logit: expected 0 to {data.num_classes - 1}, got {config.kernel_options.logit}")
     bench = Workbench(config, data, choose_device(config.device), _read_pretrained(config.model))
     _try_network(bench)
+    check_strategy(config, data)
     return bench
+
+
+def check_strategy(config: RunConfig, data: DataSet) -> None:
+    """Check that a run can compute the largest infinite-width kernel that its strategy asks for, if it asks for one.
+
+    Raises:
+        PipelineError: neural-tangents is missing, the network has no twin, or the kernel takes too much.
+
+    """
+    if config.cycles == 1 or not getattr(get_strategy(config.query.strategy), "needs_infinite", False):
+        return
+    L = config.query.n_init + config.query.answers * (config.cycles - 2)
+    U = min(config.query.subset, len(data.train) - L)
+    check_affordable(config.model_spec(data.input_shape, data.num_classes), config.kernel_options, L, U)
 
 
 def choose_device(name: str) -> str:

@@ -72,10 +72,12 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions) -> Plan:
         PipelineError: other runs in the directory, missing data, sizes that it cannot serve, an unusable engine.
 
     """
-    from pipeline.workbench import open_workbench
+    from pipeline.workbench import check_strategy, open_workbench
 
     grid = replace(merged(out, replace(wanted, cpus_per_cell=options.cpus_per_cell)), recorded=False)
     bench = open_workbench(grid.cells()[0].config)
+    for config in {cell.strategy: cell.config for cell in grid.cells()}.values():
+        check_strategy(config, bench.data)
     engine = open_engine(options, grid.cpus_per_cell, bench.config.device, bench.device)
     if grid.resolved()["kernel"]["memory_budget"] is None:
         grid = grid.with_field("kernel", "memory_budget", cell_budget(engine))

@@ -8,17 +8,19 @@ from pipeline.queries.base import (
     QueryState,
     QueryStrategy,
     Selection,
+    needs_l2,
     select_in_order,
     select_top,
 )
 from pipeline.queries.coreset import CoreSet
 from pipeline.queries.external import load_strategy, offered, strategy_sha256
+from pipeline.queries.infinite import INFINITE
 from pipeline.queries.lookahead import LOOK_AHEAD, LookAheadStrategy
 from pipeline.queries.proxies import PROXIES
 from pipeline.queries.random_ import Random
 from pipeline.queries.uncertainty import UNCERTAINTY
 
-_ALL: tuple[QueryStrategy, ...] = (*LOOK_AHEAD, *PROXIES, Random(), *UNCERTAINTY, CoreSet(), Badge())
+_ALL: tuple[QueryStrategy, ...] = (*LOOK_AHEAD, *PROXIES, *INFINITE, Random(), *UNCERTAINTY, CoreSet(), Badge())
 STRATEGIES = {strategy.name: strategy for strategy in _ALL}
 """The built-in ones; ``get_strategy`` knows those of others too."""
 
@@ -32,6 +34,7 @@ __all__ = [
     "ask",
     "get_strategy",
     "installed_strategies",
+    "needs_l2",
     "select_in_order",
     "select_top",
     "strategy_sha256",

@@ -7,8 +7,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from linearize import LookAhead, Mode, Reference
+from linearize import Distance, LookAhead, Mode, Reference
 from pipeline.errors import PipelineError
+from pipeline.infinite import InfiniteKernel
 from pipeline.pool import Labelled
 from pipeline.probabilities import probabilities
 from pipeline.retraining import Retrainer
@@ -48,7 +49,7 @@ class LookAheadOptions(NamedTuple):
 
     mode: Mode | None = None
     reference: Reference | None = None
-    distance: str | None = None
+    distance: Distance | None = None
     naive_candidates: int | None = None
 
 
@@ -57,6 +58,10 @@ NO_OPTIONS = LookAheadOptions()
 
 def _cannot_retrain(*_: np.ndarray) -> Retrainer:
     raise ValueError("there is no network to retrain")
+
+
+def _has_no_twin(*_: np.ndarray) -> InfiniteKernel:
+    raise ValueError("the infinite-width kernel is made for strategies with needs_infinite = True alone")
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class QueryState:
         linearize: maps (labelled inputs, their labels, candidate inputs) to the linearised network.
         options: what the run asks of strategies that look ahead.
         retrain: maps the same as ``linearize`` to what really trains the network on.
+        infinite: maps labelled and candidate inputs to the kernel of the network's twin of infinite width.
         progress: told how far a slow strategy is, ``(done, total)``, so that it can be stopped, and what it takes.
 
     """
@@ -90,6 +96,7 @@ class QueryState:
     linearize: Callable[[np.ndarray, np.ndarray, np.ndarray], LookAhead]
     options: LookAheadOptions = NO_OPTIONS
     retrain: Callable[[np.ndarray, np.ndarray, np.ndarray], Retrainer] = _cannot_retrain
+    infinite: Callable[[np.ndarray, np.ndarray], InfiniteKernel] = _has_no_twin
     progress: StageProgress = silent
 
     @cached_property
@@ -119,6 +126,11 @@ class QueryState:
         return self.linearize(X, self.labelled.labels, self.inputs(self.candidates))
 
     @cached_property
+    def infinite_kernel(self) -> InfiniteKernel:
+        """The kernel of the network's twin of infinite width over labelled ∪ candidates."""
+        return self.infinite(self.inputs(self.labelled.ids), self.inputs(self.candidates))
+
+    @cached_property
     def retrainer(self) -> Retrainer:
         """The network itself, to be trained on from the cycle's weights and evaluated on the candidates."""
         X = self.inputs(self.labelled.ids)
@@ -129,7 +141,9 @@ class QueryStrategy(Protocol):
     """One way to choose what to label; stateless, so that a resumed run asks what the first one would have.
 
     One that reads ``QueryState.features`` may have ``needs_features = True`` as well: a network without a last linear
-    layer is then refused before the run begins, and not when it is first scored.
+    layer is then refused before the run begins, and not when it is first scored.  So does one that reads
+    ``QueryState.infinite_kernel``, by ``needs_infinite = True``, and one that assumes that the network was trained by
+    least squares, by ``needs_l2 = True``; those with ``needs_port`` do unless they say otherwise.
     """
 
     @property
@@ -160,6 +174,11 @@ class QueryStrategy(Protocol):
 
         """
         ...
+
+
+def needs_l2(strategy: QueryStrategy) -> bool:
+    """Tell whether a strategy assumes that the network was trained by least squares."""
+    return bool(getattr(strategy, "needs_l2", strategy.needs_port))
 
 
 def check_count(candidates: np.ndarray, n: int) -> None:

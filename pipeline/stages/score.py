@@ -17,6 +17,7 @@ from pipeline import seeds
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError
 from pipeline.files import write_json
+from pipeline.infinite import kernel_maker
 from pipeline.pool import Labelled, Pool
 from pipeline.queries import LookAheadStrategy, QueryState, Selection, ask, get_strategy, select_top
 from pipeline.retraining import Retrainer
@@ -97,6 +98,7 @@ def query_state(
         ),
         options=bench.config.query.look_ahead,
         retrain=_retrainer(model, bench.data.num_classes, bench.config.train_options, bench.device),
+        infinite=kernel_maker(bench.spec, bench.config.kernel_options, progress),
         progress=progress,
     )
 

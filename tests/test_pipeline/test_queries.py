@@ -5,13 +5,17 @@ import math
 
 import numpy as np
 import pytest
+from torch import nn
 
 import cases
-from linearize import LookAhead
+from linearize import Kernel, LookAhead
 from pipeline.errors import PipelineError, RunFailedError
+from pipeline.infinite import InfiniteKernel
 from pipeline.pool import Labelled
-from pipeline.queries import STRATEGIES, QueryState, Selection, ask, get_strategy, select_in_order, select_top
+from pipeline.queries import STRATEGIES, QueryState, Selection, ask, get_strategy, needs_l2, select_in_order, select_top
 from pipeline.queries.uncertainty import entropy, lack_of_confidence, negative_margin
+from pipeline.retraining import Retrainer
+from trainer.options import TrainOptions
 
 # Four samples, three classes.  By hand, per row:
 #   entropy (nats): 0;  ln 2;  -(0.5 ln 0.5 + 0.3 ln 0.3 + 0.2 ln 0.2) = 1.02965;  -(0.8 ln 0.4 + 0.2 ln 0.2) = 1.05492
@@ -132,15 +136,31 @@ class Network:
             linearize=lambda X, labels, pool: LookAhead.fit(
                 self.apply_fn, self.variables, X, np.eye(self.C)[labels], pool
             ),
+            retrain=self.retrain,
+            infinite=self.infinite,
         )
 
+    def infinite(self, X, pool):
+        """A kernel of another kind: what is asked of a strategy here does not depend on which."""
+        x = np.concatenate([X, pool]).reshape(len(X) + len(pool), -1).astype(float)
+        theta = np.exp(-((x[:, None] - x) ** 2).sum(2) / 64)
+        L = len(X)
+        return InfiniteKernel(Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:]))
 
-def needs_l2(name):
-    """Whether the configuration refuses the strategy for networks trained with another loss."""
-    return get_strategy(name).needs_port
+    def retrain(self, X, labels, pool):
+        """Another network that can be trained: what is asked of a strategy here does not depend on which."""
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, self.C))
+        for parameter in model.parameters():
+            nn.init.constant_(parameter, 0.1)
+        return Retrainer(model, X, labels, pool, self.C, TrainOptions(max_lr=0.01, loss=self.loss), "cpu")
 
 
-CASES = [(name, loss) for name in STRATEGIES for loss in ("l2", "cross-entropy") if loss == "l2" or not needs_l2(name)]
+CASES = [
+    (name, loss)
+    for name, strategy in STRATEGIES.items()
+    for loss in ("l2", "cross-entropy")
+    if loss == "l2" or not needs_l2(strategy)
+]
 AWARE_OF_THE_BATCH = ("coreset", "badge")
 
 

@@ -1,0 +1,147 @@
+"""The infinite-width kernel of a run: which twin stands for its network, what it takes, and how it is computed.
+
+Every registered family has a twin of the same layers.  Widths vanish in the limit, and batch norm is left out, see
+``linearize.infinite_twin``; no family pools but by the global average.  A user's own network has none: a stand-in of
+another architecture would say nothing of it, so it is refused.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from linearize import KernelOptions, LinearizeError
+from linearize.infinite import InfinitePlan, infinite_kernel, plan_infinite, regression_bytes
+from linearize.infinite_twin import Conv, Dense, Flatten, GlobalAverage, Layer, Relu, Residual, Twin
+from linearize.types import Kernel
+from pipeline.errors import PipelineError
+from pipeline.stages.progress import StageProgress, silent
+from trainer.models import MODELS, ModelSpec
+from trainer.models.cnn import SMALL
+
+
+@dataclass(frozen=True)
+class InfiniteKernel:
+    """The infinite-width kernel over labelled ∪ candidates.
+
+    Args:
+        blocks: Θ∞(X,X), Θ∞(X,U) and Θ∞(U,U).
+        ridge: λ relative to the mean diagonal of Θ∞(X,X), as the run says.
+        seconds: what it took.
+        bytes: at most, beside the regression.
+
+    """
+
+    blocks: Kernel
+    ridge: float = 0.0
+    seconds: float = 0.0
+    bytes: int = 0
+
+
+def twin_of(spec: ModelSpec) -> Twin:
+    """Return the infinite-width counterpart of a network.
+
+    Raises:
+        PipelineError: it is a user's own.
+
+    """
+    if spec.name not in _TWINS:
+        raise PipelineError(
+            f"model.name: the infinite-width kernel is known of {', '.join(_TWINS)}, and {spec.name} has no twin: "
+            "choose one of them, or a strategy that linearises the network itself, such as mlmoc"
+        )
+    return _TWINS[spec.name](spec, MODELS[spec.name].resolve(spec.options))
+
+
+def check_affordable(spec: ModelSpec, options: KernelOptions, L: int, U: int) -> None:
+    """Check before a run that its largest infinite kernel can be computed, with neural-tangents and in memory.
+
+    Args:
+        spec: the network.
+        options: the memory budget is read.
+        L: labels of the last query.
+        U: candidates.
+
+    Raises:
+        PipelineError: it cannot; one line.
+
+    """
+    twin = twin_of(spec)
+    try:
+        afterwards = regression_bytes(L, U)
+        plan_infinite(twin, spec.input_shape, L + U, memory_budget=options.memory_budget, afterwards=afterwards)
+    except LinearizeError as error:
+        raise PipelineError(str(error)) from error
+
+
+def kernel_maker(
+    spec: ModelSpec, options: KernelOptions, progress: StageProgress = silent
+) -> Callable[[np.ndarray, np.ndarray], InfiniteKernel]:
+    """Return what maps labelled inputs and candidates to the kernel over both.
+
+    Args:
+        spec: the network.
+        options: the memory budget and the ridge are read; the others are of networks that have weights.
+        progress: called after every block; told what is about to be computed.
+
+    """
+
+    def make(X: np.ndarray, pool: np.ndarray) -> InfiniteKernel:
+        twin, plans = twin_of(spec), list[InfinitePlan]()
+
+        def announce(plan: InfinitePlan) -> None:
+            plans.append(plan)
+            without = f"; twin of {spec.name} without {twin.left_out}" if twin.left_out else f"; twin of {spec.name}"
+            progress.plan(plan.summary() + without)
+
+        start = time.perf_counter()
+        budget = options.memory_budget
+        blocks = infinite_kernel(twin, X, pool, memory_budget=budget, progress=progress, on_plan=announce)
+        return InfiniteKernel(blocks, options.ridge, time.perf_counter() - start, plans[0].bytes)
+
+    return make
+
+
+def _mlp(_: ModelSpec, options: dict[str, Any]) -> Twin:
+    return Twin((Flatten(), *(Dense(), Relu()) * options["depth"], Dense(1.0)))
+
+
+def _cnn(spec: ModelSpec, options: dict[str, Any]) -> Twin:
+    first = 1 if min(spec.input_shape[1:]) < SMALL else 2
+    convs = [layer for stride in (first, 2, 2) for layer in (Conv(3, stride), Relu())]
+    return Twin((*convs, Flatten(), Dense(1.0)), "batch norm" if options["batch_norm"] else "")
+
+
+def _resnet18(_: ModelSpec, __: dict[str, Any]) -> Twin:
+    layers: list[Layer] = [Conv(), Relu()]
+    for group in range(4):
+        for block in range(2):
+            stride = 2 if group > 0 and block == 0 else 1
+            shortcut = (Conv(1, stride),) if stride != 1 else ()
+            layers += [Residual((Conv(3, stride), Relu(), Conv()), shortcut), Relu()]
+    return Twin((*layers, GlobalAverage(), Dense(1.0)), "batch norm")
+
+
+def _wide_resnet(_: ModelSpec, options: dict[str, Any]) -> Twin:
+    layers: list[Layer] = [Conv(3, options["stem_stride"])]
+    groups, channels = options["block_groups"], options["stem_width"]
+    for group in range(groups):
+        out = max(1, options["max_width"] // 2 ** (groups - 1 - group))
+        for block in range(options["blocks_per_group"]):
+            stride = 2 if group > 0 and block == 0 else 1
+            if stride != 1 or channels != out:  # branch and shortcut share the first ReLU
+                layers += [Relu(), Residual((Conv(3, stride), Relu(), Conv()), (Conv(1, stride),))]
+            else:
+                layers.append(Residual((Relu(), Conv(), Relu(), Conv())))
+            channels = out
+    return Twin((*layers, Relu(), GlobalAverage(), Dense(1.0)), "batch norm")
+
+
+_TWINS: dict[str, Callable[[ModelSpec, dict[str, Any]], Twin]] = {
+    "mlp": _mlp,
+    "cnn": _cnn,
+    "resnet18": _resnet18,
+    "wide_resnet": _wide_resnet,
+}

@@ -1,0 +1,91 @@
+"""Look-ahead with the kernel of infinitely wide networks in the place of the network's own, for comparison."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from linearize.criteria import get_criterion
+from linearize.gp import absolute_ridge, fit_gp
+from linearize.linalg import condition_number
+from linearize.regression import Regression, fit
+from pipeline.infinite import InfiniteKernel
+from pipeline.queries.base import QueryState, Selection, check_count, select_top
+from trainer.losses import one_hot
+
+
+@dataclass(frozen=True)
+class InfiniteStrategy:
+    """Query by MLMOC on the infinite-width kernel Θ∞ of a twin of the network.
+
+    Args:
+        name, description, source: as of every strategy.
+        model: ``network`` keeps the network's outputs f, so that f_lin = f + Θ∞(x,X) K⁻¹ (Y - f(X)); ``gp`` leaves
+            the network out: a Gaussian process with that kernel is the model, f_lin = Θ∞(x,X) K⁻¹ Y, and the
+            hypothetical labels are its own.
+        needs_l2: whether the network must be one of least squares.
+
+    """
+
+    name: str
+    description: str
+    source: str
+    model: Literal["network", "gp"]
+    needs_l2: bool
+    needs_port: bool = False
+    needs_infinite: bool = True
+
+    def query(self, state: QueryState, n: int) -> Selection:
+        """Choose the ``n`` candidates whose likeliest label would change the model's outputs on the pool most."""
+        check_count(state.candidates, n)
+        kernel = state.infinite_kernel
+        Y = one_hot(state.labelled.labels, state.num_classes)
+        if self.model == "gp":
+            ridge = absolute_ridge(kernel.blocks.XX, kernel.ridge)
+            regression = fit_gp(kernel.blocks, Y, ridge=kernel.ridge)
+            left = {}
+        else:
+            f_X = state.evaluate(state.inputs(state.labelled.ids))
+            ridge = kernel.ridge * float(np.mean(np.diag(kernel.blocks.XX)))
+            regression = fit(kernel.blocks, f_X, state.outputs, Y, ridge=ridge)
+            left = {
+                "residual_norm": float(np.linalg.norm(Y - f_X)),
+                "remaining_change": float(np.linalg.norm(regression.a, axis=1).mean()),
+            }
+        criterion, options = get_criterion("mlmoc"), state.options
+        reference = options.reference or criterion.default_reference
+        scores = criterion.scores(regression, reference, distance=options.distance or "outputs")
+        figures = left | _figures(kernel, regression, ridge)
+        return select_top(state.candidates, scores, n)._replace(figures=figures)
+
+
+def _figures(kernel: InfiniteKernel, regression: Regression, ridge: float) -> dict[str, float]:
+    """What diagnostics say of the network's own kernel, and what this one took; an infinite κ is left out."""
+    XX = kernel.blocks.XX
+    figures = {
+        "condition_number": condition_number(XX + ridge * np.eye(len(XX))),
+        "ridge": ridge,
+        "jitter": regression.jitter,
+        "redundant_share": float(regression.redundant.mean()),
+        "kernel_seconds": kernel.seconds,
+        "kernel_bytes": kernel.bytes,
+    }
+    return {name: value for name, value in figures.items() if np.isfinite(value)}
+
+
+INFINITE = (
+    InfiniteStrategy(
+        "infinite",
+        "as mlmoc, with the kernel of an infinitely wide twin of the network (extra 'infinite')",
+        "Borsos, Tagliasacchi & Krause, ICASSP 2021; look-ahead paper, fig. 1b",
+        "network",
+        needs_l2=True,
+    ),
+    InfiniteStrategy(
+        "gp",
+        "largest change of a Gaussian process with that kernel, the network left out (extra 'infinite')",
+        "Käding et al., BMVC 2018; look-ahead paper, fig. 1b",
+        "gp",
+        needs_l2=False,
+    ),
+)

@@ -4,8 +4,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from linearize.criteria import CRITERIA, Reference
-from linearize.regression import Regression
 from linearize.types import Float64
 
 COMMON_SHARE = 0.9
@@ -44,8 +42,8 @@ class ScoreDiagnostics:
 
     Args:
         spread: their standard deviation relative to their mean, over the candidates that are left.
-        common_share: Σ_x ‖a(x)‖ / (Σ_x ‖a(x)‖ + mean of Σ_x ‖q r‖), how much of a score is the same for all candidates
-            because the network has not converged; 0 for criteria that do not contain it.
+        common_share: of mlmoc, Σ_x ‖a(x)‖ / (Σ_x ‖a(x)‖ + mean of Σ_x ‖q r‖), how much of a score is the same for all
+            candidates because the network has not converged; 0 for criteria that do not contain it.
         dominated: whether that is so much that the scores should not be trusted.
 
     """
@@ -55,24 +53,22 @@ class ScoreDiagnostics:
     dominated: bool
 
 
-def judge_scores(scores: Float64, criterion: str, reference: Reference, state: Regression | None) -> ScoreDiagnostics:
+def judge_scores(scores: Float64, common: float = 0.0, own: Float64 | None = None) -> ScoreDiagnostics:
     """Judge the scores of a criterion.
 
     Source: the triangle inequality on eq. 13 of the look-ahead paper, |A(x') - Σ‖a‖| ≤ Σ_x ‖q(x,x') r(x')‖.
 
     Args:
         scores: ``[U]``; those that are not finite are left out.
-        criterion: their criterion's name.
-        reference: what change was measured from.
-        state: the regression that was scored; half-way criteria need none.
+        common: what of a score finishing training alone is worth, the same for every candidate.
+        own: what each candidate's label is worth, the scores with reference ``linearized`` ``[U]``; for criteria that
+            do not contain the former neither is needed.
 
     """
     finite = scores[np.isfinite(scores)]
     mean = float(finite.mean()) if len(finite) else 0.0
     spread = float(finite.std() / abs(mean)) if mean else 0.0
-    share = 0.0
-    if state is not None and criterion in ("mlmoc", "emoc") and reference == "network":
-        common = float(np.linalg.norm(state.a, axis=1).sum())
-        own = float(CRITERIA[criterion].scores(state, "linearized").mean())
-        share = common / (common + own) if common else 0.0
+    gains = own[np.isfinite(own)] if own is not None else np.zeros(0)
+    total = common + (float(gains.mean()) if len(gains) else 0.0)
+    share = common / total if common else 0.0
     return ScoreDiagnostics(spread, share, share > COMMON_SHARE)

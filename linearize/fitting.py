@@ -13,6 +13,7 @@ from linearize.inputs import Data, Network, check_ids, check_inputs
 from linearize.kernel import compute_ntk, network_outputs, outputs_block, plan_ntk
 from linearize.linalg import condition_number
 from linearize.options import KernelOptions
+from linearize.per_logit import PerLogit, as_rows
 from linearize.products import ntk_diagonal
 from linearize.regression import (
     Rectangle,
@@ -35,7 +36,9 @@ class Fitted(NamedTuple):
     plan: Plan
 
 
-def plan_fit(network: Network, X: np.ndarray, pool: np.ndarray, options: KernelOptions, *, full: bool) -> Plan:
+def plan_fit(
+    network: Network, X: np.ndarray, pool: np.ndarray, options: KernelOptions, classes: int, *, full: bool
+) -> Plan:
     """Plan the kernel that fitting takes, Θ over labelled ∪ pool, or without ``full`` its columns of labelled inputs.
 
     Raises:
@@ -43,7 +46,8 @@ def plan_fit(network: Network, X: np.ndarray, pool: np.ndarray, options: KernelO
         MemoryBudgetError: the kernel does not fit.
 
     """
-    L, U = len(X), len(pool)
+    rows = classes if options.per_logit else 1  # of Θ, an example
+    L, U = len(X) * rows, len(pool) * rows
     afterwards = fit_bytes(L, U) if full else rectangle_bytes(L, U)
     x = np.concatenate([X, pool])
     return plan_ntk(*network, x, None if full else X, options.settings, afterwards=afterwards)
@@ -66,31 +70,35 @@ def fit_network(
     The arguments and errors are those of ``LookAhead.fit``.
     """
     check_inputs(X, Y, pool)
-    names, L = check_ids(ids, len(pool)), len(X)
-    plan = plan_fit(network, X, pool, options, full=full)
+    names = check_ids(ids, len(pool))
+    plan = plan_fit(network, X, pool, options, Y.shape[-1], full=full)
     if on_plan:
         on_plan(plan)
     x = np.concatenate([X, pool])
     f = network_outputs(*network, x, block=outputs_block(plan), precision=options.precision)
-    if Y.shape != f[:L].shape:
-        raise LinearizeError(f"Y: expected one-hot {list(f[:L].shape)}, got {list(Y.shape)}")
+    f_X, f_U = f[: len(X)], f[len(X) :]
+    if Y.shape != f_X.shape:
+        raise LinearizeError(f"Y: expected one-hot {list(f_X.shape)}, got {list(Y.shape)}")
     theta = compute_ntk(plan, network.variables, x, None if full else X, progress=progress)
+    outputs = [as_rows(array) if options.per_logit else array for array in (f_X, f_U, Y)]  # by Θ's rows
+    L = len(outputs[0])
     XX, XU = theta[:L, :L], theta[:L, L:] if full else theta[L:].T
     ridge = options.ridge * float(np.mean(np.diag(XX)))
-    factored = factor(XX, XU, f[:L], Y, ridge=ridge)
+    factored = factor(XX, XU, outputs[0], outputs[2], ridge=ridge)
     kappa = condition_number(XX + ridge * np.eye(L))
     prior = np.diag(theta)[L:].copy() if full else ntk_diagonal(*network, pool, settings=options.settings)
-    data = Data(X, Y, pool, names, np.asarray(f[L:], np.float64), prior)
-    state: Regression | Rectangle
+    data = Data(X, Y, pool, names, np.asarray(f_U, np.float64), prior)
+    rows: Regression | Rectangle
     if full:
-        state = complete(factored, theta[L:, L:], f[L:], ridge=ridge)
+        rows = complete(factored, theta[L:, L:], outputs[1], ridge=ridge)
     else:
-        state = fit_rectangle(factored, prior, f[L:], ridge=ridge)
-    diagnostics = _judge(Y - f[:L], state, kappa, ridge)
-    return Fitted(data, Held(network, data, options, factored, state, ridge), diagnostics, plan)
+        rows = fit_rectangle(factored, prior, outputs[1], ridge=ridge)
+    state = PerLogit.of(rows, Y.shape[1], prior, ridge) if options.per_logit else rows
+    diagnostics = _judge(Y - f_X, state, kappa, ridge)
+    return Fitted(data, Held(network, data, options, factored, rows, ridge), diagnostics, plan)
 
 
-def _judge(R: Float64, state: Regression | Rectangle, kappa: float, ridge: float) -> Diagnostics:
+def _judge(R: Float64, state: Regression | Rectangle | PerLogit, kappa: float, ridge: float) -> Diagnostics:
     return Diagnostics(
         residual_norm=float(np.linalg.norm(R)),
         remaining_change=float(np.linalg.norm(state.a, axis=1).mean()),

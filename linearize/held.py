@@ -5,11 +5,14 @@ from functools import lru_cache
 import numpy as np
 
 from linearize.answers import Answers
-from linearize.criteria import HALFWAY, Criterion, HalfwayCriterion, Reference
+from linearize.criteria import HALFWAY, Criterion, Distance, HalfwayCriterion, Reference
+from linearize.criteria.full_kernel import score
 from linearize.inputs import Data, Network
 from linearize.kernel import compute_ntk, plan_ntk
 from linearize.ondemand import OnDemand
 from linearize.options import KernelOptions
+from linearize.per_logit import PerLogit, as_rows
+from linearize.per_logit_answers import PerLogitAnswers, SequentialRows
 from linearize.products import ntk_vector_product
 from linearize.regression import REDUNDANT, Factored, Rectangle, Regression, complete
 from linearize.sequential import REDUNDANT_FLOAT32, Sequential
@@ -27,7 +30,7 @@ class Held:
         data: on what.
         options: how its kernel is computed.
         factored: the labelled kernel's factor.
-        state: the regression, with S or without.
+        state: the regression, with S or without; with the full kernel that on rows.
         ridge: λ ≥ 0 of that fit, absolute.
 
     """
@@ -44,56 +47,68 @@ class Held:
         self.factored = factored
         self._network, self._data, self._options, self._ridge = network, data, options, ridge
         self._regression: Regression | None = None  # until the first answer
-        self._answers: Answers | None = None  # Sequential or, until S is asked for, OnDemand
+        self._answers: Answers | PerLogitAnswers | None = None  # Sequential or, until S is asked for, OnDemand
+        self._classes = data.Y.shape[1]
+        self._rows = self._classes if options.per_logit else 1  # of Θ, an example
         self._W: Float64 | None = None
         self._adopt(state)
 
     @property
     def full(self) -> bool:
         """Whether S is there."""
-        return not isinstance(self._answers, OnDemand)
+        return not isinstance(self._row_answers, OnDemand)
 
     @property
-    def state(self) -> Regression:
+    def state(self) -> Regression | PerLogit:
         """The regression, S computed if need be."""
         self._need_S()
-        if self._regression is not None:
-            return self._regression
-        assert isinstance(self._answers, Sequential)
-        return self._answers.state
+        rows = self.rows
+        assert isinstance(rows, Regression)
+        if isinstance(self._answers, PerLogitAnswers):
+            return self._answers.state
+        return PerLogit.of(rows, self._classes, self._data.prior, self._ridge) if self._options.per_logit else rows
 
     @property
-    def smallest_state(self) -> Regression | Rectangle:
-        """The regression with S only where that is there."""
-        return self._answers.state if isinstance(self._answers, OnDemand) else self.state
+    def rows(self) -> Regression | Rectangle:
+        """The regression on Θ's rows, with S only where that is there."""
+        if self._regression is not None:
+            return self._regression
+        rows = self._row_answers
+        assert isinstance(rows, Sequential | OnDemand)
+        return rows.state
 
     @property
     def answered(self) -> np.ndarray:
         """Which candidates were answered, ``[U]`` bool."""
-        return self._answers.answered if self._answers is not None else np.zeros(len(self._data.pool), bool)
+        return self._answers.is_answered() if self._answers is not None else np.zeros(len(self._data.pool), bool)
 
     @property
     def observed(self) -> list[int]:
         """The candidates that were answered, in order."""
-        return [answer.candidate for answer in self._answers.answers] if self._answers is not None else []
+        return [candidate for candidate, _ in self._answers.given()] if self._answers is not None else []
 
     def told(self) -> list[int]:
         """Return the answered candidates that told something, in order."""
         return self._answers.told() if self._answers is not None else []
 
-    def scores(self, criterion: Criterion | HalfwayCriterion, reference: Reference | None) -> Float64:
+    def scores(
+        self,
+        criterion: Criterion | HalfwayCriterion,
+        reference: Reference | None = None,
+        distance: Distance = "outputs",
+    ) -> Float64:
         """Score every candidate, ``[U]``; -inf where answered."""
         self._need(criterion)
         if self._answers is not None:
-            return self._answers.scores(criterion, reference)
-        return criterion.scores(self.state, reference or criterion.default_reference)
+            return self._answers.scores(criterion, reference, distance)
+        return score(criterion, self.state, reference, distance)
 
     def pseudo_labels(self) -> np.ndarray:
         """Return the label that each candidate is assumed to get, ``[U]``."""
         return self._answers.pseudo_labels() if self._answers is not None else self.state.f.argmax(axis=1)
 
     def in_order(
-        self, criterion: Criterion | HalfwayCriterion, reference: Reference | None, n: int
+        self, criterion: Criterion | HalfwayCriterion, reference: Reference | None, distance: Distance, n: int
     ) -> list[tuple[int, float]]:
         """Choose n candidates with their scores, each answered by its likeliest label before the next, on a copy."""
         self._need(criterion)
@@ -102,10 +117,10 @@ class Held:
             answers = answers.copy()
         picked: list[tuple[int, float]] = []
         for _ in range(n):
-            picked.append(answers.choose(criterion, reference))
+            picked.append(answers.choose(criterion, reference, distance))
             if len(picked) < n:
                 best = picked[-1][0]
-                answers.answer(best, np.eye(self._data.Y.shape[1])[answers.pseudo_labels()[best]])
+                answers.answer(best, np.eye(self._classes)[answers.pseudo_labels()[best]])
         return picked
 
     def answer(self, candidate: int, y: np.ndarray) -> None:
@@ -136,12 +151,22 @@ class Held:
             return
         epsilon = REDUNDANT if self._options.precision == "float64" else REDUNDANT_FLOAT32
         column = lru_cache(maxsize=KEPT_COLUMNS)(self._column)
-        self._answers = OnDemand(self.factored, state, self._data.prior, column, ridge=self._ridge, redundant=epsilon)
+        rows = OnDemand(self.factored, state, self._data.prior, column, ridge=self._ridge, redundant=epsilon)
+        self._answers = self._of_examples(rows)
 
-    def _column(self, position: int) -> Float64:
-        """Θ(U,x*) ``[U]``: a backward pass of x*, a tangent pass over the pool; a rectangle takes ten times as long."""
-        one, settings = self._data.pool[position : position + 1], self._options.settings
-        return ntk_vector_product(*self._network, self._data.pool, np.ones(1), one, settings=settings)
+    def _of_examples(self, rows: OnDemand) -> PerLogitAnswers | OnDemand:
+        """Return what takes answers for examples by what takes them for rows."""
+        return PerLogitAnswers(rows, self._classes) if self._options.per_logit else rows
+
+    @property
+    def _row_answers(self) -> Answers | None:
+        return self._answers.rows if isinstance(self._answers, PerLogitAnswers) else self._answers
+
+    def _column(self, row: int) -> Float64:
+        """Θ(U,x*) of a row: a backward pass, then a tangent pass over the pool; a rectangle takes ten times as long."""
+        candidate, which = divmod(row, self._rows)
+        one, settings = self._data.pool[candidate : candidate + 1], self._options.settings
+        return ntk_vector_product(*self._network, self._data.pool, np.eye(self._rows)[which], one, settings=settings)
 
     def _need(self, criterion: Criterion | HalfwayCriterion) -> None:
         if criterion.name not in HALFWAY:
@@ -149,30 +174,35 @@ class Held:
 
     def _need_S(self) -> None:
         """Compute Θ(U,U) where that was not done, and take all answers into account again."""
-        if not isinstance(self._answers, OnDemand):
+        if self._answers is None or self.full:
             return
-        pool, U = self._data.pool, len(self._data.pool)
-        plan = plan_ntk(*self._network, pool, settings=self._options.settings, afterwards=3 * 8 * U**2)
+        pool, rows = self._data.pool, len(self._data.prior)
+        plan = plan_ntk(*self._network, pool, settings=self._options.settings, afterwards=3 * 8 * rows**2)
         theta = compute_ntk(plan, self._network.variables, pool)
-        answers = self._answers.answers
-        self._adopt(complete(self.factored, theta, self._data.f_U, ridge=self._ridge))
-        for answer in answers:
-            self._answering().answer(answer.candidate, answer.y)
+        answers, f = self._answers.given(), self._data.f_U
+        f_U = as_rows(f) if self._options.per_logit else f
+        self._adopt(complete(self.factored, theta, f_U, ridge=self._ridge))
+        for candidate, y in answers:
+            self._answering().answer(candidate, y)
 
-    def _answering(self) -> Answers:
+    def _answering(self) -> Answers | PerLogitAnswers:
         """Return the object that takes answers, from now on in the place of the regression."""
         if self._answers is None:
             self._answers, self._regression = self._sequential(), None
         return self._answers
 
-    def _sequential(self) -> Sequential:
+    def _sequential(self) -> Answers | PerLogitAnswers:
         """Copy the regression into an object that takes answers."""
         assert self._regression is not None
-        return Sequential(self._regression, self._data.prior, ridge=self._ridge)
+        given, prior = self._regression, self._data.prior
+        if self._options.per_logit:
+            return PerLogitAnswers(SequentialRows(given, prior, ridge=self._ridge), self._classes)
+        return Sequential(given, prior, ridge=self._ridge)
 
-    def _unanswered(self) -> Answers:
+    def _unanswered(self) -> Answers | PerLogitAnswers:
         """An object without answers, whose S is of no interest."""
         assert self._regression is not None
-        nothing, prior = np.zeros((len(self._data.pool), 0)), self._data.prior
+        prior = self._data.prior
+        nothing = np.zeros((len(prior), 0))
         state = Rectangle(nothing, nothing, prior, prior, prior < 0, 0.0)
-        return OnDemand(self.factored, state, prior, self._column)
+        return self._of_examples(OnDemand(self.factored, state, prior, self._column))

@@ -23,7 +23,7 @@ class Data(NamedTuple):
     pool: np.ndarray  # [U, ...]
     ids: np.ndarray  # [U]
     f_U: np.ndarray  # [U, C], the network's outputs
-    prior: Float64  # [U], Θ(x,x)
+    prior: Float64  # [U], Θ(x,x); [U C] with the full kernel
 
 
 def check_inputs(X: np.ndarray, Y: np.ndarray, pool: np.ndarray) -> None:
@@ -33,7 +33,7 @@ def check_inputs(X: np.ndarray, Y: np.ndarray, pool: np.ndarray) -> None:
         LinearizeError: they are not.
 
     """
-    if len(X) != len(Y) or not len(X) or not len(pool) or X.shape[1:] != pool.shape[1:]:
+    if Y.ndim != 2 or len(X) != len(Y) or not len(X) or not len(pool) or X.shape[1:] != pool.shape[1:]:
         raise LinearizeError(
             f"expected X [L, ...], Y [L, C] and a pool [U, ...] of the same example shape, none empty; got "
             f"{X.shape}, {Y.shape} and {pool.shape}"

@@ -8,16 +8,17 @@ prints v = Θ(X,X) Θ(X,x') where v = Θ(X,X)⁻¹ Θ(X,x') is meant; with it th
 
 import numpy as np
 
+from linearize.per_logit import PerLogit
 from linearize.regression import Regression
 from linearize.types import Float64
 
 
-def pseudo_labels(state: Regression) -> np.ndarray:
+def pseudo_labels(state: Regression | PerLogit) -> np.ndarray:
     """Return the most likely label of every candidate, argmax_c f_c(x'), ``[U]``.  Source: look-ahead paper, alg. 1."""
     return state.f.argmax(axis=1)
 
 
-def pseudo_residual(state: Regression) -> Float64:
+def pseudo_residual(state: Regression | PerLogit) -> Float64:
     """Return r(x') = onehot(argmax f(x')) - f_lin(x') of every candidate, ``[U, C]``."""
     return np.eye(state.f.shape[1])[pseudo_labels(state)] - state.f_lin
 
@@ -27,7 +28,7 @@ def influence(state: Regression, candidates: np.ndarray) -> Float64:
     return np.where(state.redundant[candidates], 0.0, state.S[:, candidates] / state.u[candidates])
 
 
-def look_ahead(state: Regression, candidate: int, y: np.ndarray) -> Float64:
+def look_ahead(state: Regression | PerLogit, candidate: int, y: np.ndarray) -> Float64:
     """Predict the pool's outputs after ``candidate`` is labelled ``y`` and the network retrained.
 
     f_lin⁺(x) = f_lin(x) + S(x,x')/u(x') · (y - f_lin(x'))ᵀ.  Source: look-ahead paper, eq. 12 (with its erratum).
@@ -41,5 +42,7 @@ def look_ahead(state: Regression, candidate: int, y: np.ndarray) -> Float64:
         f_lin⁺ on the pool ``[U, C]``; unchanged where the candidate is redundant.
 
     """
+    if isinstance(state, PerLogit):
+        return state.look_ahead(candidate, y)
     q = influence(state, np.array([candidate]))  # [U, 1]
     return state.f_lin + q * (y - state.f_lin[candidate])[None]

@@ -13,7 +13,7 @@ class KernelOptions:
     """How the kernel is computed.
 
     Args:
-        head: ``sum-of-logits``, ``single-logit`` or ``trace``.
+        head: ``sum-of-logits``, ``single-logit``, ``trace`` or ``full``.
         logit: which logit, for ``single-logit``.
         layers: ``all`` parameters, or those of the ``last`` linear layer.
         ridge: λ relative to the mean diagonal of Θ(X,X).
@@ -39,8 +39,7 @@ class KernelOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.ridge < math.inf:
             raise LinearizeError(f"kernel ridge: expected a finite number of at least 0, got {self.ridge}")
-        if self.settings.head.combine == "rows":
-            raise LinearizeError(f"kernel head: {self.head!r} gives an example a row for every class, one is expected")
+        _ = self.settings  # checks the rest
 
     @property
     def settings(self) -> Settings:
@@ -48,3 +47,8 @@ class KernelOptions:
         return make_settings(
             self.head, self.logit, self.layers, self.precision, self.memory_budget, self.block, self.devices
         )
+
+    @property
+    def per_logit(self) -> bool:
+        """Whether an example has a row of Θ for every class, not one for all."""
+        return self.settings.head.combine == "rows"

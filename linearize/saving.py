@@ -35,7 +35,7 @@ def save(path: Path, network: Network, saved: Saved) -> None:
 
     """
     held = saved.held
-    arrays = {f"state_{name}": np.asarray(value) for name, value in held.smallest_state._asdict().items()}
+    arrays = {f"state_{name}": np.asarray(value) for name, value in held.rows._asdict().items()}
     arrays |= {f"data_{name}": value for name, value in saved.data._asdict().items()}
     arrays |= {f"factored_{name}": np.asarray(value) for name, value in held.factored._asdict().items()}
     arrays |= held.dump()

@@ -6,7 +6,15 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from linearize.criteria import HALFWAY, Reference, get_criterion
+from linearize.criteria import (
+    Change,
+    Criterion,
+    Distance,
+    HalfwayCriterion,
+    Reference,
+    check_measure,
+    get_criterion,
+)
 from linearize.diagnostics import Diagnostics, ScoreDiagnostics, judge_scores
 from linearize.engine.prepare import Plan
 from linearize.errors import LinearizeError
@@ -15,6 +23,7 @@ from linearize.held import Held
 from linearize.inputs import Data, Network, check_finite
 from linearize.kernel import empirical_ntk, network_outputs
 from linearize.options import KernelOptions
+from linearize.per_logit import PerLogit
 from linearize.probabilities import Probabilities, check_probabilities
 from linearize.regression import Factored, Regression
 from linearize.saving import Saved, load, save
@@ -128,7 +137,9 @@ class LookAhead:
     def plan(self) -> Plan:
         """How the kernel was computed; of a loaded service, how it would be."""
         if self._plan is None:
-            self._plan = plan_fit(self.network, self.data.X, self.data.pool, self.options, full=self.full)
+            self._plan = plan_fit(
+                self.network, self.data.X, self.data.pool, self.options, self.data.Y.shape[1], full=self.full
+            )
         return self._plan
 
     @property
@@ -142,7 +153,7 @@ class LookAhead:
         return self._held.full
 
     @property
-    def state(self) -> Regression:
+    def state(self) -> Regression | PerLogit:
         """The regression, S computed if need be; its arrays belong to this object, and answers change them."""
         return self._held.state
 
@@ -151,32 +162,49 @@ class LookAhead:
         """The ids of the candidates that were answered, in order, ``[n]``."""
         return self.data.ids[self._held.observed]
 
-    def scores(self, criterion: str | None = None, reference: Reference | None = None) -> Float64:
+    def scores(
+        self, criterion: str | None = None, reference: Reference | None = None, distance: Distance = "outputs"
+    ) -> Float64:
         """Score every candidate of the pool, ``[U]``; higher means query first, -inf where answered.
 
         Args:
             criterion: a registered name, such as ``mlmoc``; by default ``mlmoc-flips``, without S ``margin-lin``.
             reference: what change is measured from; the criterion's own default when absent.
+            distance: where change is measured, between ``outputs`` or between the probabilities that they mean
+                (``simplex``).
 
         Raises:
-            LinearizeError: unknown criterion.
+            LinearizeError: unknown criterion, reference or distance.
 
         """
-        chosen = get_criterion(criterion or self._default(), self.probabilities)
-        return self._held.scores(chosen, reference)
+        return self._held.scores(self._criterion(criterion, reference, distance), reference, distance)
 
-    def score_diagnostics(self, criterion: str | None = None, reference: Reference | None = None) -> ScoreDiagnostics:
+    def score_diagnostics(
+        self,
+        criterion: str | None = None,
+        reference: Reference | None = None,
+        distance: Distance = "outputs",
+        scores: Float64 | None = None,
+    ) -> ScoreDiagnostics:
         """Judge a criterion's scores: their spread, and whether unfinished training dominates them.
 
-        The arguments and errors are those of ``scores``.
+        Arguments and errors are those of ``scores``, and the scores themselves where they are known already.
         """
-        name = criterion or self._default()
-        scores = self.scores(name, reference)
-        state = None if name in HALFWAY else self.state
-        return judge_scores(scores, name, reference or get_criterion(name).default_reference, state)
+        chosen = self._criterion(criterion, reference, distance)
+        if scores is None:
+            scores = self._held.scores(chosen, reference, distance)
+        if not isinstance(chosen, Change) or (reference or chosen.default_reference) == "linearized":
+            return judge_scores(scores)
+        own = self._held.scores(chosen, "linearized", distance)
+        return judge_scores(scores, chosen.finishing(self.state, distance), own)
 
     def query(
-        self, n: int = 1, criterion: str | None = None, mode: Mode = "top", reference: Reference | None = None
+        self,
+        n: int = 1,
+        criterion: str | None = None,
+        mode: Mode = "top",
+        reference: Reference | None = None,
+        distance: Distance = "outputs",
     ) -> np.ndarray:
         """Choose what to label next; the state stays as it is until ``observe``.
 
@@ -188,18 +216,24 @@ class LookAhead:
             criterion: as in ``scores``.
             mode: ``top``, ``greedy`` or ``sequential``.
             reference: as in ``scores``.
+            distance: as in ``scores``.
 
         Returns:
             Ids, or positions where no ids were given, best first ``[n]``.
 
         Raises:
-            LinearizeError: unknown criterion or mode, or another n than can be had.
+            LinearizeError: unknown criterion, mode, reference or distance, or another n than can be had.
 
         """
-        return self.choose(n, criterion, mode, reference).ids
+        return self.choose(n, criterion, mode, reference, distance).ids
 
     def choose(
-        self, n: int = 1, criterion: str | None = None, mode: Mode = "top", reference: Reference | None = None
+        self,
+        n: int = 1,
+        criterion: str | None = None,
+        mode: Mode = "top",
+        reference: Reference | None = None,
+        distance: Distance = "outputs",
     ) -> Choice:
         """Choose as ``query`` does, and say with what scores; arguments and errors are those of ``query``."""
         left = int((~self._held.answered).sum())
@@ -210,11 +244,11 @@ class LookAhead:
         if not 1 <= n <= left:
             raise LinearizeError(f"query: expected 1 to {left} candidates (those left), got {n}")
         if mode == "top":
-            scores = self.scores(criterion, reference)
+            scores = self.scores(criterion, reference, distance)
             ranked = np.argsort(-scores, kind="stable")[:n]
             return Choice(self.data.ids[ranked], scores[ranked])
-        chosen = get_criterion(criterion or self._default(), self.probabilities)
-        picked = self._held.in_order(chosen, reference, n)
+        chosen = self._criterion(criterion, reference, distance)
+        picked = self._held.in_order(chosen, reference, distance, n)
         return Choice(self.data.ids[[position for position, _ in picked]], np.array([score for _, score in picked]))
 
     def observe(self, sample: Hashable, label: int) -> None:
@@ -258,8 +292,9 @@ class LookAhead:
             raise LinearizeError(f"predict: expected inputs [N, ...] of shape {self.data.X.shape[1:]}, got {x.shape}")
         check_finite("x", x)
         W, known = self._held.weights(), np.concatenate([self.data.X, self.data.pool[self._held.told()]])
-        f = network_outputs(*self.network, x, precision=self.options.precision)
-        return f.astype(np.float64) + empirical_ntk(*self.network, x, known, settings=self.options.settings) @ W
+        f = network_outputs(*self.network, x, precision=self.options.precision).astype(np.float64)
+        theta = empirical_ntk(*self.network, x, known, settings=self.options.settings)
+        return f + (theta @ W.reshape(theta.shape[1], -1)).reshape(f.shape)
 
     def pseudo_labels(self) -> np.ndarray:
         """Return the label that each candidate is assumed to get, ``[U]``."""
@@ -292,8 +327,11 @@ class LookAhead:
         saved = load(Path(path), network)
         return cls(network, saved.data, saved.options, saved.probabilities, saved.diagnostics, saved.held)
 
-    def _default(self) -> str:
-        return "mlmoc-flips" if self.full else "margin-lin"
+    def _criterion(
+        self, name: str | None, reference: Reference | None, distance: Distance
+    ) -> Criterion | HalfwayCriterion:
+        check_measure(reference, distance)
+        return get_criterion(name or ("mlmoc-flips" if self.full else "margin-lin"), self.probabilities)
 
     def _position(self, sample: Hashable) -> int:
         """Return a candidate's position."""

@@ -56,6 +56,20 @@ class Predictions(Protocol):
         ...
 
 
+class Finished(Predictions, Protocol):
+    """The part of the regression's state that tells what finishing training changes."""
+
+    @property
+    def f(self) -> Float64:
+        """The network's outputs on the pool, ``[U, C]``."""
+        ...
+
+    @property
+    def a(self) -> Float64:
+        """What finishing training would add to them, ``[U, C]``."""
+        ...
+
+
 class Criterion(Protocol):
     """A function of the regression's state; higher means query first."""
 
@@ -93,7 +107,7 @@ class Criterion(Protocol):
 class Change(Protocol):
     """A criterion that measures a change, of which finishing training alone may be the larger part."""
 
-    def finishing(self, state: Regression, distance: Distance = "outputs") -> float:
+    def finishing(self, state: Finished, distance: Distance = "outputs") -> float:
         """Return what the change from f to f_lin, the same for every candidate, is worth."""
         ...
 
@@ -167,7 +181,7 @@ def over_column_blocks(
     return scores
 
 
-def no_gain_if_redundant(state: Regression, scores: Float64) -> Float64:
+def no_gain_if_redundant(state: Predictions, scores: Float64) -> Float64:
     """Give redundant candidates the score 0, whatever the reference: their label would change nothing."""
     return np.where(state.redundant, 0.0, scores)
 

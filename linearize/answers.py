@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from linearize.criteria import Criterion, HalfwayCriterion, Reference, get_criterion
+from linearize.criteria import Criterion, Distance, HalfwayCriterion, Reference, get_criterion
 from linearize.errors import LinearizeError
 from linearize.regression import Factored
 from linearize.types import Float64
@@ -44,7 +44,12 @@ class Chooser(ABC):
         """Return which points were answered, ``[U]`` bool."""
 
     @abstractmethod
-    def scores(self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None) -> Float64:
+    def scores(
+        self,
+        criterion: str | Criterion | HalfwayCriterion,
+        reference: Reference | None = None,
+        distance: Distance = "outputs",
+    ) -> Float64:
         """Score every point that is left, ``[U]``; -inf for answered ones.
 
         Raises:
@@ -52,12 +57,20 @@ class Chooser(ABC):
 
         """
 
-    def best(self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None) -> int:
+    def best(
+        self,
+        criterion: str | Criterion | HalfwayCriterion,
+        reference: Reference | None = None,
+        distance: Distance = "outputs",
+    ) -> int:
         """Return the point to query next; arguments and errors are those of ``choose``."""
-        return self.choose(criterion, reference)[0]
+        return self.choose(criterion, reference, distance)[0]
 
     def choose(
-        self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None
+        self,
+        criterion: str | Criterion | HalfwayCriterion,
+        reference: Reference | None = None,
+        distance: Distance = "outputs",
     ) -> tuple[int, float]:
         """Return the point to query next and its score: the highest among those that would tell something.
 
@@ -70,7 +83,7 @@ class Chooser(ABC):
         answered = self.is_answered()
         if answered.all():
             raise LinearizeError(f"sequential: all {len(answered)} points of the pool are answered")
-        scores = self.scores(criterion, reference)
+        scores = self.scores(criterion, reference, distance)
         useful = ~(self.redundant | answered)
         best = int(np.where(useful, scores, -np.inf).argmax() if useful.any() else scores.argmax())
         return best, float(scores[best])

@@ -13,7 +13,7 @@ from typing import Self, cast
 import numpy as np
 
 from linearize.answers import Answers, resolve
-from linearize.criteria import HALFWAY, Criterion, HalfwayCriterion, Reference
+from linearize.criteria import HALFWAY, Criterion, Distance, HalfwayCriterion, Reference
 from linearize.errors import LinearizeError
 from linearize.regression import REDUNDANT, Factored, Rectangle, fit_rectangle
 from linearize.types import Float64
@@ -88,7 +88,12 @@ class OnDemand(Answers):
         """Return the most likely label of every point, ``[U]``."""
         return self.state.f.argmax(axis=1)
 
-    def scores(self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None) -> Float64:
+    def scores(
+        self,
+        criterion: str | Criterion | HalfwayCriterion,
+        reference: Reference | None = None,
+        distance: Distance = "outputs",
+    ) -> Float64:
         """Score every point that is left, ``[U]``; -inf for answered ones.
 
         Raises:
@@ -99,7 +104,9 @@ class OnDemand(Answers):
         if chosen.name not in HALFWAY:
             raise LinearizeError(f"on demand: expected a criterion that needs no S, {', '.join(HALFWAY)}; got "
                                  f"{chosen.name!r}: use Sequential")  # fmt: skip
-        scores = cast(HalfwayCriterion, chosen).scores(self.state, reference or chosen.default_reference)
+        scores = cast(HalfwayCriterion, chosen).scores(
+            self.state, reference or chosen.default_reference, distance=distance
+        )
         return np.where(self.answered, -np.inf, scores)
 
     def copy(self) -> Self:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import blas
 
 from linearize.answers import Answers, resolve
-from linearize.criteria import Criterion, HalfwayCriterion, Reference
+from linearize.criteria import Criterion, Distance, HalfwayCriterion, Reference
 from linearize.errors import LinearizeError
 from linearize.lookahead import pseudo_labels
 from linearize.regression import REDUNDANT, Regression, fit
@@ -150,7 +150,12 @@ class Sequential(Answers):
         """Return the most likely label of every point, ``[U]``."""
         return pseudo_labels(self.state)
 
-    def scores(self, criterion: str | Criterion | HalfwayCriterion, reference: Reference | None = None) -> Float64:
+    def scores(
+        self,
+        criterion: str | Criterion | HalfwayCriterion,
+        reference: Reference | None = None,
+        distance: Distance = "outputs",
+    ) -> Float64:
         """Score every point that is left, ``[U]``; -inf for answered ones.
 
         Raises:
@@ -158,7 +163,8 @@ class Sequential(Answers):
 
         """
         chosen = resolve(criterion)
-        return np.where(self.answered, -np.inf, chosen.scores(self.state, reference or chosen.default_reference))
+        scores = chosen.scores(self.state, reference or chosen.default_reference, distance=distance)
+        return np.where(self.answered, -np.inf, scores)
 
     def answer(self, candidate: int, y: np.ndarray) -> None:
         """Take the oracle's answer into account, in O(U² + UC).

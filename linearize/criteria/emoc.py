@@ -8,6 +8,7 @@ from linearize.criteria.base import (
     DEFAULT_COLUMNS,
     Block,
     Distance,
+    Finished,
     Labels,
     Reference,
     absolute_influence,
@@ -73,6 +74,6 @@ class Emoc:
 
         return no_gain_if_redundant(state, over_column_blocks(state, score, block, labels.fewest_first()))
 
-    def finishing(self, state: Regression, distance: Distance = "outputs") -> float:
+    def finishing(self, state: Finished, distance: Distance = "outputs") -> float:
         """Return Σ_x ‖d(f(x)) - d(f_lin(x))‖₂."""
         return moved(state, distance, self.probabilities)

@@ -9,6 +9,7 @@ from linearize.criteria.base import (
     SMALL_BLOCK,
     Block,
     Distance,
+    Finished,
     Reference,
     compiled,
     no_gain_if_redundant,
@@ -97,6 +98,6 @@ class EmocFlips:
         ties = Emoc(self.probabilities).scores(state, reference, block, distance)
         return no_gain_if_redundant(state, flips) + TIE * below_one(ties)
 
-    def finishing(self, state: Regression, distance: Distance = "outputs") -> float:
+    def finishing(self, state: Finished, distance: Distance = "outputs") -> float:
         """Return #{x : argmax f(x) ≠ argmax f_lin(x)}."""
         return flipped_by_finishing(state)

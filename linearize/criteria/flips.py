@@ -8,6 +8,7 @@ from linearize.criteria.base import (
     DEFAULT_COLUMNS,
     Block,
     Distance,
+    Finished,
     Reference,
     no_gain_if_redundant,
     over_classes,
@@ -81,7 +82,7 @@ class MlmocFlips:
         ties = Mlmoc(self.probabilities).scores(state, reference, block, distance)
         return no_gain_if_redundant(state, flips) + below_one(ties)
 
-    def finishing(self, state: Regression, distance: Distance = "outputs") -> float:
+    def finishing(self, state: Finished, distance: Distance = "outputs") -> float:
         """Return #{x : argmax f(x) ≠ argmax f_lin(x)}."""
         return flipped_by_finishing(state)
 
@@ -91,7 +92,7 @@ def decisions(state: Regression, reference: Reference) -> np.ndarray:
     return (state.f_lin if reference == "linearized" else state.f).argmax(1).astype(np.int32)
 
 
-def flipped_by_finishing(state: Regression) -> float:
+def flipped_by_finishing(state: Finished) -> float:
     """Return #{x : argmax f(x) ≠ argmax f_lin(x)}."""
     return float((state.f.argmax(1) != state.f_lin.argmax(1)).sum())
 

@@ -8,6 +8,7 @@ from linearize.criteria.base import (
     DEFAULT_COLUMNS,
     Block,
     Distance,
+    Finished,
     Reference,
     absolute_influence,
     no_gain_if_redundant,
@@ -78,6 +79,6 @@ class Mlmoc:
         scores = over_column_blocks(state, lambda columns: _block_scores(*arrays, columns), block)
         return no_gain_if_redundant(state, scores)
 
-    def finishing(self, state: Regression, distance: Distance = "outputs") -> float:
+    def finishing(self, state: Finished, distance: Distance = "outputs") -> float:
         """Return Σ_x ‖d(f(x)) - d(f_lin(x))‖₂."""
         return moved(state, distance, self.probabilities)

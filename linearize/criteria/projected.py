@@ -14,6 +14,7 @@ from linearize.criteria.base import (
     SMALL_BLOCK,
     Block,
     Distance,
+    Finished,
     Labels,
     Reference,
     compiled,
@@ -189,7 +190,7 @@ def expected_distance(
     return no_gain_if_redundant(state, scores)
 
 
-def moved(state: Regression, distance: Distance, probabilities: Probabilities) -> float:
+def moved(state: Finished, distance: Distance, probabilities: Probabilities) -> float:
     """Return Σ_x ‖d(f(x)) - d(f_lin(x))‖₂, d the identity or, with the distance ``simplex``, the probabilities."""
     if distance == "outputs":
         return float(np.linalg.norm(state.a, axis=1).sum())

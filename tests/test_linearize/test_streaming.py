@@ -223,13 +223,41 @@ def test_unfinished_training_that_dominates_the_scores_is_flagged(case):
     judged = service.score_diagnostics("mlmoc")
     assert judged.common_share == pytest.approx(common / (common + own))
     assert judged.spread == pytest.approx(service.scores("mlmoc").std() / service.scores("mlmoc").mean())
-    unfinished = state._replace(f=state.f_lin - 1000 * state.a, a=1000 * state.a)  # the same f_lin
-    far = judge_scores(service.scores("mlmoc"), "mlmoc", "network", unfinished)
-    near = judge_scores(service.scores("mlmoc"), "mlmoc", "network", state._replace(a=0 * state.a))
+    far, near = (judge_scores(service.scores("mlmoc"), size * common, np.array([own, -np.inf])) for size in (1000, 0))
     assert (far.dominated, near.dominated, near.common_share) == (True, False, 0)
     for criterion, reference_name in (("mlmoc", "linearized"), ("mlmoc-flips", None), ("margin-lin", None)):
         assert service.score_diagnostics(criterion, reference_name).common_share == 0
     assert not case.fit(full=False).score_diagnostics().dominated
+
+
+def test_a_change_between_probabilities_is_judged_as_such(case):
+    service = case.fit(probabilities="softmax")
+    before, after = (reference.naive_softmax(f) for f in (service.state.f, service.state.f_lin))
+    common = np.linalg.norm(after - before, axis=1).sum()
+    own = service.scores("mlmoc", "linearized", "simplex")
+    judged = service.score_diagnostics("mlmoc", "network", "simplex", scores=np.array([1.0, 3.0]))
+    assert judged.common_share == pytest.approx(common / (common + own.mean()))
+    assert judged.spread == 0.5
+    flips = service.score_diagnostics("mlmoc-flips", "network")
+    assert (flips.common_share == 0) == (service.state.f.argmax(1) == service.state.f_lin.argmax(1)).all()
+
+
+@FULL
+def test_queries_are_by_the_distance_asked_for(case, full):
+    service, n = case.fit(full), len(case.pool)
+    for mode, count in (("top", n), ("greedy", 3)):
+        asked = service.query(count, "mlmoc", mode, "linearized", "simplex")
+        scores = service.scores("mlmoc", "linearized", "simplex")
+        assert asked[0] == scores.argmax()
+        assert not np.allclose(scores, service.scores("mlmoc", "linearized"))
+    service.observe(int(asked[0]), 1)
+    after = service.scores("mlmoc", "linearized", "simplex")
+    assert service.query(1, "mlmoc", "sequential", distance="simplex") == after.argmax()
+    for call in (service.scores, service.score_diagnostics):
+        with pytest.raises(LinearizeError, match="distance: expected one of outputs, simplex; got 'l2'"):
+            call("margin-lin", distance="l2")
+    with pytest.raises(LinearizeError, match="reference: expected one of network, linearized; got 'f'"):
+        service.query(1, reference="f")
 
 
 def test_cross_entropy_networks_are_scored_by_their_softmax(case):

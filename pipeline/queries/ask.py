@@ -1,5 +1,6 @@
 """Ask a strategy, and check what it says before anything depends on it."""
 
+import math
 import traceback
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def ask(strategy: QueryStrategy, state: QueryState, n: int) -> Selection:
         raise RunFailedError(f"strategy {strategy.name!r} failed: {what}") from error
     if fault := _fault(selection, candidates, n):
         raise RunFailedError(f"strategy {strategy.name!r}: {fault}: return what select_top makes")
-    return select_top(candidates, selection.candidate_scores, n)
+    return select_top(candidates, selection.candidate_scores, n)._replace(figures=selection.figures)
 
 
 def _place(error: BaseException) -> str:
@@ -60,4 +61,15 @@ def _fault(selection: Any, candidates: np.ndarray, n: int) -> str | None:
         return "its candidate_scores rank other samples, or in another order, than it chose"
     if not np.array_equal(ranked.scores, np.asarray(selection.scores)):
         return "its scores are not those that candidate_scores has for the chosen"
+    return _fault_of_figures(selection.figures)
+
+
+def _fault_of_figures(figures: Any) -> str | None:
+    if figures is None:
+        return None
+    if not isinstance(figures, dict) or not all(isinstance(name, str) for name in figures):
+        return f"figures: expected a dict of numbers by name, got {figures!r}"
+    for name, value in figures.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return f"figures: expected finite numbers, got {value!r} for {name!r}"
     return None

@@ -11,7 +11,7 @@ from trainer.loop import fit
 from trainer.options import TrainOptions
 from trainer.predict import predict
 
-OPTIONS = TrainOptions(epochs=6, max_lr=0.1, batch_size=4, tolerance=0.01)
+OPTIONS = TrainOptions(epochs=6, max_lr=0.1, batch_size=4, tolerance=9.0)  # it is met at the first look, after 5
 
 
 def network(batch_norm=False):
@@ -45,10 +45,10 @@ def test_it_trains_as_the_trainer_does_and_gives_the_weights_back(batch_norm):
     x, labels, pool = problem()
     model = network(batch_norm)
     before, train = weights(model), retrainer(model)
-    for added, epochs in ((None, None), (pool[2:3], None), (pool[2:3], 4)):
+    for added, epochs in ((None, None), (pool[2:3], None), (pool[2:3], 12)):
         reference = network(batch_norm)
         inputs, targets = (x, labels) if added is None else (np.vstack([x, added]), np.append(labels, 1))
-        options = OPTIONS if epochs is None else TrainOptions(epochs=4, max_lr=0.1, batch_size=4, tolerance=0.0)
+        options = OPTIONS if epochs is None else TrainOptions(epochs=12, max_lr=0.1, batch_size=4, tolerance=0.0)
         result = fit(reference, inputs, targets, 3, options, seed=5)
         found = train(5, added, 1, epochs=epochs)
         np.testing.assert_array_equal(found.outputs, predict(reference, pool))
@@ -90,6 +90,8 @@ def test_one_step_of_a_linear_network_by_hand(loss):
     slope = 2 * (f - y) / 3 if loss == "l2" else np.exp(f) / np.exp(f).sum() - y
     expected = pool.reshape(7, -1) @ (W - 0.1 * np.outer(slope, x)).T + (b - 0.1 * slope)
     before = weights(model)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)  # of somebody else
     found = retrainer(model, TrainOptions(max_lr=0.1, loss=loss)).step(pool[4:5], 2)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert equal(weights(model), before)

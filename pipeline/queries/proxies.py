@@ -1,0 +1,113 @@
+"""The look-ahead paper's other ways to foresee how a network would change: slower, or cruder, than the block update.
+
+All three rank by MLMOC, Σ_x ‖f⁺(x) - f(x)‖₂ (eq. 13), with the likeliest label y' = argmax f(x'); they differ in f⁺.
+"""
+
+import numpy as np
+
+from linearize.afresh import scores_afresh
+from pipeline.queries.base import QueryState, Selection, check_count, select_top
+from pipeline.retraining import NAIVE_EPOCHS, output_change
+
+DEFAULT_CANDIDATES = 50
+UNTRIED = -1.0
+"""Score of a candidate that was not retrained with: below every change, which is at least 0."""
+
+
+class Naive:
+    """Retrain the network with each candidate, for 15 epochs of SGD from the cycle's weights.
+
+    Only a uniform sample of the candidates is tried, ``query.naive_candidates`` of them or as many as are asked for if
+    that is more; the others score -1.  All trainings have the same SGD seed.  What trying all would have taken is
+    extrapolated, and called so.
+    """
+
+    name = "naive"
+    description = (
+        f"largest real change of the pool's outputs after {NAIVE_EPOCHS} epochs, of a sample of the candidates"
+    )
+    source = "Mohamadi, Bae & Sutherland, NeurIPS 2022, fig. 1a"
+    needs_port = False
+
+    def query(self, state: QueryState, n: int) -> Selection:
+        """Choose ``n`` of the candidates that were tried."""
+        check_count(state.candidates, n)
+        U = len(state.candidates)
+        tried = min(max(state.options.naive_candidates or DEFAULT_CANDIDATES, n), U)
+        sample = state.rng.choice(U, tried, replace=False)
+        seed = int(state.rng.integers(2**63))
+        scores, seconds = np.full(U, UNTRIED), []
+        for done, position in enumerate(sample.tolist()):
+            state.progress(done, tried)
+            outcome = state.retrainer(
+                seed,
+                state.inputs(state.candidates[position : position + 1]),
+                int(state.outputs[position].argmax()),
+                epochs=NAIVE_EPOCHS,
+                check=lambda done=done: state.progress(done, tried),  # type: ignore[misc]
+            )
+            scores[position] = output_change(state.outputs, outcome.outputs)
+            seconds.append(outcome.seconds)
+            if not done:
+                state.progress.plan(_plan(tried, U, outcome.seconds))
+        state.progress(tried, tried)
+        return select_top(state.candidates, scores, n)._replace(figures=_cost(seconds, U))
+
+
+def _plan(tried: int, U: int, seconds: float) -> str:
+    return (
+        f"naive: retraining with {tried} of {U} candidates, {seconds:.2g} s for the first, about {tried * seconds:.3g} "
+        f"s; with all {U} it would be about {U * seconds:.3g} s (extrapolated)"
+    )
+
+
+def _cost(seconds: list[float], U: int) -> dict[str, float]:
+    mean = float(np.mean(seconds))
+    return {
+        "naive_candidates": len(seconds),
+        "naive_seconds_per_candidate": mean,
+        "naive_seconds_extrapolated": mean * U,
+    }
+
+
+class NoBlock:
+    """Solve the linearised network's equation afresh for every candidate.  Source: look-ahead paper, eq. 11."""
+
+    name = "ntk-no-block"
+    description = "as mlmoc, by solving eq. 11 afresh for each candidate: the same ranking, slower"
+    source = "Mohamadi, Bae & Sutherland, NeurIPS 2022, fig. 1a"
+    needs_port = True
+
+    def query(self, state: QueryState, n: int) -> Selection:
+        """Choose the ``n`` candidates that ``mlmoc`` would choose."""
+        check_count(state.candidates, n)
+        service = state.look_ahead
+        lam = service.diagnostics.ridge + service.diagnostics.jitter
+        return select_top(state.candidates, scores_afresh(service.state, service.factored, lam, state.progress), n)
+
+
+class OneStep:
+    """Take one SGD step on the candidate alone, at the run's peak learning rate.
+
+    One backward pass of the candidate and one forward pass of the pool for each; at any time one set of weights.
+    """
+
+    name = "one-step"
+    description = "largest change of the pool's outputs after one SGD step on the candidate"
+    source = "Käding, Rodner, Freytag & Denzler 2016; look-ahead paper, fig. 1b"
+    needs_port = False
+
+    def query(self, state: QueryState, n: int) -> Selection:
+        """Choose ``n`` candidates."""
+        check_count(state.candidates, n)
+        U = len(state.candidates)
+        scores = np.empty(U)
+        for position, label in enumerate(state.outputs.argmax(1).tolist()):
+            state.progress(position, U)
+            after = state.retrainer.step(state.inputs(state.candidates[position : position + 1]), label)
+            scores[position] = output_change(state.outputs, after)
+        state.progress(U, U)
+        return select_top(state.candidates, scores, n)
+
+
+PROXIES = (Naive(), NoBlock(), OneStep())

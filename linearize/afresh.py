@@ -10,11 +10,14 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from linearize.errors import SingularKernelError
 from linearize.lookahead import pseudo_labels
+from linearize.per_logit import PerLogit
 from linearize.regression import Factored, Regression
 from linearize.types import Float64, Progress
 
 
-def scores_afresh(state: Regression, factored: Factored, lam: float, progress: Progress | None = None) -> Float64:
+def scores_afresh(
+    state: Regression | PerLogit, factored: Factored, lam: float, progress: Progress | None = None
+) -> Float64:
     """Score every candidate by MLMOC with reference ``network``, eq. 11 solved for each, ``[U]``.
 
     Equal to criterion ``mlmoc`` to rounding.  Source: look-ahead paper, eqs. 11 and 13 ("NTK w/o Block" in figure 1a).
@@ -29,29 +32,33 @@ def scores_afresh(state: Regression, factored: Factored, lam: float, progress: P
         SingularKernelError: a candidate that is not redundant makes the kernel singular.
 
     """
-    L, U = factored.Phi.shape
-    labels, eye = pseudo_labels(state), np.eye(state.f.shape[1])
-    UU = state.S + factored.Phi.T @ factored.Phi  # [U, U]; Θ's blocks, as the factor was made of them
-    K = np.empty((L + 1, L + 1))
+    L, U, C = len(factored.F), *state.f.shape  # with the full kernel L counts rows, C an example
+    rows, k = (state.rows, C) if isinstance(state, PerLogit) else (state, 1)
+    assert isinstance(rows, Regression)
+    UU = rows.S + factored.Phi.T @ factored.Phi  # [U k, U k]; Θ's blocks, as the factor was made of them
+    K = np.empty((L + k, L + k))
     K[:L, :L] = factored.F @ factored.F.T
-    columns = np.empty((U, L + 1))  # Θ(U,X⁺)
+    columns = np.empty((U * k, L + k))  # Θ(U,X⁺)
     columns[:, :L] = (factored.F @ factored.Phi).T
-    R = np.vstack([factored.F @ factored.z, np.zeros((1, len(eye)))])  # [L + 1, C]
+    z = factored.z
+    R = np.vstack([factored.F @ z, np.zeros((k, z.shape[1]))])  # [L + k, C], or [L + C, 1] with the full kernel
+    r = np.eye(C)[pseudo_labels(state)] - state.f  # [U, C]
     scores = np.zeros(U)
     for candidate in np.flatnonzero(~state.redundant).tolist():
         if progress:
             progress(candidate, U)
-        K[L, :L] = K[:L, L] = columns[candidate, :L]
-        K[L, L] = UU[candidate, candidate] + lam
-        columns[:, L] = UU[:, candidate]
-        R[L] = eye[labels[candidate]] - state.f[candidate]
+        own = slice(candidate * k, (candidate + 1) * k)
+        K[L:, :L], K[L:, L:] = columns[own, :L], UU[own, own] + lam * np.eye(k)
+        K[:L, L:] = K[L:, :L].T
+        columns[:, L:] = UU[:, own]
+        R[L:] = r[candidate].reshape(k, -1)
         try:
-            W = cho_solve(cho_factor(K, lower=True, check_finite=False), R, check_finite=False)  # [L + 1, C]
+            W = cho_solve(cho_factor(K, lower=True, check_finite=False), R, check_finite=False)
         except LinAlgError as error:
             raise SingularKernelError(
                 f"the kernel with candidate {candidate} added is singular: set a ridge (kernel.ridge)"
             ) from error
-        scores[candidate] = np.linalg.norm(columns @ W, axis=1).sum()
+        scores[candidate] = np.linalg.norm((columns @ W).reshape(U, C), axis=1).sum()
     if progress:
         progress(U, U)
     return scores

@@ -5,6 +5,7 @@ import pytest
 from full_kernel_cases import CASES, Case, naive, solve
 
 import reference
+from linearize.afresh import scores_afresh
 from linearize.criteria import CRITERIA, DISTANCES, HALFWAY, REFERENCES, get_criterion
 from linearize.criteria.full_kernel import score
 from linearize.lookahead import look_ahead
@@ -175,3 +176,12 @@ def test_a_logit_that_others_determine_is_left_out_and_the_rest_still_tells():
     np.testing.assert_allclose(answers.state.f_lin[1], expected[1], rtol=1e-8)
     W = answers.weights(factored)
     np.testing.assert_allclose(f[2:] + (theta[4:, :6] @ W.ravel()).reshape(2, 2), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("case", ["plain", "two classes", "a ridge"])
+def test_solving_afresh_for_each_candidate_scores_as_the_block_update(case):
+    case = CASES[case]
+    problem = case.problem()
+    state, (_, factored) = state_of(*problem, case.ridge), answering(*problem, case.ridge, True)
+    expected = naive(*problem, case.ridge, "mlmoc", "network", reference.naive_simplex)
+    np.testing.assert_allclose(scores_afresh(state, factored, case.ridge), expected, rtol=1e-8)

@@ -99,7 +99,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--cycles", "cycles", int, "Networks trained; a query follows each but the last.  [6]"),
     ("--epochs", "train.epochs", int, "Most epochs of one training; it stops earlier once converged."),
     ("--seed", "seed", int, "Seed of every random stream.  [0]"),
-    ("--kernel", "kernel.head", str, "sum-of-logits, single-logit or trace.  [sum-of-logits]"),
+    ("--kernel", "kernel.head", str, "sum-of-logits, single-logit, trace or full (C² times larger).  [sum-of-logits]"),
     ("--memory-budget", "kernel.memory_budget", str, "For the kernel, such as 4GiB.  [half of what is free]"),
     ("--device", "device", str, "Where torch computes: cpu, cuda, auto.  [auto]"),
 ]

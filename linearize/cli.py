@@ -29,17 +29,34 @@ BAD_INPUT, INTERRUPTED = 2, 130
 
 
 class _Group(click.Group):
-    """Turns this package's errors into one line on standard error and exit code 2."""
+    """Turns errors into one line on standard error and an exit code."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _one_line(ctx):
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _one_line(ctx):
             return super().invoke(ctx)
-        except (LinearizeError, OSError) as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(BAD_INPUT)
-        except KeyboardInterrupt:  # files are written as a whole or not at all
-            click.echo("interrupted; nothing was written", err=True)
-            ctx.exit(INTERRUPTED)
+
+
+@contextmanager
+def _one_line(ctx: click.Context) -> Iterator[None]:
+    """Let whatever goes wrong end in one line and its exit code."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise  # it shows the help
+    except click.UsageError as error:
+        reason, where = " ".join(error.format_message().split()).rstrip("."), (error.ctx or ctx).command_path
+        click.echo(f"error: {reason}; see '{where} --help'", err=True)
+        ctx.exit(BAD_INPUT)
+    except (LinearizeError, OSError) as error:
+        click.echo(f"error: {error}", err=True)
+        ctx.exit(BAD_INPUT)
+    except KeyboardInterrupt:  # files are written as a whole or not at all
+        click.echo("interrupted; nothing was written", err=True)
+        ctx.exit(INTERRUPTED)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

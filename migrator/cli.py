@@ -7,6 +7,8 @@ import importlib
 import io
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from migrator.port import Migrated
     from migrator.report import Report
 
+BAD_INPUT, INTERRUPTED = 2, 130
 EXAMPLES = 8
 MESSAGE = 4000
 """Characters of the longest error message; the start says what is wrong."""
@@ -39,27 +42,50 @@ INPUT_TYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
 
 
 class _Group(click.Group):
-    """Turns this package's errors into one line on standard error and exit code 2."""
+    """Turns errors into one line on standard error and an exit code."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _one_line(ctx):
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _one_line(ctx):
             return super().invoke(ctx)
-        except (MigratorError, OSError) as error:
-            text = " ".join(str(error).split())
-            if isinstance(error, OSError) and error.strerror and error.filename:
-                text = f"{error.filename}: {error.strerror}"
-            click.echo(f"error: {''.join(c for c in text if c.isprintable())[:MESSAGE]}", err=True)
-            ctx.exit(2)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="ntk-lookahead")
-def cli() -> None:
-    """Port a PyTorch model to Flax, and prove the port down to its gradients."""
+@contextmanager
+def _one_line(ctx: click.Context) -> Iterator[None]:
+    """Let whatever goes wrong end in one line and its exit code."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise  # it shows the help
+    except click.UsageError as error:
+        reason, where = " ".join(error.format_message().split()).rstrip("."), (error.ctx or ctx).command_path
+        click.echo(f"error: {reason}; see '{where} --help'", err=True)
+        ctx.exit(BAD_INPUT)
+    except (MigratorError, OSError) as error:
+        text = " ".join(str(error).split())
+        if isinstance(error, OSError) and error.strerror and error.filename:
+            text = f"{error.filename}: {error.strerror}"
+        click.echo(f"error: {''.join(c for c in text if c.isprintable())[:MESSAGE]}", err=True)
+        ctx.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        ctx.exit(INTERRUPTED)
 
 
 def _example(line: str) -> str:
     return f"\b\nExample:\n  migrator {line}"
+
+
+_CONVERT_EXAMPLE = _example("convert --model torchvision.models:resnet18 --example-shape 2,3,64,64 -o ported")
+
+
+@click.group(cls=_Group, epilog=_CONVERT_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ntk-lookahead")
+def cli() -> None:
+    """Port a PyTorch model to Flax, and prove the port down to its gradients."""
 
 
 class _Shape(click.ParamType[TensorSpec]):
@@ -109,7 +135,7 @@ _examples = click.option(
 )
 
 
-@cli.command(epilog=_example("convert --model torchvision.models:resnet18 --example-shape 2,3,64,64 -o ported"))
+@cli.command(epilog=_CONVERT_EXAMPLE)
 @_model("--model")
 @_model_args
 @_weights

@@ -5,7 +5,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ COMMANDS: tuple[str, ...] = ("compare", "experiments", "fidelity", "report", "te
 
 
 class _Group(click.Group):
-    """Turns the project's errors into one line on standard error and an exit code; loads commands when asked for."""
+    """Turns errors into one line on standard error and an exit code; loads commands when asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *COMMANDS])
@@ -32,22 +33,39 @@ class _Group(click.Group):
             return getattr(importlib.import_module(f"pipeline.commands.{cmd_name}"), cmd_name)
         return super().get_command(ctx, cmd_name)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _one_line(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _one_line(ctx):
             return super().invoke(ctx)
-        except PipelineError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(BAD_INPUT)
-        except RunFailedError as error:
-            click.echo(f"failed: {error}", err=True)
-            ctx.exit(FAILED)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            ctx.exit(INTERRUPTED)
-        except OSError as error:
-            where = f" {error.filename}" if error.filename else ""
-            click.echo(f"failed: cannot read or write{where}: {error.strerror or error}", err=True)
-            ctx.exit(FAILED)
+
+
+@contextmanager
+def _one_line(ctx: click.Context) -> Iterator[None]:
+    """Let whatever goes wrong end in one line and its exit code."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise  # it shows the help
+    except click.UsageError as error:
+        reason, where = " ".join(error.format_message().split()).rstrip("."), (error.ctx or ctx).command_path
+        click.echo(f"error: {reason}; see '{where} --help'", err=True)
+        ctx.exit(BAD_INPUT)
+    except PipelineError as error:
+        click.echo(f"error: {error}", err=True)
+        ctx.exit(BAD_INPUT)
+    except RunFailedError as error:
+        click.echo(f"failed: {error}", err=True)
+        ctx.exit(FAILED)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        ctx.exit(INTERRUPTED)
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        click.echo(f"failed: cannot read or write{where}: {error.strerror or error}", err=True)
+        ctx.exit(FAILED)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

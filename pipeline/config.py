@@ -23,6 +23,7 @@ from pydantic import (
 from linearize import HALFWAY, KernelOptions
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
+from pipeline.parsing import parse_yaml
 from pipeline.queries import LookAheadOptions, get_strategy, needs_l2
 from trainer.data import DATASETS, ImageOptions, kind_of_own
 from trainer.models import ModelSpec, family_of
@@ -350,19 +351,6 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise PipelineError(f"config: expected {file} to hold keys and values, got {type(values).__name__}")
     return values
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """Read YAML safely.
-
-    Raises:
-        PipelineError: it is none; ``where`` says whose.
-
-    """
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a thirteenth month
-        raise PipelineError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def _assign(values: dict[str, Any], path: str, value: Any) -> None:

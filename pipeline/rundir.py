@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from pipeline.config import RunConfig, differences, parse_yaml, validate
+from pipeline.config import RunConfig, differences, validate
 from pipeline.errors import PipelineError
 from pipeline.events import Event, EventLog, parse_events
 from pipeline.files import write_atomically
 from pipeline.lock import LOCK, DirectoryLock
+from pipeline.parsing import parse_yaml
 from pipeline.pool import Pool
 from pipeline.stages.store import Manifest, read_manifest, remove_leftovers, set_aside, write_stage
 

@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,15 +24,38 @@ Ids = NDArray[np.int64]
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
 class _Group(click.Group):
-    """Turns this package's errors into one line on standard error and exit code 2."""
+    """Turns errors into one line on standard error and an exit code."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _one_line(ctx):
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _one_line(ctx):
             return super().invoke(ctx)
-        except TrainerError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(2)
+
+
+@contextmanager
+def _one_line(ctx: click.Context) -> Iterator[None]:
+    """Let whatever goes wrong end in one line and its exit code."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise  # it shows the help
+    except click.UsageError as error:
+        reason, where = " ".join(error.format_message().split()).rstrip("."), (error.ctx or ctx).command_path
+        click.echo(f"error: {reason}; see '{where} --help'", err=True)
+        ctx.exit(BAD_INPUT)
+    except TrainerError as error:
+        click.echo(f"error: {error}", err=True)
+        ctx.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        ctx.exit(INTERRUPTED)
 
 
 _FIT_EXAMPLE = "Example: trainer fit --model cnn --n-labeled 100 --out runs/fit"

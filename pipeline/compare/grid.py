@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pipeline.config import RunConfig, differences, parse_yaml, validate
+from pipeline.config import RunConfig, differences, validate
 from pipeline.errors import PipelineError
+from pipeline.parsing import parse_yaml
 from pipeline.queries import get_strategy
 
 GRID = "grid.yaml"

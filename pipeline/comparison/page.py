@@ -1,6 +1,7 @@
 """The report as one HTML file that needs nothing else, with its figures and numbers as files beside it."""
 
 import base64
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipeline.comparison.results import Experiment, Results, read_results
 from pipeline.comparison.table import results_csv
 from pipeline.comparison.thumbnails import Sheet, make_sheet
 from pipeline.errors import PipelineError
-from pipeline.files import naming, write_atomically
+from pipeline.files import write_atomically
 from pipeline.machine import hardware, spell_hardware
 
 INDEX, RESULTS, TEMPLATE = "index.html", "results.csv", "page.html.j2"
@@ -72,19 +73,34 @@ def write_comparison(directories: Sequence[Path], out: Path | None = None) -> Pa
 
     """
     where = out or directories[0] / "report"
-    if where.exists() and not where.is_dir():
-        raise PipelineError(f"--out: expected a directory, but {where} is a file: name another")
+    check_place(where)
     results = read_results(directories)
     chapters = [_chapter(experiment) for experiment in results.experiments]
     page = render(results, chapters)
-    with naming(where):
+    try:
         where.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PipelineError(f"--out: cannot write to {where}: {error.strerror}") from error
     write_atomically(where / RESULTS, results_csv(results.experiments))
     for figure in (figure for chapter in chapters for figure in chapter.figures):
         write_atomically(where / f"{figure.name}.svg", figure.svg)
         write_atomically(where / f"{figure.name}.png", figure.png)
     write_atomically(where / INDEX, page)  # last: a page that is there has its files
     return where / INDEX
+
+
+def check_place(where: Path) -> None:
+    """Check that a directory is one, or can be made, and can be written to.
+
+    Raises:
+        PipelineError: it is not.
+
+    """
+    nearest = next(place for place in (where, *where.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise PipelineError(f"--out: expected a directory, but {nearest} is a file: name another")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PipelineError(f"--out: cannot write to {where}: no permission to write in {nearest}: name another")
 
 
 def _chapter(experiment: Experiment) -> Chapter:

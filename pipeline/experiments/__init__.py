@@ -9,8 +9,9 @@ import yaml
 from pydantic import Field, ValidationError
 
 from pipeline.compare.grid import Grid, parse_seeds, parse_strategies
-from pipeline.config import Section, load_config, merged, parse_yaml
+from pipeline.config import Section, load_config, merged
 from pipeline.errors import PipelineError
+from pipeline.parsing import parse_yaml
 
 SUFFIX = ".yaml"
 

@@ -348,6 +348,8 @@ def test_the_command_refuses_what_it_cannot_report(built, tmp_path):
         ((tmp_path / "nowhere",), "is neither"),
         ((unfinished,), "unfinished: 2 of 3 cycles"),
         ((built, "--out", tmp_path / "file"), "is a file"),
+        ((built, "--out", tmp_path / "file" / "report"), "file is a file"),
+        ((built, "--out", "/proc/nowhere/report"), "cannot write to /proc/nowhere/report"),
     ]:
         result = invoke(*arguments)
         assert result.exit_code == 2

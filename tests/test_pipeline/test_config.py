@@ -3,6 +3,7 @@ import yaml
 
 from pipeline.config import RunConfig, differences, load_config
 from pipeline.errors import PipelineError
+from pipeline.parsing import parse_yaml
 
 
 def test_defaults_are_the_digits_demo_fully_resolved():
@@ -49,6 +50,7 @@ def test_later_settings_win(tmp_path):
         (["train.maxlr=1"], "no key 'train.maxlr'; there are epochs, batch_size, max_lr"),
         (["model.options.width=big"], "width must be of type int"),
         (["seed=[1"], "not valid YAML"),
+        (["model.options={width: 8, width: 9}"], "--set model.options: the key 'width' stands twice, in line 1"),
     ],
 )
 def test_bad_settings_are_one_clear_line(sets, message):
@@ -66,6 +68,31 @@ def test_bad_files_are_one_clear_line(tmp_path, content):
     assert "\n" not in str(caught.value)
     with pytest.raises(PipelineError, match="cannot read"):
         load_config(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("seed: 1\ncycles: 2\nseed: 3\n", "the key 'seed' stands twice, in lines 1 and 3: remove one"),
+        ("train:\n  epochs: 1\n  'epochs': 1\n", "the key 'epochs' stands twice, in lines 2 and 3: remove one"),
+        ("model: {name: mlp, options: {width: 1, width: 2}}", "the key 'width' stands twice, in line 1: remove one"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_by_name(tmp_path, content, reason):
+    file = tmp_path / "c.yaml"
+    file.write_text(content)
+    with pytest.raises(PipelineError) as caught:
+        load_config(file)
+    assert str(caught.value) == f"{file}: {reason}"
+
+
+def test_a_key_may_stand_in_several_sections_and_over_a_merged_one():
+    assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n1: p\n'1': q\n", "here") == {
+        "a": {"x": 1, "y": 2},
+        "b": {"x": 3, "y": 2},
+        1: "p",
+        "1": "q",
+    }
 
 
 def test_the_digest_ignores_where_and_notices_what():

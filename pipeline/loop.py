@@ -12,16 +12,15 @@ from pipeline.pool import INITIAL, Pool
 from pipeline.queries import LookAheadStrategy, QueryState, get_strategy
 from pipeline.report import CycleRow, read_row, write_report
 from pipeline.rundir import RunDirectory, environment_versions
+from pipeline.stages.diagnostics import cautions, read_diagnostics
 from pipeline.stages.interview import INTERVIEW, Interview, query_sizes
 from pipeline.stages.migrate import VARIABLES, run_migrate
 from pipeline.stages.progress import StageProgress
 from pipeline.stages.score import (
     SCORES,
-    cautions,
     draw_candidates,
     explaining,
     query_state,
-    read_diagnostics,
     read_scores,
     run_score,
 )

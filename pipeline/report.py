@@ -2,13 +2,14 @@
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.files import write_atomically
 from pipeline.rundir import cycle_path, read_config, read_events
+from pipeline.stages.diagnostics import DIAGNOSTICS, read_diagnostics
 from pipeline.stages.store import read_stage_seconds
 from pipeline.stages.train import read_summary
 
@@ -21,6 +22,8 @@ CSV_METRICS = (
     ("train", "residual_norm", "residual_norm"),
     ("train", "residual_rms", "residual_rms"),
 )
+SCORE_METRICS = ("condition_number", "jitter", "remaining_change", "redundant_share", "common_share", "score_spread")
+"""Those of a cycle's diagnostics by which its scores can be judged; ``metrics.csv`` has them with the split score."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class CycleRow:
         test_ece: expected calibration error.
         test_class_accuracy: by class; None for a class without test images.
         classes: their names.
+        diagnostics: ``SCORE_METRICS`` by name, those that the strategy has; empty where nothing was queried.
 
     """
 
@@ -57,13 +61,15 @@ class CycleRow:
     test_ece: float | None = None
     test_class_accuracy: tuple[float | None, ...] = ()
     classes: tuple[str, ...] = ()
+    diagnostics: dict[str, float] = field(default_factory=dict)
 
     def metrics(self) -> list[tuple[str, str, float]]:
         """Return everything measured as (split, metric, value); a class's accuracy is named ``accuracy[CLASS]``."""
         plain = [(split, metric, getattr(self, attribute)) for split, metric, attribute in CSV_METRICS]
         names = [f"accuracy[{printable(name)}]" for name in self.classes]
         classes = [("test", name, value) for name, value in zip(names, self.test_class_accuracy, strict=True)]
-        return [(split, metric, value) for split, metric, value in (*plain, *classes) if value is not None]
+        measured = [(split, metric, value) for split, metric, value in (*plain, *classes) if value is not None]
+        return [*measured, *(("score", name.removeprefix("score_"), value) for name, value in self.diagnostics.items())]
 
 
 def printable(name: str) -> str:
@@ -90,7 +96,15 @@ def read_row(run: Path, cycle: int) -> CycleRow:
         test_ece=summary.get("test_ece"),
         test_class_accuracy=tuple(summary.get("test_class_accuracy", ())),
         classes=tuple(summary.get("classes", ())),
+        diagnostics=_diagnostics(directory / "score"),
     )
+
+
+def _diagnostics(directory: Path) -> dict[str, float]:
+    if not (directory / DIAGNOSTICS).exists():
+        return {}
+    figures = read_diagnostics(directory)
+    return {name: figures[name] for name in SCORE_METRICS if figures.get(name) is not None}
 
 
 def read_rows(run: Path) -> list[CycleRow]:

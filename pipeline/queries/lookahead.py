@@ -45,12 +45,15 @@ class LookAheadStrategy:
         check_count(state.candidates, n)
         if self.mode_of(state.options) == "greedy":
             return select_in_order(state.candidates, self.choose(state, n).ids)
-        return select_top(state.candidates, state.look_ahead.scores(self.criterion, state.options.reference), n)
+        options = state.options
+        scores = state.look_ahead.scores(self.criterion, options.reference, options.distance or "outputs")
+        return select_top(state.candidates, scores, n)
 
     def choose(self, state: QueryState, n: int) -> Choice:
         """Choose ``n`` of the candidates that are left, by position, in view of the answers so far."""
-        mode = self.mode_of(state.options)
-        return state.look_ahead.choose(n, self.criterion, mode, state.options.reference)
+        options = state.options
+        distance = options.distance or "outputs"
+        return state.look_ahead.choose(n, self.criterion, self.mode_of(options), options.reference, distance)
 
 
 _DESCRIPTIONS = {

@@ -1,12 +1,10 @@
 """Stage ``score``: a strategy looks at the candidates and ranks what to ask next."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch.nn import Module
@@ -21,6 +19,7 @@ from pipeline.infinite import kernel_maker
 from pipeline.pool import Labelled, Pool
 from pipeline.queries import LookAheadStrategy, QueryState, Selection, ask, get_strategy, select_top
 from pipeline.retraining import Retrainer
+from pipeline.stages.diagnostics import DIAGNOSTICS, figures_of
 from pipeline.stages.progress import StageProgress, silent
 from pipeline.stages.train import WEIGHTS
 from pipeline.workbench import Workbench
@@ -31,7 +30,7 @@ from trainer.losses import one_hot
 from trainer.options import TrainOptions
 from trainer.predict import predict, release_cached_memory
 
-SCORES, DIAGNOSTICS = "scores.npz", "diagnostics.json"
+SCORES = "scores.npz"
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def run_score(config: RunConfig, cycle: int, state: QueryState, into: Path) -> N
         selection = ask(strategy, state, min(config.query.answers, len(state.candidates)))
     scores = selection.candidate_scores
     np.savez(into / SCORES, candidates=state.candidates, scores=scores, pseudo_labels=state.outputs.argmax(1))
-    write_json(into / DIAGNOSTICS, _diagnostics(state, scores, strategy.needs_port) | (selection.figures or {}))
+    write_json(into / DIAGNOSTICS, figures_of(strategy, state, scores) | (selection.figures or {}))
 
 
 @contextmanager
@@ -141,22 +140,6 @@ def read_scores(directory: Path) -> Scores:
     """Return what ``run_score`` decided."""
     with np.load(directory / SCORES, allow_pickle=False) as arrays:
         return Scores(**arrays)
-
-
-def read_diagnostics(directory: Path) -> dict[str, Any]:
-    """Return the figures by which this cycle's scores can be judged."""
-    return dict(json.loads((directory / DIAGNOSTICS).read_text()))
-
-
-def cautions(diagnostics: dict[str, Any]) -> Iterator[str]:
-    """Yield, in one line each, what should make a user doubt this cycle's scores."""
-    if diagnostics.get("jitter"):
-        yield (
-            f"the labelled kernel was singular and took a jitter of {diagnostics['jitter']:.2g} on its diagonal: "
-            "a wider network or a ridge (--set kernel.ridge=1e-6) makes look-ahead scores more reliable"
-        )
-    if diagnostics["score_spread"] in (None, 0.0) and diagnostics["candidates"] > 1:
-        yield "every candidate has the same score, so the query is as good as random"
 
 
 def _network(
@@ -197,17 +180,3 @@ def _linearizer(
         )
 
     return linearize
-
-
-def _diagnostics(state: QueryState, scores: np.ndarray, looked_ahead: bool) -> dict[str, Any]:
-    mean = float(scores.mean())
-    figures: dict[str, Any] = {
-        "candidates": len(scores),
-        "score_mean": mean,
-        "score_spread": float(scores.std() / abs(mean)) if mean else None,
-    }
-    if looked_ahead:
-        figures |= state.look_ahead.diagnostics.to_json()
-        plan = state.look_ahead.plan
-        figures |= {"kernel_bytes": plan.estimate, "kernel_passes": len(plan.work.chunks)}
-    return figures

@@ -67,7 +67,7 @@ def test_nothing_that_a_strategy_is_given_leads_to_a_pool_label(tiny, tmp_path, 
     monkeypatch.setattr(score, "get_strategy", lambda name: Spy())
     labelled = Labelled(np.arange(12), bench.data.labels("train", np.arange(12)))
     run_train(bench, 0, labelled, None, tmp_path)
-    monkeypatch.setattr(score, "_diagnostics", lambda *_: {})
+    monkeypatch.setattr(score, "figures_of", lambda *_: {})
     state = score.query_state(bench, 0, labelled, np.arange(12, 40), tmp_path, tmp_path)
     score.run_score(bench.config, 0, state, tmp_path)
     found = reachable(seen[0])

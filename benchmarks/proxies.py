@@ -1,0 +1,205 @@
+r"""A look-ahead query by the block update against the slower ways to foresee the same: figure 1a of the paper.
+
+    python benchmarks/proxies.py time --dataset mnist --data-root data          # seconds of one query, 3 rounds
+    pipeline compare --dataset mnist --data-root data --strategies random,naive,ntk-no-block,mlmoc --seeds 0-2 \
+        --n-init 100 --query-size 20 --subset-size 1500 --cycles 4 --naive-candidates 50 --jobs 1 --out runs/figure-1a
+    python benchmarks/proxies.py figure runs/figure-1a                          # accuracies beside seconds of a query
+    python benchmarks/proxies.py time --small                                   # a smoke run; its ratios mean nothing
+
+A query is everything between the trained network and the ranked candidates: for the block update and without it, the
+port to Flax with its verification, the kernel and the scores.  Naive queries train, for every candidate, the network
+with the candidate and its likeliest label among the labels, from the trained weights, and evaluate the pool; some of
+the candidates are really retrained with, their mean time is multiplied by the number of candidates, and called
+extrapolated.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+
+from linearize.afresh import scores_afresh
+from linearize.criteria import CRITERIA
+from linearize.regression import fit
+from linearize.service import LookAhead
+from linearize.types import Kernel
+from pipeline import seeds
+from pipeline.compare.grid import read_grid
+from pipeline.comparison.statistics import student_t
+from pipeline.config import load_config
+from pipeline.pool import Labelled
+from pipeline.queries import QueryState, get_strategy
+from pipeline.report import area_under_curve, read_rows
+from pipeline.retraining import NAIVE_EPOCHS
+from pipeline.rundir import cycle_path
+from pipeline.stages.diagnostics import read_diagnostics
+from pipeline.stages.migrate import run_migrate
+from pipeline.stages.score import query_state
+from pipeline.stages.train import run_train
+from pipeline.workbench import Workbench, open_workbench
+
+BLOCK, AFRESH = "block update", "solved afresh"
+
+
+def timed(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+class Cycle:
+    """A trained network that can be queried in every way."""
+
+    def __init__(self, bench: Workbench, n_init: int, trained: Path) -> None:
+        order = seeds.generator(0, 0, "subset").permutation(len(bench.data.train))
+        self.bench, self.trained = bench, trained
+        self.labelled = Labelled(order[:n_init], bench.data.labels("train", order[:n_init]))
+        self.candidates = order[n_init : n_init + bench.config.query.subset]
+        run_train(bench, 0, self.labelled, None, trained)
+
+    def query(self, strategy: str) -> QueryState:
+        """Answer one whole query, from the weights on disk to the ranking."""
+        chosen = get_strategy(strategy)
+        with tempfile.TemporaryDirectory() as folder:
+            if chosen.needs_port:
+                run_migrate(self.bench, self.labelled, self.trained, Path(folder))
+            port = Path(folder) if chosen.needs_port else None
+            state = query_state(self._of(strategy), 0, self.labelled, self.candidates, self.trained, port)
+            chosen.query(state, self.bench.config.query.size)
+        return state
+
+    def _of(self, strategy: str) -> Workbench:
+        config = self.bench.config
+        query = config.query.model_copy(update={"strategy": strategy})
+        return Workbench(config.model_copy(update={"query": query}), self.bench.data, self.bench.device)
+
+
+class Scoring:
+    """What is left of a query once the kernel is known: from Θ's blocks to the scores."""
+
+    def __init__(self, state: QueryState) -> None:
+        self.service: LookAhead = state.look_ahead
+        factored, held = self.service.factored, self.service.state
+        self.lam = self.service.diagnostics.ridge + self.service.diagnostics.jitter
+        XX = factored.F @ factored.F.T - self.lam * np.eye(len(factored.F))
+        self.kernel = Kernel(XX, factored.F @ factored.Phi, held.S + factored.Phi.T @ factored.Phi)
+        self.Y = self.service.data.Y
+        self.f_X = self.Y - factored.F @ factored.z
+        self.f_U = held.f
+
+    def block(self) -> np.ndarray:
+        """Factor once, update for every candidate."""
+        state = fit(self.kernel, self.f_X, self.f_U, self.Y, ridge=self.lam)
+        return CRITERIA["mlmoc"].scores(state, "network")
+
+    def afresh(self) -> np.ndarray:
+        """Factor for every candidate."""
+        return scores_afresh(self.service.state, self.service.factored, self.lam)
+
+
+def measure(cycle: Cycle, rounds: int, retrainings: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Take turns; return the seconds of whole queries and of scoring alone, and those of one naive candidate."""
+    scoring, state = Scoring(cycle.query("mlmoc")), cycle.query("one-step")  # compiles what is to be compiled
+    np.testing.assert_allclose(scoring.block(), scoring.afresh(), rtol=1e-4)
+    whole: dict[str, list[float]] = {"mlmoc": [], "ntk-no-block": [], "one-step": [], BLOCK: [], AFRESH: []}
+    naive: dict[str, list[float]] = {f"naive, {NAIVE_EPOCHS} epochs": [], "naive, to convergence": []}
+    for at in range(max(rounds, retrainings)):
+        if at < rounds:
+            for name in ("mlmoc", "ntk-no-block", "one-step"):
+                whole[name].append(timed(lambda: cycle.query(name)))  # noqa: B023
+            whole[BLOCK].append(timed(scoring.block))
+            whole[AFRESH].append(timed(scoring.afresh))
+        if at < retrainings:
+            x, label = state.inputs(state.candidates[at : at + 1]), int(state.outputs[at].argmax())
+            for name, epochs in zip(naive, (NAIVE_EPOCHS, None), strict=True):
+                naive[name].append(state.retrainer(at, x, label, epochs=epochs).seconds)
+    return whole, naive
+
+
+@click.group()
+def main() -> None:
+    """Compare the block update with the papers' slower proxies."""
+
+
+@main.command("time")
+@click.option("--dataset", default="digits", show_default=True)
+@click.option("--data-root")
+@click.option("--model", default="cnn", show_default=True)
+@click.option("--set", "sets", multiple=True)
+@click.option("--n-init", default=100, show_default=True)
+@click.option("--subset-size", "subset", default=1500, show_default=True)
+@click.option("--retrainings", default=10, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--small", is_flag=True, help="A smoke run.")
+def time_(
+    dataset: str, data_root: str | None, model: str, sets: tuple[str, ...], n_init: int, subset: int, retrainings: int,
+    rounds: int, small: bool,
+) -> None:  # fmt: skip
+    """Time whole queries, scoring alone, and retrainings with some of the candidates, taking turns."""
+    n_init, subset, retrainings, rounds = (20, 30, 2, 1) if small else (n_init, subset, retrainings, rounds)
+    fields = {"data.name": dataset, "data.root": data_root, "model.name": model, "cycles": 2}
+    fields |= {"query.n_init": n_init, "query.subset": subset, "query.strategy": "mlmoc"}
+    bench = open_workbench(load_config(options=fields, sets=sets))
+    with tempfile.TemporaryDirectory() as folder:
+        cycle = Cycle(bench, n_init, Path(folder))
+        whole, naive = measure(cycle, rounds, retrainings)
+    U, seconds = len(cycle.candidates), {name: statistics.median(times) for name, times in whole.items()}
+    click.echo(f"{dataset}, {model}, {n_init} labels, {U} candidates, {os.cpu_count()} cores; medians of {rounds}\n")
+    click.echo("| query by | s a query | of mlmoc |\n|---|---|---|")
+    for name in ("mlmoc", "ntk-no-block", "one-step"):
+        click.echo(f"| {name} | {seconds[name]:.2f} | {seconds[name] / seconds['mlmoc']:.1f} |")
+    for name, times in naive.items():
+        one = statistics.mean(times)
+        text = f"{one * U:.0f}, extrapolated from {len(times)} of {one:.3f} s"
+        click.echo(f"| {name} | {text} | {one * U / seconds['mlmoc']:.0f} |")
+    click.echo("\n| from the kernel to the scores | s | of the block update |\n|---|---|---|")
+    for name in (BLOCK, AFRESH):
+        click.echo(f"| {name} | {seconds[name]:.4f} | {seconds[name] / seconds[BLOCK]:.1f} |")
+
+
+def query_seconds(run: Path, row_seconds: dict[str, float], cycle: int) -> float:
+    """Return what a cycle's query took; of a naive one, what trying every candidate would have taken."""
+    taken = row_seconds.get("migrate", 0.0) + row_seconds["score"]
+    figures = read_diagnostics(cycle_path(run, cycle) / "score")
+    if "naive_seconds_extrapolated" in figures:
+        tried = figures["naive_candidates"] * figures["naive_seconds_per_candidate"]
+        taken += float(figures["naive_seconds_extrapolated"]) - tried
+    return float(taken)
+
+
+@main.command()
+@click.argument("grid", type=click.Path(path_type=Path))
+def figure(grid: Path) -> None:
+    """Print accuracies beside the seconds of a query, from a finished comparison (figure 1a)."""
+    cells = read_grid(grid).cells()
+    rows = {cell.name: read_rows(grid / cell.name) for cell in cells}
+    known = {
+        strategy: [
+            query_seconds(grid / cell.name, row.seconds, row.cycle)
+            for cell in cells
+            if cell.strategy == strategy
+            for row in rows[cell.name][:-1]
+        ]
+        for strategy in dict.fromkeys(cell.strategy for cell in cells)
+    }
+    ours = statistics.median(known["mlmoc"]) if "mlmoc" in known else float("nan")
+    click.echo("| strategy | final accuracy, 95 % | area under the curve, 95 % | s a query | of mlmoc |")
+    click.echo("|---|---|---|---|---|")
+    for strategy, seconds in known.items():
+        mine = [rows[cell.name] for cell in cells if cell.strategy == strategy]
+        bands = student_t([run[-1].test_accuracy for run in mine]), student_t([area_under_curve(run) for run in mine])
+        spelled = " | ".join(f"{mean:.4f}" + (f" ± {half:.4f}" if half is not None else "") for mean, half, _ in bands)
+        one = statistics.median(seconds)
+        mark = ", extrapolated" if strategy == "naive" else ""
+        click.echo(f"| {strategy} | {spelled} | {one:.2f}{mark} | {one / ours:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

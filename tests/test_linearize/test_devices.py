@@ -61,10 +61,13 @@ def agree(path, count):
             assert np.abs(found[name] - expected).max() <= tolerance * np.abs(expected).max(), name
 
 
+@pytest.fixture
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port that nobody else is given meanwhile: bound here, beside which those that share it (gRPC) may listen."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 def test_eight_devices_of_one_process(tmp_path):
@@ -72,9 +75,8 @@ def test_eight_devices_of_one_process(tmp_path):
     agree(tmp_path / "out.npz", 8)
 
 
-def test_two_processes_of_two_devices(tmp_path):
-    port = free_port()
-    wait([start(2, tmp_path / f"{index}.npz", port, 2, index) for index in range(2)])
+def test_two_processes_of_two_devices(free_port, tmp_path):
+    wait([start(2, tmp_path / f"{index}.npz", free_port, 2, index) for index in range(2)])
     for index in range(2):
         agree(tmp_path / f"{index}.npz", 4)
 

@@ -289,7 +289,7 @@ def test_a_cell_dies_with_its_starter(start, tmp_path):
         time.sleep(0.3)
         assert alive(cell)
         starter.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while alive(cell) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not alive(cell)
@@ -304,9 +304,7 @@ def test_a_cell_is_interrupted_whatever_its_starter_has_blocked(start, tmp_path)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     time.sleep(0.3)
     cell.interrupt()
-    began = time.monotonic()
-    cell.end(began + 20)
-    assert time.monotonic() - began < 15
+    cell.end(time.monotonic() + 60)  # then it is killed
     assert cell._process.returncode in (130, -signal.SIGINT)
 
 
@@ -337,12 +335,12 @@ def test_a_process_that_cannot_start_or_finds_its_run_held_says_why(start, tmp_p
     lock = DirectoryLock(path)
     began = time.monotonic()
     child.await_lock(path, 0.3)
-    assert 0.3 <= time.monotonic() - began < 5
+    assert 0.3 <= time.monotonic() - began < 30
     lock.release()
     began = time.monotonic()
-    child.await_lock(path, 60)
-    child.await_lock(tmp_path / "absent", 60)
-    assert time.monotonic() - began < 5
+    child.await_lock(path, 600)
+    child.await_lock(tmp_path / "absent", 600)
+    assert time.monotonic() - began < 60
 
 
 def test_a_strategy_of_the_users_own_is_compared_and_reported_even_when_it_is_gone(compare, engine, tmp_path):

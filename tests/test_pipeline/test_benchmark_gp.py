@@ -1,0 +1,65 @@
+"""`benchmarks/gp_accuracy.py` on a finished run, with another kernel in the place of neural-tangents'."""
+
+import csv
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pipeline.pool import Pool
+from pipeline.report import read_rows
+from pipeline.rundir import read_config, read_events
+from pipeline.workbench import load_data
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gp_accuracy.py"
+
+
+def rbf(twin, x, x2=None, **_):
+    a, b = (images.reshape(len(images), -1).astype(float) for images in (x, x if x2 is None else x2))
+    return np.exp(-((a[:, None] - b) ** 2).sum(2) / 64)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    spec = importlib.util.spec_from_file_location("gp_accuracy", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "infinite_ntk", rbf)
+    return module
+
+
+def test_it_is_the_process_on_the_labels_of_each_cycle(script, start, go_on, tmp_path):
+    run = start(query__strategy="random", cycles=2)
+    go_on(run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    asked = [str(run), "--test", "60", "--out", str(tmp_path / "gp.csv")]
+    result = CliRunner().invoke(script.main, asked, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+    data, events = load_data(read_config(run)), read_events(run)
+    sample = np.sort(np.random.default_rng(0).permutation(len(data.test))[:60])
+    rows = list(csv.DictReader((tmp_path / "gp.csv").read_text().splitlines()))
+    assert len(rows) == 2
+    for row, of_run in zip(rows, read_rows(run), strict=True):
+        known = Pool(len(data.train), events).labelled(int(row["cycle"]))
+        X, T = data.inputs("train", known.ids), data.inputs("test", sample)
+        K = rbf(None, X) + 1e-6 * np.eye(len(X))  # the kernel's diagonal is 1
+        classes = (rbf(None, T, X) @ np.linalg.solve(K, np.eye(10)[known.labels])).argmax(1)
+        assert float(row["gp_accuracy"]) == pytest.approx((classes == data.labels("test", sample)).mean())
+        assert float(row["network_accuracy"]) == pytest.approx(of_run.test_accuracy, rel=1e-4)
+        assert int(row["n_labeled"]) == len(known)
+    assert "random: 1 runs, mean area of the process" in result.output
+
+
+def test_nothing_to_read_is_one_line(script, start, tmp_path):
+    for run, asked, message in (
+        (tmp_path, [], "expected a run directory"),
+        (start(query__strategy="random"), ["--strategies", "gp"], "expected runs of gp, found none"),
+    ):
+        result = CliRunner().invoke(script.main, [str(run), *asked])
+        assert result.exit_code == 2
+        assert message in result.output
+        assert result.output.count("\n") == 1

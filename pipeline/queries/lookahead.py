@@ -12,6 +12,9 @@ from pipeline.queries.base import (
     select_top,
 )
 
+CANDIDATES_A_COLUMN = 450
+"""U/n where n columns of Θ(U,U) take as long as all of it; measured: U = 5000 and 11 columns, 1500 and 3, on a CPU."""
+
 
 @dataclass(frozen=True)
 class LookAheadStrategy:
@@ -31,10 +34,13 @@ class LookAheadStrategy:
     mode: Mode | None = None
     needs_port: bool = True
 
-    @property
-    def needs_S(self) -> bool:
-        """Whether its criterion needs Θ(U,U)."""
-        return self.criterion not in HALFWAY
+    def takes_S(self, options: LookAheadOptions, answers: int, U: int) -> bool:
+        """Tell whether Θ(U,U) is worth computing for so many answers, imagined or true, between two trainings.
+
+        A criterion of f_lin alone needs one column of it an answer, and all of it where that is cheaper.
+        """
+        columns = 0 if self.mode_of(options) == "top" else answers
+        return self.criterion not in HALFWAY or columns * CANDIDATES_A_COLUMN > U
 
     def mode_of(self, options: LookAheadOptions) -> Mode:
         """Return how it chooses a batch: as its name says, else as the run does."""

@@ -82,7 +82,10 @@ def query_state(
     strategy = get_strategy(bench.config.query.strategy)
     model = bench.network()
     evaluate, embedder = _network(model, trained, bench.device)
-    full = not isinstance(strategy, LookAheadStrategy) or strategy.needs_S
+    query = bench.config.query
+    full = not isinstance(strategy, LookAheadStrategy) or strategy.takes_S(
+        query.look_ahead, query.answers, len(candidates)
+    )
     return QueryState(
         candidates=candidates,
         labelled=labelled,

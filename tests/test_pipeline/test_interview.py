@@ -176,6 +176,19 @@ def test_more_answers_than_candidates_are_refused():
         load_config(options={"query.subset": 30, "query.retrain_every": 31})
 
 
+@pytest.mark.parametrize(
+    ("strategy", "answers", "U", "expected"),
+    [
+        ("mlmoc", 1, 10**6, True),
+        ("margin-lin", 20, 5000, False),
+        ("margin-lin-sequential", 20, 5000, True),
+        ("margin-lin-greedy", 5, 5000, False),
+    ],
+)
+def test_only_columns_are_computed_where_that_is_cheaper(strategy, answers, U, expected):
+    assert get_strategy(strategy).takes_S(load_config().query.look_ahead, answers, U) is expected
+
+
 def test_a_strategy_of_a_mode_says_so():
     assert get_strategy("eer-sequential").mode == "sequential"
     assert get_strategy("eer").mode is None

@@ -27,7 +27,7 @@ import numpy as np
 
 from linearize.afresh import scores_afresh
 from linearize.criteria import CRITERIA
-from linearize.regression import fit
+from linearize.regression import Regression, fit
 from linearize.service import LookAhead
 from linearize.types import Kernel
 from pipeline import seeds
@@ -87,6 +87,7 @@ class Scoring:
     def __init__(self, state: QueryState) -> None:
         self.service: LookAhead = state.look_ahead
         factored, held = self.service.factored, self.service.state
+        assert isinstance(held, Regression)  # of a scalar kernel
         self.lam = self.service.diagnostics.ridge + self.service.diagnostics.jitter
         XX = factored.F @ factored.F.T - self.lam * np.eye(len(factored.F))
         self.kernel = Kernel(XX, factored.F @ factored.Phi, held.S + factored.Phi.T @ factored.Phi)

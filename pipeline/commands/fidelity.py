@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     help="Labels to retrain with: the network's own guess, or the data set's.  [predicted]",
 )
 @click.option("--repeats", type=click.IntRange(min=1), default=1, help="SGD seeds averaged in each retraining.  [1]")
+@click.option("--infinite", is_flag=True, help="Compare the strategies infinite and gp as well (extra 'infinite').")
 @click.option("--out", type=click.Path(path_type=Path), help="Directory to write to.  [RUN/fidelity/cycle-NNN]")
-def fidelity(run: Path, cycle: int, candidates: int, labels: "Labels", repeats: int, out: Path | None) -> None:
+def fidelity(
+    run: Path, cycle: int, candidates: int, labels: "Labels", repeats: int, infinite: bool, out: Path | None
+) -> None:
     """Really retrain a cycle's network with each of some candidates added, and compare with what was predicted.
 
     The run is only read; it may still be going on.  Says in one sentence whether to trust look-ahead's ranking here,
@@ -42,7 +45,7 @@ def fidelity(run: Path, cycle: int, candidates: int, labels: "Labels", repeats: 
     interrupts = Interrupts("interrupted; nothing was written")
     try:
         with interrupts, FidelityConsole(interrupts.check) as console:
-            setting = open_setting(run, cycle, candidates, console)
+            setting = open_setting(run, cycle, candidates, console, infinite=infinite)
             measured = measure(setting, candidates, labels, repeats, console)
             write(path, setting, measured, labels, repeats)
     except KeyboardInterrupt:

@@ -16,7 +16,11 @@ PROXIES = {
     "one-step": "one SGD step on the candidate alone; really: from retraining without the candidate",
     "naive": f"{NAIVE_EPOCHS} epochs of SGD with the candidate, measured from the trained network; really: likewise",
 }
-FROM_NETWORK = ("network", "naive")
+INFINITE_PROXIES = {
+    "infinite": "block update with the kernel of an infinitely wide twin, from the trained network; really: likewise",
+    "gp": "a Gaussian process with that kernel, from its own mean; really: from retraining without the candidate",
+}
+FROM_NETWORK = ("network", "naive", "infinite")
 """Proxies of the change from the trained network on; the others are of the change that a candidate makes."""
 SAME = "ntk-no-block solves afresh what the block update gives: its figures are those of 'network'"
 
@@ -44,13 +48,15 @@ class Change(NamedTuple):
 
 
 def predicted_changes(setting: Setting, position: int, label: int) -> dict[str, Change]:
-    """Return what the block update predicts for one candidate with one label, by proxy; see ``PROXIES``.
+    """Return what block updates predict for one candidate with one label, by proxy; see ``PROXIES``.
 
     The block update is f_lin⁺(x) - f_lin(x) = S(x,x')/u(x') (y' - f_lin(x'))ᵀ; from the network, a(x) is added.
     """
     state = setting.look_ahead.state
-    after = look_ahead(state, position, np.eye(state.f.shape[1])[label])
-    return {"linearized": Change(state.f_lin, after), "network": Change(state.f, after)}
+    y = np.eye(state.f.shape[1])[label]
+    after = look_ahead(state, position, y)
+    others = {name: Change(other.f, look_ahead(other, position, y)) for name, other in setting.infinite.items()}
+    return {"linearized": Change(state.f_lin, after), "network": Change(state.f, after), **others}
 
 
 def trained_changes(setting: Setting, trained: Retrainer, position: int, label: int, seed: int) -> dict[str, Change]:

@@ -1,37 +1,41 @@
-"""The scatter of real against predicted change."""
+"""The scatter of real against predicted change, a panel a proxy."""
 
 import numpy as np
 
 from pipeline.comparison.figures import OKABE_ITO, blank_figure, rendered
-from pipeline.fidelity.measure import CRITERIA, Measured
-from pipeline.fidelity.verdict import reference_of
+from pipeline.fidelity.changes import FROM_NETWORK
+from pipeline.fidelity.measure import Criterion, Measured
 
-ORIGINS = {"network": "the network before", "linearized": "no candidate added"}
+COLUMNS, HEIGHT = 3, 2.9
 MARKERS = {"quantile": ("o", OKABE_ITO[0]), "uniform": ("s", OKABE_ITO[1])}
+QUANTITIES: dict[Criterion, tuple[str, str]] = {
+    "mlmoc": ("size", "Σ‖Δ‖ of the pool's outputs"),
+    "mlmoc-flips": ("flips", "predictions that flip"),
+}
 
 
 def draw(measured: Measured, title: str) -> tuple[bytes, bytes]:
-    """Draw two panels, size of the change and flips, one point a candidate; return SVG and PNG.
+    """Draw the size of the change by every proxy and the flips by the block update; return SVG and PNG.
 
     Args:
         measured: what was measured.
         title: above the panels; names the run and its cycle.
 
     """
-    figure = blank_figure(3.5)
-    size, flips = figure.subplots(1, 2)
-    proxy = reference_of("mlmoc")[0] if measured.criterion == "mlmoc" else "linearized"
-    _scatter(size, measured, proxy, "size", "Σ‖Δ‖ of the pool's outputs")
-    _scatter(flips, measured, "linearized", "flips", "predictions that flip")
-    flips.locator_params(integer=True)
-    if proxy == "linearized":
-        size.axhline(measured.background.noise, color="#222222", linewidth=1, linestyle=":", label="noise floor")
-    for axes, score in zip((size, flips), CRITERIA, strict=True):
-        rho = measured.agreement[proxy if score == "mlmoc" else "linearized"][score].spearman.value
-        said = "undefined" if rho is None else f"{rho:.2f}"
-        axes.set_title(f"{score}: rank correlation {said}", fontsize=9)
+    panels: list[tuple[str, Criterion]] = [(proxy, "mlmoc") for proxy in measured.agreement]
+    panels.insert(1, ("linearized", "mlmoc-flips"))
+    rows = -(-len(panels) // COLUMNS)
+    figure = blank_figure(HEIGHT * rows)
+    grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axes, (proxy, score) in zip(grid, panels, strict=False):
+        quantity, name = QUANTITIES[score]
+        _scatter(axes, measured, proxy, quantity, name)
+        rho = measured.agreement[proxy][score].spearman.value
+        axes.set_title(f"{proxy}, {score}: " + ("undefined" if rho is None else f"ρ = {rho:.2f}"), fontsize=8)
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
     figure.suptitle(title, fontsize=9)
-    handles, labels = size.get_legend_handles_labels()
+    handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return rendered(figure)
 
@@ -48,5 +52,11 @@ def _scatter(axes, measured: Measured, proxy: str, quantity: str, name: str) -> 
     axes.plot([0, end], [0, end], color="#222222", linewidth=1, label="equal")
     axes.set_xlim(left=-0.03 * end)
     axes.set_ylim(bottom=min(0.0, -0.03 * float(figures[:, 1].max(initial=0.0))))
-    axes.set_xlabel(f"predicted: {name}", fontsize=9)
-    axes.set_ylabel(f"really, against {ORIGINS[proxy]}", fontsize=9)
+    if quantity == "size" and proxy not in FROM_NETWORK:
+        axes.axhline(measured.background.noise, color="#222222", linewidth=1, linestyle=":", label="noise floor")
+    if quantity == "flips":
+        axes.locator_params(integer=True)
+    axes.tick_params(labelsize=7)
+    axes.set_xlabel(f"predicted: {name}", fontsize=7)
+    origin = "the network before" if proxy in FROM_NETWORK else "no candidate added"
+    axes.set_ylabel(f"really, against {origin}", fontsize=7)

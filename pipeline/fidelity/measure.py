@@ -15,7 +15,7 @@ What is left in f⁺ - f⁰ that x' did not do is measured in two ways, in the s
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -24,12 +24,16 @@ import numpy as np
 
 from linearize import CRITERIA as REGISTERED
 from pipeline import seeds
+from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError
 from pipeline.fidelity.agreement import Agreement, compare, cosine
 from pipeline.fidelity.changes import FROM_NETWORK, PROXIES, Change, predicted_changes, retrainer, trained_changes
 from pipeline.fidelity.sample import draw_sample
 from pipeline.fidelity.setting import Setting
 from pipeline.oracle import SimulatedOracle
+from pipeline.queries import STRATEGIES
+from pipeline.queries.infinite import INFINITE
+from pipeline.queries.proxies import PROXIES as RANKED_BY_MLMOC
 from pipeline.retraining import Retrained
 from trainer.errors import TrainerError
 
@@ -126,6 +130,7 @@ class Measured:
         background: what is no effect of a candidate.
         agreement: by proxy and criterion.
         seconds: of one retraining, mean.
+        proxy: that which the run's strategy ranks by, where that is not a block update of the network's own kernel.
 
     """
 
@@ -134,6 +139,7 @@ class Measured:
     background: Background
     agreement: dict[str, dict[Criterion, Agreement]]
     seconds: float
+    proxy: str | None = None
 
 
 def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Reporter) -> Measured:
@@ -152,7 +158,8 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
     """
     stream = seeds.sequence(setting.bench.config.seed, setting.cycle, "fidelity")
     sampling, training, copies, resampling, proxies = stream.spawn(5)
-    criterion = _criterion(setting.bench.config.query.strategy)
+    names = [*PROXIES, *setting.infinite]
+    criterion, proxy = judged_by(setting.bench.config, names)
     sample = draw_sample(setting.look_ahead.scores(criterion), n, np.random.default_rng(sampling))
     sgd = [int(word >> 1) for word in training.generate_state(repeats + EXTRA_SEEDS, np.uint64)]
     work = _Work(setting, reporter, len(sgd) + repeats * (PLACEBOS + len(sample.positions)))
@@ -170,8 +177,8 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
         share = float(np.mean([one.converged for one in trained]))
         rows.append(Row(sample_id, how, label, figures, error[0] / error[1] if error[1] else float("nan"), share))
     rng = np.random.default_rng(resampling)
-    agreement = {proxy: {name: _agree(rows, proxy, name, rng) for name in CRITERIA} for proxy in PROXIES}
-    return Measured(criterion, rows, background, agreement, work.seconds / work.done)
+    agreement = {name: {score: _agree(rows, name, score, rng) for score in CRITERIA} for name in names}
+    return Measured(criterion, rows, background, agreement, work.seconds / work.done, proxy)
 
 
 class _Work:
@@ -210,8 +217,20 @@ def _explained(added: str) -> Iterator[None]:
         raise RunFailedError(f"retraining {added} failed: {error}") from error
 
 
-def _criterion(strategy: str) -> str:
-    return strategy if strategy in REGISTERED else DEFAULT_CRITERION
+def judged_by(config: RunConfig, proxies: Collection[str]) -> tuple[str, str | None]:
+    """Return the criterion by which a run's strategy ranks, the default where it has none, and its own proxy, if any.
+
+    Args:
+        config: of the run.
+        proxies: those that are compared.
+
+    """
+    name = config.query.strategy
+    strategy = STRATEGIES.get(name)
+    if strategy in (*RANKED_BY_MLMOC, *INFINITE):
+        return "mlmoc", name if name in proxies else None
+    criterion = getattr(strategy, "criterion", None)  # the same in every mode
+    return criterion if criterion in REGISTERED else DEFAULT_CRITERION, None
 
 
 def _label(setting: Setting, position: int, labels: Labels) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.comparison.figures import spell_seconds
 from pipeline.errors import PipelineError
 from pipeline.fidelity.agreement import Agreement, Interval
-from pipeline.fidelity.changes import PROXIES, SAME
+from pipeline.fidelity.changes import INFINITE_PROXIES, PROXIES, SAME
 from pipeline.fidelity.figure import draw
 from pipeline.fidelity.measure import EXTRA_SEEDS, PLACEBOS, Labels, Measured
 from pipeline.fidelity.sample import RULE
@@ -72,7 +72,7 @@ def summary(setting: Setting, measured: Measured, labels: Labels, repeats: int) 
         "sample": f"{RULE}; score: {measured.criterion}",
         "agreement": {
             proxy: {
-                "description": PROXIES[proxy],
+                "description": (PROXIES | INFINITE_PROXIES)[proxy],
                 **{name: {"n": one.n, **_intervals(one)} for name, one in scores.items()},
             }
             for proxy, scores in measured.agreement.items()

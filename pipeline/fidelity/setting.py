@@ -2,25 +2,30 @@
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from linearize import LinearizeError, LookAhead
+from linearize.regression import Regression
 from migrator import load as load_port
 from pipeline.errors import PipelineError, RunFailedError
+from pipeline.infinite import check_affordable, kernel_maker
 from pipeline.pool import Labelled, Pool
+from pipeline.queries import STRATEGIES
+from pipeline.queries.infinite import INFINITE, regression_of
 from pipeline.rundir import check_unchanged, cycle_path, read_config, read_events
 from pipeline.stages.migrate import run_migrate
 from pipeline.stages.progress import StageProgress, silent
 from pipeline.stages.score import draw_candidates
 from pipeline.stages.store import read_manifest
-from pipeline.stages.train import read_summary
+from pipeline.stages.train import WEIGHTS, read_summary
 from pipeline.workbench import Workbench, open_workbench
+from trainer.checkpoint import load_weights
 from trainer.losses import one_hot
-from trainer.predict import release_cached_memory
+from trainer.predict import predict, release_cached_memory
 
 FEWEST = 5
 """Below this many candidates a rank correlation says nothing."""
@@ -39,6 +44,7 @@ class Setting:
         summary: what that stage says of its network.
         look_ahead: the linearised network over labelled ∪ candidates.
         seconds: that linearising took, and porting where the run had no port.
+        infinite: the regressions on infinite-width kernels, by proxy; none unless they were asked for.
 
     """
 
@@ -50,9 +56,10 @@ class Setting:
     summary: dict[str, Any]
     look_ahead: LookAhead
     seconds: float
+    infinite: dict[str, Regression] = field(default_factory=dict)
 
 
-def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent) -> Setting:
+def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent, *, infinite: bool = False) -> Setting:
     """Read a cycle of a run, finished or not, and linearise its network with the run's own options.
 
     Args:
@@ -60,6 +67,7 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
         cycle: number of a cycle that has been trained, but for the last, which has no candidates.
         n: candidates to compare.
         progress: told the kernel's plan, and called while it is computed.
+        infinite: whether the proxies with infinite-width kernels are compared too, if the run's strategy is not one.
 
     Raises:
         PipelineError: there is no such cycle, too few candidates, or a loss that look-ahead has no formula for.
@@ -88,10 +96,30 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
         raise PipelineError(
             f"--candidates: expected at least {FEWEST} and at most the {len(candidates)} of cycle {cycle}, got {n}"
         )
+    infinite = infinite or bool(getattr(STRATEGIES.get(config.query.strategy), "needs_infinite", False))
+    if infinite:
+        check_affordable(bench.spec, config.kernel_options, len(labelled), len(candidates))
     started = time.perf_counter()
     look_ahead = _linearised(bench, labelled, candidates, trained, progress)
     seconds = time.perf_counter() - started
-    return Setting(bench, cycle, labelled, candidates, trained, read_summary(trained), look_ahead, seconds)
+    others = _infinite(bench, labelled, candidates, trained, progress) if infinite else {}
+    return Setting(bench, cycle, labelled, candidates, trained, read_summary(trained), look_ahead, seconds, others)
+
+
+def _infinite(
+    bench: Workbench, labelled: Labelled, candidates: np.ndarray, trained: Path, progress: StageProgress
+) -> dict[str, Regression]:
+    """Fit what the strategies ``infinite`` and ``gp`` look ahead with."""
+    X, pool = bench.images(labelled.ids), bench.images(candidates)
+    model = bench.network()
+    load_weights(model, trained / WEIGHTS)
+    f = predict(model, X, device=bench.device), predict(model, pool, device=bench.device)
+    Y = one_hot(labelled.labels, bench.data.num_classes)
+    try:
+        kernel = kernel_maker(bench.spec, bench.config.kernel_options, progress)(X, pool)
+        return {one.name: regression_of(kernel, Y, f if one.model == "network" else None)[0] for one in INFINITE}
+    except LinearizeError as error:
+        raise RunFailedError(f"the infinite-width kernel: {error}") from error
 
 
 def _linearised(

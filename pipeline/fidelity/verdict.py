@@ -32,6 +32,8 @@ def reference_of(criterion: str) -> tuple[str, Criterion]:
 def verdict(setting: Setting, measured: Measured) -> str:
     """Return whether to trust look-ahead on this run, in one sentence."""
     proxy, score = reference_of(measured.criterion)
+    if measured.proxy:
+        proxy, score = measured.proxy, "mlmoc"
     agreement = measured.agreement[proxy][score]
     judgement, good = _judgement(agreement)
     if good:

@@ -40,14 +40,12 @@ class InfiniteStrategy:
         check_count(state.candidates, n)
         kernel = state.infinite_kernel
         Y = one_hot(state.labelled.labels, state.num_classes)
+        left = {}
         if self.model == "gp":
-            ridge = absolute_ridge(kernel.blocks.XX, kernel.ridge)
-            regression = fit_gp(kernel.blocks, Y, ridge=kernel.ridge)
-            left = {}
+            regression, ridge = regression_of(kernel, Y)
         else:
             f_X = state.evaluate(state.inputs(state.labelled.ids))
-            ridge = kernel.ridge * float(np.mean(np.diag(kernel.blocks.XX)))
-            regression = fit(kernel.blocks, f_X, state.outputs, Y, ridge=ridge)
+            regression, ridge = regression_of(kernel, Y, (f_X, state.outputs))
             left = {
                 "residual_norm": float(np.linalg.norm(Y - f_X)),
                 "remaining_change": float(np.linalg.norm(regression.a, axis=1).mean()),
@@ -57,6 +55,28 @@ class InfiniteStrategy:
         scores = criterion.scores(regression, reference, distance=options.distance or "outputs")
         figures = left | _figures(kernel, regression, ridge)
         return select_top(state.candidates, scores, n)._replace(figures=figures)
+
+
+def regression_of(
+    kernel: InfiniteKernel, Y: np.ndarray, f: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[Regression, float]:
+    """Return the regression that a strategy with this kernel looks ahead with, and its ridge λ, absolute.
+
+    Args:
+        kernel: over labelled ∪ candidates.
+        Y: one-hot targets ``[L, C]``.
+        f: the network's outputs on the labelled set ``[L, C]`` and on the candidates ``[U, C]``; None leaves the
+            network out, so that a Gaussian process is the model.
+
+    Raises:
+        SingularKernelError: K cannot be factored.
+
+    """
+    XX = kernel.blocks.XX
+    if f is None:
+        return fit_gp(kernel.blocks, Y, ridge=kernel.ridge), absolute_ridge(XX, kernel.ridge)
+    ridge = kernel.ridge * float(np.mean(np.diag(XX)))
+    return fit(kernel.blocks, *f, Y, ridge=ridge), ridge
 
 
 def _figures(kernel: InfiniteKernel, regression: Regression, ridge: float) -> dict[str, float]:

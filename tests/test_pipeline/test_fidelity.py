@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import importlib.util
 import json
 import shutil
 import sys
@@ -23,7 +24,9 @@ from pipeline.fidelity.report import write
 from pipeline.fidelity.sample import draw_sample
 from pipeline.fidelity.setting import open_setting
 from pipeline.fidelity.verdict import causes, verdict
+from pipeline.infinite import kernel_maker
 from pipeline.loop import ActiveLearningLoop
+from pipeline.queries import QueryState, get_strategy
 from pipeline.rundir import RunDirectory, create_run
 from pipeline.stages.progress import silent
 from pipeline.workbench import open_workbench
@@ -140,6 +143,8 @@ def test_what_was_left_to_train_is_predicted_too(linear, setting, tmp_path):
         for proxy in ("linearized", "network"):
             assert row.figures[proxy]["cosine"] > 0.999
             assert row.figures[proxy]["actual_size"] == pytest.approx(row.figures[proxy]["predicted_size"], rel=0.01)
+        assert row.figures["naive"]["actual_size"] == row.figures["network"]["actual_size"]  # drift and all
+        assert row.figures["naive"]["actual_size"] != pytest.approx(row.figures["linearized"]["actual_size"], rel=1e-3)
 
 
 def test_true_labels_are_the_data_sets(setting):
@@ -320,6 +325,60 @@ def test_the_command_reports_beside_a_run_that_it_leaves_as_it_was(unconverged, 
     resumed = CliRunner().invoke(cli, ["resume", str(run)])
     assert resumed.exit_code == 0
     assert (run / "events.jsonl").read_bytes() == before[run / "events.jsonl"][1]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("neural_tangents") is None, reason="needs the extra 'infinite'")
+def test_infinite_kernels_are_compared_where_asked_and_predict_what_the_strategies_rank_by(unconverged):
+    assert open_setting(unconverged, 0, 6).infinite == {}
+    setting = open_setting(unconverged, 0, 6, infinite=True)
+    bench, position = setting.bench, 3
+    model = bench.network()
+    load_weights(model, setting.trained / "weights.safetensors")
+    state = QueryState(
+        candidates=setting.candidates,
+        labelled=setting.labelled,
+        num_classes=10,
+        loss="l2",
+        rng=np.random.default_rng(0),
+        inputs=bench.images,
+        evaluate=lambda x: predict(model, x),
+        embed=None,
+        linearize=None,
+        infinite=kernel_maker(bench.spec, bench.config.kernel_options),
+    )
+    for name, regression in setting.infinite.items():
+        expected = get_strategy(name).query(state, 1).candidate_scores[position]
+        change = predicted_changes(setting, position, int(regression.f[position].argmax()))[name]
+        assert change.size == pytest.approx(expected, rel=1e-4)
+    measured = measure(setting, 6, "predicted", 1, Quiet())
+    assert list(measured.agreement) == ["linearized", "network", "one-step", "naive", "infinite", "gp"]
+    row = measured.rows[0].figures
+    assert row["infinite"]["actual_size"] == row["network"]["actual_size"]
+    assert row["gp"]["actual_size"] == row["linearized"]["actual_size"] != row["network"]["actual_size"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "criterion", "proxy"),
+    [
+        ("mlmoc", "mlmoc", None),
+        ("mlmoc-sequential", "mlmoc", None),
+        ("ntk-no-block", "mlmoc", None),
+        ("naive", "mlmoc", "naive"),
+        ("one-step", "mlmoc", "one-step"),
+        ("emoc-greedy", "emoc", None),
+        ("margin", "mlmoc-flips", None),
+        ("somebody.elses:Own", "mlmoc-flips", None),
+    ],
+)
+def test_a_run_is_judged_by_what_its_strategy_ranks_by(setting, measured, strategy, criterion, proxy):
+    query = setting.bench.config.query.model_copy(update={"strategy": strategy})
+    config = setting.bench.config.model_copy(update={"query": query})
+    assert measuring.judged_by(config, measured.agreement) == (criterion, proxy)
+    found = replace(measured, criterion=criterion, proxy=proxy)
+    if proxy:
+        poor = found.agreement[proxy]["mlmoc"]._replace(spearman=Interval(0.1, -0.3, 0.4))
+        found = replace(found, agreement={**found.agreement, proxy: {**found.agreement[proxy], "mlmoc": poor}})
+    assert verdict(setting, found).startswith("Do not trust" if proxy else "Trust")
 
 
 def poor(path, n=10, **options):

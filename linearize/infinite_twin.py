@@ -46,7 +46,10 @@ class Dense(NamedTuple):
 
 
 class Residual(NamedTuple):
-    """branch(x) + shortcut(x); an empty shortcut is x itself."""
+    """branch(x) + shortcut(x); an empty shortcut is x itself.
+
+    Such an x must not come straight from a ReLU: the sum would not be Gaussian, and its limit no kernel that is known.
+    """
 
     branch: tuple[Any, ...]
     shortcut: tuple[Any, ...] = ()
@@ -60,12 +63,12 @@ class Twin(NamedTuple):
 
     Args:
         layers: from the image to the output.
-        left_out: what of the network it stands for it does not have, in a few words; else empty.
+        unlike: how it differs from the network that it stands for, in a few words; else empty.
 
     """
 
     layers: tuple[Layer, ...]
-    left_out: str = ""
+    unlike: str = ""
 
     @property
     def all_pairs(self) -> bool:

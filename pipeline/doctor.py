@@ -69,7 +69,7 @@ def _devices() -> Finding:
 
 
 def _neural_tangents() -> Finding:
-    """Whether the optional peer imports; nothing in a run needs it."""
+    """Whether the optional peer imports; only the strategies infinite and gp need it."""
     try:
         package = import_neural_tangents()
     except LinearizeError as error:

@@ -1,12 +1,13 @@
 """The infinite-width kernel of a run: which twin stands for its network, what it takes, and how it is computed.
 
 Every registered family has a twin of the same layers.  Widths vanish in the limit, and batch norm is left out, see
-``linearize.infinite_twin``; no family pools but by the global average.  A user's own network has none: a stand-in of
-another architecture would say nothing of it, so it is refused.
+``linearize.infinite_twin``; no family pools but by the global average.  ResNet-18 adds x after its ReLU, for which no
+limit is known: its twin is the pre-activated ResNet-18 of He et al., arXiv:1603.05027.  A user's own network has none:
+a stand-in of another architecture would say nothing of it, so it is refused.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +94,7 @@ def kernel_maker(
 
         def announce(plan: InfinitePlan) -> None:
             plans.append(plan)
-            without = f"; twin of {spec.name} without {twin.left_out}" if twin.left_out else f"; twin of {spec.name}"
-            progress.plan(plan.summary() + without)
+            progress.plan(f"{plan.summary()}; twin of {spec.name}{twin.unlike and f', {twin.unlike}'}")
 
         start = time.perf_counter()
         budget = options.memory_budget
@@ -111,32 +111,34 @@ def _mlp(_: ModelSpec, options: dict[str, Any]) -> Twin:
 def _cnn(spec: ModelSpec, options: dict[str, Any]) -> Twin:
     first = 1 if min(spec.input_shape[1:]) < SMALL else 2
     convs = [layer for stride in (first, 2, 2) for layer in (Conv(3, stride), Relu())]
-    return Twin((*convs, Flatten(), Dense(1.0)), "batch norm" if options["batch_norm"] else "")
+    return Twin((*convs, Flatten(), Dense(1.0)), "without batch norm" if options["batch_norm"] else "")
 
 
-def _resnet18(_: ModelSpec, __: dict[str, Any]) -> Twin:
-    layers: list[Layer] = [Conv(), Relu()]
-    for group in range(4):
-        for block in range(2):
-            stride = 2 if group > 0 and block == 0 else 1
-            shortcut = (Conv(1, stride),) if stride != 1 else ()
-            layers += [Residual((Conv(3, stride), Relu(), Conv()), shortcut), Relu()]
-    return Twin((*layers, GlobalAverage(), Dense(1.0)), "batch norm")
+def _resnet18(_: ModelSpec, options: dict[str, Any]) -> Twin:
+    width = options["width"]
+    blocks = _pre_activated(width, [width, 2 * width, 4 * width, 8 * width], 2)
+    return Twin((Conv(), *blocks, Relu(), GlobalAverage(), Dense(1.0)), "without batch norm, pre-activated")
 
 
 def _wide_resnet(_: ModelSpec, options: dict[str, Any]) -> Twin:
-    layers: list[Layer] = [Conv(3, options["stem_stride"])]
-    groups, channels = options["block_groups"], options["stem_width"]
-    for group in range(groups):
-        out = max(1, options["max_width"] // 2 ** (groups - 1 - group))
-        for block in range(options["blocks_per_group"]):
+    groups = options["block_groups"]
+    widths = [max(1, options["max_width"] // 2 ** (groups - 1 - group)) for group in range(groups)]
+    blocks = _pre_activated(options["stem_width"], widths, options["blocks_per_group"])
+    stem = Conv(3, options["stem_stride"])
+    return Twin((stem, *blocks, Relu(), GlobalAverage(), Dense(1.0)), "without batch norm")
+
+
+def _pre_activated(channels: int, widths: list[int], blocks_per_group: int) -> Iterator[Layer]:
+    """Groups of pre-activated blocks, of which each but the first halves the image."""
+    for group, out in enumerate(widths):
+        for block in range(blocks_per_group):
             stride = 2 if group > 0 and block == 0 else 1
             if stride != 1 or channels != out:  # branch and shortcut share the first ReLU
-                layers += [Relu(), Residual((Conv(3, stride), Relu(), Conv()), (Conv(1, stride),))]
+                yield Relu()
+                yield Residual((Conv(3, stride), Relu(), Conv()), (Conv(1, stride),))
             else:
-                layers.append(Residual((Relu(), Conv(), Relu(), Conv())))
+                yield Residual((Relu(), Conv(), Relu(), Conv()))
             channels = out
-    return Twin((*layers, Relu(), GlobalAverage(), Dense(1.0)), "batch norm")
 
 
 _TWINS: dict[str, Callable[[ModelSpec, dict[str, Any]], Twin]] = {

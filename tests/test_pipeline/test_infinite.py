@@ -10,6 +10,7 @@ from torch import nn
 
 import cases
 from linearize import Kernel, KernelOptions
+from linearize.infinite import infinite_ntk
 from linearize.infinite_twin import Conv, Dense, Flatten, GlobalAverage, Relu, Residual
 from pipeline import infinite
 from pipeline.errors import PipelineError
@@ -52,7 +53,7 @@ def test_a_twin_has_the_layers_of_its_network_with_their_kernels_and_strides(spe
     assert [layer.gain == 1 for layer in dense] == [False] * (len(dense) - 1) + [True]
     assert (Flatten() in twin.layers) == any(isinstance(m, nn.Flatten) for m in model.modules())
     assert (GlobalAverage() in twin.layers) != (Flatten() in twin.layers)
-    assert bool(twin.left_out) == any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    assert ("without batch norm" in twin.unlike) == any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
 
 
 def test_relus_stand_where_the_network_has_them():
@@ -60,8 +61,19 @@ def test_relus_stand_where_the_network_has_them():
     plain = Residual((Relu(), Conv(), Relu(), Conv()))
     wide = twin_of(ModelSpec("wide_resnet", (1, 8, 8), 10)).layers
     assert wide == (Conv(3, 2), Relu(), block, plain, Relu(), GlobalAverage(), Dense(1.0))
-    basic = twin_of(ModelSpec("resnet18", (1, 8, 8), 10)).layers
-    assert basic[:4] == (Conv(), Relu(), Residual((Conv(), Relu(), Conv())), Relu())
+    halving = Residual((Conv(3, 2), Relu(), Conv()), (Conv(1, 2),))
+    deep = twin_of(ModelSpec("resnet18", (1, 8, 8), 10))
+    assert deep.layers == (Conv(), plain, plain, *(Relu(), halving, plain) * 3, Relu(), GlobalAverage(), Dense(1.0))
+    assert deep.unlike == "without batch norm, pre-activated"
+
+
+@pytest.mark.skipif(not installed, reason="needs the extra 'infinite'")
+@pytest.mark.parametrize("name", MODELS)
+def test_the_kernel_of_every_family_is_known(name):
+    shape = (1, 3, 4)
+    x = np.random.default_rng(0).normal(size=(3, *shape))
+    theta = infinite_ntk(twin_of(ModelSpec(name, shape, 10)), x)
+    assert np.linalg.eigvalsh(theta)[0] > 0
 
 
 def test_every_family_has_a_twin_and_a_network_of_ones_own_has_none():
@@ -208,7 +220,7 @@ def test_with_neural_tangents_the_kernel_is_made_and_too_large_ones_are_refused(
     kernel = kernel_maker(spec, KernelOptions(ridge=0.5), Progress())(x[:3], x[3:])
     assert kernel.blocks.XU.shape == (3, 4)
     assert kernel.ridge == 0.5
-    assert said[0].endswith("; twin of wide_resnet without batch norm")
+    assert said[0].endswith("; twin of wide_resnet, without batch norm")
     assert said[-1] == (1, 1)
     with pytest.raises(PipelineError, match="the memory budget is 1 MiB: raise it"):
         check_affordable(spec, KernelOptions(memory_budget="1MiB"), 200, 300)

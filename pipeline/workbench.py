@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from linearize import MemoryBudgetError
+from linearize.bounds import check_budget
 from linearize.memory import available_memory
 from migrator import MigratorError
 from pipeline import seeds
@@ -14,7 +16,7 @@ from pipeline.config import ModelSection, RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
 from pipeline.infinite import check_affordable
-from pipeline.queries import STRATEGIES, get_strategy, strategy_sha256
+from pipeline.queries import STRATEGIES, LookAheadStrategy, get_strategy, strategy_sha256
 from trainer.batch_norm import has_batch_norm
 from trainer.checkpoint import initialise
 from trainer.data import DataSet, ImageView, load
@@ -123,17 +125,26 @@ def open_workbench(config: RunConfig) -> Workbench:
 
 
 def check_strategy(config: RunConfig, data: DataSet) -> None:
-    """Check that a run can compute the largest infinite-width kernel that its strategy asks for, if it asks for one.
+    """Check that a run can compute the largest kernel that its strategy asks for, as far as is known before training.
 
     Raises:
-        PipelineError: neural-tangents is missing, the network has no twin, or the kernel takes too much.
+        PipelineError: the kernel takes too much; or, of infinite width, neural-tangents is missing or the network has
+            no twin.
 
     """
-    if config.cycles == 1 or not getattr(get_strategy(config.query.strategy), "needs_infinite", False):
+    strategy = get_strategy(config.query.strategy)
+    if config.cycles == 1:
         return
     L = config.query.n_init + config.query.answers * (config.cycles - 2)
     U = min(config.query.subset, len(data.train) - L)
-    check_affordable(config.model_spec(data.input_shape, data.num_classes), config.kernel_options, L, U)
+    if getattr(strategy, "needs_infinite", False):
+        check_affordable(config.model_spec(data.input_shape, data.num_classes), config.kernel_options, L, U)
+    if isinstance(strategy, LookAheadStrategy):
+        full = strategy.takes_S(config.query.look_ahead, config.query.answers, U)
+        try:
+            check_budget(L, U, data.num_classes, config.kernel_options, full=full)
+        except MemoryBudgetError as error:
+            raise PipelineError(f"kernel.memory_budget: {error}") from error
 
 
 def choose_device(name: str) -> str:

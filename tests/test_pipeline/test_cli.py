@@ -89,6 +89,7 @@ def test_default_names_never_collide(invoke, tmp_path):
         (["--set", "kernel.ridge=.nan"], "kernel.ridge"),
         (["--set", "kernel.logit=10"], "kernel.logit: expected 0 to 9, got 10"),
         (["--set", "data.name=2020-13-45"], "not valid YAML"),
+        (["--memory-budget", "1KiB"], "the kernel of 42 examples does not fit into a memory budget of"),
     ],
 )
 def test_bad_input_is_one_line_exit_2_and_nothing_written(invoke, tmp_path, arguments, message):

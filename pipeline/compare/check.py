@@ -96,7 +96,7 @@ def mismatches(out: Path, grid: Grid) -> list[str]:
         found += _odd(listed, "labelling of the initial set", lambda t: _flat(t.find("label", cycle=INITIAL), "labels"))
         found += _odd(listed, "hash of the first weights", _weights)
         for cycle in range(grid.resolved()["cycles"]):
-            found += _odd(listed, f"number of queries in cycle {cycle}", lambda t, c=cycle: _size(t, c))  # type: ignore[misc]
+            found += _odd(listed, f"number of labels asked for in cycle {cycle}", lambda t, c=cycle: _size(t, c))  # type: ignore[misc]
             found += _candidates(listed, cycle)
     return found
 
@@ -145,8 +145,8 @@ def _weights(trace: Trace) -> str | None:
 
 
 def _size(trace: Trace, cycle: int) -> int | None:
-    event = trace.find("query", cycle=cycle)
-    return len(event["ids"]) if event else None
+    asked = [len(event["ids"]) for event in trace.events if event["event"] == "query" and event["cycle"] == cycle]
+    return sum(asked) or None  # at once, or one by one
 
 
 def _ids(event: Event | None) -> tuple[int, ...] | None:

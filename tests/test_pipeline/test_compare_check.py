@@ -59,8 +59,10 @@ def test_cells_of_one_seed_are_alike_and_whatever_is_not_is_named(cells, start, 
     ]
     found = with_entropy(query__size=5, query__subset=SUBSET - 1)
     assert found[0] == "entropy-seed0: the shared configuration is not that of random-seed0"
-    assert "entropy-seed0: the number of queries in cycle 1 is not that of random-seed0" in found
+    assert "entropy-seed0: the number of labels asked for in cycle 1 is not that of random-seed0" in found
     assert "the candidates of random-seed0 and entropy-seed0 in cycle 0 were not drawn alike" in found
+
+    assert with_entropy(query__strategy="mlmoc-flips-sequential") == []  # one by one, as many
 
     shutil.rmtree(entropy)
     kept.rename(entropy)

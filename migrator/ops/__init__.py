@@ -1,6 +1,7 @@
 """The operators that the migrator knows, one family a file; importing this package registers them all."""
 
 from migrator.ops import (
+    activations,
     attention,
     conv,
     elementwise,
@@ -19,6 +20,7 @@ from migrator.ops import (
 from migrator.ops.registry import RULES, Role, Rule
 
 _FAMILIES = (
+    activations,
     attention,
     conv,
     elementwise,
@@ -43,6 +45,7 @@ __all__ = [
     "RULES",
     "Role",
     "Rule",
+    "activations",
     "attention",
     "conv",
     "elementwise",

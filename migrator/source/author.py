@@ -7,15 +7,12 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
-import jax
-
-from migrator.errors import PortMismatch, UnsupportedOp
+from migrator.errors import UnsupportedOp
 from migrator.graph import BATCH, Binding, Dtype, Graph, Perm, Structure, TensorSpec
 from migrator.layout import LOGICAL, Operand, inverse
-from migrator.module import ApplyFn, Step, plan
+from migrator.module import Step, plan
 from migrator.ops import RULES
 from migrator.ops.elementwise import identity
 from migrator.port import Migrated
@@ -60,29 +57,6 @@ def to_source(migrated: Migrated) -> str:
         'layer_0 = linear(input_, self.tensor("params/0.kernel"), self.tensor("params/0.bias"))  # [N, 8]'
     """
     return _Author(migrated.graph).module()
-
-
-def apply_source(text: str, name: str = "source") -> ApplyFn:
-    """The function `(variables, x) -> y` of such a text, which is executed.
-
-    Args:
-        text: as `to_source` writes it, perhaps changed by hand.
-        name: what an error calls it.
-
-    Raises:
-        PortMismatch: when it is not Python, or has no Flax class to run.
-    """
-    module = ModuleType("ported")
-    try:
-        exec(compile(text, name, "exec"), module.__dict__)
-    except Exception as error:  # the text may have been changed by hand
-        raise PortMismatch(f"{name} cannot be run ({type(error).__name__}: {error})") from error
-    kinds = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == "ported"]
-    networks = [kind for kind in kinds if issubclass(kind, vars(module)["nn"].Module)] if kinds else []
-    if not networks:
-        raise PortMismatch(f"{name} has no Flax class; expected what `migrator source` writes")
-    network = networks[-1]()
-    return jax.jit(network.apply)
 
 
 @dataclass

@@ -8,7 +8,7 @@ import numpy as np
 from migrator.compare import EXACT, Checks, cast, double, floor_of, furthest, relative
 from migrator.graph import TensorSpec
 from migrator.port import Migrated
-from migrator.source.author import apply_source
+from migrator.source.run import apply_source
 from migrator.tangents import compiled_of
 
 BATCH = 2

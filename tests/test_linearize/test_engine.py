@@ -1,6 +1,5 @@
 """The engine against dense Jacobians, for parameters that meet data in every way."""
 
-import re
 from functools import cache
 
 import hypothesis.strategies as st
@@ -9,50 +8,19 @@ import jax.numpy as jnp
 import layers
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from against_jacobian import CLASSES, close, compare, few, force, heads
+from hypothesis import given
 from jax import lax
 
 import reference
-from linearize import LinearizeError, MemoryBudgetError
-from linearize.engine.prepare import RUNTIME
-from linearize.heads import HEADS, make_head
+from linearize import LinearizeError
+from linearize.heads import make_head
 from linearize.kernel import Settings, empirical_ntk, plan_ntk
 from linearize.products import ntk_diagonal
 
-CLASSES = 3
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NETWORK = layers.network(["conv2d_plain", "layer_norm", "dense"], classes=CLASSES)
-heads = st.sampled_from(sorted(HEADS))
-
-
-def few(examples):
-    """Networks take a second each to compile: draw a few, always the same, and do not shrink them."""
-    phases = (Phase.explicit, Phase.generate)
-    return settings(
-        max_examples=examples, derandomize=True, deadline=None, phases=phases, suppress_health_check=list(HealthCheck)
-    )
-
-
-def close(theta, expected, tolerance=1e-10):
-    assert theta.shape == expected.shape
-    assert np.abs(theta - expected).max() <= tolerance * np.abs(expected).max()
-
-
-def compare(apply_fn, variables, x, x2=None, *, head="full", columns=slice(None), tolerance=1e-10, **options):
-    """Θ against the dense Jacobian of one example at a time."""
-    J = reference.jacobian(apply_fn, variables, x if x2 is None else np.concatenate([x, x2]))[..., columns]
-    J, J2 = J[: len(x)], J[0 if x2 is None else len(x) :]
-    expected = reference.kernel_of(J, J2, head, 1)
-    kernel_settings = Settings(make_head(head, 1), **options)
-    close(empirical_ntk(apply_fn, variables, x, x2, settings=kernel_settings), expected, tolerance)
-    return expected
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    """Most of these tests' time is XLA's; what they compare does not depend on how well it optimises."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.mark.parametrize("names", layers.chains(6))
@@ -294,121 +262,3 @@ def test_bfloat16_rounds_the_features_of_large_units_alone(monkeypatch):
     force(monkeypatch, "direct")
     assert 1e-5 < error("all") < 2e-2
     assert error("last") == 0
-
-
-# Methods --------------------------------------------------------------------------------------------------------------
-
-
-def force(patch, method):
-    """Let every unit that offers a method use it."""
-    from linearize.engine.costs import methods
-
-    def offered(unit):
-        return (method,) if method in methods(unit) else methods(unit)[:1]
-
-    patch.setattr("linearize.engine.plan.methods", offered)
-
-
-def methods_of(apply_fn, variables, x, **options):
-    plan = plan_ntk(apply_fn, variables, x, settings=Settings(**options))
-    return {planned.method for planned in plan.work.units}
-
-
-@few(6)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    rank=st.integers(1, 3),
-    head=heads,
-    squares=st.booleans(),
-    sizes=st.sampled_from([(4, None), (5, 3), (3, 6)]),
-)
-@pytest.mark.usefixtures("x64")
-def test_ghosts_of_random_convolutions(seed, rank, head, squares, sizes):
-    """Two products of positions instead of gradients; also in squares of a few rows, when the products are large."""
-    apply_fn, variables = layers.network([f"conv{rank}d_plain"], seed, CLASSES)
-    x, x2 = layers.inputs(seed, sizes[0]), None if sizes[1] is None else layers.inputs(seed + 1, sizes[1])
-    with pytest.MonkeyPatch.context() as patch:
-        force(patch, "ghost")
-        if squares:
-            patch.setattr("linearize.engine.compute.PAIRED_BYTES", 1)
-        compare(apply_fn, variables, x, x2, head=head, block=4)
-        assert "ghost" in methods_of(apply_fn, variables, x, block=4)
-
-
-@pytest.mark.parametrize("name", ["conv_grouped", "conv_of_dilated_data", "conv_of_frames", "dense_batched"])
-@pytest.mark.usefixtures("x64")
-def test_ghosts_are_not_offered_where_they_would_be_wrong(name, monkeypatch):
-    apply_fn, variables = layers.network([name], 2, CLASSES)
-    force(monkeypatch, "ghost")
-    compare(apply_fn, variables, layers.inputs(0, 2))
-
-
-@pytest.mark.parametrize(("method", "head"), [("direct", "full"), ("ghost", "trace")])
-@pytest.mark.usefixtures("x64")
-def test_every_method_is_exact(method, head, monkeypatch):
-    names = ["conv2d_plain", "dense_of_everything", "dense_from_the_left", "dense_over_two_axes", "conv1d"]
-    apply_fn, variables = layers.network(names, 1, CLASSES)
-    force(monkeypatch, method)
-    compare(apply_fn, variables, layers.inputs(1, 5), head=head, block=2)
-    assert methods_of(apply_fn, variables, layers.inputs(1, 5)) == {method, "direct", "vjp"}
-
-
-# Memory ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["direct", "ghost"])
-@pytest.mark.parametrize("sizes", [(7, None), (3, 6)])
-@pytest.mark.usefixtures("x64")
-def test_passes_over_the_parameters_give_the_same_kernel(method, sizes, monkeypatch):
-    """A unit is cut into several passes, and a pass holds parts of several units."""
-    from linearize.engine import plan, prepare
-
-    apply_fn, variables = layers.network(["dense_of_everything", "used_twice"], 1, CLASSES)
-    x, x2 = layers.inputs(1, sizes[0]), None if sizes[1] is None else layers.inputs(1, sizes[1])
-    force(monkeypatch, method)
-    J = reference.jacobian(apply_fn, variables, layers.inputs(1, 7))
-    expected = reference.kernel_of(J, J, "sum-of-logits")
-
-    def tight(tape, planned, row_bytes, itemsize):
-        entries = [one.cost.entries for one in planned]
-        undivided = [one.cost.entries for one in planned if one.method == "ghost"]
-        return plan.plan_passes(tape, planned, max(sum(entries) / 5, *undivided, 0) * itemsize, itemsize)
-
-    monkeypatch.setattr(prepare, "plan_passes", tight)
-    found = []
-    theta = empirical_ntk(apply_fn, variables, x, x2, settings=Settings(block=4), on_plan=found.append)
-    assert len(found[0].work.chunks) >= 3
-    close(theta, expected[: len(theta), : len(theta.T)])
-
-
-def test_smaller_budgets_take_more_passes_and_are_kept(monkeypatch):
-    """Until no plan keeps it: what the message then asks for is enough."""
-    force(monkeypatch, "direct")
-    rng = np.random.default_rng(0)
-    shapes = {"a": (64, 512), "b": (512, 64), "c": (64, 3)}
-    variables = {"params": {name: (rng.normal(size=s) / 8).astype(np.float32) for name, s in shapes.items()}}
-    x = rng.normal(size=(64, 64)).astype(np.float32)
-
-    def apply_fn(v, x):
-        p = v["params"]
-        return jnp.tanh(jnp.tanh(x @ p["a"]) @ p["b"]) @ p["c"]
-
-    J = reference.jacobian(apply_fn, variables, x)
-    expected = reference.kernel_of(J, J, "sum-of-logits")
-    budget, passes, refusal = 2**25, [], None  # beside what XLA takes itself
-    while refusal is None:
-        kernel_settings, plans = Settings(memory_budget=budget + RUNTIME, block=16), []
-        try:
-            theta = empirical_ntk(apply_fn, variables, x, settings=kernel_settings, on_plan=plans.append)
-        except MemoryBudgetError as error:
-            refusal = str(error)
-            continue
-        assert plans[0].estimate <= budget + RUNTIME
-        passes.append(len(plans[0].work.chunks))
-        close(theta, expected, 1e-5)
-        budget //= 4
-    assert passes == sorted(passes)
-    assert passes[0] == 1
-    assert passes[-1] >= 4
-    enough = re.search(r"(\d+) MiB would do", refusal)
-    assert plan_ntk(apply_fn, variables, x, settings=Settings(memory_budget=int(enough[1]) << 20, block=16))

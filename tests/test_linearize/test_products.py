@@ -13,16 +13,10 @@ from linearize.heads import HEADS, make_head
 from linearize.kernel import Settings
 from linearize.products import jacobian_vector_product, ntk_diagonal, ntk_vector_product, vector_jacobian_product
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 CLASSES, N, M = 3, 7, 5
 RNG = np.random.default_rng(0)
 NAMES = ["conv2d_plain", "unused", "dense_of_everything", "recurrence", "autoencoder"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,6 @@ def _one_torch_thread():
     torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _quick_compilation():
     """Most of these tests' time is XLA's; what they compare does not depend on how well it optimises."""

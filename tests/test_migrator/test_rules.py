@@ -1,23 +1,11 @@
 """One table over all operator families: forward, gradient and kernel of each case against torch."""
 
-import jax
-import jax.numpy as jnp
 import networks
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from against_torch import check, images, places
 from torch import nn
-
-from migrator import migrate
-from migrator.weights import get, to_torch_order
-
-FAST = {"xla_backend_optimization_level": 0}  # half the time to compile; what is computed stays the same
-
-
-def places(x):
-    """Positions for gather and scatter along the third axis: fewer than x has, on every axis but the first."""
-    return torch.tensor([0, 2, 0]).view(1, 1, 3, 1).expand(x.shape[0], 2, 3, 5)
 
 
 def source(x):
@@ -326,49 +314,6 @@ FUNCTIONS = {
 }
 
 
-def per_example(module, x, weights):
-    """Outputs and gradients of `sum(weights * output)` for each example, by torch's autograd."""
-    outputs, rows = [], []
-    for i in range(len(x)):
-        y = module(torch.from_numpy(x[i : i + 1]))
-        gradients = torch.autograd.grad((y * torch.from_numpy(weights[i])).sum(), list(module.parameters()))
-        outputs.append(y.detach().numpy()[0])
-        rows.append({name: g.numpy() for (name, _), g in zip(module.named_parameters(), gradients, strict=True)})
-    return np.stack(outputs), {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def check(module, x):
-    """Outputs, and per-example gradients of every parameter, in float64 against torch."""
-    module = module.double().eval()
-    with jax.enable_x64(True):
-        migrated = migrate(module, (torch.zeros(2, *x.shape[1:], dtype=torch.float64),))
-        params = migrated.variables["params"]
-        rest = {name: value for name, value in migrated.variables.items() if name != "params"}
-        with torch.no_grad():
-            shape = module(torch.from_numpy(x)).shape
-        weights = np.random.default_rng(1).normal(size=shape)
-
-        def weighted(params, row, weight):
-            y = migrated.apply_fn({**rest, "params": params}, row[None])[0]
-            return jnp.sum(y * weight), y
-
-        derivative = jax.vmap(jax.grad(weighted, has_aux=True), (None, 0, 0))
-        gradients, outputs = jax.jit(derivative, compiler_options=FAST)(params, x, weights)
-    expected_outputs, expected = per_example(module, x, weights)
-    np.testing.assert_allclose(outputs, expected_outputs, rtol=1e-9, atol=1e-9 * np.abs(expected_outputs).max())
-    largest = max(np.abs(gradient).max() for gradient in expected.values())
-    for binding in migrated.graph.bindings:
-        if binding.collection == "params":
-            found = np.stack([to_torch_order(binding, row) for row in get({"params": gradients}, binding)])
-            truth = expected[binding.key]
-            np.testing.assert_allclose(found, truth, rtol=1e-9, atol=1e-9 * largest)
-    return migrated
-
-
-def images():
-    return networks.examples((3, 7, 7), 3).astype(np.float64)
-
-
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer(name):
     check(networks.Forward(nn.Identity(), layer=LAYERS[name]()), images())
@@ -378,56 +323,3 @@ def test_layer(name):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_function(name):
     check(networks.Forward(FUNCTIONS[name]), images())
-
-
-KINKS = {
-    "relu": (torch.relu, [0.0]),
-    "relu6": (F.relu6, [0.0, 6.0]),
-    "hardtanh": (F.hardtanh, [-1.0, 1.0]),
-    "clamp": (lambda x: x.clamp(-1, 1), [-1.0, 1.0]),
-    "clamp from below": (lambda x: x.clamp(min=1), [1.0]),
-    "leaky relu": (lambda x: F.leaky_relu(x, 0.1), [0.0]),
-    "abs": (torch.abs, [0.0]),
-    "elu": (lambda x: F.elu(x, 0.5), [0.0]),
-    "selu": (F.selu, [0.0]),
-    "celu": (lambda x: F.celu(x, 0.5), [0.0]),
-    "softplus": (lambda x: F.softplus(x, 1.0, 2.0), [2.0]),
-    "hardswish": (F.hardswish, [-3.0, 3.0]),
-    "hardsigmoid": (F.hardsigmoid, [-3.0, 3.0]),
-    "threshold": (lambda x: F.threshold(x, 1.0, 0.5), [1.0]),
-    "maximum": (lambda x: torch.maximum(x, 2 - x), [1.0]),
-    "norm": (lambda x: x.norm(dim=1), [0.0]),
-    "norm, order 1": (lambda x: x.norm(p=1, dim=1), [0.0]),
-    "norm, order -inf": (lambda x: torch.linalg.vector_norm(x, -torch.inf, 1), [0.0, 1.0]),
-    "norm, order inf": (lambda x: torch.linalg.vector_norm(x, torch.inf, 1), [0.0, 1.0]),
-    "norm, order 0": (lambda x: torch.linalg.vector_norm(x, 0, 1) + x[:, 0], [0.0]),
-    "norm, order 1 / 2": (lambda x: torch.linalg.vector_norm(x * torch.arange(3).view(3, 1, 1), 0.5, 1), [0.0, 1.0]),
-    "deviation of equals": (lambda x: x.std((2, 3)) + x[:, :, 0, 0], [0.0, 1.0]),
-    "extremes of equals": (lambda x: x * x.max() + x.min(), [0.0, 1.0]),
-    "median of equals": (lambda x: x * x.median(), [1.0]),
-    "sinc": (torch.sinc, [0.0]),
-    "x log y": (lambda x: torch.xlogy(x, 2.0) + torch.xlogy(x, 0 * x.detach()) + torch.special.xlog1py(x, x), [0.0]),
-    "copysign": (lambda x: x.copysign(1 - x), [0.0]),
-    "angle, absolute value": (
-        lambda x: torch.complex(x, x).angle() + torch.complex(x, x).abs() + x.angle(),
-        [0.0, 1.0],
-    ),
-    "sign of complex numbers": (lambda x: torch.complex(x, -x).sgn().real + x, [0.0]),
-    "atan2": (lambda x: torch.atan2(x, x), [0.0]),
-    "zero to the zero": (lambda x: x ** x.detach() + x.detach() ** x, [0.0, 1.0]),
-    "bessel function": (torch.i0, [0.0]),
-    "fmax, fmin": (lambda x: torch.fmax(x, 2 - x) + 3 * torch.fmin(2 - x, x), [1.0]),
-    "distances of equals": (lambda x: torch.cdist(x, x) + torch.cdist(x, x * x, p=1.0) + x, [1.0]),
-    "scattered equals": (lambda x: x.scatter_reduce(2, places(x)[..., :4], (x * x)[:, :2, :3], "amax"), [0.0, 1.0]),
-    "amax of equals": (lambda x: x.amax((2, 3)), [1.0]),
-    "max pool of equals": (lambda x: F.max_pool2d(x, 2), [1.0]),
-    "prelu": (lambda x: F.prelu(x, torch.full((3,), 0.25, dtype=x.dtype)), [0.0]),
-}
-
-
-@pytest.mark.parametrize("name", KINKS)
-def test_derivative_at_a_kink_is_torchs(name):
-    function, places = KINKS[name]
-    module = networks.Forward(function)
-    module.scale.data.fill_(1.0)
-    check(module, np.ones((len(places), 3, 4, 4)) * np.array(places)[:, None, None, None])

@@ -38,7 +38,7 @@ from pipeline.pool import Labelled
 from pipeline.queries import QueryState, get_strategy
 from pipeline.report import area_under_curve, read_rows
 from pipeline.retraining import NAIVE_EPOCHS
-from pipeline.rundir import cycle_path
+from pipeline.rundir import cycle_path, read_events
 from pipeline.stages.diagnostics import read_diagnostics
 from pipeline.stages.migrate import run_migrate
 from pipeline.stages.score import query_state
@@ -165,6 +165,11 @@ def time_(
         click.echo(f"| {name} | {seconds[name]:.4f} | {seconds[name] / seconds[BLOCK]:.1f} |")
 
 
+def finished(run: Path) -> bool:
+    """Tell whether a cell can be read as a whole."""
+    return (run / "events.jsonl").is_file() and any(event["event"] == "finished" for event in read_events(run))
+
+
 def query_seconds(run: Path, row_seconds: dict[str, float], cycle: int) -> float:
     """Return what a cycle's query took; of a naive one, what trying every candidate would have taken."""
     taken = row_seconds.get("migrate", 0.0) + row_seconds["score"]
@@ -179,7 +184,7 @@ def query_seconds(run: Path, row_seconds: dict[str, float], cycle: int) -> float
 @click.argument("grid", type=click.Path(path_type=Path))
 def figure(grid: Path) -> None:
     """Print accuracies beside the seconds of a query, from a finished comparison (figure 1a)."""
-    cells = read_grid(grid).cells()
+    cells = [cell for cell in read_grid(grid).cells() if finished(grid / cell.name)]
     rows = {cell.name: read_rows(grid / cell.name) for cell in cells}
     known = {
         strategy: [

@@ -9,7 +9,7 @@ from pipeline.fidelity.measure import Criterion, Measured
 COLUMNS, HEIGHT = 3, 2.9
 MARKERS = {"quantile": ("o", OKABE_ITO[0]), "uniform": ("s", OKABE_ITO[1])}
 QUANTITIES: dict[Criterion, tuple[str, str]] = {
-    "mlmoc": ("size", "Σ‖Δ‖ of the pool's outputs"),
+    "mlmoc": ("size", "Σ‖Δ‖ of the outputs"),
     "mlmoc-flips": ("flips", "predictions that flip"),
 }
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from linearize.compilation import keep_compiled
-from linearize.criteria import CRITERIA, HALFWAY, REFERENCES, Reference
+from linearize.criteria import CRITERIA, DISTANCES, HALFWAY, REFERENCES, Distance, Reference
 from linearize.engine.explain import fallbacks, table
 from linearize.engine.prepare import Plan
 from linearize.errors import LinearizeError
@@ -95,6 +95,9 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="npz to write ids and scores to.")
 @click.option("--criterion", type=click.Choice([*CRITERIA, *HALFWAY]), default="mlmoc-flips", show_default=True)
 @click.option("--reference", type=click.Choice(REFERENCES), help="What change is measured from.  [the criterion's own]")
+@click.option(
+    "--distance", type=click.Choice(DISTANCES), default="outputs", show_default=True, help="And between what."
+)
 @click.option("--ridge", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Of Θ's mean diagonal.")
 @kernel_options
 def score(
@@ -104,6 +107,7 @@ def score(
     output: Path,
     criterion: str,
     reference: Reference | None,
+    distance: Distance,
     loader: str,
     **kernel: Any,
 ) -> None:
@@ -139,7 +143,7 @@ def score(
             _announce,
             full=criterion in CRITERIA,
         )
-    scores = service.scores(criterion, reference)
+    scores = service.scores(criterion, reference, distance)
     write_npz(output, ids=ids, scores=scores, pseudo_labels=service.pseudo_labels())
     click.echo(json.dumps({"criterion": criterion, **service.diagnostics.to_json()}))
     best = ", ".join(f"{ids[i]} ({scores[i]:.4g})" for i in np.argsort(-scores, kind="stable")[:5])

@@ -89,7 +89,7 @@ def photos(tmp_path):
 
 def test_the_readmes_commands_on_ones_own_images_run(photos):
     run_commands("own-images", photos, "--epochs", "2")
-    [picture, *_] = (photos / "runs/photos-mlmoc-flips-seed0/cycles/000/query.jsonl").read_text().splitlines()
+    [picture, *_] = (photos / "runs/photos-margin-influence-sequential-seed0/cycles/000/query.jsonl").read_text().splitlines()
     assert (photos / "photos" / json.loads(picture)["path"]).is_file()
     assert (photos / "runs/scans-margin-seed0/metrics.csv").is_file()
     assert json.loads((photos / "fit-photos/model.json").read_text())["input_shape"] == [1, 32, 32]
@@ -100,7 +100,7 @@ def test_the_readmes_network_of_ones_own_runs(photos, monkeypatch):
     (photos / "my_net.py").write_text(block[1])
     monkeypatch.setattr("sys.path", list(sys.path))
     run_commands("own-network", photos, "--epochs", "2")
-    runs = [photos / "runs" / f"digits-mlmoc-flips-seed0{again}" for again in ("", "-2")]
+    runs = [photos / "runs" / f"digits-margin-influence-sequential-seed0{again}" for again in ("", "-2")]
     configs = [yaml.safe_load((run / "config.yaml").read_text())["model"] for run in runs]
     assert [config["name"] for config in configs] == ["my_net:build"] * 2
     assert [config["init_skip"] for config in configs] == [None, ["3"]]
@@ -139,6 +139,10 @@ def test_criteria_and_heads_can_be_chosen(score, tmp_path):
     assert "condition_number" in default.stdout
     score(0, criterion="mlmoc", reference="linearized", kernel="single-logit", output=tmp_path / "other.npz")
     with np.load(tmp_path / "scores.npz") as first, np.load(tmp_path / "other.npz") as second:
+        assert not np.allclose(first["scores"], second["scores"])
+    score(0, criterion="mlmoc", reference="linearized", distance="simplex", output=tmp_path / "simplex.npz")
+    score(0, criterion="mlmoc", reference="linearized", output=tmp_path / "outputs.npz")
+    with np.load(tmp_path / "simplex.npz") as first, np.load(tmp_path / "outputs.npz") as second:
         assert not np.allclose(first["scores"], second["scores"])
     margin = score(0, criterion="margin-lin", output=tmp_path / "margin.npz")
     assert re.search(r"kernel of \d+ × \d+ examples", margin.stderr)  # a rectangle, no Θ(U,U)

@@ -51,7 +51,7 @@ class Naive:
             if not done:
                 state.progress.plan(_plan(tried, U, outcome.seconds))
         state.progress(tried, tried)
-        return select_top(state.candidates, scores, n)._replace(figures=_cost(seconds, U))
+        return select_top(state.candidates, scores, n)._replace(figures=_figures(scores[sample], seconds, U))
 
 
 def _plan(tried: int, U: int, seconds: float) -> str:
@@ -61,9 +61,13 @@ def _plan(tried: int, U: int, seconds: float) -> str:
     )
 
 
-def _cost(seconds: list[float], U: int) -> dict[str, float]:
+def _figures(tried: np.ndarray, seconds: list[float], U: int) -> dict[str, float]:
+    """What it took, and the figures that a run keeps of scores, of those alone that are changes."""
+    change = float(tried.mean())
     mean = float(np.mean(seconds))
     return {
+        "score_mean": change,
+        "score_spread": float(tried.std()) / change if change else 0.0,
         "naive_candidates": len(seconds),
         "naive_seconds_per_candidate": mean,
         "naive_seconds_extrapolated": mean * U,

@@ -88,7 +88,10 @@ def test_naive_is_fifteen_real_epochs_for_each_that_was_tried(loss):
 
 def test_what_naive_would_have_taken_is_extrapolated_and_called_so():
     given = state(options=LookAheadOptions(naive_candidates=5))
-    figures = ask(get_strategy("naive"), given, 3).figures
+    selection = ask(get_strategy("naive"), given, 3)
+    figures, tried = selection.figures, selection.candidate_scores[selection.candidate_scores >= 0]
+    assert figures["score_mean"] == pytest.approx(tried.mean())  # those not tried have no change
+    assert figures["score_spread"] == pytest.approx(tried.std() / tried.mean())
     assert figures["naive_candidates"] == 5
     assert figures["naive_seconds_per_candidate"] > 0
     assert figures["naive_seconds_extrapolated"] == pytest.approx(U * figures["naive_seconds_per_candidate"])

@@ -70,8 +70,8 @@ class Finished(Predictions, Protocol):
         ...
 
 
-class Criterion(Protocol):
-    """A function of the regression's state; higher means query first."""
+class Named(Protocol):
+    """What every criterion says of itself."""
 
     @property
     def name(self) -> str:
@@ -85,8 +85,12 @@ class Criterion(Protocol):
 
     @property
     def default_reference(self) -> Reference:
-        """What change is measured from where the caller does not say."""
+        """What change is measured from where the caller does not say; of no account where none is."""
         ...
+
+
+class Criterion(Named, Protocol):
+    """A function of the regression's state; higher means query first."""
 
     def scores(
         self,
@@ -112,23 +116,8 @@ class Change(Protocol):
         ...
 
 
-class HalfwayCriterion(Protocol):
+class HalfwayCriterion(Named, Protocol):
     """A function of f_lin alone; higher means query first.  Every one of them is a ``Criterion``."""
-
-    @property
-    def name(self) -> str:
-        """What users call it."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """Whom to cite."""
-        ...
-
-    @property
-    def default_reference(self) -> Reference:
-        """Makes no difference."""
-        ...
 
     def scores(
         self,

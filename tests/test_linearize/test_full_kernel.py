@@ -123,6 +123,7 @@ def test_every_answer_equals_fitting_again(case, with_S):
         left = ~answers.is_answered()
         np.testing.assert_allclose(answers.state.f_lin[left], expected[case.L :][left], rtol=1e-8, atol=1e-8)
         assert answers.told() == told
+        np.testing.assert_array_equal(answers.state.f_lin[candidate], y)  # whatever the rows after it did
     assert answers.is_answered().all()
     assert len(told) == case.U - len(case.copies)  # of copies one is asked
     assert with_S or len(asked) == len(told) * case.C

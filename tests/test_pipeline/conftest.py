@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from threadpoolctl import threadpool_limits
 
+from pipeline.cli import cli
 from pipeline.config import load_config
 from pipeline.loop import ActiveLearningLoop
 from pipeline.rundir import RunDirectory, create_run
@@ -17,6 +19,7 @@ from pipeline.workbench import open_workbench
 TINY = {
     "model.name": "mlp",
     "model.options": {"width": 16},
+    "query.strategy": "mlmoc-flips",
     "query.n_init": 12,
     "query.size": 4,
     "query.subset": 30,
@@ -47,6 +50,24 @@ class Recorder:
 def tiny():
     """The options of a run of a few seconds."""
     return dict(TINY)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Give a command in an empty folder: command("compare") -> call(*arguments, code=0) -> result."""
+    monkeypatch.chdir(tmp_path)
+
+    def give(name):
+        def call(*arguments, code=0):
+            result = CliRunner().invoke(cli, [name, *map(str, arguments)])
+            if result.exception and not isinstance(result.exception, SystemExit):
+                raise result.exception
+            assert result.exit_code == code, result.output
+            return result
+
+        return call
+
+    return give
 
 
 @pytest.fixture

@@ -61,18 +61,8 @@ def engine(monkeypatch, go_on):
 
 
 @pytest.fixture
-def compare(tmp_path, monkeypatch):
-    """Give the command in an empty folder: compare(*arguments, code=0) -> result."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments, code=0):
-        result = CliRunner().invoke(cli, ["compare", *map(str, arguments)])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == code, result.output
-        return result
-
-    return call
+def compare(command):
+    return command("compare")
 
 
 def everything(folder):

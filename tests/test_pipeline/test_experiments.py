@@ -7,10 +7,8 @@ import struct
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner
 from scipy.io import savemat
 
-from pipeline.cli import cli
 from pipeline.compare.grid import Grid
 from pipeline.errors import PipelineError
 from pipeline.experiments import Preset, parse_preset, preset_names, read_preset
@@ -181,17 +179,8 @@ def test_the_small_variant_runs_on_files_in_the_data_sets_own_format(name, tmp_p
 
 
 @pytest.fixture
-def invoke(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments, code=0):
-        result = CliRunner().invoke(cli, ["experiments", *map(str, arguments)])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == code, result.output
-        return result
-
-    return call
+def invoke(command):
+    return command("experiments")
 
 
 def test_list_names_every_preset_on_a_line_with_its_source_and_size(invoke):

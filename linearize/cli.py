@@ -93,7 +93,7 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--pool", required=True, type=click.Path(path_type=Path), help="npz with x [U, ...] and ids [U].")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="npz to write ids and scores to.")
-@click.option("--criterion", type=click.Choice([*CRITERIA, *HALFWAY]), default="mlmoc-flips", show_default=True)
+@click.option("--criterion", type=click.Choice([*CRITERIA, *HALFWAY]), default="margin-influence", show_default=True)
 @click.option("--reference", type=click.Choice(REFERENCES), help="What change is measured from.  [the criterion's own]")
 @click.option(
     "--distance", type=click.Choice(DISTANCES), default="outputs", show_default=True, help="And between what."

@@ -168,7 +168,7 @@ class LookAhead:
         """Score every candidate of the pool, ``[U]``; higher means query first, -inf where answered.
 
         Args:
-            criterion: a registered name, such as ``mlmoc``; by default ``mlmoc-flips``, without S ``margin-lin``.
+            criterion: a registered name, such as ``mlmoc``; by default ``margin-influence``, without S ``margin-lin``.
             reference: what change is measured from; the criterion's own default when absent.
             distance: where change is measured, between ``outputs`` or between the probabilities that they mean
                 (``simplex``).
@@ -331,7 +331,7 @@ class LookAhead:
         self, name: str | None, reference: Reference | None, distance: Distance
     ) -> Criterion | HalfwayCriterion:
         check_measure(reference, distance)
-        return get_criterion(name or ("mlmoc-flips" if self.full else "margin-lin"), self.probabilities)
+        return get_criterion(name or ("margin-influence" if self.full else "margin-lin"), self.probabilities)
 
     def _position(self, sample: Hashable) -> int:
         """Return a candidate's position."""

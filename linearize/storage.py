@@ -12,7 +12,7 @@ import numpy as np
 from linearize.errors import LinearizeError
 from linearize.types import Variables
 
-FORMAT = "linearize.LookAhead 1"
+FORMAT = "linearize.LookAhead 2"
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:

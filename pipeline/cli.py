@@ -73,7 +73,7 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
 def cli() -> None:
     """Look-ahead active learning: label the images that will teach the network most.
 
-    Example: pipeline run --dataset digits --strategy mlmoc-flips --seed 0
+    Example: pipeline run --dataset digits --strategy margin --seed 0
     """
 
 
@@ -93,7 +93,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
         "--strategy",
         "query.strategy",
         str,
-        "Query strategy; 'pipeline list strategies' names them. Your own: MODULE:STRATEGY.  [mlmoc-flips]",
+        "Query strategy; 'pipeline list strategies' names them. Your own: MODULE:STRATEGY.  [margin-influence-sequential]",
     ),
     ("--on", "query.on", str, "What entropy, margin and least-confidence read: network, linearized.  [network]"),
     ("--n-init", "query.n_init", int, "Labels to start with, drawn uniformly.  [40]"),
@@ -175,7 +175,7 @@ def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **opt
 def resume(run_directory: Path) -> None:
     """Go on with a run that was interrupted, from the last step that completed.
 
-    Example: pipeline resume runs/digits-mlmoc-flips-seed0
+    Example: pipeline resume runs/digits-margin-influence-sequential-seed0
     """
     from pipeline.rundir import read_config
     from pipeline.workbench import open_workbench
@@ -191,7 +191,7 @@ def resume(run_directory: Path) -> None:
 def stage(name: str, run_directory: Path, cycle: int, out: Path | None) -> None:
     """Re-run one STAGE of a run from what is on disk; the run itself is not changed.
 
-    Example: pipeline stage score runs/digits-mlmoc-flips-seed0 --cycle 2
+    Example: pipeline stage score runs/digits-margin-influence-sequential-seed0 --cycle 2
     """
     from pipeline.interrupts import Interrupts
     from pipeline.restage import restage

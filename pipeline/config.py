@@ -150,7 +150,7 @@ class QuerySection(Section):
 
     """
 
-    strategy: str = "mlmoc-flips"
+    strategy: str = "margin-influence-sequential"
     n_init: int = Field(default=40, ge=1)
     size: int = Field(default=20, ge=1)
     subset: int = Field(default=400, ge=1)

@@ -31,7 +31,7 @@ def fidelity(
     The run is only read; it may still be going on.  Says in one sentence whether to trust look-ahead's ranking here,
     and which measured cause to mend where it is poor.
 
-    Example: pipeline fidelity runs/digits-mlmoc-flips-seed0 --cycle 0
+    Example: pipeline fidelity runs/digits-margin-influence-sequential-seed0 --cycle 0
     """
     from pipeline.cli import keep_compiled
     from pipeline.fidelity.console import FidelityConsole

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.comparison.balance import class_balance
 from pipeline.comparison.families import Family, family_of
-from pipeline.comparison.results import BASELINE, Experiment, Run
+from pipeline.comparison.results import Experiment, Run
 from pipeline.comparison.statistics import Band, labels_to_reach, student_t
 from pipeline.report import CycleRow, area_under_curve
 
@@ -90,10 +90,10 @@ class Analysis:
 
 def analyse(experiment: Experiment) -> Analysis:
     """Compute everything about one experiment."""
-    names = experiment.strategies
-    others = [name for name in names if name != BASELINE]
+    names, baseline = experiment.strategies, experiment.baseline
+    others = [name for name in names if name != baseline]
     pairs = list(combinations(names, 2))
-    primary = [(name, BASELINE) for name in others] if BASELINE in names else []
+    primary = [(name, baseline) for name in others] if baseline in names else []
     areas = {name: areas_by_seed(experiment, name) for name in names}
     return Analysis(
         experiment,
@@ -111,7 +111,7 @@ def areas_by_seed(experiment: Experiment, strategy: str) -> dict[int, float]:
 
 def _line(experiment: Experiment, strategy: str) -> Line:
     runs = experiment.of(strategy)
-    base = experiment.of(BASELINE) if strategy != BASELINE else {}
+    base = experiment.of(experiment.baseline) if strategy != experiment.baseline else {}
     common = [(run, base[seed]) for seed, run in runs.items() if seed in base]
     gains = tuple(_gain(mine, theirs) for mine, theirs in common)
     queries = [run.selection_seconds for run in runs.values() if run.selection_seconds]

@@ -1,6 +1,7 @@
 """The report's figures, drawn without a display and the same bytes every time."""
 
 import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.comparison.analysis import Analysis, Curve
-from pipeline.comparison.results import BASELINE
 from pipeline.comparison.statistics import CONFIDENCE
+from pipeline.files import slug
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6D00")
 """Colours that colour-blind readers can tell apart (Okabe & Ito 2008); the yellow is darkened to show on white."""
@@ -17,7 +18,7 @@ MARKERS, DASHES = "os^DvPX", ("-", "--", "-.")
 FASTEST_SHOWN = 1e-3  # stage times are kept to the millisecond
 WIDTH = 6.2  # inches
 LUMINANCE, MIDDLE_GREY = (0.2126, 0.7152, 0.0722), 0.46
-MOST_NUMBERED_CLASSES, LONGEST_NAME = 20, 16
+MOST_NUMBERED_CLASSES, LONGEST_NAME, AXIS_WIDTH = 20, 16, 30
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,20 @@ def draw_all(analysis: Analysis) -> list[Drawn]:
     return figures
 
 
-def style_of(strategies: Sequence[str], name: str) -> dict[str, str]:
+def style_of(strategies: Sequence[str], name: str, baseline: str) -> dict[str, str]:
     """Return colour, marker and line style of a strategy; the baseline is black and dotted."""
-    if name == BASELINE:
+    if name == baseline:
         return {"color": "#222222", "marker": "x", "linestyle": ":"}
-    position = [other for other in strategies if other != BASELINE].index(name)
+    position = [other for other in strategies if other != baseline].index(name)
     return {
         "color": OKABE_ITO[position % len(OKABE_ITO)],
         "marker": MARKERS[position % len(MARKERS)],
         "linestyle": DASHES[position // len(MARKERS) % len(DASHES)],
     }
+
+
+def _style(analysis: Analysis, strategy: str) -> dict[str, str]:
+    return style_of(analysis.experiment.strategies, strategy, analysis.experiment.baseline)
 
 
 def draw_curves(analysis: Analysis) -> Drawn:
@@ -71,15 +76,14 @@ def draw_curves(analysis: Analysis) -> Drawn:
 
     figure = blank_figure(4.3)
     axes = figure.add_subplot()
-    names = analysis.experiment.strategies
     for line in analysis.lines:
-        _band_line(axes, line.curve, style_of(names, line.strategy), line.strategy)
+        _band_line(axes, line.curve, _style(analysis, line.strategy), line.strategy)
     axes.set_xlabel("labels")
     axes.set_ylabel("test accuracy")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
     _label_ticks(axes, [labels for labels, _ in analysis.lines[0].curve])
-    rows = -(-len(names) // 3)
-    figure.legend(loc="outside lower center", ncols=-(-len(names) // rows), frameon=False)
+    rows = -(-len(analysis.lines) // 3)
+    figure.legend(loc="outside lower center", ncols=-(-len(analysis.lines) // rows), frameon=False)
     ends = ", ".join(f"{line.strategy} {line.final.mean:.1%}" for line in analysis.lines)
     labels = [labels for line in analysis.lines for labels, _ in line.curve]
     alt = f"Test accuracy over {min(labels)} to {max(labels)} labels. At the end: {ends}."
@@ -96,7 +100,7 @@ def draw_gains(analysis: Analysis) -> Drawn:
     figure = blank_figure(0.6 + 2.1 * rows)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, line in zip(panels.flat, lines, strict=False):
-        style = style_of(analysis.experiment.strategies, line.strategy)
+        style = _style(analysis, line.strategy)
         for seed in line.gains_by_seed:
             axes.plot(*zip(*seed, strict=True), color=style["color"], linewidth=0.7, alpha=0.45)
         _band_line(axes, line.gain, style, line.strategy)
@@ -108,12 +112,14 @@ def draw_gains(analysis: Analysis) -> Drawn:
         axes.set_visible(False)
         panels[rows - 2, list(panels[rows - 1]).index(axes)].tick_params(labelbottom=True)
     figure.supxlabel("labels", fontsize=10)
-    figure.supylabel("points of accuracy over random", fontsize=10)
+    baseline = analysis.experiment.baseline
+    label = f"points of accuracy over {_plain(baseline)}"
+    figure.supylabel(textwrap.fill(label, AXIS_WIDTH, break_on_hyphens=False), fontsize=10)
     ends = ", ".join(f"{line.strategy} {100 * line.gain[-1][1].mean:+.1f} points" for line in lines)
-    alt = f"Difference from random at the same seed and labels. At the end: {ends}."
+    alt = f"Difference from {baseline} at the same seed and labels. At the end: {ends}."
     band = f"mean over common seeds with its Student-t {CONFIDENCE:.0%} band"
     note = f"Thick: {band}; thin: single seeds; dotted: no difference."
-    return _drawn(figure, analysis, "difference-from-random", "Difference from random", alt, note)
+    return _drawn(figure, analysis, f"difference-from-{slug(baseline)}", f"Difference from {baseline}", alt, note)
 
 
 def draw_times(analysis: Analysis) -> Drawn:
@@ -124,7 +130,7 @@ def draw_times(analysis: Analysis) -> Drawn:
     figure = blank_figure(0.8 + 0.36 * len(lines))
     axes = figure.add_subplot()
     shown = [max(seconds, FASTEST_SHOWN) for _, seconds in lines]
-    colors = [style_of(analysis.experiment.strategies, line.strategy)["color"] for line, _ in lines]
+    colors = [_style(analysis, line.strategy)["color"] for line, _ in lines]
     bars = axes.barh([line.strategy for line, _ in lines], shown, color=colors, height=0.62)
     slowest = max(*(line.slowest for line, _ in lines), 10 * FASTEST_SHOWN)
     for bar, (line, seconds), length in zip(bars, lines, shown, strict=True):
@@ -184,11 +190,15 @@ def _tick_labels(names: Sequence[str]) -> list[str]:
     font = get_font(findfont(FontProperties()))
     if not all(font.get_char_index(ord(character)) for name in names for character in name):
         return [str(number) for number in range(len(names))]
-    return [_short(name).replace("$", r"\$") for name in names]  # a pair of $ would begin a formula
+    return [_plain(_short(name)) for name in names]
 
 
 def _short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _plain(name: str) -> str:
+    return name.replace("$", r"\$")  # a pair of $ would begin a formula
 
 
 def spell_seconds(value: float) -> str:

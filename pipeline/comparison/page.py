@@ -2,8 +2,8 @@
 
 import base64
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from pipeline.comparison.analysis import Analysis, analyse
 from pipeline.comparison.families import Family
 from pipeline.comparison.figures import Drawn, draw_all, spell_seconds
 from pipeline.comparison.results import Experiment, Results, read_results
+from pipeline.comparison.sources import EVERYTHING, Choice
 from pipeline.comparison.table import results_csv
 from pipeline.comparison.thumbnails import Sheet, make_sheet
 from pipeline.errors import PipelineError
@@ -58,12 +59,13 @@ class Chapter:
     sheet: Sheet
 
 
-def write_comparison(directories: Sequence[Path], out: Path | None = None) -> Path:
+def write_comparison(directories: Sequence[Path], out: Path | None = None, choice: Choice = EVERYTHING) -> Path:
     """Write the report of grids and run directories.
 
     Args:
         directories: each made by ``pipeline compare`` or ``pipeline run``.
         out: where to; ``report`` in the first directory by default.
+        choice: the strategies and the baseline that were asked for.
 
     Returns:
         The page's path.
@@ -74,7 +76,7 @@ def write_comparison(directories: Sequence[Path], out: Path | None = None) -> Pa
     """
     where = out or directories[0] / "report"
     check_place(where)
-    results = read_results(directories)
+    results = read_results(directories, choice)
     chapters = [_chapter(experiment) for experiment in results.experiments]
     page = render(results, chapters)
     try:
@@ -132,7 +134,8 @@ def render(results: Results, chapters: Sequence[Chapter]) -> str:
         chapters=chapters,
         across=across_data([chapter.analysis for chapter in chapters]),
         excluded=results.excluded,
-        rule=wording.rule_of_exclusion(results.excluded),
+        chosen=[*wording.about_choice(results.choice, results.left_out)],
+        rule=wording.rule_of_exclusion(results.excluded, results.left_out),
         wording=wording,
         matrix=matrix,
         area_matrix=area_matrix,
@@ -140,19 +143,24 @@ def render(results: Results, chapters: Sequence[Chapter]) -> str:
         reporting=provenance.reporting_versions(),
         machines=provenance.machines_of(runs),
         machine=spell_hardware(hardware()),
-        mismatches=grid_mismatches(results.directories),
+        mismatches=grid_mismatches(results.directories, results.left_out),
         dates=provenance.dates_of,
-        commands=provenance.commands(results.directories),
+        commands=provenance.commands(results.directories, results.choice),
         results_file=RESULTS,
     )
 
 
-def grid_mismatches(directories: Sequence[Path]) -> list[str]:
-    """Name what the strategies of a seed did not share, in every grid among the directories."""
+def grid_mismatches(directories: Sequence[Path], left_out: Collection[str] = ()) -> list[str]:
+    """Name what the strategies of a seed did not share, in every grid among the directories; some are left out."""
     from pipeline.compare.check import mismatches
 
-    grids = [directory for directory in directories if (directory / GRID).is_file()]
-    return [f"{grid}: {text}" for grid in grids for text in mismatches(grid, read_grid(grid))]
+    found = []
+    for directory in directories:
+        if (directory / GRID).is_file():
+            grid = read_grid(directory)
+            if names := tuple(name for name in grid.strategies if name not in left_out):
+                found += [f"{directory}: {text}" for text in mismatches(directory, replace(grid, strategies=names))]
+    return found
 
 
 def matrix(family: Family, names: Sequence[str]) -> list[tuple[str, list[MatrixCell]]]:

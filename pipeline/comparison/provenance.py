@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from pipeline.compare.grid import GRID, read_grid
-from pipeline.comparison.results import BASELINE, Experiment, Run
+from pipeline.comparison.results import Experiment, Run
+from pipeline.comparison.sources import EVERYTHING, Choice
 from pipeline.config import RunConfig, validate
 from pipeline.errors import PipelineError
 from pipeline.machine import spell_hardware
@@ -18,6 +19,8 @@ from pipeline.rundir import CONFIG, EVENTS, read_config
 
 ELSEWHERE = ("data.name", "model.name", "query.strategy", "seed", "data.download", "model.init_sha256")
 """Fields that the options of a command state apart, or need not."""
+STAND_IN = "random"
+"""A strategy for the default configuration, which needs one."""
 REPORTING = ("scipy", "matplotlib", "Jinja2")
 
 
@@ -62,14 +65,16 @@ def dates_of(experiment: Experiment) -> str:
     return f"{first} to {last}"
 
 
-def commands(directories: Sequence[Path]) -> list[str]:
-    """Return the commands that make the runs of the directories again, and the report."""
+def commands(directories: Sequence[Path], choice: Choice = EVERYTHING) -> list[str]:
+    """Return the commands that make the runs of the directories again, and the report with what it was asked for."""
     grids = [directory for directory in directories if (directory / GRID).is_file()]
     remake = [
         *map(_remake_grid, grids),
         *_remake_runs([directory for directory in directories if directory not in grids]),
     ]
-    return [*remake, shlex.join(["pipeline", "report", *map(str, directories)])]
+    chosen = [] if choice.strategies is None else ["--strategies", ",".join(choice.strategies)]
+    chosen += [] if choice.baseline is None else ["--baseline", choice.baseline]
+    return [*remake, shlex.join(["pipeline", "report", *map(str, directories), *chosen])]
 
 
 def _remake_grid(directory: Path) -> str:
@@ -121,7 +126,7 @@ def options_of(config: RunConfig) -> list[str]:
 
     flags = {path: flag for flag, path, _, _ in RUN_OPTIONS}
     names = {"data": {"name": config.data.name}, "model": {"name": config.model.name, "options": config.model.options}}
-    default = validate({**names, "query": {"strategy": BASELINE}}).model_dump(mode="json")
+    default = validate({**names, "query": {"strategy": STAND_IN}}).model_dump(mode="json")
     default["model"]["options"] = {}
     arguments = ["--dataset", config.data.name, "--model", config.model.name]
     for path, value in _leaves(config.model_dump(mode="json")):

@@ -2,39 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.compare.grid import GRID, read_grid
+from pipeline.comparison.sources import EVERYTHING, Choice, Source, check_baseline, find_sources
 from pipeline.config import RunConfig, differences
 from pipeline.errors import PipelineError
 from pipeline.events import Event
 from pipeline.files import slug
 from pipeline.pool import INITIAL, Pool
 from pipeline.report import CycleRow, read_rows
-from pipeline.rundir import CONFIG, EVENTS, cycle_path, read_config, read_events
+from pipeline.rundir import cycle_path, read_config, read_events
 from pipeline.stages.select import QUERY
 
-BASELINE = "random"
 Pick = tuple[int, int]
 """Id and class of a labelled sample."""
-
-
-class Source(NamedTuple):
-    """A run that the report was asked for.
-
-    Args:
-        path: its directory.
-        config: its configuration; None when it cannot be read.
-        trouble: why it cannot be read.
-
-    """
-
-    path: Path
-    config: RunConfig | None
-    trouble: str = ""
 
 
 class Excluded(NamedTuple):
@@ -94,7 +78,9 @@ class Experiment:
 
     Args:
         key: digest of what they share.
-        runs: strategy by strategy, the baseline first.
+        runs: the baseline's first, the others as they came or as they were named.
+        choice: what the report was asked to compare.
+        left_out: strategies whose runs the directories hold but the report was not asked for.
         title: names data set, network and, where another experiment has the same, what differs.
         slug: begins the names of its files.
 
@@ -102,6 +88,8 @@ class Experiment:
 
     key: str
     runs: tuple[Run, ...]
+    choice: Choice = EVERYTHING
+    left_out: tuple[str, ...] = ()
     title: str = ""
     slug: str = ""
     _cells: dict[tuple[str, int], Run] = field(init=False, repr=False, compare=False)
@@ -123,6 +111,11 @@ class Experiment:
         return self.runs[0].config
 
     @property
+    def baseline(self) -> str:
+        """The strategy that the others are compared with, whether it has a finished run or not."""
+        return self.choice.reference
+
+    @property
     def strategies(self) -> list[str]:
         """Strategies with a finished run, the baseline first."""
         return list(dict.fromkeys(run.strategy for run in self.runs))
@@ -139,28 +132,34 @@ class Results:
     Args:
         directories: as given.
         experiments: with at least one finished run each.
-        excluded: runs left out.
+        excluded: runs that cannot take part.
+        choice: what was asked for.
+        left_out: strategies that have runs but were not asked for.
 
     """
 
     directories: tuple[Path, ...]
     experiments: tuple[Experiment, ...]
     excluded: tuple[Excluded, ...]
+    choice: Choice = EVERYTHING
+    left_out: tuple[str, ...] = ()
 
 
-def read_results(directories: Sequence[Path]) -> Results:
+def read_results(directories: Sequence[Path], choice: Choice = EVERYTHING) -> Results:
     """Read the finished runs of grids and run directories.
 
     Args:
         directories: each made by ``pipeline compare`` or ``pipeline run``.
+        choice: the strategies and the baseline that were asked for.
 
     Raises:
-        PipelineError: a directory is neither, no run is finished, or one cell occurs twice.
+        PipelineError: a directory is neither, no run is finished, one cell occurs twice, or there is no such strategy.
 
     """
     groups: dict[str, list[Run]] = {}
     excluded: list[Excluded] = []
-    for source in _sources(directories):
+    sources, left_out = find_sources(directories, choice)
+    for source in sources:
         found = _read_run(source)
         if isinstance(found, Run):
             groups.setdefault(shared_key(found.config, found.start["dataset_sha256"]), []).append(found)
@@ -171,8 +170,12 @@ def read_results(directories: Sequence[Path]) -> Results:
         raise PipelineError(
             f"expected at least one finished run, but none of {len(excluded)} is ({reasons}): let them finish first"
         )
-    experiments = [Experiment(key, tuple(sorted(runs, key=_baseline_last))) for key, runs in groups.items()]
-    return Results(tuple(directories), tuple(_titled(experiments)), tuple(excluded))
+    check_baseline(choice, [*dict.fromkeys(run.strategy for runs in groups.values() for run in runs)])
+    experiments = [  # sorting is stable: what is equal stays as it came
+        Experiment(key, tuple(sorted(runs, key=lambda run: choice.place(run.strategy))), choice, left_out)
+        for key, runs in groups.items()
+    ]
+    return Results(tuple(directories), tuple(_titled(experiments)), tuple(excluded), choice, left_out)
 
 
 def shared_key(config: RunConfig, dataset_sha256: str) -> str:
@@ -181,42 +184,12 @@ def shared_key(config: RunConfig, dataset_sha256: str) -> str:
     return hashlib.sha256(shared.encode()).hexdigest()[:8]
 
 
-def _baseline_last(run: Run) -> bool:
-    return run.strategy != BASELINE  # sorting is stable: the baseline first, the others as they came
-
-
-def _sources(directories: Iterable[Path]) -> Iterator[Source]:
-    """Yield every run of the directories once."""
-    seen: set[Path] = set()
-    for directory in directories:
-        for source in _expand(directory):
-            if source.path.resolve() not in seen:
-                seen.add(source.path.resolve())
-                yield source
-
-
-def _expand(directory: Path) -> Iterator[Source]:
-    if (directory / GRID).is_file():
-        for cell in read_grid(directory).cells():
-            yield Source(directory / cell.name, cell.config)
-    elif (directory / CONFIG).is_file():
-        try:
-            yield Source(directory, read_config(directory))
-        except PipelineError as error:
-            yield Source(directory, None, str(error))
-    else:
-        raise PipelineError(
-            f"expected a directory that 'pipeline compare' ({GRID}) or 'pipeline run' ({CONFIG}) made, but {directory} "
-            "is neither: name such directories"
-        )
-
-
 def _read_run(source: Source) -> Run | Excluded:
     """Read a run, or say why it is left out; a run must be finished to take part."""
     path = source.path
     if source.config is None:
         return Excluded(path, source.trouble)
-    if not (path / EVENTS).is_file():
+    if not source.started:
         return Excluded(path, "not started")
     try:
         config, events = read_config(path), read_events(path)
@@ -271,7 +244,7 @@ def _titled(experiments: list[Experiment]) -> Iterator[Experiment]:
         if twins and not extra:
             extra = [f"data {experiment.runs[0].start['dataset_sha256'][:8]}"]
         unique = name if slugs.count(name) == 1 else f"{name}-{experiment.key}"
-        yield Experiment(experiment.key, experiment.runs, ", ".join([*names, *extra]), unique)
+        yield replace(experiment, title=", ".join([*names, *extra]), slug=unique)
 
 
 def _settings_changed(mine: RunConfig, theirs: RunConfig) -> list[str]:

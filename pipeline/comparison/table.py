@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pipeline.comparison.results import Experiment, Run, initial_set
 from pipeline.report import CycleRow, printable
 
-COLUMNS = ("experiment", "dataset", "model", "strategy", "seed", "cycle", "n_labeled", "metric", "value")
+COLUMNS = ("experiment", "dataset", "model", "strategy", "seed", "cycle", "n_labeled", "metric", "value", "baseline")
 
 
 def results_csv(experiments: Iterable[Experiment]) -> str:
@@ -15,18 +15,21 @@ def results_csv(experiments: Iterable[Experiment]) -> str:
 
     Metrics are those of a run, such as ``test_accuracy``; ``epochs``; the seconds of each stage, such as ``score_s``;
     and how many samples of a class were labelled after the cycle, ``picked[CLASS]``, or before the first,
-    ``initial[CLASS]``.  What a run does not have is absent, and so is a count of 0.
+    ``initial[CLASS]``.  What a run does not have is absent, and so is a count of 0.  The last column names the
+    strategy that the report compares the others with; it is empty where that one has no finished run.
 
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for experiment in experiments:
+        baseline = experiment.baseline if experiment.baseline in experiment.strategies else ""
         for run in experiment.runs:
             head = [experiment.key, run.config.data.name, run.config.model.name, run.strategy, run.config.seed]
             for row in run.rows:
                 values = [*_metrics(row), *_class_counts(run, row.cycle)]
-                writer.writerows([*head, row.cycle, row.n_labeled, metric, repr(value)] for metric, value in values)
+                place = [*head, row.cycle, row.n_labeled]
+                writer.writerows([*place, metric, repr(value), baseline] for metric, value in values)
     return text.getvalue()
 
 

@@ -7,7 +7,8 @@ from pipeline.comparison.analysis import Analysis
 from pipeline.comparison.balance import balanced_seeds, chance_of_balance, unequal_starts
 from pipeline.comparison.families import Family, PairTest
 from pipeline.comparison.figures import spell_seconds
-from pipeline.comparison.results import BASELINE, Excluded, initial_set
+from pipeline.comparison.results import Excluded, Experiment, initial_set
+from pipeline.comparison.sources import RANDOM, Choice
 from pipeline.comparison.statistics import FEWEST_SEEDS, LEVEL, Band, seeds_needed, smallest_p
 
 WORTH_SAYING = 0.01  # seconds of selection
@@ -39,6 +40,21 @@ def p_number(p: float) -> str:
     return f"< {SMALLEST_P}" if p < SMALLEST_P else f"{p:.3f}"
 
 
+def about_choice(choice: Choice, left_out: tuple[str, ...]) -> Iterator[str]:
+    """Yield what was chosen for this report, and what that does to its p-values."""
+    if left_out:
+        yield (
+            f"Only the strategies named for this report (--strategies) take part; left out, though there are runs of "
+            f"them: {', '.join(left_out)}. Choosing strategies after seeing results makes p-values optimistic: they "
+            "are corrected for the comparisons made here, not for those left out."
+        )
+    if choice.reference != RANDOM:
+        yield (
+            f"The baseline, {choice.reference}, was chosen for this report (--baseline {choice.reference}); by default "
+            f"it is {RANDOM}. Choosing it after seeing results makes p-values optimistic."
+        )
+
+
 def summary(analysis: Analysis) -> Iterator[str]:
     """Yield the sentences that a reader with one minute needs."""
     yield _what(analysis)
@@ -65,15 +81,15 @@ def _areas(analysis: Analysis) -> str:
     text = f"{top.strategy} had the highest mean accuracy over the range of labels (AUBC), {percent(top.area)} %"
     if len(analysis.lines) == 1:
         return f"The mean accuracy over the range of labels (AUBC) was {percent(top.area)} %; nothing is compared."
-    base = [line for line in analysis.lines if line.strategy == BASELINE and line is not top]
-    return text + (f"; {BASELINE} had {percent(base[0].area)} %." if base else ".")
+    baseline = analysis.experiment.baseline
+    base = [line for line in analysis.lines if line.strategy == baseline and line is not top]
+    return text + (f"; {baseline} had {percent(base[0].area)} %." if base else ".")
 
 
 def _against_baseline(analysis: Analysis) -> Iterator[str]:
-    family = analysis.against_baseline
+    family, baseline = analysis.against_baseline, analysis.experiment.baseline
+    yield from _absent(analysis.experiment)
     if family is None:
-        if BASELINE not in analysis.experiment.strategies:
-            yield f"No run of {BASELINE} is finished: without that baseline a comparison says little, so run it too."
         return
     for test in family.tests:
         if test.winner:
@@ -81,17 +97,33 @@ def _against_baseline(analysis: Analysis) -> Iterator[str]:
     undecided = [test for test in family.tests if not test.winner]
     if undecided and family.can_decide:
         named = ", ".join(f"{test.a} ({points(test.difference)} points)" for test in undecided)
-        yield f"No difference from {BASELINE} could be shown for {named}."
+        yield f"No difference from {baseline} could be shown for {named}."
     elif undecided:
         named = ", ".join(f"{test.a} {points(test.difference)}" for test in undecided)
-        yield f"Whether any strategy differs from {BASELINE} is open. {cannot_decide(family)}"
-        yield f"Differences from {BASELINE} in this sample, in points of AUBC: {named}."
+        yield f"Whether any strategy differs from {baseline} is open. {cannot_decide(family)}"
+        yield f"Differences from {baseline} in this sample, in points of AUBC: {named}."
+
+
+def _absent(experiment: Experiment) -> Iterator[str]:
+    """Say so when the baseline, or random beside another baseline, does not take part."""
+    baseline, names = experiment.baseline, experiment.strategies
+    if baseline == RANDOM and RANDOM in experiment.left_out:
+        yield (
+            f"{RANDOM} was left out: without that baseline a comparison says little, so name it too, or choose another "
+            "baseline (--baseline)."
+        )
+    elif baseline == RANDOM and RANDOM not in names:
+        yield f"No run of {RANDOM} is finished: without that baseline a comparison says little, so run it too."
+    elif baseline not in names:
+        yield f"No run of {baseline}, the baseline, is finished here: nothing is tested against it."
+    if baseline != RANDOM and RANDOM not in names:
+        yield f"{RANDOM} takes no part: nothing here says whether any strategy is better than choosing at random."
 
 
 def _other_pairs(analysis: Analysis) -> Iterator[str]:
     tests = analysis.all_pairs.tests if analysis.all_pairs else ()
     top = max(analysis.lines, key=lambda line: line.area.mean).strategy
-    decided = [test for test in tests if test.winner and BASELINE not in (test.a, test.b)]
+    decided = [test for test in tests if test.winner and analysis.experiment.baseline not in (test.a, test.b)]
     decided.sort(key=lambda test: test.winner != top)  # what most readers ask first
     for test in decided[:MOST_PAIRS]:
         yield verdict(test)
@@ -162,8 +194,8 @@ def _costs(analysis: Analysis) -> Iterator[str]:
     top = max(analysis.lines, key=lambda line: line.area.mean)
     if top.reached and top.reached.mean is not None:
         yield (
-            f"To reach {BASELINE}'s final accuracy of the same seed, {top.strategy} took {top.reached.mean:.0f} labels "
-            f"on average ({top.reached.reached} of {top.reached.n} seeds reached it)."
+            f"To reach {analysis.experiment.baseline}'s final accuracy of the same seed, {top.strategy} took "
+            f"{top.reached.mean:.0f} labels on average ({top.reached.reached} of {top.reached.n} seeds reached it)."
         )
     timed = [(line.seconds.mean, line.strategy) for line in analysis.lines if line.seconds]
     if timed and max(timed)[0] >= WORTH_SAYING:
@@ -199,9 +231,11 @@ def _named(word: str, numbers: list[int]) -> str:
     return f"{word}{'s' * (len(numbers) != 1)} {', '.join(map(str, numbers))}"
 
 
-def rule_of_exclusion(excluded: tuple[Excluded, ...]) -> str:
+def rule_of_exclusion(excluded: tuple[Excluded, ...], left_out: tuple[str, ...] = ()) -> str:
     """State by which rule runs are left out."""
-    count = f"{len(excluded)} run{'s' * (len(excluded) != 1)} took no part" if excluded else "Every run took part"
+    every = "Every run of the strategies named took part" if left_out else "Every run took part"
+    beside = ", besides those of strategies that were not named" if left_out else ""
+    count = f"{len(excluded)} run{'s' * (len(excluded) != 1)} took no part{beside}" if excluded else every
     return (
         f"{count}. Rule: a run takes part as a whole once it is finished, and not at all before; two strategies are "
         "compared at the seeds that both have."

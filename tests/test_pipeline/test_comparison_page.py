@@ -255,7 +255,7 @@ def test_the_same_runs_give_the_same_bytes_and_nothing_else_is_left(built, tmp_p
 
 def test_strategies_look_different():
     names = ["random", *(f"strategy-{number}" for number in range(14))]
-    styles = [tuple(style_of(names, name).values()) for name in names]
+    styles = [tuple(style_of(names, name, "random").values()) for name in names]
     assert len(set(styles)) == len(names)
     assert all(contrast(color, "#ffffff") > 2 for color in OKABE_ITO)
 

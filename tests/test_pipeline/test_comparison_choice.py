@@ -142,6 +142,9 @@ def test_random_left_out_is_no_baseline_that_is_not_finished(grid):
     assert "Against random" not in text
     assert "labels to random's final accuracy" not in text
     assert "takes no part" not in text  # once is enough
+    assert (
+        "All pairs Paired Wilcoxon signed-rank tests of the AUBC at common seeds, two-sided, over the one pair." in text
+    )
 
 
 def test_random_that_nobody_ran_is_missed_beside_another_baseline(tmp_path):

@@ -93,7 +93,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
         "--strategy",
         "query.strategy",
         str,
-        "Query strategy; 'pipeline list strategies' names them. Your own: MODULE:STRATEGY.  [margin-influence-sequential]",
+        "Query strategy; see 'pipeline list strategies'. Your own: MODULE:STRATEGY.  [margin-influence-sequential]",
     ),
     ("--on", "query.on", str, "What entropy, margin and least-confidence read: network, linearized.  [network]"),
     ("--n-init", "query.n_init", int, "Labels to start with, drawn uniformly.  [40]"),

@@ -89,7 +89,8 @@ def photos(tmp_path):
 
 def test_the_readmes_commands_on_ones_own_images_run(photos):
     run_commands("own-images", photos, "--epochs", "2")
-    [picture, *_] = (photos / "runs/photos-margin-influence-sequential-seed0/cycles/000/query.jsonl").read_text().splitlines()
+    asked = photos / "runs/photos-margin-influence-sequential-seed0/cycles/000/query.jsonl"
+    [picture, *_] = asked.read_text().splitlines()
     assert (photos / "photos" / json.loads(picture)["path"]).is_file()
     assert (photos / "runs/scans-margin-seed0/metrics.csv").is_file()
     assert json.loads((photos / "fit-photos/model.json").read_text())["input_shape"] == [1, 32, 32]

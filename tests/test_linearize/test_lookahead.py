@@ -123,5 +123,7 @@ def test_a_copy_of_a_labelled_point_scores_zero(name, reference_name):
 
 
 def test_unknown_criterion_lists_the_known_ones():
-    with pytest.raises(LinearizeError, match="expected one of mlmoc, mlmoc-flips, emoc, eer,.* margin-lin,.* got 'bald'"):
+    with pytest.raises(
+        LinearizeError, match="expected one of mlmoc, mlmoc-flips, emoc, eer,.* margin-lin,.* got 'bald'"
+    ):
         get_criterion("bald")

@@ -8,7 +8,11 @@ from pipeline.parsing import parse_yaml
 
 def test_defaults_are_the_digits_demo_fully_resolved():
     config = load_config()
-    assert (config.data.name, config.model.name, config.query.strategy) == ("digits", "cnn", "margin-influence-sequential")
+    assert (config.data.name, config.model.name, config.query.strategy) == (
+        "digits",
+        "cnn",
+        "margin-influence-sequential",
+    )
     resolved = config.model_dump()
     assert None not in resolved["train"].values()
     assert config.train_options.loss == "l2"

@@ -24,10 +24,13 @@ from linearize import HALFWAY, KernelOptions
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
 from pipeline.parsing import parse_yaml
-from pipeline.queries import LookAheadOptions, get_strategy, needs_l2
+from pipeline.queries import STRATEGIES, LookAheadOptions, get_strategy, needs_l2
 from trainer.data import DATASETS, ImageOptions, kind_of_own
 from trainer.models import ModelSpec, family_of
 from trainer.options import TrainOptions, options_for
+
+DEFAULT_CRITERION = "margin-influence"
+"""What did best on MNIST, and best one answer at a time: see benchmarks/RESULTS.md."""
 
 UNSCIENTIFIC = ("device", "data.root", "data.download", "kernel.memory_budget", "model.init_weights")
 """Fields that say where and with what a run is computed, not what: they may change when it is resumed.
@@ -128,6 +131,17 @@ class ModelSection(Section):
         return self
 
 
+def _on(strategy: str, outputs: str) -> str:
+    """Return the strategy that measures uncertainty on the network's or the linearised network's outputs."""
+    if outputs == "linearized" and f"{strategy}-lin" in HALFWAY:
+        return f"{strategy}-lin"
+    criterion = getattr(STRATEGIES.get(strategy), "criterion", None)
+    if (outputs == "linearized") == (criterion in HALFWAY) and (criterion in HALFWAY or f"{strategy}-lin" in HALFWAY):
+        return strategy
+    names = ", ".join(name.removesuffix("-lin") for name in HALFWAY)
+    raise ValueError(f"on: expected {outputs!r} with one of {names}, got it with {strategy!r}")
+
+
 def _recorded(info: ValidationInfo) -> bool:
     return bool(info.context and info.context["recorded"])
 
@@ -142,7 +156,7 @@ class QuerySection(Section):
         n_init: labels to start with.
         size: asked for in one query.
         subset: candidates of a cycle.
-        mode: how a query of several is chosen, see ``linearize.Mode``; the strategy's own, ``top`` for most.
+        mode: how a query of several is chosen, see ``linearize.Mode``; as the strategy's name says, else ``top``.
         retrain_every: answers between two trainings; by default those to one query, ``size``.
         reference: what change is measured from; the criterion's own.
         distance: between which outputs; ``outputs``.
@@ -150,7 +164,7 @@ class QuerySection(Section):
 
     """
 
-    strategy: str = "margin-influence-sequential"
+    strategy: str = f"{DEFAULT_CRITERION}-sequential"
     n_init: int = Field(default=40, ge=1)
     size: int = Field(default=20, ge=1)
     subset: int = Field(default=400, ge=1)
@@ -180,12 +194,15 @@ class QuerySection(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.on == "linearized" and self.strategy not in HALFWAY:
-            if f"{self.strategy}-lin" not in HALFWAY:
-                names = ", ".join(name.removesuffix("-lin") for name in HALFWAY)
-                raise ValueError(f"on: expected 'linearized' with one of {names}, got it with {self.strategy!r}")
-            object.__setattr__(self, "strategy", f"{self.strategy}-lin")
-        object.__setattr__(self, "on", None)  # said by the name
+        if self.on is not None:
+            object.__setattr__(self, "strategy", _on(self.strategy, self.on))
+            object.__setattr__(self, "on", None)  # said by the name
+        if self.mode is not None and "strategy" not in self.model_fields_set:
+            object.__setattr__(self, "strategy", DEFAULT_CRITERION)
+        own = getattr(STRATEGIES.get(self.strategy), "mode", None)
+        if own and self.mode not in (None, own):
+            said = f"expected {own!r}, as the strategy {self.strategy!r} says, got {self.mode!r}"
+            raise ValueError(f"mode: {said}: leave one of them out")
         for name, count in (("size", self.size), ("retrain_every", self.answers)):
             if count > self.subset:
                 raise ValueError(f"{name}: expected at most the subset of {self.subset} candidates, got {count}")

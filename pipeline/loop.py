@@ -5,7 +5,7 @@ from typing import Protocol
 
 from pipeline import seeds
 from pipeline.errors import PipelineError, RunFailedError
-from pipeline.files import write_json, write_json_lines
+from pipeline.files import write_json_lines
 from pipeline.machine import hardware
 from pipeline.oracle import Oracle, SimulatedOracle
 from pipeline.pool import INITIAL, Pool
@@ -13,7 +13,7 @@ from pipeline.queries import LookAheadStrategy, QueryState, get_strategy
 from pipeline.report import CycleRow, read_row, write_report
 from pipeline.rundir import RunDirectory, environment_versions
 from pipeline.stages.diagnostics import cautions, read_diagnostics
-from pipeline.stages.interview import INTERVIEW, Interview, query_sizes
+from pipeline.stages.interview import INTERVIEW, Interview, query_sizes, read_interview, write_interview
 from pipeline.stages.migrate import VARIABLES, run_migrate
 from pipeline.stages.progress import StageProgress
 from pipeline.stages.score import (
@@ -25,6 +25,7 @@ from pipeline.stages.score import (
     run_score,
 )
 from pipeline.stages.select import QUERY, query_rows
+from pipeline.stages.store import read_manifest
 from pipeline.stages.train import WEIGHTS, run_train
 from pipeline.workbench import Workbench
 
@@ -154,8 +155,9 @@ class ActiveLearningLoop:
 
     def _score(self, cycle: int) -> None:
         def build(into: Path) -> None:
-            self._state = cycle, self._query_state(cycle, self.reporter.stage(cycle, "score"))
-            run_score(self.config, cycle, self._state[1], into)
+            state = self._query_state(cycle, self.reporter.stage(cycle, "score"))
+            run_score(self.config, cycle, state, into)
+            self._state = (cycle, state) if len(query_sizes(self.config)) > 1 else None  # the interview goes on with it
 
         self.run.ensure_stage(cycle, "score", SCORES, build)
         for caution in cautions(read_diagnostics(self.run.stage_path(cycle, "score"))):
@@ -171,6 +173,7 @@ class ActiveLearningLoop:
         """Ask again and again without training; a resumed one first takes in the answers that there are."""
         strategy = get_strategy(self.config.query.strategy)
         assert isinstance(strategy, LookAheadStrategy)
+        self._ask_as_recorded(cycle)
 
         def build(into: Path) -> None:
             progress = self.reporter.stage(cycle, "interview")
@@ -180,9 +183,19 @@ class ActiveLearningLoop:
             self._state = None  # the answers change it
             with explaining(cycle):
                 self._ask_in_turn(cycle, Interview(state, strategy), progress)
-            write_json(into / INTERVIEW, {"answers": len(state.look_ahead.observed)})
+            write_interview(into, [e for e in self.run.events if e["event"] == "query" and e["cycle"] == cycle])
 
         self.run.ensure_stage(cycle, "interview", INTERVIEW, build)
+
+    def _ask_as_recorded(self, cycle: int) -> None:
+        """Ask what a finished interview asked, where an older copy of the log or a new one does not have it."""
+        finished = self.run.stage_path(cycle, "interview")
+        if read_manifest(finished) is None:
+            return
+        for ids, scores in read_interview(finished):
+            if not self._pool().asked(cycle).issuperset(ids):
+                self.run.log.append("query", cycle=cycle, ids=ids, scores=scores)
+            self._label(cycle)
 
     def _ask_in_turn(self, cycle: int, interview: Interview, progress: StageProgress) -> None:
         observed = 0
@@ -195,7 +208,12 @@ class ActiveLearningLoop:
                 self.run.log.append("query", cycle=cycle, ids=ids, scores=scores)
             asked = self._pool().queries[cycle][observed : observed + size]
             self._label(cycle)
-            answers = self._pool().answers[cycle]
+            answers = self._pool().answers.get(cycle, {})
+            if left := [sample for sample in asked if sample not in answers]:
+                raise RunFailedError(
+                    f"cycle {cycle}: sample {left[0]} got no label, and the next query depends on it: label it, or "
+                    "ask for all at once (--query-mode top or greedy)"
+                )
             for sample in asked:
                 interview.observe(sample, answers[sample])
             observed += len(asked)

@@ -74,6 +74,10 @@ class Pool:
         self.queries.setdefault(round_, []).extend(ids)
         self.scores.setdefault(round_, []).extend(scores)
 
+    def asked(self, round_: int) -> set[int]:
+        """Return what a round asked for so far."""
+        return set(self._asked.get(round_, ()))
+
     def labelled(self, cycle: int) -> Labelled:
         """Return the labelled set that cycle ``cycle`` trains on: the initial set and the answers of earlier rounds."""
         pairs = [pair for round_, answers in sorted(self.answers.items()) if round_ < cycle for pair in answers.items()]

@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of, write_json_lines
-from pipeline.pool import Pool
+from pipeline.pool import INITIAL, Pool
 from pipeline.queries import get_strategy
 from pipeline.rundir import check_unchanged, cycle_path, read_config, read_events
+from pipeline.stages.interview import query_sizes, read_interview
 from pipeline.stages.migrate import VARIABLES, run_migrate
 from pipeline.stages.score import SCORES, draw_candidates, query_state, read_scores, run_score
 from pipeline.stages.select import QUERY, query_rows
@@ -85,8 +87,8 @@ def restage(run: Path, stage: str, cycle: int, into: Path) -> Restaged:
     bench = open_workbench(config)
     check_unchanged(events[0], config, bench.data.fingerprint())
     pool = Pool(len(bench.data.train), events)
-    if not pool.complete(cycle - 1):
-        reached = max(round_ for round_ in [-1, *pool.queries] if round_ < 0 or pool.complete(round_)) + 1
+    reached = min(sum(event["event"] == "cycle_done" for event in events), config.cycles - 1)
+    if cycle > reached or not pool.complete(INITIAL):
         raise PipelineError(f"the run has no labels for cycle {cycle} yet: it has reached cycle {reached}")
     if stage != "train" and cycle == config.cycles - 1:
         raise PipelineError(
@@ -95,14 +97,21 @@ def restage(run: Path, stage: str, cycle: int, into: Path) -> Restaged:
     sources = _Sources(run, stage, cycle, [run / "config.yaml", run / "events.jsonl"])
     result = into / Path(RESULTS[stage]).name
     if stage == "select":
-        chosen = read_scores(sources("score", cycle)).select(config.query.answers)
-        rows = query_rows(bench, events[0]["run_id"], cycle, chosen.indices.tolist(), chosen.scores.tolist())
-        write_json_lines(result, rows)
+        write_json_lines(result, query_rows(bench, events[0]["run_id"], cycle, *_chosen(config, cycle, sources)))
     else:
         _compute(bench, pool, stage, cycle, sources, into)
     own = cycle_path(run, cycle) / RESULTS[stage]
     same = sha256_of(own) == sha256_of(result) if own.is_file() else None
     return Restaged(sources.read, sorted(path for path in into.rglob("*") if path.is_file()), same)
+
+
+def _chosen(config: RunConfig, cycle: int, sources: _Sources) -> tuple[list[int], list[float]]:
+    """Return the samples that a cycle asked for, in order, with their scores."""
+    if len(query_sizes(config)) == 1:
+        chosen = read_scores(sources("score", cycle)).select(config.query.answers)
+        return chosen.indices.tolist(), chosen.scores.tolist()
+    queries = read_interview(sources("interview", cycle))
+    return [sample for ids, _ in queries for sample in ids], [score for _, scores in queries for score in scores]
 
 
 def _compute(bench: Workbench, pool: Pool, stage: str, cycle: int, sources: _Sources, into: Path) -> None:

@@ -140,7 +140,7 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
     if getattr(strategy, "needs_infinite", False):
         check_affordable(config.model_spec(data.input_shape, data.num_classes), config.kernel_options, L, U)
     if isinstance(strategy, LookAheadStrategy):
-        full = strategy.takes_S(config.query.look_ahead, config.query.answers, U)
+        full = strategy.needs_S
         try:
             check_budget(L, U, data.num_classes, config.kernel_options, full=full)
         except MemoryBudgetError as error:

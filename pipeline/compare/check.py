@@ -145,8 +145,10 @@ def _weights(trace: Trace) -> str | None:
 
 
 def _size(trace: Trace, cycle: int) -> int | None:
+    if not trace.find("cycle_done", cycle=cycle):  # some are asked one by one
+        return None
     asked = [len(event["ids"]) for event in trace.events if event["event"] == "query" and event["cycle"] == cycle]
-    return sum(asked) or None  # at once, or one by one
+    return sum(asked) or None
 
 
 def _ids(event: Event | None) -> tuple[int, ...] | None:

@@ -34,13 +34,18 @@ class LookAheadStrategy:
     mode: Mode | None = None
     needs_port: bool = True
 
+    @property
+    def needs_S(self) -> bool:
+        """Whether its criterion cannot do without Θ(U,U)."""
+        return self.criterion not in HALFWAY
+
     def takes_S(self, options: LookAheadOptions, answers: int, U: int) -> bool:
         """Tell whether Θ(U,U) is worth computing for so many answers, imagined or true, between two trainings.
 
-        A criterion of f_lin alone needs one column of it an answer, and all of it where that is cheaper.
+        A criterion of f_lin alone needs one column of it an answer, and all of it where that is faster.
         """
         columns = 0 if self.mode_of(options) == "top" else answers
-        return self.criterion not in HALFWAY or columns * CANDIDATES_A_COLUMN > U
+        return self.needs_S or columns * CANDIDATES_A_COLUMN > U
 
     def mode_of(self, options: LookAheadOptions) -> Mode:
         """Return how it chooses a batch: as its name says, else as the run does."""

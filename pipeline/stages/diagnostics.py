@@ -26,7 +26,10 @@ MOST = 0.5
 
 
 def figures_of(strategy: QueryStrategy, state: QueryState, scores: np.ndarray) -> dict[str, Any]:
-    """Return the figures by which a cycle's scores ``[U]`` can be judged; of a look-ahead, its kernel's too."""
+    """Return the figures by which a cycle's scores ``[U]`` can be judged; of a look-ahead, its kernel's too.
+
+    Strategies that are none of ``LookAheadStrategy`` know alone what is common to their scores, and say so themselves.
+    """
     mean = float(scores.mean())
     figures: dict[str, Any] = {
         "candidates": len(scores),
@@ -57,10 +60,20 @@ def read_diagnostics(directory: Path) -> dict[str, Any]:
 
 def cautions(diagnostics: dict[str, Any]) -> Iterator[str]:
     """Yield, in one line each, what should make a user doubt this cycle's scores."""
+    infinite = bool(diagnostics.get("infinite_width"))
     if diagnostics.get("jitter"):
+        remedy = "a ridge" if infinite else "a wider network or a ridge"
         yield (
             f"the labelled kernel was singular and took a jitter of {diagnostics['jitter']:.2g} on its diagonal: "
-            "a wider network or a ridge (--set kernel.ridge=1e-6) makes look-ahead scores more reliable"
+            f"{remedy} (--set kernel.ridge=1e-6) makes look-ahead scores more reliable"
+        )
+    elif "jitter" in diagnostics and diagnostics.get("condition_number") is None:  # infinite; JSON has no word for it
+        remedy = "a ridge (--set kernel.ridge=1e-6)"
+        if not infinite:
+            remedy = f"a wider network, {remedy} or --set kernel.precision=float64"
+        yield (
+            "the labelled kernel is singular to rounding (an infinite condition number), and so are look-ahead scores: "
+            f"{remedy} makes them reliable"
         )
     elif (diagnostics.get("rounding") or 0) > ROUNDING:
         yield (
@@ -68,14 +81,18 @@ def cautions(diagnostics: dict[str, Any]) -> Iterator[str]:
             "rounding: a ridge (--set kernel.ridge=1e-6) or --set kernel.precision=float64 makes them reliable"
         )
     if (diagnostics.get("redundant_share") or 0) > MOST:
+        remedy = "they are copies, or the kernel of infinite width cannot tell them apart"
+        if not infinite:
+            remedy = "a wider network tells more images apart, unless they are copies"
         yield (
             f"{diagnostics['redundant_share']:.0%} of the candidates tell the kernel nothing that is not labelled "
-            "already (u ≈ 0): a wider network tells more images apart, unless they are copies"
+            f"already (u ≈ 0): {remedy}"
         )
     if (diagnostics.get("common_share") or 0) > COMMON_SHARE:
         yield (
             f"{diagnostics['common_share']:.0%} of the scores is what finishing training alone would change, the same "
-            "for every candidate: train to convergence (more --epochs) or measure without it (--reference linearized)"
+            "for every candidate: train to convergence (more --epochs) or measure without it (--reference linearized; "
+            "instead of ntk-no-block, which does not know it, mlmoc)"
         )
     if diagnostics["score_spread"] in (None, 0.0) and diagnostics["candidates"] > 1:
         yield "every candidate has the same score, so the query is as good as random"

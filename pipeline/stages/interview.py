@@ -1,6 +1,12 @@
 """Stage ``interview``: a cycle's queries one after another, each in view of all answers so far, without training."""
 
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
 from pipeline.config import RunConfig
+from pipeline.events import Event
+from pipeline.files import write_json
 from pipeline.queries import LookAheadStrategy, QueryState, get_strategy
 
 INTERVIEW = "interview.json"
@@ -44,3 +50,15 @@ class Interview:
     def observe(self, sample: int, label: int) -> None:
         """Take an answer into account."""
         self._state.look_ahead.observe(self._positions[sample], label)
+
+
+def write_interview(directory: Path, queries: Iterable[Event]) -> None:
+    """Write what was asked, query by query."""
+    asked = [{"ids": event["ids"], "scores": event["scores"]} for event in queries]
+    write_json(directory / INTERVIEW, {"queries": asked})
+
+
+def read_interview(directory: Path) -> list[tuple[list[int], list[float]]]:
+    """Return what was asked, query by query, as samples and their scores."""
+    queries = json.loads((directory / INTERVIEW).read_text())["queries"]
+    return [(query["ids"], query["scores"]) for query in queries]

@@ -20,6 +20,7 @@ from pipeline.pool import Labelled, Pool
 from pipeline.queries import LookAheadStrategy, QueryState, Selection, ask, get_strategy, select_top
 from pipeline.retraining import Retrainer
 from pipeline.stages.diagnostics import DIAGNOSTICS, figures_of
+from pipeline.stages.interview import query_sizes
 from pipeline.stages.progress import StageProgress, silent
 from pipeline.stages.train import WEIGHTS
 from pipeline.workbench import Workbench
@@ -83,9 +84,10 @@ def query_state(
     model = bench.network()
     evaluate, embedder = _network(model, trained, bench.device)
     query = bench.config.query
-    full = not isinstance(strategy, LookAheadStrategy) or strategy.takes_S(
-        query.look_ahead, query.answers, len(candidates)
-    )
+    full, needed = True, True
+    if isinstance(strategy, LookAheadStrategy):
+        full, needed = strategy.takes_S(query.look_ahead, query.answers, len(candidates)), strategy.needs_S
+    port = port if strategy.needs_port else None
     return QueryState(
         candidates=candidates,
         labelled=labelled,
@@ -96,7 +98,7 @@ def query_state(
         evaluate=evaluate,
         embed=embedder,
         linearize=_linearizer(
-            bench.config.kernel_options, bench.data.num_classes, port if strategy.needs_port else None, progress, full
+            bench.config.kernel_options, bench.data.num_classes, port, progress, full=full, needed=needed
         ),
         options=bench.config.query.look_ahead,
         retrain=_retrainer(model, bench.data.num_classes, bench.config.train_options, bench.device),
@@ -121,7 +123,7 @@ def run_score(config: RunConfig, cycle: int, state: QueryState, into: Path) -> N
     """
     strategy = get_strategy(config.query.strategy)
     with explaining(cycle):
-        selection = ask(strategy, state, min(config.query.answers, len(state.candidates)))
+        selection = ask(strategy, state, min(query_sizes(config)[0], len(state.candidates)))
     scores = selection.candidate_scores
     np.savez(into / SCORES, candidates=state.candidates, scores=scores, pseudo_labels=state.outputs.argmax(1))
     write_json(into / DIAGNOSTICS, figures_of(strategy, state, scores) | (selection.figures or {}))
@@ -162,7 +164,7 @@ def _retrainer(
 
 
 def _linearizer(
-    options: KernelOptions, num_classes: int, port: Path | None, progress: StageProgress, full: bool
+    options: KernelOptions, num_classes: int, port: Path | None, progress: StageProgress, *, full: bool, needed: bool
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], LookAhead]:
     def linearize(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:
         if port is None:
@@ -170,16 +172,18 @@ def _linearizer(
         migrated = load_port(port)
         Y = one_hot(labels, num_classes)
         release_cached_memory()
-        return LookAhead.fit(
-            migrated.apply_fn,
-            migrated.variables,
-            X,
-            Y,
-            pool,
-            options,
-            progress,
-            lambda plan: progress.plan(plan.summary()),
-            full=full,
-        )
+
+        def fit(full: bool) -> LookAhead:
+            network = migrated.apply_fn, migrated.variables
+            return LookAhead.fit(
+                *network, X, Y, pool, options, progress, lambda plan: progress.plan(plan.summary()), full=full
+            )
+
+        try:
+            return fit(full)
+        except MemoryBudgetError:
+            if needed or not full:
+                raise
+            return fit(False)  # slower, but within the budget
 
     return linearize

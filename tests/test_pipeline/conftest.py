@@ -84,12 +84,12 @@ def start(tmp_path):
 
 @pytest.fixture
 def go_on():
-    """Run a run directory to its end in this process: go_on(path) -> Recorder."""
+    """Run a run directory to its end in this process: go_on(path, oracle) -> Recorder."""
 
-    def go(path):
+    def go(path, oracle=None):
         recorder = Recorder()
         with RunDirectory(path, recorder.warn) as run:
-            ActiveLearningLoop(run, open_workbench(run.config), recorder)()
+            ActiveLearningLoop(run, open_workbench(run.config), recorder, oracle)()
         return recorder
 
     return go

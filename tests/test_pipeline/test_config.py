@@ -112,6 +112,7 @@ def test_the_digest_ignores_where_and_notices_what():
     [
         ("margin", "linearized", "margin-lin"),
         ("margin-lin", "linearized", "margin-lin"),
+        ("margin-lin-sequential", "linearized", "margin-lin-sequential"),
         ("entropy", "network", "entropy"),
         ("least-confidence", "linearized", "least-confidence-lin"),
     ],
@@ -122,7 +123,32 @@ def test_uncertainty_on_the_linearised_network_is_a_strategy_of_its_own(strategy
     assert config.digest() == load_config(options={"query.strategy": resolved}).digest()
 
 
-def test_only_uncertainty_is_measured_on_the_linearised_network():
-    expected = "on: expected 'linearized' with one of margin, entropy, least-confidence, got it with 'badge'"
+@pytest.mark.parametrize(
+    ("strategy", "on"),
+    [("badge", "linearized"), ("margin-lin", "network"), ("mlmoc", "network"), ("mlmoc", "linearized")],
+)
+def test_only_uncertainty_is_measured_on_one_or_the_other(strategy, on):
+    expected = f"on: expected '{on}' with one of margin, entropy, least-confidence, got it with '{strategy}'"
     with pytest.raises(PipelineError, match=expected):
-        load_config(options={"query.strategy": "badge", "query.on": "linearized"})
+        load_config(options={"query.strategy": strategy, "query.on": on})
+
+
+@pytest.mark.parametrize(
+    ("options", "strategy"),
+    [
+        ({}, "margin-influence-sequential"),
+        ({"query.mode": "greedy"}, "margin-influence"),
+        ({"query.mode": "sequential", "query.strategy": "mlmoc-sequential"}, "mlmoc-sequential"),
+        ({"query.mode": "sequential", "query.strategy": "random"}, "random"),
+    ],
+)
+def test_a_mode_is_that_of_the_strategy(options, strategy):
+    config = load_config(options=options)
+    assert config.query.strategy == strategy
+    assert load_config(base=config.model_dump(mode="json")) == config
+
+
+def test_a_mode_that_contradicts_the_strategys_name_is_refused():
+    expected = "mode: expected 'greedy', as the strategy 'mlmoc-greedy' says, got 'top': leave one of them out"
+    with pytest.raises(PipelineError, match=expected):
+        load_config(options={"query.strategy": "mlmoc-greedy", "query.mode": "top"})

@@ -21,6 +21,10 @@ SOUND = {
 }
 DOUBTS = {
     "singular": ({"jitter": 1e-9, "condition_number": None, "rounding": None}, "jitter of 1e-09.*kernel.ridge=1e-6"),
+    "singular to rounding": (
+        {"condition_number": None, "rounding": None},
+        "infinite condition number.*kernel.ridge=1e-6",
+    ),
     "rounding": ({"condition_number": 3e7, "rounding": 1.8}, "number of 3e[+]07 .* rounding.*kernel.precision=float64"),
     "nothing new": ({"redundant_share": 0.51}, "51% of the candidates .* a wider network"),
     "unfinished": ({"common_share": 0.93}, "93% of the scores .* --epochs.*--reference linearized"),
@@ -40,6 +44,16 @@ def test_each_doubt_is_one_line_with_its_remedy(doubt):
     [line] = cautions(SOUND | figures)
     assert re.search(said, line)
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "figures", [{"jitter": 1e-9}, {"condition_number": None, "rounding": None}, {"redundant_share": 0.51}]
+)
+def test_a_kernel_of_infinite_width_is_not_told_to_be_wider(figures):
+    [line], [infinite] = (list(cautions(SOUND | figures | {"infinite_width": width})) for width in (0.0, 1.0))
+    assert "a wider network" in line
+    assert "wider" not in infinite
+    assert "precision" not in infinite  # it knows none
 
 
 def metrics(path):

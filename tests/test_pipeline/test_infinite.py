@@ -131,6 +131,11 @@ def test_infinite_is_eq_11_and_13_with_the_given_kernel_and_the_networks_outputs
     before = trained if reference == "linearized" else f[problem.L :]
     expected = problem.change(f, before, f[problem.L :].argmax(1), lam)
     np.testing.assert_allclose(selection.candidate_scores, expected, rtol=1e-8)
+    common = np.linalg.norm(trained - f[problem.L :], axis=1).sum()  # what every candidate's score contains
+    own = np.mean(problem.change(f, trained, f[problem.L :].argmax(1), lam))
+    share = 0 if reference == "linearized" else common / (common + own)
+    assert selection.figures["common_share"] == pytest.approx(share)
+    assert selection.figures["infinite_width"] == 1
     R = problem.Y - f[: problem.L]
     assert selection.figures["residual_norm"] == pytest.approx(np.linalg.norm(R))
     K = problem.theta[: problem.L, : problem.L]
@@ -148,6 +153,7 @@ def test_gp_is_a_dense_process_that_never_sees_the_network(reference):
     lam = 1e-2 * np.diag(problem.theta)[: problem.L].mean()
     mean = problem.trained(f, list(range(problem.L)), problem.Y, lam)
     np.testing.assert_allclose(selection.candidate_scores, problem.change(f, mean, mean.argmax(1), lam), rtol=1e-8)
+    assert selection.figures["common_share"] == 0  # a process has no training to finish
     assert selection.figures["ridge"] == pytest.approx(lam)
     assert "residual_norm" not in selection.figures
 

@@ -6,13 +6,15 @@ import signal
 import numpy as np
 import pytest
 
-from linearize import CRITERIA, HALFWAY, LookAhead
+from linearize import CRITERIA, HALFWAY, LookAhead, MemoryBudgetError
 from pipeline import seeds
 from pipeline.config import load_config
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, RunFailedError
 from pipeline.events import EventLog
+from pipeline.oracle import SimulatedOracle
 from pipeline.pool import Pool
 from pipeline.queries import get_strategy
+from pipeline.restage import restage
 from pipeline.rundir import read_events
 from pipeline.stages.interview import query_sizes
 from pipeline.stages.score import draw_candidates, query_state
@@ -38,7 +40,9 @@ def rounds(path, cycle, kind):
         ({"query.strategy": "mlmoc", "query.retrain_every": 8}, (4, 4)),
         ({"query.strategy": "margin", "query.retrain_every": 8, "query.mode": "sequential"}, (8,)),
         ({"query.strategy": "margin-lin-sequential"}, (1, 1, 1, 1)),
-        ({"query.strategy": "mlmoc-greedy", "query.mode": "sequential"}, (4,)),
+        ({"query.mode": "greedy"}, (4,)),
+        ({"query.mode": "top"}, (4,)),
+        ({"query.mode": "sequential"}, (1, 1, 1, 1)),
     ],
     ids=str,
 )
@@ -139,6 +143,63 @@ def test_sigkill_in_an_interview_then_resume(start, go_on, spawn, wait_for):
     assert 3 < len(rounds(path, 0, "query")) < 25
     go_on(path)
     assert (path / "events.jsonl").read_bytes() == (whole / "events.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("kept", [0, 3, 9, 10], ids=lambda kept: f"{kept} events")
+def test_a_log_restored_from_an_older_copy_gets_back_what_was_asked(start, go_on, kept):
+    """The stages are all there; the log ends before, in the middle of or after the interview's first query."""
+    path = start(**SEQUENTIAL)
+    go_on(path)
+    whole = (path / "events.jsonl").read_bytes()
+    (path / "events.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:kept]))
+    go_on(path)
+    assert (path / "events.jsonl").read_bytes() == whole
+
+
+def test_select_shows_what_was_asked_one_by_one(start, go_on, tmp_path):
+    path = start(**SEQUENTIAL)
+    go_on(path)
+    (tmp_path / "again").mkdir()
+    assert restage(path, "select", 0, tmp_path / "again").same
+    (tmp_path / "score").mkdir()
+    assert restage(path, "score", 0, tmp_path / "score").same
+
+
+def test_no_stage_of_the_next_cycle_runs_in_the_middle_of_an_interview(start, go_on, tmp_path):
+    path = start(**SEQUENTIAL)
+    go_on(path)
+    lines = (path / "events.jsonl").read_bytes().splitlines(keepends=True)
+    (path / "events.jsonl").write_bytes(b"".join(lines[:10]))
+    with pytest.raises(PipelineError, match="no labels for cycle 1 yet: it has reached cycle 0"):
+        restage(path, "train", 1, tmp_path / "out")
+
+
+def test_a_query_that_nobody_answers_stops_the_run_and_is_asked_again(start, go_on):
+    class Silent(SimulatedOracle):
+        def answer(self, asked):
+            return [] if len(asked) == 1 else super().answer(asked)
+
+    path = start(**SEQUENTIAL)
+    labels = open_workbench(load_config(path / "config.yaml")).data.labels("train")
+    with pytest.raises(RunFailedError, match="got no label, and the next query depends on it"):
+        go_on(path, Silent(labels))
+    [asked] = rounds(path, 0, "query")
+    assert go_on(path).rows[-1].n_labeled == 16
+    assert rounds(path, 0, "query")[0] == asked
+
+
+def test_columns_alone_are_computed_where_all_of_S_does_not_fit(start, go_on, monkeypatch):
+    fit, tried = LookAhead.fit.__func__, []
+
+    def too_little(cls, *arguments, full=True, **named):
+        tried.append(full)
+        if full:
+            raise MemoryBudgetError("too little")
+        return fit(cls, *arguments, full=full, **named)
+
+    monkeypatch.setattr(LookAhead, "fit", classmethod(too_little))
+    go_on(start(query__strategy="margin-lin-sequential", cycles=2))
+    assert tried == [True, False]
 
 
 def test_the_mode_of_a_name_is_the_mode_of_the_run(start, go_on):

@@ -141,6 +141,8 @@ def test_no_block_ranks_as_mlmoc(ridge):
     expected = given.look_ahead.scores("mlmoc", "network")
     np.testing.assert_allclose(found.candidate_scores, expected, rtol=1e-6)
     assert np.flatnonzero(expected == 0).tolist() == [0]
+    assert found.figures == {"common_share": given.look_ahead.score_diagnostics("mlmoc", "network").common_share}
+    assert found.figures["common_share"] > 0
     assert given.progress.done[-1] == (U, U)
 
 

@@ -5,7 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from linearize.criteria import get_criterion
+from linearize.criteria import Change, get_criterion
+from linearize.diagnostics import judge_scores
 from linearize.gp import absolute_ridge, fit_gp
 from linearize.linalg import condition_number
 from linearize.regression import Regression, fit
@@ -51,9 +52,13 @@ class InfiniteStrategy:
                 "remaining_change": float(np.linalg.norm(regression.a, axis=1).mean()),
             }
         criterion, options = get_criterion("mlmoc"), state.options
-        reference = options.reference or criterion.default_reference
-        scores = criterion.scores(regression, reference, distance=options.distance or "outputs")
-        figures = left | _figures(kernel, regression, ridge)
+        reference, distance = options.reference or criterion.default_reference, options.distance or "outputs"
+        scores = criterion.scores(regression, reference, distance=distance)
+        common = 0.0
+        if reference == "network" and isinstance(criterion, Change):
+            own = criterion.scores(regression, "linearized", distance=distance)
+            common = judge_scores(scores, criterion.finishing(regression, distance), own).common_share
+        figures = left | {"common_share": common, "infinite_width": 1.0} | _figures(kernel, regression, ridge)
         return select_top(state.candidates, scores, n)._replace(figures=figures)
 
 

@@ -35,30 +35,38 @@ def scores_afresh(
     L, U, C = len(factored.F), *state.f.shape  # with the full kernel L counts rows, C an example
     rows, k = (state.rows, C) if isinstance(state, PerLogit) else (state, 1)
     assert isinstance(rows, Regression)
-    UU = rows.S + factored.Phi.T @ factored.Phi  # [U k, U k]; Θ's blocks, as the factor was made of them
+    R = np.vstack([factored.F @ factored.z, np.zeros((k, factored.z.shape[1]))])  # [L + k, C]; [L + C, 1] with full
     K = np.empty((L + k, L + k))
     K[:L, :L] = factored.F @ factored.F.T
     columns = np.empty((U * k, L + k))  # Θ(U,X⁺)
     columns[:, :L] = (factored.F @ factored.Phi).T
-    z = factored.z
-    R = np.vstack([factored.F @ z, np.zeros((k, z.shape[1]))])  # [L + k, C], or [L + C, 1] with the full kernel
     r = np.eye(C)[pseudo_labels(state)] - state.f  # [U, C]
     scores = np.zeros(U)
     for candidate in np.flatnonzero(~state.redundant).tolist():
         if progress:
             progress(candidate, U)
-        own = slice(candidate * k, (candidate + 1) * k)
-        K[L:, :L], K[L:, L:] = columns[own, :L], UU[own, own] + lam * np.eye(k)
-        K[:L, L:] = K[L:, :L].T
-        columns[:, L:] = UU[:, own]
-        R[L:] = r[candidate].reshape(k, -1)
+        own = _own_rows(state, candidate)
+        known = L + len(own)
+        K[L:known, :L] = columns[own, :L]
+        columns[:, L:known] = rows.S[:, own] + factored.Phi.T @ factored.Phi[:, own]  # Θ(U,x'), as the factor has it
+        K[L:known, L:known] = columns[own, L:known] + lam * np.eye(len(own))
+        K[:L, L:known] = K[L:known, :L].T
+        R[L:known] = r[candidate].reshape(k, -1)[own - candidate * k]
         try:
-            W = cho_solve(cho_factor(K, lower=True, check_finite=False), R, check_finite=False)
+            factor = cho_factor(K[:known, :known], lower=True, check_finite=False)
         except LinAlgError as error:
             raise SingularKernelError(
                 f"the kernel with candidate {candidate} added is singular: set a ridge (kernel.ridge)"
             ) from error
-        scores[candidate] = np.linalg.norm((columns @ W).reshape(U, C), axis=1).sum()
+        W = cho_solve(factor, R[:known], check_finite=False)
+        scores[candidate] = np.linalg.norm((columns[:, :known] @ W).reshape(U, C), axis=1).sum()
     if progress:
         progress(U, U)
     return scores
+
+
+def _own_rows(state: Regression | PerLogit, candidate: int) -> np.ndarray:
+    """Which rows of Θ a candidate adds: its own, and with the full kernel those of its logits that tell something."""
+    if isinstance(state, PerLogit):
+        return candidate * state.classes + np.flatnonzero(state.telling(np.array([candidate]))[0])
+    return np.array([candidate])

@@ -22,6 +22,7 @@ from linearize.regression import (
     factor,
     fit_bytes,
     fit_rectangle,
+    nearest_labelled,
     rectangle_bytes,
 )
 from linearize.types import Float64, Progress
@@ -86,7 +87,7 @@ def fit_network(
     ridge = options.ridge * float(np.mean(np.diag(XX)))
     factored = factor(XX, XU, outputs[0], outputs[2], ridge=ridge)
     kappa = condition_number(XX + ridge * np.eye(L))
-    prior = np.diag(theta)[L:].copy() if full else ntk_diagonal(*network, pool, settings=options.settings)
+    prior = np.diag(theta)[L:].copy() if full else _prior(network, X, pool, np.diag(XX), XU, options)
     data = Data(X, Y, pool, names, np.asarray(f_U, np.float64), prior)
     rows: Regression | Rectangle
     if full:
@@ -96,6 +97,23 @@ def fit_network(
     state = PerLogit.of(rows, Y.shape[1], prior, ridge) if options.per_logit else rows
     diagnostics = _judge(Y - f_X, state, kappa, ridge)
     return Fitted(data, Held(network, data, options, factored, rows, ridge), diagnostics, plan)
+
+
+def _prior(
+    network: Network, X: np.ndarray, pool: np.ndarray, labelled: Float64, XU: Float64, options: KernelOptions
+) -> Float64:
+    """Return Θ(x,x) of the pool without Θ(U,U), ``[U]``, as rounded as Θ(X,X) and Θ(X,U) are.
+
+    Norms of gradients are exact whatever the precision.  Beside products of a lower one they would make copies of
+    labelled inputs look distant and close images look like copies, so each is scaled by what the nearest labelled
+    input's own entry Θ(l,l) is of its exact norm.
+    """
+    prior = ntk_diagonal(*network, pool, settings=options.settings)
+    if options.precision in ("float32", "float64"):
+        return prior
+    exact = ntk_diagonal(*network, X, settings=options.settings)
+    share = np.divide(labelled, exact, out=np.ones_like(exact), where=exact > 0)
+    return np.asarray(prior * share[nearest_labelled(labelled, XU)])
 
 
 def _judge(R: Float64, state: Regression | Rectangle | PerLogit, kappa: float, ridge: float) -> Diagnostics:

@@ -87,22 +87,34 @@ class PerLogit(NamedTuple):
         C = self.classes
         return self._S.reshape(-1, C, len(self._S))[candidates]
 
-    def gain(self, candidates: np.ndarray) -> Float64:
-        """Return G(x') of some candidates, ``[B, C, C]``; zero in rows that tell nothing new.
+    def telling(self, candidates: np.ndarray) -> np.ndarray:
+        """Return which rows of some candidates tell something new, ``[B, C]`` bool.
 
         Rows are taken in order, as answers take them: one that those before it determine is left out.
         """
         C = self.classes
-        at = np.asarray(candidates)[:, None] * C + np.arange(C)  # [B, C]
-        own = self._S[at[:, :, None], at[:, None, :]]  # [B, C, C]
-        left, tells = own.copy(), np.zeros(at.shape, bool)
+        at, left = self._at(candidates), self._own(candidates).copy()
+        tells = np.zeros(at.shape, bool)
         for c in range(C):
             tells[:, c] = ~self.rows.redundant[at[:, c]] & (left[:, c, c] > self.least[at[:, c]])
             v = left[:, c] / np.sqrt(np.where(tells[:, c], left[:, c, c] + self.lam, np.inf))[:, None]  # [B, C]
             left -= v[:, :, None] * v[:, None]
+        return tells
+
+    def gain(self, candidates: np.ndarray) -> Float64:
+        """Return G(x') of some candidates, ``[B, C, C]``; zero in rows that tell nothing new, see ``telling``."""
+        tells, eye = self.telling(candidates), np.eye(self.classes)[None]
         both = tells[:, :, None] & tells[:, None]
-        eye = np.eye(C)[None]
-        return np.where(both, np.linalg.inv(np.where(both, own + self.lam * eye, eye)), 0.0)
+        return np.where(both, np.linalg.inv(np.where(both, self._own(candidates) + self.lam * eye, eye)), 0.0)
+
+    def _at(self, candidates: np.ndarray) -> np.ndarray:
+        """The rows of some candidates, ``[B, C]``."""
+        return np.asarray(np.asarray(candidates)[:, None] * self.classes + np.arange(self.classes))
+
+    def _own(self, candidates: np.ndarray) -> Float64:
+        """S(x',x') of some candidates, ``[B, C, C]``."""
+        at = self._at(candidates)
+        return np.asarray(self._S[at[:, :, None], at[:, None, :]])
 
     def look_ahead(self, candidate: int, y: np.ndarray) -> Float64:
         """Predict f_lin⁺ on the pool ``[U, C]`` after ``candidate`` is labelled ``y``, as ``lookahead.look_ahead``."""

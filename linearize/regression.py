@@ -147,13 +147,25 @@ def fit_rectangle(factored: Factored, prior: Float64, f_U: np.ndarray, *, ridge:
     return Rectangle(np.asarray(f_U, np.float64), Phi.T @ factored.z, variance, u, redundant, factored.jitter)
 
 
-def _nearest(labelled: Float64, XU: Float64) -> Float64:
-    """Return min_l Θ(l,l) - 2 Θ(x,l) ``[U]`` for Θ(l,l) ``[L]`` and Θ(X,U) ``[L, U]``, in blocks of U."""
-    nearest = np.empty(XU.shape[1])
+def nearest_labelled(labelled: Float64, XU: Float64) -> np.ndarray:
+    """Return which labelled input has the nearest features, argmin_l Θ(l,l) - 2 Θ(x,l) ``[U]``, in blocks of U.
+
+    Args:
+        labelled: Θ(l,l) ``[L]``.
+        XU: Θ(X,U) ``[L, U]``.
+
+    """
+    nearest = np.empty(XU.shape[1], np.intp)
     for start in range(0, len(nearest), BLOCK):
         columns = slice(start, start + BLOCK)
-        nearest[columns] = (labelled[:, None] - 2 * XU[:, columns]).min(0)
+        nearest[columns] = (labelled[:, None] - 2 * XU[:, columns]).argmin(0)
     return nearest
+
+
+def _nearest(labelled: Float64, XU: Float64) -> Float64:
+    """Return min_l Θ(l,l) - 2 Θ(x,l) ``[U]``; the arguments are those of ``nearest_labelled``."""
+    nearest = nearest_labelled(labelled, XU)
+    return np.asarray(labelled[nearest] - 2 * XU[nearest, np.arange(len(nearest))])
 
 
 def _information(variance: Float64, prior: Float64, factored: Factored, ridge: float) -> tuple[Float64, np.ndarray]:

@@ -1,5 +1,7 @@
 """Equation 11 solved for each candidate, against the block update and against the slow reference."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -46,3 +48,13 @@ def test_redundant_candidates_score_0_as_in_the_criterion():
     np.testing.assert_allclose(scores, CRITERIA["mlmoc"].scores(state, "network"), rtol=1e-8)
     scores_afresh(state, factored, 0.0, lambda i, total: done.append((i, total)))
     assert done == [(i, 15) for i in (0, 1, *range(3, 15), 15)]
+
+
+def test_it_holds_no_second_pool_by_pool_array():
+    theta, f, Y = cases.random_regression(0, 5, 300, 3)
+    state, factored = regression(theta, f, Y, 0.0)
+    tracemalloc.start()
+    scores_afresh(state, factored, 0.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < state.S.nbytes / 4

@@ -6,6 +6,7 @@ import pytest
 import cases
 from linearize import KernelOptions, LookAhead
 from linearize.criteria import CRITERIA, HALFWAY
+from linearize.engine import execute
 from linearize.regression import BLOCK, factor, fit, fit_rectangle
 from linearize.types import Kernel
 
@@ -74,3 +75,25 @@ def test_the_service_finds_copies_in_float32(full):
     assert service.diagnostics.redundant_share == pytest.approx(2 / len(pool))
     left = service.query(len(pool), "margin-lin", mode="greedy")
     assert set(left[-2:]) == {len(pool) - 2, len(pool) - 1}
+
+
+@pytest.fixture
+def rounded(monkeypatch):
+    """Features of every layer in bfloat16, as those of large layers are."""
+    monkeypatch.setattr(execute, "LARGE_UNIT", 0)
+    execute.compiled.cache_clear()
+    yield
+    execute.compiled.cache_clear()
+
+
+@pytest.mark.parametrize("head", ["sum-of-logits", "full"])
+def test_copies_are_found_in_lower_precision_and_close_images_are_none(rounded, head):
+    """Norms of gradients are exact, and products are not: 3e-5 of Θ(x,x) apart."""
+    apply_fn, variables = cases.tiny_conv_net(channels=(1, 64, 96), dtype=np.float32)
+    x = cases.images(3, 20, np.float32)
+    close = x[2:5] + 0.013 * cases.images(5, 3, np.float32)
+    X, pool = x[:6], np.concatenate([x[6:], x[:2], close])
+    options, Y = KernelOptions(head, ridge=0.1, precision="bfloat16"), np.eye(3)[np.arange(6) % 3]
+    for full in (True, False):
+        rows = LookAhead.fit(apply_fn, variables, X, Y, pool, options, full=full)._held.rows
+        assert np.flatnonzero(rows.redundant.reshape(len(pool), -1).any(1)).tolist() == [14, 15]

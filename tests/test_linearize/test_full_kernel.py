@@ -186,3 +186,16 @@ def test_solving_afresh_for_each_candidate_scores_as_the_block_update(case):
     state, (_, factored) = state_of(*problem, case.ridge), answering(*problem, case.ridge, True)
     expected = naive(*problem, case.ridge, "mlmoc", "network", reference.naive_simplex)
     np.testing.assert_allclose(scores_afresh(state, factored, case.ridge), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-2])
+def test_a_candidate_some_of_whose_logits_tell_nothing_is_solved_afresh_without_them(ridge):
+    rng, L, U, C = np.random.default_rng(0), 5, 4, 3
+    J = rng.standard_normal(((L + U) * C, 60))
+    J[(L + 1) * C + 1] = J[(L + 1) * C]  # two logits of candidate 1 are one
+    J[(L + 2) * C] = J[0]  # a logit of candidate 2 is that of a labelled example
+    theta, f, Y = J @ J.T, rng.standard_normal((L + U, C)), np.eye(C)[rng.integers(0, C, L)]
+    factored = factor(theta[: L * C, : L * C], theta[: L * C, L * C :], as_rows(f[:L]), as_rows(Y), ridge=ridge)
+    state = state_of(theta, f, Y, ridge)
+    expected = score(get_criterion("mlmoc"), state, "network", "outputs")
+    np.testing.assert_allclose(scores_afresh(state, factored, ridge), expected, rtol=1e-8)

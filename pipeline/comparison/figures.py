@@ -18,7 +18,9 @@ MARKERS, DASHES = "os^DvPX", ("-", "--", "-.")
 FASTEST_SHOWN = 1e-3  # stage times are kept to the millisecond
 WIDTH = 6.2  # inches
 LUMINANCE, MIDDLE_GREY = (0.2126, 0.7152, 0.0722), 0.46
-MOST_NUMBERED_CLASSES, LONGEST_NAME, AXIS_WIDTH = 20, 16, 30
+MOST_NUMBERED_CLASSES, LONGEST_NAME, AXIS_WIDTH, PANEL_WIDTH = 20, 16, 30, 24
+LEGEND_HANDLE, LEGEND_CHARACTER = 0.6, 0.085
+"""Inches that an entry of a legend takes, beside each character of its name."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def draw_curves(analysis: Analysis) -> Drawn:
     axes.set_ylabel("test accuracy")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
     _label_ticks(axes, [labels for labels, _ in analysis.lines[0].curve])
-    rows = -(-len(analysis.lines) // 3)
-    figure.legend(loc="outside lower center", ncols=-(-len(analysis.lines) // rows), frameon=False)
+    columns = _legend_columns([line.strategy for line in analysis.lines])
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False)
     ends = ", ".join(f"{line.strategy} {line.final.mean:.1%}" for line in analysis.lines)
     labels = [labels for line in analysis.lines for labels, _ in line.curve]
     alt = f"Test accuracy over {min(labels)} to {max(labels)} labels. At the end: {ends}."
@@ -97,7 +99,7 @@ def draw_gains(analysis: Analysis) -> Drawn:
     lines = [line for line in analysis.lines if line.gain]
     columns = min(3, len(lines))
     rows = -(-len(lines) // columns)
-    figure = blank_figure(0.6 + 2.1 * rows)
+    figure = blank_figure(0.6 + 2.2 * rows)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, line in zip(panels.flat, lines, strict=False):
         style = _style(analysis, line.strategy)
@@ -105,7 +107,7 @@ def draw_gains(analysis: Analysis) -> Drawn:
             axes.plot(*zip(*seed, strict=True), color=style["color"], linewidth=0.7, alpha=0.45)
         _band_line(axes, line.gain, style, line.strategy)
         axes.axhline(0, color="#222222", linewidth=1, linestyle=":")
-        axes.set_title(f"{_short(line.strategy)} (n = {len(line.gains_by_seed)})", fontsize=9)
+        axes.set_title(_panel_title(f"{line.strategy} (n = {len(line.gains_by_seed)})"), fontsize=9)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+g}" if value else "0"))
         axes.locator_params(axis="x", nbins=4, integer=True)
     for axes in list(panels.flat)[len(lines) :]:
@@ -191,6 +193,18 @@ def _tick_labels(names: Sequence[str]) -> list[str]:
     if not all(font.get_char_index(ord(character)) for name in names for character in name):
         return [str(number) for number in range(len(names))]
     return [_plain(_short(name)) for name in names]
+
+
+def _legend_columns(names: Sequence[str]) -> int:
+    """Return how many columns of these names fit under a figure, 3 at most and none of them empty."""
+    fit = max(1, int(WIDTH / (LEGEND_HANDLE + LEGEND_CHARACTER * max(map(len, names)))))
+    rows = -(-len(names) // min(fit, 3))
+    return -(-len(names) // rows)
+
+
+def _panel_title(title: str) -> str:
+    lines = textwrap.wrap(title, PANEL_WIDTH)
+    return _plain("\n".join(lines[:2] if len(lines) <= 2 else [lines[0], f"{lines[1][: PANEL_WIDTH - 1]}…"]))
 
 
 def _short(name: str) -> str:

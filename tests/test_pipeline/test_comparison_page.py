@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline import cli
 from pipeline.comparison import wording
 from pipeline.comparison.analysis import analyse
-from pipeline.comparison.figures import OKABE_ITO, _tick_labels, draw_all, style_of
+from pipeline.comparison.figures import OKABE_ITO, _legend_columns, _panel_title, _tick_labels, draw_all, style_of
 from pipeline.comparison.page import Chapter, render, write_comparison
 from pipeline.comparison.provenance import commands, options_of, spell_seeds
 from pipeline.comparison.results import read_results
@@ -151,6 +151,26 @@ def test_every_picture_has_words(built):
     assert 'name="viewport"' in page
     assert "prefers-color-scheme: dark" in page
     assert "@media print" in page
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        (["random"], 1),
+        (["random", "margin", "badge", "entropy"], 2),
+        (["a"] * 9, 3),
+        (["x" * 27, "random"], 2),
+        (["x" * 99], 1),
+    ],
+)
+def test_a_legend_has_as_many_columns_as_fit(names, columns):
+    assert _legend_columns(names) == columns
+
+
+def test_panels_of_long_names_stay_apart():
+    titles = [_panel_title(f"margin-influence-{mode} (n = 8)") for mode in ("greedy", "sequential")]
+    assert titles == ["margin-influence-greedy\n(n = 8)", "margin-influence-\nsequential (n = 8)"]
+    assert _panel_title("somebody.elses.module:WithALongClassName (n = 8)").count("\n") == 1
 
 
 def test_embedded_figures_are_those_beside(built):

@@ -18,6 +18,7 @@ from linearize.products import ntk_diagonal
 from linearize.regression import (
     Rectangle,
     Regression,
+    absolute_ridge,
     complete,
     factor,
     fit_bytes,
@@ -84,7 +85,7 @@ def fit_network(
     outputs = [as_rows(array) if options.per_logit else array for array in (f_X, f_U, Y)]  # by Θ's rows
     L = len(outputs[0])
     XX, XU = theta[:L, :L], theta[:L, L:] if full else theta[L:].T
-    ridge = options.ridge * float(np.mean(np.diag(XX)))
+    ridge = absolute_ridge(XX, options.ridge)
     factored = factor(XX, XU, outputs[0], outputs[2], ridge=ridge)
     kappa = condition_number(XX + ridge * np.eye(L))
     prior = np.diag(theta)[L:].copy() if full else _prior(network, X, pool, np.diag(XX), XU, options)

@@ -8,16 +8,16 @@ import numpy as np
 from scipy.linalg import cho_solve
 
 from linearize.linalg import cholesky
-from linearize.regression import Regression, fit
+from linearize.regression import Regression, absolute_ridge, fit
 from linearize.types import Float64, Kernel
 
 RIDGE = 1e-6
 """The least λ, relative to the mean diagonal of Θ(X,X): a kernel without a network's rounding needs little."""
 
 
-def absolute_ridge(XX: Float64, ridge: float) -> float:
-    """Return λ ≥ ``RIDGE`` in the units of Θ(X,X) ``[L, L]`` from one relative to its mean diagonal."""
-    return max(ridge, RIDGE) * float(np.mean(np.diag(XX)))
+def gp_ridge(XX: Float64, ridge: float) -> float:
+    """Return λ in the units of Θ(X,X) ``[L, L]`` from one relative to its mean diagonal, at least ``RIDGE``."""
+    return absolute_ridge(XX, max(ridge, RIDGE))
 
 
 def fit_gp(kernel: Kernel, Y: np.ndarray, *, ridge: float = 0.0) -> Regression:
@@ -40,7 +40,7 @@ def fit_gp(kernel: Kernel, Y: np.ndarray, *, ridge: float = 0.0) -> Regression:
 
     """
     prior = np.zeros_like(Y, np.float64), np.zeros((kernel.XU.shape[1], Y.shape[1]))
-    state = fit(kernel, *prior, Y, ridge=absolute_ridge(kernel.XX, ridge))
+    state = fit(kernel, *prior, Y, ridge=gp_ridge(kernel.XX, ridge))
     return state._replace(f=state.a, a=np.zeros_like(state.a))
 
 
@@ -57,5 +57,5 @@ def predict_gp(XX: Float64, TX: Float64, Y: np.ndarray, *, ridge: float = 0.0) -
         SingularKernelError: K cannot be factored.
 
     """
-    F, _ = cholesky(XX + absolute_ridge(XX, ridge) * np.eye(len(XX)))
+    F, _ = cholesky(XX + gp_ridge(XX, ridge) * np.eye(len(XX)))
     return np.asarray(TX @ cho_solve((F, True), np.asarray(Y, np.float64)))

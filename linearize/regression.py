@@ -78,6 +78,11 @@ def rectangle_bytes(L: int, U: int) -> int:
     return 8 * (3 * L * L + 3 * L * U)
 
 
+def absolute_ridge(XX: Float64, ridge: float) -> float:
+    """Return λ in the units of Θ(X,X) ``[L, L]`` from one relative to its mean diagonal."""
+    return ridge * float(np.mean(np.diag(XX)))
+
+
 def factor(XX: Float64, XU: Float64, f_X: np.ndarray, Y: np.ndarray, *, ridge: float = 0.0) -> Factored:
     """Factor K = Θ(X,X) + λI and solve with it what the pool and the residual need.
 

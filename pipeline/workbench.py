@@ -139,8 +139,8 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
     U = min(config.query.subset, len(data.train) - L)
     if getattr(strategy, "needs_infinite", False):
         check_affordable(config.model_spec(data.input_shape, data.num_classes), config.kernel_options, L, U)
-    if isinstance(strategy, LookAheadStrategy):
-        full = strategy.needs_S
+    if strategy.needs_port:
+        full = strategy.needs_S if isinstance(strategy, LookAheadStrategy) else True
         try:
             check_budget(L, U, data.num_classes, config.kernel_options, full=full)
         except MemoryBudgetError as error:

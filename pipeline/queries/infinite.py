@@ -7,9 +7,9 @@ import numpy as np
 
 from linearize.criteria import Change, get_criterion
 from linearize.diagnostics import judge_scores
-from linearize.gp import absolute_ridge, fit_gp
+from linearize.gp import fit_gp, gp_ridge
 from linearize.linalg import condition_number
-from linearize.regression import Regression, fit
+from linearize.regression import Regression, absolute_ridge, fit
 from pipeline.infinite import InfiniteKernel
 from pipeline.queries.base import QueryState, Selection, check_count, select_top
 from trainer.losses import one_hot
@@ -79,8 +79,8 @@ def regression_of(
     """
     XX = kernel.blocks.XX
     if f is None:
-        return fit_gp(kernel.blocks, Y, ridge=kernel.ridge), absolute_ridge(XX, kernel.ridge)
-    ridge = kernel.ridge * float(np.mean(np.diag(XX)))
+        return fit_gp(kernel.blocks, Y, ridge=kernel.ridge), gp_ridge(XX, kernel.ridge)
+    ridge = absolute_ridge(XX, kernel.ridge)
     return fit(kernel.blocks, *f, Y, ridge=ridge), ridge
 
 

@@ -10,12 +10,14 @@ from torch import nn
 
 import cases
 from linearize import KernelOptions, LookAhead
-from pipeline.errors import RunFailedError
+from pipeline.config import load_config
+from pipeline.errors import PipelineError, RunFailedError
 from pipeline.pool import Labelled
 from pipeline.queries import LookAheadOptions, QueryState, Selection, ask, get_strategy
 from pipeline.restage import restage
 from pipeline.retraining import Retrainer
 from pipeline.rundir import cycle_path
+from pipeline.workbench import open_workbench
 from trainer.loop import fit
 from trainer.options import TrainOptions
 from trainer.predict import predict
@@ -144,6 +146,12 @@ def test_no_block_ranks_as_mlmoc(ridge):
     assert found.figures == {"common_share": given.look_ahead.score_diagnostics("mlmoc", "network").common_share}
     assert found.figures["common_share"] > 0
     assert given.progress.done[-1] == (U, U)
+
+
+def test_a_kernel_that_no_block_cannot_have_is_refused_before_the_run():
+    tiny = {"query.n_init": 4, "query.size": 1, "cycles": 2, "kernel.memory_budget": "1MiB", "device": "cpu"}
+    with pytest.raises(PipelineError, match="kernel.memory_budget: .* does not fit into a memory budget of 1 MiB"):
+        open_workbench(load_config(options={**tiny, "query.strategy": "ntk-no-block"}))
 
 
 @pytest.mark.parametrize(

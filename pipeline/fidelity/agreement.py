@@ -72,6 +72,14 @@ def compare(
     )
 
 
+def mean_of(values: np.ndarray, rng: np.random.Generator) -> Interval:
+    """Return the mean of one value a candidate ``[n]``, those that are NaN left out, resampled as in ``compare``."""
+    n = len(values)
+    drawn = values[np.vstack([np.arange(n), rng.integers(0, n, (RESAMPLES, n))])]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _interval(np.where(np.isnan(drawn), 0, drawn).sum(1) / (~np.isnan(drawn)).sum(1))
+
+
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
     """Return the cosine of two vectors; NaN where one of them is 0."""
     norms = float(np.linalg.norm(one) * np.linalg.norm(other))

@@ -15,25 +15,24 @@ What is left in f⁺ - f⁰ that x' did not do is measured in two ways, in the s
 """
 
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from linearize import CRITERIA as REGISTERED
+from linearize import HALFWAY
+from linearize.criteria.flips import below_one
+from linearize.lookahead import look_ahead
 from pipeline import seeds
-from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError
-from pipeline.fidelity.agreement import Agreement, compare, cosine
+from pipeline.fidelity.agreement import Agreement, Interval, compare, cosine, mean_of
 from pipeline.fidelity.changes import FROM_NETWORK, PROXIES, Change, predicted_changes, retrainer, trained_changes
+from pipeline.fidelity.judged import Judged, judged_by
 from pipeline.fidelity.sample import draw_sample
 from pipeline.fidelity.setting import Setting
 from pipeline.oracle import SimulatedOracle
-from pipeline.queries import STRATEGIES
-from pipeline.queries.infinite import INFINITE
-from pipeline.queries.proxies import PROXIES as RANKED_BY_MLMOC
 from pipeline.retraining import Retrained
 from trainer.errors import TrainerError
 
@@ -41,7 +40,8 @@ Criterion = Literal["mlmoc", "mlmoc-flips"]
 CRITERIA: tuple[Criterion, ...] = ("mlmoc", "mlmoc-flips")
 Labels = Literal["predicted", "true"]
 EXTRA_SEEDS, PLACEBOS = 2, 3
-DEFAULT_CRITERION = "mlmoc-flips"
+MOST_FINISHED = 1000
+"""Candidates on which a half-way criterion is compared at most."""
 
 
 class Reporter(Protocol):
@@ -125,21 +125,24 @@ class Measured:
     """Everything that was measured.
 
     Args:
-        criterion: by which candidates were spread, that of the run's strategy where it has one.
+        judged: what the run's predictions are judged by.
         rows: one a candidate.
         background: what is no effect of a candidate.
         agreement: by proxy and criterion.
         seconds: of one retraining, mean.
-        proxy: that which the run's strategy ranks by, where that is not a block update of the network's own kernel.
+        specific: how much nearer a real change is, in cosine, to what the block update predicts of that candidate than
+            to what it predicts of another one with the same label, mean.
+        finished: a half-way criterion of f_lin against the same of f⁰, where the run ranks by one.
 
     """
 
-    criterion: str
+    judged: Judged
     rows: list[Row]
     background: Background
     agreement: dict[str, dict[Criterion, Agreement]]
     seconds: float
-    proxy: str | None = None
+    specific: Interval
+    finished: Agreement | None = None
 
 
 def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Reporter) -> Measured:
@@ -159,14 +162,16 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
     stream = seeds.sequence(setting.bench.config.seed, setting.cycle, "fidelity")
     sampling, training, copies, resampling, proxies = stream.spawn(5)
     names = [*PROXIES, *setting.infinite]
-    criterion, proxy = judged_by(setting.bench.config, names)
-    sample = draw_sample(setting.look_ahead.scores(criterion), n, np.random.default_rng(sampling))
+    judged = judged_by(setting.bench.config, names)
+    scores = setting.look_ahead.scores(judged.criterion, judged.reference, judged.distance)
+    sample = draw_sample(scores, n, np.random.default_rng(sampling))
     sgd = [int(word >> 1) for word in training.generate_state(repeats + EXTRA_SEEDS, np.uint64)]
     work = _Work(setting, reporter, len(sgd) + repeats * (PLACEBOS + len(sample.positions)))
     naive = int(proxies.generate_state(1, np.uint64)[0] >> 1)
     f0, background = _background(setting, work, sgd, repeats, np.random.default_rng(copies))
     rows = []
-    for position, how in zip(sample.positions.tolist(), sample.how, strict=True):
+    others = np.roll(sample.positions, -1).tolist()
+    for position, other, how in zip(sample.positions.tolist(), others, sample.how, strict=True):
         sample_id = int(setting.candidates[position])
         label = _label(setting, position, labels)
         trained = [work(seed, sample_id, label) for seed in sgd[:repeats]]
@@ -174,11 +179,14 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
         error = [float(np.linalg.norm(np.eye(f1.shape[1])[label] - f[position])) for f in (f1, f0)]
         predicted = predicted_changes(setting, position, label) | work.proxies(position, label, naive)
         figures = _figures(setting.look_ahead.state.f, predicted, f0, f1)
+        figures["linearized"]["cosine_other"] = _of_another(setting, other, label, Change(f0, f1))
         share = float(np.mean([one.converged for one in trained]))
         rows.append(Row(sample_id, how, label, figures, error[0] / error[1] if error[1] else float("nan"), share))
     rng = np.random.default_rng(resampling)
     agreement = {name: {score: _agree(rows, name, score, rng) for score in CRITERIA} for name in names}
-    return Measured(criterion, rows, background, agreement, work.seconds / work.done, proxy)
+    own = np.array([one.figures["linearized"]["cosine"] - one.figures["linearized"]["cosine_other"] for one in rows])
+    finished = _finished(setting, judged.criterion, f0, rng) if judged.by == "training" else None
+    return Measured(judged, rows, background, agreement, work.seconds / work.done, mean_of(own, rng), finished)
 
 
 class _Work:
@@ -217,20 +225,29 @@ def _explained(added: str) -> Iterator[None]:
         raise RunFailedError(f"retraining {added} failed: {error}") from error
 
 
-def judged_by(config: RunConfig, proxies: Collection[str]) -> tuple[str, str | None]:
-    """Return the criterion by which a run's strategy ranks, the default where it has none, and its own proxy, if any.
+class _Outputs(NamedTuple):
+    """What half-way criteria read of outputs."""
 
-    Args:
-        config: of the run.
-        proxies: those that are compared.
+    f_lin: np.ndarray
+    redundant: np.ndarray
 
-    """
-    name = config.query.strategy
-    strategy = STRATEGIES.get(name)
-    if strategy in (*RANKED_BY_MLMOC, *INFINITE):
-        return "mlmoc", name if name in proxies else None
-    criterion = getattr(strategy, "criterion", None)  # the same in every mode
-    return criterion if criterion in REGISTERED else DEFAULT_CRITERION, None
+
+def _finished(setting: Setting, criterion: str, f0: np.ndarray, rng: np.random.Generator) -> Agreement:
+    """Compare a half-way criterion of f_lin with the same of f⁰, on candidates that tell something new."""
+    state = setting.look_ahead.state
+    kept = np.flatnonzero(~state.redundant)[:MOST_FINISHED]  # candidates are in random order
+    before, f_lin, after = state.f[kept], state.f_lin[kept], f0[kept]
+    none = np.zeros(len(kept), bool)
+    scores = [HALFWAY[criterion].scores(_Outputs(outputs, none), "linearized") for outputs in (f_lin, after)]
+    cosines = [cosine(one, other) for one, other in zip(f_lin - before, after - before, strict=True)]
+    return compare(scores[0], scores[1], np.array(cosines), rng)
+
+
+def _of_another(setting: Setting, position: int, label: int, effect: Change) -> float:
+    """Return the cosine of a real change and what is predicted of another candidate with the same label."""
+    state = setting.look_ahead.state
+    predicted = Change(state.f_lin, look_ahead(state, position, np.eye(state.f.shape[1])[label]))
+    return Pair(predicted, effect).cosine
 
 
 def _label(setting: Setting, position: int, labels: Labels) -> int:
@@ -284,5 +301,5 @@ def _agree(rows: list[Row], proxy: str, criterion: Criterion, rng: np.random.Gen
     sizes = columns["predicted_size"], columns["actual_size"]
     if criterion == "mlmoc":
         return compare(*sizes, columns["cosine"], rng)
-    ties = tuple(size / (size.max(initial=0.0) or 1) * (1 - 1e-9) for size in sizes)
-    return compare(columns["predicted_flips"], columns["actual_flips"], columns["cosine"], rng, (ties[0], ties[1]))
+    ties = below_one(sizes[0]), below_one(sizes[1])
+    return compare(columns["predicted_flips"], columns["actual_flips"], columns["cosine"], rng, ties)

@@ -69,7 +69,10 @@ def summary(setting: Setting, measured: Measured, labels: Labels, repeats: int) 
         "retrained": len(measured.rows),
         "repeats": repeats,
         "start": setting.bench.config.start,
-        "sample": f"{RULE}; score: {measured.criterion}",
+        "sample": f"{RULE}; score: {measured.judged.criterion}",
+        "judged": measured.judged._asdict(),
+        "specific": measured.specific._asdict(),
+        "finished": measured.finished and {"n": measured.finished.n, **_intervals(measured.finished)},
         "agreement": {
             proxy: {
                 "description": (PROXIES | INFINITE_PROXIES)[proxy],

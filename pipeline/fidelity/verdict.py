@@ -11,6 +11,9 @@ from trainer.options import TrainOptions
 
 GOOD = 0.5
 """Trusted where the whole interval of the rank correlation lies above this; undecided where it spans 0 and this."""
+ALIGNED = 0.7
+"""Trusted where the whole interval of the cosine lies above this: rightly scaled, the predicted change is then cos²,
+about half or more, of the squared real one; and where that is more than another candidate's prediction is of it."""
 SHARE = 0.5
 """A disturbance is named where it is more than this share of a candidate's median effect."""
 ILL_CONDITIONED = 1e8
@@ -18,24 +21,9 @@ FEW_PARAMETERS = 10.0
 """Parameters for each output to fit, P / (L C), below which the network is called narrow."""
 
 
-def reference_of(criterion: str) -> tuple[str, Criterion]:
-    """Return the proxy and the score by which a strategy's predictions are judged.
-
-    ``mlmoc`` as it queries, from the trained network; ``mlmoc-flips`` likewise, from the linearised one; others, which
-    average over labels, by how well the size of the change is predicted.
-    """
-    if criterion == "mlmoc":
-        return "network", "mlmoc"
-    return "linearized", "mlmoc-flips" if criterion == "mlmoc-flips" else "mlmoc"
-
-
 def verdict(setting: Setting, measured: Measured) -> str:
-    """Return whether to trust look-ahead on this run, in one sentence."""
-    proxy, score = reference_of(measured.criterion)
-    if measured.proxy:
-        proxy, score = measured.proxy, "mlmoc"
-    agreement = measured.agreement[proxy][score]
-    judgement, good = _judgement(agreement)
+    """Return whether to trust look-ahead on this run, and what was judged, in one sentence."""
+    judgement, good = _aligned(measured) if measured.judged.by == "direction" else _ranked(measured)
     if good:
         return f"{judgement}."
     found = list(causes(setting, measured))
@@ -44,11 +32,21 @@ def verdict(setting: Setting, measured: Measured) -> str:
     return f"{judgement}; measured: " + "; ".join(found) + "."
 
 
-def _judgement(agreement: Agreement) -> tuple[str, bool]:
+UNDEFINED = "Nothing can be said: the predicted or the real values are all equal"
+
+
+def _ranked(measured: Measured) -> tuple[str, bool]:
+    """Judge a strategy whose ranking is compared with that by the same quantity after real training."""
+    judged = measured.judged
+    score: Criterion = "mlmoc-flips" if judged.by == "flips" else "mlmoc"
+    agreement: Agreement = measured.finished or measured.agreement[judged.proxy][score]
     rho, low, high = agreement.spearman
     if rho is None or low is None or high is None:
-        return "Nothing can be said: the predicted or the real values are all equal", False
-    figure = f"rank correlation {rho:.2f}, 95 % interval {low:.2f} to {high:.2f}, {agreement.n} candidates"
+        return f"{UNDEFINED} (judged: {judged.subject})", False
+    figure = (
+        f"rank correlation {rho:.2f}, 95 % interval {low:.2f} to {high:.2f}, {agreement.n} candidates; judged: "
+        f"{judged.subject}"
+    )
     if low > GOOD:
         return f"Trust look-ahead's ranking here: it agrees with real retraining ({figure})", True
     if low > 0:
@@ -59,6 +57,27 @@ def _judgement(agreement: Agreement) -> tuple[str, bool]:
             False,
         )
     return f"Do not trust look-ahead's ranking here: it may be chance, and is not good ({figure})", False
+
+
+def _aligned(measured: Measured) -> tuple[str, bool]:
+    """Judge a strategy that rests on where outputs move but ranks by no change of theirs."""
+    subject, specific = measured.judged.subject, measured.specific
+    agreement = measured.agreement["linearized"]["mlmoc"]
+    value, low, high = agreement.cosine
+    if None in (value, low, high, *specific) or low is None or high is None:
+        return f"{UNDEFINED} (judged: {subject})", False
+    own_low, own_high = float(specific.low or 0), float(specific.high or 0)
+    figure = (
+        f"mean cosine {value:.2f}, 95 % interval {low:.2f} to {high:.2f}, that is {specific.value:.2f}, {own_low:.2f} "
+        f"to {own_high:.2f}, above what is predicted of another candidate, {agreement.n} candidates; judged: {subject}"
+    )
+    if low > ALIGNED and own_low > 0:
+        return f"Trust what look-ahead predicts here: really retrained, outputs move where it says ({figure})", True
+    if own_low > 0:
+        return f"Look-ahead tells candidates apart better than chance here, but coarsely ({figure})", False
+    if high > ALIGNED and own_high > 0:
+        return f"Not decided, chance cannot be ruled out: take more --candidates ({figure})", False
+    return f"Do not trust look-ahead here: what it predicts of a candidate may be chance ({figure})", False
 
 
 def causes(setting: Setting, measured: Measured) -> Iterator[str]:

@@ -13,12 +13,14 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats
 
+import reference
 from pipeline import seeds
 from pipeline.cli import cli
 from pipeline.config import load_config
 from pipeline.fidelity import measure as measuring
 from pipeline.fidelity.agreement import Interval, compare, cosine
 from pipeline.fidelity.changes import predicted_changes, retrainer, trained_changes
+from pipeline.fidelity.judged import judged_by
 from pipeline.fidelity.measure import measure
 from pipeline.fidelity.report import write
 from pipeline.fidelity.sample import draw_sample
@@ -127,7 +129,8 @@ def test_a_linear_network_is_predicted_exactly(setting, measured):
     assert measured.agreement["one-step"]["mlmoc"].cosine.value < 0.9  # a step forgets what is labelled
     effect = np.median([row.figures["linearized"]["actual_size"] for row in measured.rows])
     assert measured.background.noise < 0.01 * effect
-    assert verdict(setting, measured).startswith("Trust look-ahead's ranking here")
+    assert measured.specific.low > 0
+    assert verdict(setting, measured).startswith("Trust what look-ahead predicts here")
 
 
 def test_what_was_left_to_train_is_predicted_too(linear, setting, tmp_path):
@@ -156,13 +159,14 @@ def test_true_labels_are_the_data_sets(setting):
 
 
 def test_predictions_of_other_candidates_agree_with_nothing(setting, monkeypatch):
-    other = np.random.default_rng(0).permutation(len(setting.candidates))
+    other = np.random.default_rng(1).permutation(len(setting.candidates))
     monkeypatch.setattr(measuring, "predicted_changes", lambda s, x, label: predicted_changes(s, int(other[x]), label))
     shuffled = measure(setting, 20, "predicted", 1, Quiet())
     agreement = shuffled.agreement["linearized"]["mlmoc"]
     assert abs(agreement.spearman.value) < 0.45
     assert agreement.spearman.low < 0 < agreement.spearman.high
     assert agreement.cosine.value < 0.5
+    assert shuffled.specific.low < 0 < shuffled.specific.high
     sentence = verdict(setting, shuffled)
     assert sentence.startswith("Do not trust")
     assert "measured: the network has 5.4 parameters for each output to fit: take a wider one" in sentence  # 650 / 120
@@ -179,11 +183,34 @@ def test_predictions_of_other_candidates_agree_with_nothing(setting, monkeypatch
     ],
 )
 def test_the_sentence_follows_the_interval_of_the_strategys_own_score(setting, measured, rho, words):
+    judged = as_of(setting, measured, "mlmoc-flips").judged
     own = measured.agreement["linearized"]["mlmoc-flips"]._replace(spearman=Interval(*rho))
     changed = {**measured.agreement, "linearized": {**measured.agreement["linearized"], "mlmoc-flips": own}}
-    sentence = verdict(setting, replace(measured, agreement=changed))
+    sentence = verdict(setting, replace(measured, judged=judged, agreement=changed))
     assert sentence.startswith(words)
+    assert "judged: predictions that flip from the linearised network on, as mlmoc-flips ranks by" in sentence
     assert ("; measured: " in sentence) == (not words.startswith("Trust"))
+
+
+@pytest.mark.parametrize(
+    ("cosine", "specific", "words"),
+    [
+        ((0.8, 0.75, 0.9), (0.3, 0.2, 0.4), "Trust what look-ahead predicts here"),
+        ((0.8, 0.6, 0.9), (0.3, 0.2, 0.4), "Look-ahead tells candidates apart better than chance here, but coarsely"),
+        ((0.9, 0.8, 0.95), (0.02, -0.1, 0.1), "Not decided, chance cannot be ruled out: take more --candidates"),
+        ((0.3, 0.2, 0.4), (0.02, -0.1, 0.1), "Do not trust"),
+        ((0.9, 0.8, 0.95), (-0.2, -0.3, -0.1), "Do not trust"),
+        ((None, None, None), (None, None, None), "Nothing can be said"),
+    ],
+)
+def test_what_ranks_by_no_change_is_judged_by_where_outputs_move(setting, measured, cosine, specific, words):
+    sizes = measured.agreement["linearized"]["mlmoc"]._replace(cosine=Interval(*cosine))
+    changed = {**measured.agreement, "linearized": {**measured.agreement["linearized"], "mlmoc": sizes}}
+    for strategy in ("margin-influence", "margin-variance-sequential", "eer", "expected-accuracy"):
+        found = replace(as_of(setting, measured, strategy), agreement=changed, specific=Interval(*specific))
+        sentence = verdict(setting, found)
+        assert sentence.startswith(words)
+        assert f"on which {found.judged.criterion} rests; it ranks by no output change, so its own" in sentence
 
 
 def test_every_cause_is_named_where_it_was_measured_and_nowhere_else(setting, measured):
@@ -357,28 +384,92 @@ def test_infinite_kernels_are_compared_where_asked_and_predict_what_the_strategi
     assert row["gp"]["actual_size"] == row["linearized"]["actual_size"] != row["network"]["actual_size"]
 
 
+def as_of(setting, measured, strategy, **options):
+    """What was measured, judged as of a run of another strategy."""
+    query = setting.bench.config.query.model_copy(update={"strategy": strategy, **options})
+    config = setting.bench.config.model_copy(update={"query": query})
+    return replace(measured, judged=judged_by(config, [*measured.agreement, "infinite", "gp"]))
+
+
 @pytest.mark.parametrize(
-    ("strategy", "criterion", "proxy"),
+    ("strategy", "options", "criterion", "by", "proxy", "said"),
     [
-        ("mlmoc", "mlmoc", None),
-        ("mlmoc-sequential", "mlmoc", None),
-        ("ntk-no-block", "mlmoc", None),
-        ("naive", "mlmoc", "naive"),
-        ("one-step", "mlmoc", "one-step"),
-        ("emoc-greedy", "emoc", None),
-        ("margin", "mlmoc-flips", None),
-        ("somebody.elses:Own", "mlmoc-flips", None),
+        ("mlmoc", {}, "mlmoc", "size", "network", "change from the trained network, as mlmoc ranks by"),
+        ("mlmoc-sequential", {"reference": "linearized"}, "mlmoc", "size", "linearized", "from the linearised network"),
+        ("mlmoc", {"distance": "simplex"}, "mlmoc", "size", "network", "but between probabilities"),
+        ("ntk-no-block", {}, "mlmoc", "size", "network", "as ntk-no-block ranks by"),
+        ("naive", {}, "mlmoc", "size", "naive", "as naive ranks by"),
+        ("one-step", {}, "mlmoc", "size", "one-step", "as one-step ranks by"),
+        ("infinite", {"reference": "linearized"}, "mlmoc", "size", "infinite", "but from the linearised network"),
+        ("gp", {}, "mlmoc", "size", "gp", "as gp ranks by"),
+        ("emoc-greedy", {}, "emoc", "size", "network", "for one label, of which emoc takes the mean"),
+        ("emoc-flips", {}, "emoc-flips", "flips", "linearized", "for one label, of which emoc-flips takes the mean"),
+        ("mlmoc-flips", {"reference": "network"}, "mlmoc-flips", "flips", "network", "as mlmoc-flips ranks by"),
+        ("margin-influence", {}, "margin-influence", "direction", "linearized", "where outputs move"),
+        ("eer", {}, "eer", "direction", "linearized", "where outputs move"),
+        ("margin-lin", {}, "margin-lin", "training", "linearized", "trained on without a candidate"),
+        ("margin", {}, "mlmoc-flips", "flips", "linearized", "margin does not look ahead"),
+        ("somebody.elses:Own", {}, "mlmoc-flips", "flips", "linearized", "Own does not look ahead"),
     ],
 )
-def test_a_run_is_judged_by_what_its_strategy_ranks_by(setting, measured, strategy, criterion, proxy):
-    query = setting.bench.config.query.model_copy(update={"strategy": strategy})
+def test_a_run_is_judged_by_what_its_strategy_ranks_by(
+    setting, measured, strategy, options, criterion, by, proxy, said
+):
+    judged = as_of(setting, measured, strategy, **options).judged
+    assert (judged.criterion, judged.by, judged.proxy) == (criterion, by, proxy)
+    assert said in judged.subject
+
+
+@pytest.mark.parametrize(("strategy", "proxy"), [("naive", "naive"), ("one-step", "one-step"), ("mlmoc", "network")])
+def test_the_verdict_reads_the_proxy_that_is_judged(setting, measured, strategy, proxy):
+    found = as_of(setting, measured, strategy)
+    poor = found.agreement[proxy]["mlmoc"]._replace(spearman=Interval(0.1, -0.3, 0.4))
+    found = replace(found, agreement={**found.agreement, proxy: {**found.agreement[proxy], "mlmoc": poor}})
+    assert verdict(setting, found).startswith("Do not trust")
+
+
+def test_the_sample_is_spread_by_the_runs_own_reference_and_distance(setting, monkeypatch):
+    query = setting.bench.config.query.model_copy(
+        update={"strategy": "mlmoc", "reference": "linearized", "distance": "simplex"}
+    )
+    other = replace(
+        setting, bench=replace(setting.bench, config=setting.bench.config.model_copy(update={"query": query}))
+    )
+    drawn = []
+
+    def draw(scores, n, rng):
+        drawn.append(scores)
+        return draw_sample(scores, n, rng)
+
+    monkeypatch.setattr(measuring, "draw_sample", draw)
+    measure(other, 5, "predicted", 1, Quiet())
+    np.testing.assert_array_equal(drawn[0], setting.look_ahead.scores("mlmoc", "linearized", "simplex"))
+
+
+def test_a_ranking_by_the_linearised_network_is_compared_with_that_after_training_on(setting):
+    query = setting.bench.config.query.model_copy(update={"strategy": "margin-lin-sequential"})
     config = setting.bench.config.model_copy(update={"query": query})
-    assert measuring.judged_by(config, measured.agreement) == (criterion, proxy)
-    found = replace(measured, criterion=criterion, proxy=proxy)
-    if proxy:
-        poor = found.agreement[proxy]["mlmoc"]._replace(spearman=Interval(0.1, -0.3, 0.4))
-        found = replace(found, agreement={**found.agreement, proxy: {**found.agreement[proxy], "mlmoc": poor}})
-    assert verdict(setting, found).startswith("Do not trust" if proxy else "Trust")
+    measured = measure(replace(setting, bench=replace(setting.bench, config=config)), 5, "predicted", 1, Quiet())
+    assert measured.finished.n == len(setting.candidates)
+    assert measured.finished.spearman.value > 0.99
+    assert verdict(setting, measured).startswith("Trust look-ahead's ranking here")
+    state, wrong = setting.look_ahead.state, np.random.default_rng(0).normal(size=setting.look_ahead.state.f.shape)
+    rng = np.random.default_rng(0)
+    assert abs(measuring._finished(setting, "margin-lin", wrong, rng).spearman.value) < 0.6
+    p = np.sort(np.stack([reference.naive_simplex(one[None])[0] for one in wrong]), axis=1)
+    q = np.sort(reference.naive_simplex(state.f_lin), axis=1)
+    expected = stats.spearmanr(q[:, -1] - q[:, -2], p[:, -1] - p[:, -2]).statistic
+    assert measuring._finished(setting, "margin-lin", wrong, rng).spearman.value == pytest.approx(expected)
+
+
+def test_the_cosine_of_another_candidate_is_of_its_update_with_the_same_label(setting, measured):
+    row, state = measured.rows[0], setting.look_ahead.state
+    at = [list(setting.candidates).index(one.id) for one in measured.rows]
+    predicted = [np.outer(state.S[x], np.eye(10)[row.label] - state.f_lin[x]).ravel() for x in at[:2]]
+    expected = cosine(*predicted)  # a linear network moves exactly as predicted
+    assert row.figures["linearized"]["cosine_other"] == pytest.approx(expected, abs=1e-2)
+    own = [one.figures["linearized"]["cosine"] - one.figures["linearized"]["cosine_other"] for one in measured.rows]
+    assert measured.specific.value == pytest.approx(np.mean(own))
 
 
 def poor(path, n=10, **options):

@@ -35,9 +35,11 @@ def check_inputs(X: np.ndarray, Y: np.ndarray, pool: np.ndarray) -> None:
     """
     if Y.ndim != 2 or len(X) != len(Y) or not len(X) or not len(pool) or X.shape[1:] != pool.shape[1:]:
         raise LinearizeError(
-            f"expected X [L, ...], Y [L, C] and a pool [U, ...] of the same example shape, none empty; got "
+            f"expected X [L, ...], one-hot Y [L, C] and a pool [U, ...] of the same example shape, none empty; got "
             f"{X.shape}, {Y.shape} and {pool.shape}"
         )
+    if Y.shape[1] < 2:
+        raise LinearizeError("Y: expected a column for each of at least two classes, got one: nothing is left to learn")
     for name, array in (("X", X), ("Y", Y), ("the pool", pool)):
         check_finite(name, array)
 

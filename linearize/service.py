@@ -252,7 +252,10 @@ class LookAhead:
         return Choice(self.data.ids[[position for position, _ in picked]], np.array([score for _, score in picked]))
 
     def observe(self, sample: Hashable, label: int) -> None:
-        """Take an answer of the oracle into account: equal to fitting again with it, without training.
+        """Take an answer of the oracle into account: f_lin and S are then those of a fit with it, without training.
+
+        From the first answer on the network is the linearised one, since f knows nothing of the answers: likeliest
+        labels are those of f_lin, and change is measured from it whatever the reference.
 
         O(U² + UC) with S; without, one column Θ(U,x*) and O(U(L + n)).  Where the candidate is redundant, the answer
         only drops it.
@@ -267,7 +270,8 @@ class LookAhead:
         """
         position, C = self._position(sample), self.data.Y.shape[1]
         if isinstance(label, bool) or not isinstance(label, int | np.integer) or not 0 <= label < C:
-            raise LinearizeError(f"observe: expected a class from 0 to {C - 1} for sample {sample!r}, got {label!r}")
+            expected = f"observe: expected a class, an integer from 0 to {C - 1}, for sample {sample!r}"
+            raise LinearizeError(f"{expected}, got {label!r}")
         if self._held.answered[position]:
             raise LinearizeError(f"observe: sample {sample!r} is observed already: each is answered once")
         self._held.answer(position, np.eye(C)[label])

@@ -66,3 +66,9 @@ def test_nothing_recompiles_when_the_labelled_set_grows():
     LookAhead.fit(apply_fn, variables, x[:10], np.eye(3)[np.arange(10) % 3], x[10:34], options)
     assert compiled.cache_info().misses == before
     assert jax.config.jax_enable_x64 is False
+
+
+def test_a_single_class_leaves_nothing_to_learn():
+    x = np.zeros((3, 2), np.float32)
+    with pytest.raises(LinearizeError, match="at least two classes, got one"):
+        LookAhead.fit(lambda variables, x: x[:, :1], {"params": {}}, x, np.ones((3, 1)), x)

@@ -184,7 +184,7 @@ def test_what_makes_no_sense_is_refused_in_one_line_and_changes_nothing(case, fu
         (-1, 0, "got -1"),
         ("3", 0, "got '3'"),
         (None, 0, "got None"),
-        (4, C, "expected a class from 0 to 2 for sample 4, got 3"),
+        (4, C, "expected a class, an integer from 0 to 2, for sample 4, got 3"),
         (4, -1, "got -1"),
         (4, 1.0, "got 1.0"),
         (4, True, "got True"),

@@ -95,7 +95,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
         str,
         "Query strategy; see 'pipeline list strategies'. Your own: MODULE:STRATEGY.  [margin-influence-sequential]",
     ),
-    ("--on", "query.on", str, "Whose outputs entropy, margin and least-confidence read: network (by default) or linearized."),
+    ("--on", "query.on", str, "Whose outputs entropy, margin, least-confidence read: network (default), linearized."),
     ("--n-init", "query.n_init", int, "Labels to start with, drawn uniformly.  [40]"),
     ("--query-size", "query.size", int, "Labels asked for in a query, of which a cycle has one.  [20]"),
     (
@@ -117,7 +117,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
         "Labels asked for in a cycle, between two trainings.  [the query size]",
     ),
     ("--reference", "query.reference", str, "What look-ahead measures change from: network, linearized."),
-    ("--distance", "query.distance", str, "And between what: outputs (by default), or simplex, their projections onto it."),
+    ("--distance", "query.distance", str, "And between what: outputs (default), simplex for their projections."),
     ("--naive-candidates", "query.naive_candidates", int, "Candidates that 'naive' really retrains with."),
     ("--cycles", "cycles", int, "Networks trained; a query follows each but the last.  [6]"),
     ("--epochs", "train.epochs", int, "Most epochs of one training; it stops earlier once converged."),

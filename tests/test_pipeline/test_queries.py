@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from all_strategies import gaussian_kernel
 from torch import nn
 
 import cases
-from linearize import Kernel, LookAhead
+from linearize import LookAhead
 from pipeline.errors import PipelineError, RunFailedError
-from pipeline.infinite import InfiniteKernel
 from pipeline.pool import Labelled
 from pipeline.queries import STRATEGIES, QueryState, Selection, ask, get_strategy, needs_l2, select_in_order, select_top
 from pipeline.queries.uncertainty import entropy, lack_of_confidence, negative_margin
@@ -137,15 +137,8 @@ class Network:
                 self.apply_fn, self.variables, X, np.eye(self.C)[labels], pool
             ),
             retrain=self.retrain,
-            infinite=self.infinite,
+            infinite=gaussian_kernel,
         )
-
-    def infinite(self, X, pool):
-        """A kernel of another kind: what is asked of a strategy here does not depend on which."""
-        x = np.concatenate([X, pool]).reshape(len(X) + len(pool), -1).astype(float)
-        theta = np.exp(-((x[:, None] - x) ** 2).sum(2) / 64)
-        L = len(X)
-        return InfiniteKernel(Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:]))
 
     def retrain(self, X, labels, pool):
         """Another network that can be trained: what is asked of a strategy here does not depend on which."""
@@ -157,7 +150,7 @@ class Network:
 
 CASES = [
     (name, loss)
-    for name, strategy in STRATEGIES.items()
+    for name, strategy in ((name, STRATEGIES[name]) for name in NAMES)
     for loss in ("l2", "cross-entropy")
     if loss == "l2" or not needs_l2(strategy)
 ]

@@ -1,0 +1,22 @@
+"""What tests of all strategies share: their names, and a kernel in the place of the infinite-width one."""
+
+import numpy as np
+
+from linearize import Kernel
+from pipeline.infinite import InfiniteKernel
+from pipeline.queries import STRATEGIES
+
+NAMES = [
+    name
+    for name, strategy in STRATEGIES.items()
+    if getattr(strategy, "mode", None) is None or strategy.criterion in ("mlmoc", "margin-lin")
+]
+"""Every strategy, but of the modes one criterion with S and one without: the others differ in what they sum up."""
+
+
+def gaussian_kernel(X, pool):
+    """exp(-‖x - x'‖²/64) over labelled ∪ candidates, as ``QueryState.infinite`` gives it."""
+    x = np.concatenate([X, pool]).reshape(len(X) + len(pool), -1).astype(float)
+    theta = np.exp(-((x[:, None] - x) ** 2).sum(2) / 64)
+    L = len(X)
+    return InfiniteKernel(Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:]))

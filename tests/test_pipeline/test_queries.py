@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from all_strategies import gaussian_kernel
+from all_strategies import NAMES, gaussian_kernel
 from torch import nn
 
 import cases

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from fidelity_cases import make_run
 from threadpoolctl import threadpool_limits
 
 from pipeline.cli import cli
@@ -118,6 +119,13 @@ def wait_for():
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture(scope="module")
+def unconverged(tmp_path_factory):
+    """A run that stopped long before convergence, of a strategy that needs no port."""
+    options = {"model.name": "mlp", "model.options": {"width": 16}, "train.epochs": 8, "query.strategy": "entropy"}
+    return make_run(tmp_path_factory.mktemp("unconverged") / "run", **options)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,22 +1,17 @@
 """The fidelity report, where the truth is known: a linear network, which its linearisation predicts exactly."""
 
 import copy
-import csv
 import importlib.util
-import json
-import shutil
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from fidelity_cases import CONVERGED, LINEAR, Quiet, make_run
 from scipy import stats
 
 import reference
 from pipeline import seeds
-from pipeline.cli import cli
-from pipeline.config import load_config
 from pipeline.fidelity import measure as measuring
 from pipeline.fidelity.agreement import Interval, compare, cosine
 from pipeline.fidelity.changes import predicted_changes, retrainer, trained_changes
@@ -27,66 +22,10 @@ from pipeline.fidelity.sample import draw_sample
 from pipeline.fidelity.setting import open_setting
 from pipeline.fidelity.verdict import causes, verdict
 from pipeline.infinite import kernel_maker
-from pipeline.loop import ActiveLearningLoop
 from pipeline.queries import QueryState, get_strategy
-from pipeline.rundir import RunDirectory, create_run
-from pipeline.stages.progress import silent
-from pipeline.workbench import open_workbench
 from trainer.checkpoint import load_weights
 from trainer.loop import fit
 from trainer.predict import predict
-
-LINEAR = """
-from torch import nn
-
-def build(input_shape, num_classes):
-    channels, height, width = input_shape
-    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, num_classes))
-"""
-SETTINGS = {
-    "query.n_init": 12,
-    "query.size": 4,
-    "query.subset": 40,
-    "cycles": 2,
-    "device": "cpu",
-}
-CONVERGED = {  # full-batch gradient descent to a residual of 1e-5, with nothing that pulls the weights elsewhere
-    "train.weight_decay": 0.0,
-    "train.tolerance": 1e-5,
-    "train.epochs": 1500,
-    "train.max_lr": 0.3,
-}
-
-
-class Quiet:
-    """A reporter that remembers."""
-
-    def __init__(self):
-        self.estimates, self.done = [], []
-
-    def check(self):
-        pass
-
-    def estimated(self, trainings, seconds):
-        self.estimates.append((trainings, seconds))
-
-    def advance(self, done, total):
-        self.done.append((done, total))
-
-
-class Mute:
-    """The reporter of a run."""
-
-    stage = staticmethod(lambda cycle, name: silent)
-    row = warn = staticmethod(lambda _: None)
-
-
-def make_run(path, **options):
-    config = load_config(options={**SETTINGS, **{key.replace("__", "."): value for key, value in options.items()}})
-    create_run(path, config)
-    with RunDirectory(path, lambda _: None) as run:
-        ActiveLearningLoop(run, open_workbench(run.config), Mute())()
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +47,6 @@ def setting(linear):
 @pytest.fixture(scope="module")
 def measured(setting):
     return measure(setting, 20, "predicted", 1, Quiet())
-
-
-@pytest.fixture(scope="module")
-def unconverged(tmp_path_factory):
-    """A run that stopped long before convergence, of a strategy that needs no port."""
-    options = {"model.name": "mlp", "model.options": {"width": 16}, "train.epochs": 8, "query.strategy": "entropy"}
-    return make_run(tmp_path_factory.mktemp("unconverged") / "run", **options)
 
 
 def test_a_linear_network_is_predicted_exactly(setting, measured):
@@ -311,49 +243,6 @@ def test_its_random_numbers_are_its_own():
     assert seeds.sequence(0, 0, "query").entropy == [0, 0, 5]  # as before there was this stream: old runs stay theirs
 
 
-def files_of(path):
-    files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith("lock")]
-    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in files}
-
-
-def invoke(*arguments, code=0):
-    result = CliRunner().invoke(cli, ["fidelity", *map(str, arguments)])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
-
-
-def test_the_command_reports_beside_a_run_that_it_leaves_as_it_was(unconverged, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(unconverged, run)
-    with RunDirectory(run, lambda _: None):  # as if it were still going on
-        before = files_of(run)
-        result = invoke(run, "--cycle", "0", "--candidates", "6", "--labels", "true")
-    report = run / "fidelity/cycle-000"
-    assert sorted(path.name for path in report.iterdir()) == [
-        f"fidelity.{end}" for end in ("csv", "json", "png", "svg")
-    ]
-    assert {path: state for path, state in files_of(run).items() if report not in path.parents} == before
-    content = json.loads((report / "fidelity.json").read_text())
-    assert content["verdict"] in result.stdout.splitlines()
-    assert "the network had not converged (residual" in content["verdict"]
-    assert "raise train.epochs" in content["verdict"]
-    assert content["agreement"]["linearized"]["mlmoc"]["n"] == content["retrained"] == 6
-    with (report / "fidelity.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 6
-    assert (report / "fidelity.png").read_bytes()[:4] == b"\x89PNG"
-    assert "12 retrainings of" in result.stderr
-    first = (report / "fidelity.csv").read_bytes()
-    (report / "fidelity.json").unlink()  # as if the first one had been killed while it wrote
-    (report / ".fidelity.json.tmp-1").write_text("{")
-    invoke(run, "--cycle", "0", "--candidates", "6", "--labels", "true")  # an earlier report is replaced, by the same
-    assert (report / "fidelity.csv").read_bytes() == first
-    assert sorted(path.suffix for path in report.iterdir()) == [".csv", ".json", ".png", ".svg"]
-    resumed = CliRunner().invoke(cli, ["resume", str(run)])
-    assert resumed.exit_code == 0
-    assert (run / "events.jsonl").read_bytes() == before[run / "events.jsonl"][1]
-
-
 @pytest.mark.skipif(importlib.util.find_spec("neural_tangents") is None, reason="needs the extra 'infinite'")
 def test_infinite_kernels_are_compared_where_asked_and_predict_what_the_strategies_rank_by(unconverged):
     assert open_setting(unconverged, 0, 6).infinite == {}
@@ -491,44 +380,6 @@ def test_an_ill_conditioned_kernel_is_told_to_take_a_ridge(linear, tmp_path):
     assert not sentence.startswith("Trust")
     assert "the kernel is ill-conditioned (condition number" in sentence
     assert "set kernel.ridge, such as 1e-6" in sentence
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--cycle", "2"], "--cycle: expected 0 to 0 of"),
-        (["--cycle", "-1"], "--cycle: expected 0 to 0 of"),
-        (["--cycle", "1"], "is the run's last one"),
-        (["--cycle", "0", "--candidates", "4"], "expected at least 5 and at most the 40 of cycle 0, got 4"),
-        (["--cycle", "0", "--candidates", "41"], "at most the 40 of cycle 0, got 41"),
-        (["--cycle", "0", "--out", "setup.cfg"], "expected a directory, but setup.cfg is a file"),
-        (["--cycle", "0", "--out", "."], "expected a new directory or an earlier report"),
-    ],
-)
-def test_refusals_are_one_line_and_nothing_is_written(unconverged, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "setup.cfg").write_text("mine")
-    result = invoke(unconverged, *arguments, code=2)
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert not (unconverged / "fidelity").exists()
-
-
-def test_what_is_no_run_or_is_not_trained_yet_is_refused(unconverged, tmp_path):
-    assert "expected a run directory" in invoke(tmp_path, "--cycle", "0", code=2).stderr
-    shutil.copytree(unconverged, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run/cycles/000/train")
-    assert "has not been trained, or is damaged" in invoke(tmp_path / "run", "--cycle", "0", code=2).stderr
-
-
-def test_ctrl_c_leaves_nothing_behind(unconverged, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pipeline.fidelity.console.FidelityConsole.advance", interrupt)
-    result = invoke(unconverged, "--cycle", "0", "--candidates", "6", code=130)
-    assert "interrupted; nothing was written" in result.stderr
-    assert not (unconverged / "fidelity").exists()
 
 
 def test_figures_are_the_same_bytes_every_time(setting, measured, tmp_path):

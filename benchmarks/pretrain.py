@@ -19,7 +19,6 @@ the range that scales the features to bytes is that of the training images'.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -173,7 +172,6 @@ def train(
     dataset: str, data_root: Path | None, model: str, options: tuple[str, ...], epochs: int, seed: int, out: Path
 ) -> None:
     """Pretrain a network on a data set's training images without their labels."""
-    torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(seed)
     data = load(dataset, root=data_root)
     net = built(data, model, options, seed)

@@ -9,14 +9,19 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from linearize.errors import SingularKernelError
-from linearize.lookahead import pseudo_labels
+from linearize.lookahead import pseudo_targets
 from linearize.per_logit import PerLogit
+from linearize.probabilities import Probabilities
 from linearize.regression import Factored, Regression
 from linearize.types import Float64, Progress
 
 
 def scores_afresh(
-    state: Regression | PerLogit, factored: Factored, lam: float, progress: Progress | None = None
+    state: Regression | PerLogit,
+    factored: Factored,
+    lam: float,
+    progress: Progress | None = None,
+    probabilities: Probabilities = "simplex",
 ) -> Float64:
     """Score every candidate by MLMOC with reference ``network``, eq. 11 solved for each, ``[U]``.
 
@@ -27,6 +32,7 @@ def scores_afresh(
         factored: the factor that it was made of.
         lam: λ ≥ 0, absolute, any jitter included, with which it was factored.
         progress: called for each candidate.
+        probabilities: what outputs mean, and so what labels ask of them.
 
     Raises:
         SingularKernelError: a candidate that is not redundant makes the kernel singular.
@@ -40,7 +46,7 @@ def scores_afresh(
     K[:L, :L] = factored.F @ factored.F.T
     columns = np.empty((U * k, L + k))  # Θ(U,X⁺)
     columns[:, :L] = (factored.F @ factored.Phi).T
-    r = np.eye(C)[pseudo_labels(state)] - state.f  # [U, C]
+    r = pseudo_targets(state, probabilities) - state.f  # [U, C]
     scores = np.zeros(U)
     for candidate in np.flatnonzero(~state.redundant).tolist():
         if progress:

@@ -39,6 +39,11 @@ class Chooser(ABC):
     def redundant(self) -> np.ndarray:
         """Points that tell nothing new, ``[U]`` bool, answered ones among them."""
 
+    @property
+    @abstractmethod
+    def f_lin(self) -> Float64:
+        """The linearised network's outputs now, ``[U, C]``; of answered points, what was answered."""
+
     @abstractmethod
     def is_answered(self) -> np.ndarray:
         """Return which points were answered, ``[U]`` bool."""
@@ -116,6 +121,11 @@ class Answers(Chooser):
     def least(self) -> Float64:
         """A point with an S(x,x) up to this tells nothing new, ``[U]``."""
         return self._epsilon + 2 * self._jitter
+
+    @property
+    def f_lin(self) -> Float64:
+        """The linearised network's outputs now, ``[U, C]``; of answered points, what was answered."""
+        return self._f_lin
 
     def is_answered(self) -> np.ndarray:
         """Return which points were answered, ``[U]`` bool."""

@@ -14,6 +14,7 @@ from linearize.kernel import compute_ntk, network_outputs, outputs_block, plan_n
 from linearize.linalg import condition_number
 from linearize.options import KernelOptions
 from linearize.per_logit import PerLogit, as_rows
+from linearize.probabilities import CrossEntropy, Name, Probabilities, check_probabilities, class_probabilities
 from linearize.products import ntk_diagonal
 from linearize.regression import (
     Rectangle,
@@ -26,6 +27,7 @@ from linearize.regression import (
     nearest_labelled,
     rectangle_bytes,
 )
+from linearize.residuals import Residual, check_residual, cross_entropy, targets
 from linearize.types import Float64, Progress
 
 
@@ -64,6 +66,8 @@ def fit_network(
     options: KernelOptions,
     *,
     full: bool,
+    probabilities: Name,
+    residual: Residual,
     progress: Progress | None = None,
     on_plan: Callable[[Plan], None] | None = None,
 ) -> Fitted:
@@ -72,6 +76,7 @@ def fit_network(
     The arguments and errors are those of ``LookAhead.fit``.
     """
     check_inputs(X, Y, pool)
+    check_residual(residual, check_probabilities(probabilities))
     names = check_ids(ids, len(pool))
     plan = plan_fit(network, X, pool, options, Y.shape[-1], full=full)
     if on_plan:
@@ -81,8 +86,10 @@ def fit_network(
     f_X, f_U = f[: len(X)], f[len(X) :]
     if Y.shape != f_X.shape:
         raise LinearizeError(f"Y: expected one-hot {list(f_X.shape)}, got {list(Y.shape)}")
+    meaning = cross_entropy(f_X, Y) if residual == "probabilities" else probabilities
+    wanted = targets(f_X, Y, meaning)
     theta = compute_ntk(plan, network.variables, x, None if full else X, progress=progress)
-    outputs = [as_rows(array) if options.per_logit else array for array in (f_X, f_U, Y)]  # by Θ's rows
+    outputs = [as_rows(array) if options.per_logit else array for array in (f_X, f_U, wanted)]  # by Θ's rows
     L = len(outputs[0])
     XX, XU = theta[:L, :L], theta[:L, L:] if full else theta[L:].T
     ridge = absolute_ridge(XX, options.ridge)
@@ -96,8 +103,8 @@ def fit_network(
     else:
         rows = fit_rectangle(factored, prior, outputs[1], ridge=ridge)
     state = PerLogit.of(rows, Y.shape[1], prior, ridge) if options.per_logit else rows
-    diagnostics = _judge(Y - f_X, state, kappa, ridge)
-    return Fitted(data, Held(network, data, options, factored, rows, ridge), diagnostics, plan)
+    diagnostics = _judge(_left(f_X, Y, meaning), state, kappa, ridge)
+    return Fitted(data, Held(network, data, options, factored, rows, ridge, meaning), diagnostics, plan)
 
 
 def _prior(
@@ -115,6 +122,11 @@ def _prior(
     exact = ntk_diagonal(*network, X, settings=options.settings)
     share = np.divide(labelled, exact, out=np.ones_like(exact), where=exact > 0)
     return np.asarray(prior * share[nearest_labelled(labelled, XU)])
+
+
+def _left(f_X: np.ndarray, Y: np.ndarray, probabilities: Probabilities) -> Float64:
+    """Return what training left, Y - f(X) or, with cross-entropy, Y - softmax(f(X)) ``[L, C]``."""
+    return Y - (class_probabilities(f_X, probabilities) if isinstance(probabilities, CrossEntropy) else f_X)
 
 
 def _judge(R: Float64, state: Regression | Rectangle | PerLogit, kappa: float, ridge: float) -> Diagnostics:

@@ -9,10 +9,12 @@ from linearize.criteria import HALFWAY, Criterion, Distance, HalfwayCriterion, R
 from linearize.criteria.full_kernel import score
 from linearize.inputs import Data, Network
 from linearize.kernel import compute_ntk, plan_ntk
+from linearize.lookahead import label_target
 from linearize.ondemand import OnDemand
 from linearize.options import KernelOptions
 from linearize.per_logit import PerLogit, as_rows
 from linearize.per_logit_answers import PerLogitAnswers, SequentialRows
+from linearize.probabilities import Probabilities
 from linearize.products import ntk_vector_product
 from linearize.regression import REDUNDANT, Factored, Rectangle, Regression, complete
 from linearize.sequential import REDUNDANT_FLOAT32, Sequential
@@ -32,6 +34,7 @@ class Held:
         factored: the labelled kernel's factor.
         state: the regression, with S or without; with the full kernel that on rows.
         ridge: λ ≥ 0 of that fit, absolute.
+        probabilities: what outputs mean, and so what answers ask of them.
 
     """
 
@@ -43,8 +46,9 @@ class Held:
         factored: Factored,
         state: Regression | Rectangle,
         ridge: float,
+        probabilities: Probabilities,
     ) -> None:
-        self.factored = factored
+        self.factored, self.probabilities = factored, probabilities
         self._network, self._data, self._options, self._ridge = network, data, options, ridge
         self._regression: Regression | None = None  # until the first answer
         self._answers: Answers | PerLogitAnswers | None = None  # Sequential or, until S is asked for, OnDemand
@@ -120,13 +124,17 @@ class Held:
             picked.append(answers.choose(criterion, reference, distance))
             if len(picked) < n:
                 best = picked[-1][0]
-                answers.answer(best, np.eye(self._classes)[answers.pseudo_labels()[best]])
+                answers.answer(best, self._target(answers.f_lin, best, int(answers.pseudo_labels()[best])))
         return picked
 
-    def answer(self, candidate: int, y: np.ndarray) -> None:
-        """Take the oracle's answer y ``[C]`` into account."""
-        self._answering().answer(candidate, y)
+    def answer(self, candidate: int, label: int) -> None:
+        """Take the oracle's answer into account."""
+        answering = self._answering()
+        answering.answer(candidate, self._target(answering.f_lin, candidate, label))
         self._W = None
+
+    def _target(self, f_lin: Float64, candidate: int, label: int) -> Float64:
+        return label_target(f_lin, candidate, label, self.probabilities)
 
     def weights(self) -> Float64:
         """Return W with f_lin(x) = f(x) + Θ(x, X⁺) W for any x, X⁺ being X and then ``told()``, ``[L + n, C]``."""

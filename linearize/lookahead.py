@@ -9,7 +9,9 @@ prints v = Θ(X,X) Θ(X,x') where v = Θ(X,X)⁻¹ Θ(X,x') is meant; with it th
 import numpy as np
 
 from linearize.per_logit import PerLogit
+from linearize.probabilities import Probabilities
 from linearize.regression import Regression
+from linearize.residuals import Pull, targets
 from linearize.types import Float64
 
 
@@ -18,9 +20,28 @@ def pseudo_labels(state: Regression | PerLogit) -> np.ndarray:
     return state.f.argmax(axis=1)
 
 
-def pseudo_residual(state: Regression | PerLogit) -> Float64:
-    """Return r(x') = onehot(argmax f(x')) - f_lin(x') of every candidate, ``[U, C]``."""
-    return np.eye(state.f.shape[1])[pseudo_labels(state)] - state.f_lin
+def pseudo_targets(state: Regression | PerLogit, probabilities: Probabilities = "simplex") -> Float64:
+    """Return the targets y' that the likeliest labels of all candidates stand for, ``[U, C]``."""
+    return targets(state.f_lin, np.eye(state.f.shape[1])[pseudo_labels(state)], probabilities)
+
+
+def pseudo_residual(state: Regression | PerLogit, probabilities: Probabilities = "simplex") -> Float64:
+    """Return r(x') = y' - f_lin(x') of every candidate, y' of its likeliest label, ``[U, C]``."""
+    return Pull.of(state.f_lin, probabilities).residual(pseudo_labels(state))
+
+
+def label_target(f_lin: Float64, candidate: int, label: int, probabilities: Probabilities) -> Float64:
+    """Return the target y' that a label of a candidate stands for in the block update, ``[C]``.
+
+    Args:
+        f_lin: the linearised network's outputs ``[U, C]``.
+        candidate: position of x' in the pool.
+        label: its class.
+        probabilities: what outputs mean.
+
+    """
+    y = np.eye(f_lin.shape[1])[label]
+    return targets(f_lin[candidate : candidate + 1], y[None], probabilities)[0]
 
 
 def influence(state: Regression, candidates: np.ndarray) -> Float64:

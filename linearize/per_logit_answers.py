@@ -74,6 +74,11 @@ class PerLogitAnswers(Chooser):
         rows = self.rows.state
         return PerLogit(rows, self.classes, self.rows.ridge + rows.jitter, self.rows.least)
 
+    @property
+    def f_lin(self) -> Float64:
+        """The linearised network's outputs now, ``[U, C]``; of answered candidates, what was answered."""
+        return self.rows.f_lin.reshape(-1, self.classes)
+
     def is_answered(self) -> np.ndarray:
         """Return which candidates were answered, ``[U]`` bool."""
         return of_examples(self.rows.answered, self.classes)

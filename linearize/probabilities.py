@@ -1,5 +1,6 @@
 """Class probabilities from a network's outputs: one function for each loss that trains networks."""
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -7,8 +8,22 @@ import numpy as np
 from linearize.errors import LinearizeError
 from linearize.types import Float64
 
-Probabilities = Literal["simplex", "softmax"]
+Name = Literal["simplex", "softmax"]
 """``simplex`` for networks trained with the L2 loss, ``softmax`` for those trained with cross-entropy."""
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """The softmax of a network trained with cross-entropy, whose labels pull by step · (onehot - softmax(f)).
+
+    The name ``softmax`` alone says what outputs mean; labels then pull by onehot - f, as with the L2 loss.
+    """
+
+    step: float
+
+
+Probabilities = Name | CrossEntropy
+"""What outputs mean, and with ``CrossEntropy`` what labels ask of them: see ``linearize.residuals``."""
 
 
 def check_probabilities(name: Probabilities) -> Probabilities:
@@ -18,14 +33,14 @@ def check_probabilities(name: Probabilities) -> Probabilities:
         LinearizeError: it is none.
 
     """
-    if name not in get_args(Probabilities):
-        raise LinearizeError(f"probabilities: expected one of {', '.join(get_args(Probabilities))}; got {name!r}")
+    if not isinstance(name, CrossEntropy) and name not in get_args(Name):
+        raise LinearizeError(f"probabilities: expected one of {', '.join(get_args(Name))}; got {name!r}")
     return name
 
 
 def class_probabilities(outputs: np.ndarray, name: Probabilities) -> Float64:
     """Return the probabilities ``[N, C]`` that outputs ``[N, C]`` mean."""
-    return softmax(outputs) if name == "softmax" else project_onto_simplex(outputs)
+    return project_onto_simplex(outputs) if name == "simplex" else softmax(outputs)
 
 
 def project_onto_simplex(outputs: np.ndarray) -> Float64:

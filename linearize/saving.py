@@ -12,7 +12,7 @@ from linearize.held import Held
 from linearize.inputs import Data, Network
 from linearize.kernel import network_outputs
 from linearize.options import KernelOptions
-from linearize.probabilities import Probabilities
+from linearize.probabilities import CrossEntropy
 from linearize.regression import Factored, Rectangle, Regression
 from linearize.storage import fingerprint, read_state, write_state
 
@@ -22,7 +22,6 @@ class Saved(NamedTuple):
 
     data: Data
     options: KernelOptions
-    probabilities: Probabilities
     diagnostics: Diagnostics
     held: Held
 
@@ -39,11 +38,13 @@ def save(path: Path, network: Network, saved: Saved) -> None:
     arrays |= {f"data_{name}": value for name, value in saved.data._asdict().items()}
     arrays |= {f"factored_{name}": np.asarray(value) for name, value in held.factored._asdict().items()}
     arrays |= held.dump()
+    step = held.probabilities.step if isinstance(held.probabilities, CrossEntropy) else None
     meta = {
         "network": fingerprint(network.variables),
         "full": held.full,
         "options": asdict(saved.options),
-        "probabilities": saved.probabilities,
+        "probabilities": "softmax" if step is not None else held.probabilities,
+        "step": step,
         "diagnostics": asdict(saved.diagnostics),
     }
     write_state(path, meta, arrays)
@@ -69,6 +70,8 @@ def load(path: Path, network: Network) -> Saved:
         raise LinearizeError(f"{path}: expected the apply_fn it was saved with, got one with other outputs")
     factored, diagnostics = Factored(**parts["factored"]), Diagnostics(**meta["diagnostics"])
     state = Regression(**parts["state"]) if meta["full"] else Rectangle(**parts["state"])
-    held = Held(network, data, options, factored, state, diagnostics.ridge)
+    step = meta.get("step")  # absent in files of older versions
+    probabilities = meta["probabilities"] if step is None else CrossEntropy(step)
+    held = Held(network, data, options, factored, state, diagnostics.ridge, probabilities)
     held.restore(parts["answers"])
-    return Saved(data, options, meta["probabilities"], diagnostics, held)
+    return Saved(data, options, diagnostics, held)

@@ -24,8 +24,9 @@ from linearize.inputs import Data, Network, check_finite
 from linearize.kernel import empirical_ntk, network_outputs
 from linearize.options import KernelOptions
 from linearize.per_logit import PerLogit
-from linearize.probabilities import Probabilities, check_probabilities
+from linearize.probabilities import Name, Probabilities
 from linearize.regression import Factored, Regression
+from linearize.residuals import Residual
 from linearize.saving import Saved, load, save
 from linearize.types import ApplyFn, Float64, Progress, Variables
 
@@ -58,7 +59,6 @@ class LookAhead:
         network: what was linearised.
         data: on what.
         options: how its kernel is computed.
-        probabilities: what its outputs mean, as its loss asks for.
         diagnostics: figures to judge it by.
         held: its regression and the answers so far.
         plan: how its kernel was computed; planned when asked for where absent.
@@ -70,13 +70,11 @@ class LookAhead:
         network: Network,
         data: Data,
         options: KernelOptions,
-        probabilities: Probabilities,
         diagnostics: Diagnostics,
         held: Held,
         plan: Plan | None = None,
     ) -> None:
         self.network, self.data, self.options = network, data, options
-        self.probabilities: Probabilities = probabilities
         self.diagnostics = diagnostics
         self._held, self._plan = held, plan
 
@@ -98,7 +96,8 @@ class LookAhead:
         *,
         ids: np.ndarray | None = None,
         full: bool = True,
-        probabilities: Probabilities = "simplex",
+        probabilities: Name = "simplex",
+        residual: Residual = "outputs",
     ) -> "LookAhead":
         """Linearise the network around its weights and finish its training on the labelled set.
 
@@ -118,6 +117,9 @@ class LookAhead:
             full: whether to compute Θ(U,U) now.  Without, half-way criteria never need it, and other criteria compute
                 it when first asked for.
             probabilities: ``simplex`` for a network trained with the L2 loss, ``softmax`` for cross-entropy.
+            residual: what a label is compared with.  ``outputs``, y - f, is that of least squares, in which training
+                ends at one-hot outputs.  A network trained with cross-entropy wants ``probabilities``,
+                β (y - softmax(f)), and ``softmax`` with it: its logits end nowhere.  See ``linearize.residuals``.
 
         Returns:
             A service that scores this pool.
@@ -128,10 +130,21 @@ class LookAhead:
             MemoryBudgetError: the kernel does not fit.
 
         """
-        check_probabilities(probabilities)
         options, network = options or KernelOptions(), Network(apply_fn, variables)
-        fitted = fit_network(network, X, Y, pool, ids, options, full=full, progress=progress, on_plan=on_plan)
-        return cls(network, fitted.data, options, probabilities, fitted.diagnostics, fitted.held, fitted.plan)
+        fitted = fit_network(
+            network,
+            X,
+            Y,
+            pool,
+            ids,
+            options,
+            full=full,
+            probabilities=probabilities,
+            residual=residual,
+            progress=progress,
+            on_plan=on_plan,
+        )
+        return cls(network, fitted.data, options, fitted.diagnostics, fitted.held, fitted.plan)
 
     @property
     def plan(self) -> Plan:
@@ -141,6 +154,11 @@ class LookAhead:
                 self.network, self.data.X, self.data.pool, self.options, self.data.Y.shape[1], full=self.full
             )
         return self._plan
+
+    @property
+    def probabilities(self) -> Probabilities:
+        """What its outputs mean, and what labels ask of them."""
+        return self._held.probabilities
 
     @property
     def factored(self) -> Factored:
@@ -274,7 +292,7 @@ class LookAhead:
             raise LinearizeError(f"{expected}, got {label!r}")
         if self._held.answered[position]:
             raise LinearizeError(f"observe: sample {sample!r} is observed already: each is answered once")
-        self._held.answer(position, np.eye(C)[label])
+        self._held.answer(position, int(label))
 
     def predict(self, x: np.ndarray) -> Float64:
         """Predict the outputs of the network trained to convergence on all labels, observed ones included.
@@ -311,8 +329,7 @@ class LookAhead:
             OSError: it cannot be written.
 
         """
-        saved = Saved(self.data, self.options, self.probabilities, self.diagnostics, self._held)
-        save(Path(path), self.network, saved)
+        save(Path(path), self.network, Saved(self.data, self.options, self.diagnostics, self._held))
 
     @classmethod
     def load(cls, path: str | Path, apply_fn: ApplyFn, variables: Variables) -> "LookAhead":
@@ -329,7 +346,7 @@ class LookAhead:
         """
         network = Network(apply_fn, variables)
         saved = load(Path(path), network)
-        return cls(network, saved.data, saved.options, saved.probabilities, saved.diagnostics, saved.held)
+        return cls(network, saved.data, saved.options, saved.diagnostics, saved.held)
 
     def _criterion(
         self, name: str | None, reference: Reference | None, distance: Distance

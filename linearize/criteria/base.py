@@ -11,6 +11,7 @@ import numpy as np
 
 from linearize.errors import LinearizeError
 from linearize.regression import Regression
+from linearize.residuals import Pull
 from linearize.types import Array, Float64
 
 Reference = Literal["network", "linearized"]
@@ -206,22 +207,22 @@ class Labels(NamedTuple):
         return np.argsort(self.likely, kind="stable")
 
 
-def expectation(labels: Labels, f_lin: Array, block: Block, most: Array, value: Callable[[Array], Array]) -> Array:
-    """Return Σ_c p_c(x') value(onehot(c) - f_lin(x')) for a block of candidates, ``[B]``; call it inside ``jax.jit``.
+def expectation(labels: Labels, pull: Pull, block: Block, most: Array, value: Callable[[Array], Array]) -> Array:
+    """Return Σ_c p_c(x') value(r(x', c)) for a block of candidates, ``[B]``; call it inside ``jax.jit``.
 
     Args:
         labels: the labels of all candidates.
-        f_lin: the linearised network's outputs ``[U, C]``.
+        pull: their residuals.
         block: the candidates.
         most: the largest number of likely labels of any of them; a traced integer, so that nothing recompiles.
         value: maps the residuals r ``[B, C]`` to a value a candidate ``[B]``.
 
     """
     classes, p = (jnp.asarray(array)[block.candidates] for array in (labels.classes, labels.p))  # [B, C]
-    f = jnp.asarray(f_lin)[block.candidates]  # [B, C]
+    m = jnp.asarray(pull.m)[block.candidates]  # [B, C]
 
     def add(k: Array, total: Array) -> Array:
-        r = jax.nn.one_hot(classes[:, k], f.shape[1], dtype=f.dtype) - f  # [B, C]
+        r = pull.step * jax.nn.one_hot(classes[:, k], m.shape[1], dtype=m.dtype) - m  # [B, C]
         return total + p[:, k] * value(r)
 
     return jax.lax.fori_loop(0, most, add, jnp.zeros(len(p), p.dtype))

@@ -12,6 +12,7 @@ import numpy as np
 from linearize.criteria.base import Distance, Labels
 from linearize.per_logit import PerLogit
 from linearize.probabilities import Probabilities, class_probabilities
+from linearize.residuals import targets
 from linearize.types import Float64
 
 BLOCK_BYTES = 2**25
@@ -21,15 +22,16 @@ Value = Callable[[Float64], Float64]
 """Maps predicted outputs ``[B, U, C]`` to what they are worth, ``[B]``."""
 
 
-def expected_value(state: PerLogit, p: Float64, value: Value) -> Float64:
+def expected_value(state: PerLogit, p: Float64, value: Value, probabilities: Probabilities) -> Float64:
     """Return Σ_c p_c(x') value(f_lin⁺_c) of every candidate, ``[U]``, f_lin⁺_c having seen x' with label c.
 
-    f_lin⁺_c(x) = f_lin(x) + S(x,x') G(x') (onehot(c) - f_lin(x')).  Source: look-ahead paper, eq. 12, in C×C blocks.
+    f_lin⁺_c(x) = f_lin(x) + S(x,x') G(x') r(x', c).  Source: look-ahead paper, eq. 12, in C×C blocks.
 
     Args:
         state: the regression with the full kernel.
         p: the weights of the labels ``[U, C]``; those of weight 0 cost nothing.
         value: what is averaged.
+        probabilities: what outputs mean, and so what labels ask of them.
 
     """
     f_lin, labels = state.f_lin, Labels.of(p)
@@ -39,7 +41,8 @@ def expected_value(state: PerLogit, p: Float64, value: Value) -> Float64:
         candidates = np.arange(start, min(start + B, U))
         S, G = state.covariance(candidates), state.gain(candidates)  # [B, C, U C], [B, C, C]
         for k in range(int(labels.likely[candidates].max())):
-            r = np.eye(C)[labels.classes[candidates, k]] - f_lin[candidates]  # [B, C]
+            f, y = f_lin[candidates], np.eye(C)[labels.classes[candidates, k]]  # [B, C]
+            r = targets(f, y, probabilities) - f
             moved = (r[:, None] @ G @ S).reshape(-1, U, C)  # G is symmetric
             total[candidates] += labels.p[candidates, k] * value(moved + f_lin[None])
     return total

@@ -17,8 +17,9 @@ from linearize.criteria.base import (
     over_column_blocks,
 )
 from linearize.criteria.projected import SimplexPool, SoftmaxShift
-from linearize.probabilities import Probabilities, project_onto_simplex, softmax
+from linearize.probabilities import CrossEntropy, Probabilities, project_onto_simplex, softmax
 from linearize.regression import Regression
+from linearize.residuals import Pull
 from linearize.types import Array, Float64
 
 
@@ -34,36 +35,38 @@ def _simplex_entropy(pool: SimplexPool, q: Array, r: Array) -> Array:
 
 
 @compiled
-def _simplex_scores(pool: SimplexPool, f_lin: Array, labels: Labels, block: Block, most: Array) -> Array:
+def _simplex_scores(pool: SimplexPool, pull: Pull, labels: Labels, block: Block, most: Array) -> Array:
     dtype = pool.f.dtype
     q = block.influence(dtype)  # [B, U]
-    return -expectation(labels, f_lin, block, most, lambda r: _simplex_entropy(pool, q, r.astype(dtype)))
+    return -expectation(labels, pull, block, most, lambda r: _simplex_entropy(pool, q, r.astype(dtype)))
 
 
 @compiled
-def _softmax_scores(f: Array, p: Array, block: Block) -> Array:
-    """Return -Σ_c p_c(x') Σ_x H(softmax(z + q onehot(c))) with z = f(x) - q f(x'), O(C) a pair for all C labels.
+def _softmax_scores(f: Array, p: Array, pull: Pull, block: Block) -> Array:
+    """Return -Σ_c p_c(x') Σ_x H(softmax(z + l onehot(c))), O(C) a pair for all C labels.
 
-    A label shifts its own logit alone: with s = Σ_k e^z_k and t = Σ_k z_k e^z_k,
-    Z_c = s + e^z_c (e^q - 1),  T_c = t + e^z_c ((z_c + q) e^q - z_c),  H_c = log Z_c - T_c/Z_c.
+    A label shifts its own logit alone; z and the lift l are those of ``SoftmaxShift``.  With s = Σ_k e^z_k and
+    t = Σ_k z_k e^z_k,
+    Z_c = s + e^z_c (e^l - 1),  T_c = t + e^z_c ((z_c + l) e^l - z_c),  H_c = log Z_c - T_c/Z_c.
 
     Args:
         f: outputs ``[C, U]``.
         p: probabilities of the labels ``[U, C]``.
+        pull: their residuals.
         block: the candidates.
 
     """
-    shift, C, weights = SoftmaxShift.of(f, block), len(f), p[block.candidates].astype(f.dtype)  # [B, C]
-    q, top = shift.q, shift.top()
+    shift, C, weights = SoftmaxShift.of(f, pull, block), len(f), p[block.candidates].astype(f.dtype)  # [B, C]
+    lift, top = shift.lift, shift.top()
     s = over_classes(C, lambda c: jnp.exp(shift.logit(c) - top))
     t = over_classes(C, lambda c: (shift.logit(c) - top) * jnp.exp(shift.logit(c) - top))
-    raised = jnp.exp(q)
+    raised = jnp.exp(lift)
 
     def term(c: Array) -> Array:
-        z = jnp.maximum(shift.logit(c) - top, -2 * shift.limit)  # below that e^z is 0, and z e^q would not be finite
+        z = jnp.maximum(shift.logit(c) - top, -2 * shift.limit)  # below that e^z is 0, and z e^l would not be finite
         e = jnp.exp(z)
         Z = jnp.maximum(s + e * (raised - 1), e * raised)
-        H = jnp.log(Z) - (t + e * ((z + q) * raised - z)) / Z
+        H = jnp.log(Z) - (t + e * ((z + lift) * raised - z)) / Z
         return weights[:, c][:, None] * jnp.clip(H, 0, float(np.log(C)))
 
     return -over_classes(C, term) @ jnp.ones(f.shape[1], f.dtype)
@@ -80,6 +83,7 @@ class Eer:
 
     The passes over [B, U] run in float32 by default.  At U = 5000, C = 10 the scores then differed from float64's by
     3e-7 relative, where their spread is 3e-4 (simplex) or 2e-5 (softmax); of the 100 best, 100 and 99 were the same.
+    With ``CrossEntropy`` they run in float64: a label lifts its logit by tens, and entropies are what is left of that.
 
     Args:
         probabilities: ``simplex`` or ``softmax``.  The projection takes O(C) for each label of positive probability,
@@ -95,10 +99,10 @@ class Eer:
     def __init__(
         self,
         probabilities: Probabilities = "simplex",
-        dtype: type[np.float32] | type[np.float64] = np.float32,
+        dtype: type[np.float32] | type[np.float64] | None = None,
     ) -> None:
         self.probabilities = probabilities
-        self.dtype = dtype
+        self.dtype = dtype or (np.float64 if isinstance(probabilities, CrossEntropy) else np.float32)
 
     def scores(
         self,
@@ -112,15 +116,16 @@ class Eer:
         ``reference`` and ``distance`` make no difference.
         """
         block = min(block, SMALL_BLOCK)
-        if self.probabilities == "softmax":
+        pull = Pull.of(state.f_lin, self.probabilities)
+        if self.probabilities != "simplex":
             with jax.enable_x64(True):
                 f, p = jnp.asarray(state.f_lin.T, self.dtype), softmax(state.f)
-            return over_column_blocks(state, lambda columns: _softmax_scores(f, p, columns), block)
+            return over_column_blocks(state, lambda columns: _softmax_scores(f, p, pull, columns), block)
         labels = Labels.of(project_onto_simplex(state.f))
-        pool, f_lin = SimplexPool.of(state.f_lin, self.dtype), state.f_lin
+        pool = SimplexPool.of(state.f_lin, self.dtype)
 
         def score(columns: Block) -> Array:
             most = labels.likely[columns.candidates].max()
-            return _simplex_scores(pool, f_lin, labels, columns, most)
+            return _simplex_scores(pool, pull, labels, columns, most)
 
         return over_column_blocks(state, score, block, labels.fewest_first())

@@ -20,13 +20,14 @@ from linearize.criteria.mlmoc import output_change
 from linearize.criteria.projected import expected_distance, moved
 from linearize.probabilities import Probabilities, class_probabilities
 from linearize.regression import Regression
+from linearize.residuals import Pull
 from linearize.types import Array, Float64
 
 
 @jax.jit
-def _block_scores(a: Array, f_lin: Array, labels: Labels, block: Block, most: Array) -> Array:
+def _block_scores(a: Array, pull: Pull, labels: Labels, block: Block, most: Array) -> Array:
     q = block.influence(jnp.float64)  # [B, U]
-    return expectation(labels, f_lin, block, most, lambda r: output_change(a, q, r))
+    return expectation(labels, pull, block, most, lambda r: output_change(a, q, r))
 
 
 class Emoc:
@@ -36,7 +37,7 @@ class Emoc:
     is the projection of f(x') onto the simplex, which suits networks trained with the L2 loss, or the softmax, for
     those trained with cross-entropy; labels with p_c = 0 cost nothing.  With reference ``network`` f_ref = f; with
     reference ``linearized`` f_ref = f_lin, and the sum over outputs factors into
-    Σ_x |S(x,x')| / u(x') · Σ_c p_c(x') ‖onehot(c) - f_lin(x')‖.  Source: look-ahead paper, eq. 3.
+    Σ_x |S(x,x')| / u(x') · Σ_c p_c(x') ‖r(x', c)‖.  Source: look-ahead paper, eq. 3.
 
     Args:
         probabilities: ``simplex`` or ``softmax``.
@@ -58,19 +59,19 @@ class Emoc:
         distance: Distance = "outputs",
     ) -> Float64:
         """Score every candidate, ``[U]``, in one pass over column blocks of S."""
-        f_lin, p = state.f_lin, class_probabilities(state.f, self.probabilities)
+        pull, p = Pull.of(state.f_lin, self.probabilities), class_probabilities(state.f, self.probabilities)
         if distance == "simplex":
             return expected_distance(state, p, reference, self.probabilities, block)
         if reference == "linearized" or not state.a.any():
-            # ‖onehot(c) - f_lin‖² = ‖f_lin‖² - 2 f_lin_c + 1
-            squared = (f_lin**2).sum(1, keepdims=True) - 2 * f_lin + 1  # [U, C]
+            # ‖step onehot(c) - m‖² = ‖m‖² - 2 step m_c + step²
+            squared = (pull.m**2).sum(1, keepdims=True) - 2 * pull.step * pull.m + pull.step**2  # [U, C]
             return (p * np.sqrt(np.maximum(squared, 0))).sum(1) * absolute_influence(state, block)
         labels = Labels.of(p)
         with jax.enable_x64(True):
-            arrays = jnp.asarray(state.a), jnp.asarray(f_lin)
+            a = jnp.asarray(state.a)
 
         def score(columns: Block) -> Array:
-            return _block_scores(*arrays, labels, columns, labels.likely[columns.candidates].max())
+            return _block_scores(a, pull, labels, columns, labels.likely[columns.candidates].max())
 
         return no_gain_if_redundant(state, over_column_blocks(state, score, block, labels.fewest_first()))
 

@@ -20,6 +20,7 @@ from linearize.criteria.emoc import Emoc
 from linearize.criteria.flips import below_one, decisions, flipped_by_finishing
 from linearize.probabilities import Probabilities, class_probabilities
 from linearize.regression import Regression
+from linearize.residuals import Pull
 from linearize.types import Array, Float64
 
 TIE = 1e-6
@@ -27,22 +28,24 @@ TIE = 1e-6
 
 
 @compiled
-def _expected_flips(f: Array, before: Array, p: Array, block: Block) -> Array:
+def _expected_flips(f: Array, before: Array, p: Array, pull: Pull, block: Block) -> Array:
     """Σ_c p_c(x') #{x : argmax f_lin⁺_c(x) ≠ before(x)} for each x' of the block, ``[B]``, O(C) a pair for all labels.
 
-    A label lifts its own class alone, f_lin⁺_c = z + q onehot(c) with z = f(x) - q f(x').  So b = before(x) holds under
-    the label c ≠ b where no class but c overtakes z_b, nor z_c + q does, and under the label b where none overtakes
-    z_b + q.
+    A label lifts its own class alone: where it pulls by step · onehot(c) - m(x'), f_lin⁺_c = z + l onehot(c) with
+    z = f(x) - q m(x') and l = step · q.  So b = before(x) holds under the label c ≠ b where no class but c overtakes
+    z_b, nor z_c + l does, and under the label b where none overtakes z_b + l.
 
     Args:
         f: f_lin ``[C, U]``.
         before: predicted classes ``[U]``.
         p: probabilities of the labels ``[U, C]``.
+        pull: their residuals.
         block: the candidates.
 
     """
     C = len(f)
-    q, of_candidates, weights = block.influence(f.dtype), f.T[block.candidates], p[block.candidates]  # [B, U], [B, C]
+    q, of_candidates, weights = block.influence(f.dtype), jnp.asarray(pull.m)[block.candidates], p[block.candidates]
+    lift = pull.step * q  # [B, U]; the others [B, C]
     chosen = jax.nn.one_hot(before, C, axis=0, dtype=f.dtype)  # [C, U]
     held = (chosen * f).sum(0)[None] - q * (of_candidates @ chosen)  # [B, U], z_b
 
@@ -53,11 +56,11 @@ def _expected_flips(f: Array, before: Array, p: Array, block: Block) -> Array:
         return ((value > level) & (before != c)[None]) | ((value == level) & (before > c)[None])
 
     over = over_classes(C, lambda c: overtakes(c, z(c), held).astype(jnp.int32))  # how many overtake z_b
-    lost = over_classes(C, lambda c: overtakes(c, z(c), held + q), jnp.logical_or)  # under the label b itself
+    lost = over_classes(C, lambda c: overtakes(c, z(c), held + lift), jnp.logical_or)  # under the label b itself
 
     def flipped(c: Array) -> Array:
         others = over > overtakes(c, z(c), held).astype(jnp.int32)
-        return jnp.where((before == c)[None], lost, others | overtakes(c, z(c) + q, held))
+        return jnp.where((before == c)[None], lost, others | overtakes(c, z(c) + lift, held))
 
     return over_classes(C, lambda c: weights[:, c] * flipped(c).sum(1))
 
@@ -93,7 +96,7 @@ class EmocFlips:
         before, p = decisions(state, reference), class_probabilities(state.f_lin, self.probabilities)
         f = np.ascontiguousarray(state.f_lin.T)  # [C, U]
         with jax.enable_x64(True):
-            arrays = jnp.asarray(f), jnp.asarray(before), jnp.asarray(p)
+            arrays = jnp.asarray(f), jnp.asarray(before), jnp.asarray(p), Pull.of(state.f_lin, self.probabilities)
         flips = over_column_blocks(state, lambda columns: _expected_flips(*arrays, columns), min(block, SMALL_BLOCK))
         ties = Emoc(self.probabilities).scores(state, reference, block, distance)
         return no_gain_if_redundant(state, flips) + TIE * below_one(ties)

@@ -20,34 +20,37 @@ from linearize.criteria.base import (
 from linearize.criteria.projected import SimplexPool, SoftmaxShift
 from linearize.probabilities import Probabilities, class_probabilities
 from linearize.regression import Regression
+from linearize.residuals import Pull
 from linearize.types import Array, Float64
 
 
 @compiled
-def _simplex_gain(pool: SimplexPool, before: Array, f_lin: Array, labels: Labels, block: Block, most: Array) -> Array:
+def _simplex_gain(pool: SimplexPool, before: Array, pull: Pull, labels: Labels, block: Block, most: Array) -> Array:
     q = block.influence(pool.f.dtype)  # [B, U]
 
     def gain(r: Array) -> Array:
         highest = over_classes(len(pool.f), pool.after(q, r), jnp.maximum)
         return (highest - pool.threshold(q, r) - before[None]).sum(1)
 
-    return expectation(labels, f_lin, block, most, gain)
+    return expectation(labels, pull, block, most, gain)
 
 
 @compiled
-def _softmax_gain(f: Array, before: Array, p: Array, block: Block) -> Array:
-    """Return Σ_c p_c(x') Σ_x (max_k softmax(z + q onehot(c))_k - before(x)), ``[B]``, O(C) a pair for all labels.
+def _softmax_gain(f: Array, before: Array, p: Array, pull: Pull, block: Block) -> Array:
+    """Return Σ_c p_c(x') Σ_x (max_k softmax(z + l onehot(c))_k - before(x)), ``[B]``, O(C) a pair for all labels.
 
-    With e = exp(z), the label c makes the largest max(e_c e^q, max_{k≠c} e_k) and the sum Σ_k e_k + e_c (e^q - 1).
+    With z and the lift l of ``SoftmaxShift`` and e = exp(z), the label c makes the largest max(e_c e^l, max_{k≠c} e_k)
+    and the sum Σ_k e_k + e_c (e^l - 1).
 
     Args:
         f: logits ``[C, U]``.
         before: max_k p_k(f_lin(x)) ``[U]``.
         p: probabilities of the labels ``[U, C]``.
+        pull: their residuals.
         block: the candidates.
 
     """
-    shift, C, weights = SoftmaxShift.of(f, block), len(f), p[block.candidates]
+    shift, C, weights = SoftmaxShift.of(f, pull, block), len(f), p[block.candidates]
     nothing = jnp.full(shift.q.shape, -jnp.inf, f.dtype)
 
     def best_two(x: tuple[Array, Array], y: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -55,7 +58,7 @@ def _softmax_gain(f: Array, before: Array, p: Array, block: Block) -> Array:
 
     first, second = over_classes(C, lambda c: (shift.logit(c), nothing), best_two)
     s = over_classes(C, lambda c: jnp.exp(shift.logit(c) - first))
-    runner_up, raised = jnp.exp(second - first), jnp.exp(shift.q)
+    runner_up, raised = jnp.exp(second - first), jnp.exp(shift.lift)
 
     def term(c: Array) -> Array:
         z = shift.logit(c)
@@ -99,14 +102,15 @@ class ExpectedAccuracy:
         """Score every candidate, ``[U]``, in one pass over column blocks of S."""
         p = class_probabilities(state.f_lin, self.probabilities)  # [U, C]
         before, block, f_lin = p.max(1), min(block, SMALL_BLOCK), state.f_lin
-        if self.probabilities == "softmax":
+        pull = Pull.of(f_lin, self.probabilities)
+        if self.probabilities != "simplex":
             with jax.enable_x64(True):
                 arrays = jnp.asarray(np.ascontiguousarray(f_lin.T)), jnp.asarray(before), jnp.asarray(p)
-            gain = over_column_blocks(state, lambda columns: _softmax_gain(*arrays, columns), block)
+            gain = over_column_blocks(state, lambda columns: _softmax_gain(*arrays, pull, columns), block)
             return no_gain_if_redundant(state, gain)
         labels, pool = Labels.of(p), SimplexPool.of(f_lin)
 
         def score(columns: Block) -> Array:
-            return _simplex_gain(pool, before, f_lin, labels, columns, labels.likely[columns.candidates].max())
+            return _simplex_gain(pool, before, pull, labels, columns, labels.likely[columns.candidates].max())
 
         return no_gain_if_redundant(state, over_column_blocks(state, score, block, labels.fewest_first()))

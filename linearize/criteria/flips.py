@@ -56,7 +56,7 @@ class MlmocFlips:
     Source: what the published implementation of the look-ahead paper runs by default in place of eq. 13.
 
     Args:
-        probabilities: of the tie-breaker.
+        probabilities: of the tie-breaker; with ``CrossEntropy``, of the imagined labels too.
 
     """
 
@@ -75,7 +75,7 @@ class MlmocFlips:
         distance: Distance = "outputs",
     ) -> Float64:
         """Score every candidate, ``[U]``, in two passes over column blocks of S."""
-        f_lin, r = state.f_lin, pseudo_residual(state)
+        f_lin, r = state.f_lin, pseudo_residual(state, self.probabilities)
         before = decisions(state, reference)
         f = np.ascontiguousarray(f_lin.T)  # [C, U]
         flips = over_column_blocks(state, lambda columns: _flips(f, before, r, columns), block)

@@ -39,35 +39,36 @@ def _likeliest(state: PerLogit) -> Float64:
 
 def _mlmoc(state: PerLogit, reference: Reference, distance: Distance, probabilities: Probabilities) -> Float64:
     change = distance_from(_before(state, reference), distance, probabilities)
-    return no_gain_if_redundant(state, expected_value(state, _likeliest(state), change))
+    return no_gain_if_redundant(state, expected_value(state, _likeliest(state), change, probabilities))
 
 
 def _mlmoc_flips(state: PerLogit, reference: Reference, distance: Distance, probabilities: Probabilities) -> Float64:
-    flips = expected_value(state, _likeliest(state), flips_from(_before(state, reference)))
+    flips = expected_value(state, _likeliest(state), flips_from(_before(state, reference)), probabilities)
     return no_gain_if_redundant(state, flips) + below_one(_mlmoc(state, reference, distance, probabilities))
 
 
 def _emoc(state: PerLogit, reference: Reference, distance: Distance, probabilities: Probabilities) -> Float64:
     change = distance_from(_before(state, reference), distance, probabilities)
     p = class_probabilities(state.f, probabilities)
-    return no_gain_if_redundant(state, expected_value(state, p, change))
+    return no_gain_if_redundant(state, expected_value(state, p, change, probabilities))
 
 
 def _emoc_flips(state: PerLogit, reference: Reference, distance: Distance, probabilities: Probabilities) -> Float64:
     p = class_probabilities(state.f_lin, probabilities)
-    flips = expected_value(state, p, flips_from(_before(state, reference)))
+    flips = expected_value(state, p, flips_from(_before(state, reference)), probabilities)
     return no_gain_if_redundant(state, flips) + TIE * below_one(_emoc(state, reference, distance, probabilities))
 
 
 def _eer(state: PerLogit, reference: Reference, distance: Distance, probabilities: Probabilities) -> Float64:
-    return expected_value(state, class_probabilities(state.f, probabilities), negative_entropy(probabilities))
+    p = class_probabilities(state.f, probabilities)
+    return expected_value(state, p, negative_entropy(probabilities), probabilities)
 
 
 def _expected_accuracy(
     state: PerLogit, reference: Reference, distance: Distance, probabilities: Probabilities
 ) -> Float64:
     p, gain = class_probabilities(state.f_lin, probabilities), sureness_from(state.f_lin, probabilities)
-    return no_gain_if_redundant(state, expected_value(state, p, gain))
+    return no_gain_if_redundant(state, expected_value(state, p, gain, probabilities))
 
 
 def _unsure(criterion: Unsure, state: PerLogit) -> Float64:

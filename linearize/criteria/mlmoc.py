@@ -71,7 +71,7 @@ class Mlmoc:
         if distance == "simplex":
             certain = np.eye(state.f.shape[1])[pseudo_labels(state)]  # [U, C]
             return expected_distance(state, certain, reference, self.probabilities, block)
-        r = pseudo_residual(state)  # [U, C]
+        r = pseudo_residual(state, self.probabilities)  # [U, C]
         if reference == "linearized" or not state.a.any():
             return np.linalg.norm(r, axis=1) * absolute_influence(state, block)
         with jax.enable_x64(True):

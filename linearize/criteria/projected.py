@@ -25,6 +25,7 @@ from linearize.criteria.base import (
 )
 from linearize.probabilities import Probabilities, class_probabilities, simplex_threshold
 from linearize.regression import Regression
+from linearize.residuals import Pull
 from linearize.types import Array, Float64
 
 
@@ -75,17 +76,23 @@ class SimplexPool(NamedTuple):
 
 
 class SoftmaxShift(NamedTuple):
-    """The pool's logits before a label lifts its own: z = f(x) - q f(x'), so that f_lin⁺_c = z + q onehot(c)."""
+    """The pool's logits before a label lifts its own: z = f(x) - q m(x'), so that f_lin⁺_c = z + lift onehot(c).
+
+    The label c of x' pulls by step · onehot(c) - m(x'): lift = step · q.
+    """
 
     f: Array  # [C, U]
     q: Array  # [B, U], clipped so that e^q stays finite; beyond that a class is certain anyway
-    of_candidates: Array  # [B, C], f(x')
+    lift: Array  # [B, U], clipped likewise
+    of_candidates: Array  # [B, C], m(x')
 
     @classmethod
-    def of(cls, f: Array, block: Block) -> "SoftmaxShift":
+    def of(cls, f: Array, pull: Pull, block: Block) -> "SoftmaxShift":
         """Take a block of candidates for logits ``[C, U]``; call it inside ``jax.jit``."""
         limit = _limit(f.dtype)
-        return cls(f, jnp.clip(block.influence(f.dtype), -limit, limit), f.T[block.candidates])
+        q = jnp.clip(block.influence(f.dtype), -limit, limit)
+        lift = jnp.clip(jnp.asarray(pull.step, f.dtype) * q, -limit, limit)
+        return cls(f, q, lift, jnp.asarray(pull.m, f.dtype)[block.candidates])
 
     @property
     def limit(self) -> float:
@@ -110,9 +117,7 @@ def _limit(dtype: np.dtype) -> float:
 
 
 @compiled
-def _simplex_distance(
-    pool: SimplexPool, before: Array, f_lin: Array, labels: Labels, block: Block, most: Array
-) -> Array:
+def _simplex_distance(pool: SimplexPool, before: Array, pull: Pull, labels: Labels, block: Block, most: Array) -> Array:
     q = block.influence(jnp.float64)  # [B, U]
 
     def distance(r: Array) -> Array:
@@ -120,28 +125,29 @@ def _simplex_distance(
         squared = over_classes(len(pool.f), lambda c: (jnp.maximum(outputs(c) - tau, 0) - before[c][None]) ** 2)
         return jnp.sqrt(squared).sum(1)
 
-    return expectation(labels, f_lin, block, most, distance)
+    return expectation(labels, pull, block, most, distance)
 
 
 @compiled
-def _softmax_distance(f: Array, before: Array, labels: Labels, block: Block, most: Array) -> Array:
-    """Return Σ_c p_c(x') Σ_x ‖softmax(z + q onehot(c)) - before(x)‖₂ with z = f(x) - q f(x'), ``[B]``.
+def _softmax_distance(f: Array, before: Array, pull: Pull, labels: Labels, block: Block, most: Array) -> Array:
+    """Return Σ_c p_c(x') Σ_x ‖softmax(z + l onehot(c)) - before(x)‖₂ z and l of ``SoftmaxShift``, ``[B]``.
 
-    With b = softmax(z), d = b - before and t = b_c (e^q - 1) / (1 + b_c (e^q - 1)), the difference is
+    With b = softmax(z), d = b - before and t = b_c (e^l - 1) / (1 + b_c (e^l - 1)), the difference is
     d + t (onehot(c) - b), and its square ‖d‖² + 2 t (d_c - d·b) + t² (1 - 2 b_c + ‖b‖²): O(C) a pair for all labels.
 
     Args:
         f: logits ``[C, U]``.
         before: probabilities ``[C, U]``.
+        pull: the labels' residuals.
         labels: the labels of all candidates.
         block: the candidates.
         most: the largest number of likely labels of any of them.
 
     """
-    shift, C = SoftmaxShift.of(f, block), len(f)
+    shift, C = SoftmaxShift.of(f, pull, block), len(f)
     top = shift.top()
     s = over_classes(C, lambda c: jnp.exp(shift.logit(c) - top))
-    lift, floor = jnp.expm1(shift.q), jnp.exp(jnp.minimum(shift.q, 0))
+    lift, floor = jnp.expm1(shift.lift), jnp.exp(jnp.minimum(shift.lift, 0))
 
     def products(c: Array) -> tuple[Array, Array, Array]:
         b = jnp.exp(shift.logit(c) - top) / s
@@ -178,13 +184,14 @@ def expected_distance(
     before = class_probabilities(f_lin if reference == "linearized" else state.f, probabilities)
     before = np.ascontiguousarray(before.T)  # [C, U]
     f = np.ascontiguousarray(f_lin.T)
-    pool = None if probabilities == "softmax" else SimplexPool.of(f_lin)
+    pool = SimplexPool.of(f_lin) if probabilities == "simplex" else None
+    pull = Pull.of(f_lin, probabilities)
 
     def score(columns: Block) -> Array:
         most = labels.likely[columns.candidates].max()
         if pool is None:
-            return _softmax_distance(f, before, labels, columns, most)
-        return _simplex_distance(pool, before, f_lin, labels, columns, most)
+            return _softmax_distance(f, before, pull, labels, columns, most)
+        return _simplex_distance(pool, before, pull, labels, columns, most)
 
     scores = over_column_blocks(state, score, min(block, SMALL_BLOCK), labels.fewest_first())
     return no_gain_if_redundant(state, scores)

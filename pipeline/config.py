@@ -24,7 +24,7 @@ from linearize import HALFWAY, KernelOptions
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
 from pipeline.parsing import parse_yaml
-from pipeline.queries import STRATEGIES, LookAheadOptions, get_strategy, needs_l2
+from pipeline.queries import STRATEGIES, LookAheadOptions, get_strategy
 from trainer.data import DATASETS, ImageOptions, kind_of_own
 from trainer.models import ModelSpec, family_of
 from trainer.options import TrainOptions, options_for
@@ -236,14 +236,9 @@ class RunConfig(Section):
     device: str = "auto"
 
     @model_validator(mode="after")
-    def _resolve(self, info: ValidationInfo) -> Self:
+    def _resolve(self) -> Self:
         train = asdict(options_for(self.model.name, **self.train.model_dump()))  # type: ignore[attr-defined]
         kernel = asdict(self.kernel_options)
-        if not _recorded(info) and needs_l2(get_strategy(self.query.strategy)) and train["loss"] != "l2":
-            raise ValueError(
-                f"query.strategy {self.query.strategy} looks ahead by least squares and expects train.loss 'l2', "
-                f"got {train['loss']!r}"
-            )
         object.__setattr__(self, "train", TrainSection(**train))
         object.__setattr__(self, "kernel", KernelSection(**kernel))
         return self

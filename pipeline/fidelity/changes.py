@@ -4,7 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linearize.lookahead import look_ahead
+from linearize.lookahead import label_target, look_ahead
+from linearize.per_logit import PerLogit
+from linearize.probabilities import Probabilities
+from linearize.regression import Regression
 from pipeline.fidelity.setting import Setting
 from pipeline.retraining import NAIVE_EPOCHS, Retrainer, output_change
 from pipeline.stages.train import WEIGHTS
@@ -20,6 +23,8 @@ INFINITE_PROXIES = {
     "infinite": "block update with the kernel of an infinitely wide twin, from the trained network; really: likewise",
     "gp": "a Gaussian process with that kernel, from its own mean; really: from retraining without the candidate",
 }
+PROCESS = "gp"
+"""The one that is a model of its own, of least squares whatever the network's loss."""
 FROM_NETWORK = ("network", "naive", "infinite")
 """Proxies of the change from the trained network on; the others are of the change that a candidate makes."""
 SAME = "ntk-no-block solves afresh what the block update gives: its figures are those of 'network'"
@@ -53,10 +58,21 @@ def predicted_changes(setting: Setting, position: int, label: int) -> dict[str, 
     The block update is f_lin⁺(x) - f_lin(x) = S(x,x')/u(x') (y' - f_lin(x'))ᵀ; from the network, a(x) is added.
     """
     state = setting.look_ahead.state
-    y = np.eye(state.f.shape[1])[label]
-    after = look_ahead(state, position, y)
-    others = {name: Change(other.f, look_ahead(other, position, y)) for name, other in setting.infinite.items()}
+    after = with_label(setting, position, label)
+    others = {}
+    for name, other in setting.infinite.items():
+        probabilities: Probabilities = "simplex" if name == PROCESS else setting.look_ahead.probabilities
+        others[name] = Change(other.f, _with_label(other, position, label, probabilities))
     return {"linearized": Change(state.f_lin, after), "network": Change(state.f, after), **others}
+
+
+def with_label(setting: Setting, position: int, label: int) -> np.ndarray:
+    """Return f_lin⁺ on the pool ``[U, C]`` after a candidate got a label."""
+    return _with_label(setting.look_ahead.state, position, label, setting.look_ahead.probabilities)
+
+
+def _with_label(state: Regression | PerLogit, position: int, label: int, probabilities: Probabilities) -> np.ndarray:
+    return look_ahead(state, position, label_target(state.f_lin, position, label, probabilities))
 
 
 def trained_changes(setting: Setting, trained: Retrainer, position: int, label: int, seed: int) -> dict[str, Change]:

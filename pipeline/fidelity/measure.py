@@ -22,17 +22,25 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from linearize import HALFWAY
+from linearize.criteria import get_halfway
 from linearize.criteria.flips import below_one
-from linearize.lookahead import look_ahead
 from pipeline import seeds
 from pipeline.errors import RunFailedError
 from pipeline.fidelity.agreement import Agreement, Interval, compare, cosine, mean_of
-from pipeline.fidelity.changes import FROM_NETWORK, PROXIES, Change, predicted_changes, retrainer, trained_changes
+from pipeline.fidelity.changes import (
+    FROM_NETWORK,
+    PROXIES,
+    Change,
+    predicted_changes,
+    retrainer,
+    trained_changes,
+    with_label,
+)
 from pipeline.fidelity.judged import Judged, judged_by
 from pipeline.fidelity.sample import draw_sample
 from pipeline.fidelity.setting import Setting
 from pipeline.oracle import SimulatedOracle
+from pipeline.probabilities import told
 from pipeline.retraining import Retrained
 from trainer.errors import TrainerError
 
@@ -176,7 +184,8 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
         label = _label(setting, position, labels)
         trained = [work(seed, sample_id, label) for seed in sgd[:repeats]]
         f1 = np.mean([one.outputs for one in trained], axis=0)
-        error = [float(np.linalg.norm(np.eye(f1.shape[1])[label] - f[position])) for f in (f1, f0)]
+        now = [told(f[position : position + 1], setting.bench.config.train_options.loss)[0] for f in (f1, f0)]
+        error = [float(np.linalg.norm(np.eye(f1.shape[1])[label] - one)) for one in now]
         predicted = predicted_changes(setting, position, label) | work.proxies(position, label, naive)
         figures = _figures(setting.look_ahead.state.f, predicted, f0, f1)
         figures["linearized"]["cosine_other"] = _of_another(setting, other, label, Change(f0, f1))
@@ -238,7 +247,8 @@ def _finished(setting: Setting, criterion: str, f0: np.ndarray, rng: np.random.G
     kept = np.flatnonzero(~state.redundant)[:MOST_FINISHED]  # candidates are in random order
     before, f_lin, after = state.f[kept], state.f_lin[kept], f0[kept]
     none = np.zeros(len(kept), bool)
-    scores = [HALFWAY[criterion].scores(_Outputs(outputs, none), "linearized") for outputs in (f_lin, after)]
+    chosen = get_halfway(criterion, setting.look_ahead.probabilities)
+    scores = [chosen.scores(_Outputs(outputs, none), "linearized") for outputs in (f_lin, after)]
     cosines = [cosine(one, other) for one, other in zip(f_lin - before, after - before, strict=True)]
     return compare(scores[0], scores[1], np.array(cosines), rng)
 
@@ -246,8 +256,7 @@ def _finished(setting: Setting, criterion: str, f0: np.ndarray, rng: np.random.G
 def _of_another(setting: Setting, position: int, label: int, effect: Change) -> float:
     """Return the cosine of a real change and what is predicted of another candidate with the same label."""
     state = setting.look_ahead.state
-    predicted = Change(state.f_lin, look_ahead(state, position, np.eye(state.f.shape[1])[label]))
-    return Pair(predicted, effect).cosine
+    return Pair(Change(state.f_lin, with_label(setting, position, label)), effect).cosine
 
 
 def _label(setting: Setting, position: int, labels: Labels) -> int:

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from linearize import LinearizeError, LookAhead
+from linearize.probabilities import Probabilities
 from linearize.regression import Regression
+from linearize.residuals import targets
 from migrator import load as load_port
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.infinite import check_affordable, kernel_maker
 from pipeline.pool import Labelled, Pool
+from pipeline.probabilities import meaning
 from pipeline.queries import STRATEGIES
 from pipeline.queries.infinite import INFINITE, regression_of
 from pipeline.rundir import check_unchanged, cycle_path, read_config, read_events
@@ -70,7 +73,7 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
         infinite: whether the proxies with infinite-width kernels are compared too, if the run's strategy is not one.
 
     Raises:
-        PipelineError: there is no such cycle, too few candidates, or a loss that look-ahead has no formula for.
+        PipelineError: there is no such cycle, or too few candidates.
         RunFailedError: the network cannot be ported or its kernel not factored.
 
     """
@@ -79,10 +82,6 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
         raise PipelineError(f"--cycle: expected 0 to {config.cycles - 2} of {run}, got {cycle}")
     if cycle == config.cycles - 1:
         raise PipelineError(f"--cycle: {cycle} is the run's last one: it is trained and has no candidates")
-    if config.train_options.loss != "l2":
-        raise PipelineError(
-            f"look-ahead is least squares and expects train.loss 'l2', got {config.train_options.loss!r}"
-        )
     trained = cycle_path(run, cycle) / "train"
     if not events or read_manifest(trained) is None:
         raise PipelineError(
@@ -102,12 +101,19 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
     started = time.perf_counter()
     look_ahead = _linearised(bench, labelled, candidates, trained, progress)
     seconds = time.perf_counter() - started
-    others = _infinite(bench, labelled, candidates, trained, progress) if infinite else {}
+    others = {}
+    if infinite:
+        others = _infinite(bench, labelled, candidates, trained, progress, look_ahead.probabilities)
     return Setting(bench, cycle, labelled, candidates, trained, read_summary(trained), look_ahead, seconds, others)
 
 
 def _infinite(
-    bench: Workbench, labelled: Labelled, candidates: np.ndarray, trained: Path, progress: StageProgress
+    bench: Workbench,
+    labelled: Labelled,
+    candidates: np.ndarray,
+    trained: Path,
+    progress: StageProgress,
+    probabilities: Probabilities,
 ) -> dict[str, Regression]:
     """Fit what the strategies ``infinite`` and ``gp`` look ahead with."""
     X, pool = bench.images(labelled.ids), bench.images(candidates)
@@ -115,9 +121,13 @@ def _infinite(
     load_weights(model, trained / WEIGHTS)
     f = predict(model, X, device=bench.device), predict(model, pool, device=bench.device)
     Y = one_hot(labelled.labels, bench.data.num_classes)
+    wanted = targets(f[0], Y, probabilities)
     try:
         kernel = kernel_maker(bench.spec, bench.config.kernel_options, progress)(X, pool)
-        return {one.name: regression_of(kernel, Y, f if one.model == "network" else None)[0] for one in INFINITE}
+        return {
+            one.name: (regression_of(kernel, wanted, f) if one.model == "network" else regression_of(kernel, Y))[0]
+            for one in INFINITE
+        }
     except LinearizeError as error:
         raise RunFailedError(f"the infinite-width kernel: {error}") from error
 
@@ -144,6 +154,7 @@ def _linearised(
             bench.config.kernel_options,
             progress,
             lambda plan: progress.plan(plan.summary()),
+            **meaning(bench.config.train_options.loss),
         )
     except LinearizeError as error:
         raise RunFailedError(f"the network cannot be linearised: {error}") from error

@@ -8,7 +8,6 @@ from pipeline.queries.base import (
     QueryState,
     QueryStrategy,
     Selection,
-    needs_l2,
     select_in_order,
     select_top,
 )
@@ -34,7 +33,6 @@ __all__ = [
     "ask",
     "get_strategy",
     "installed_strategies",
-    "needs_l2",
     "select_in_order",
     "select_top",
     "strategy_sha256",

@@ -142,8 +142,7 @@ class QueryStrategy(Protocol):
 
     One that reads ``QueryState.features`` may have ``needs_features = True`` as well: a network without a last linear
     layer is then refused before the run begins, and not when it is first scored.  So does one that reads
-    ``QueryState.infinite_kernel``, by ``needs_infinite = True``, and one that assumes that the network was trained by
-    least squares, by ``needs_l2 = True``; those with ``needs_port`` do unless they say otherwise.
+    ``QueryState.infinite_kernel``, by ``needs_infinite = True``.
     """
 
     @property
@@ -174,11 +173,6 @@ class QueryStrategy(Protocol):
 
         """
         ...
-
-
-def needs_l2(strategy: QueryStrategy) -> bool:
-    """Tell whether a strategy assumes that the network was trained by least squares."""
-    return bool(getattr(strategy, "needs_l2", strategy.needs_port))
 
 
 def check_count(candidates: np.ndarray, n: int) -> None:

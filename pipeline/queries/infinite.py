@@ -9,8 +9,11 @@ from linearize.criteria import Change, get_criterion
 from linearize.diagnostics import judge_scores
 from linearize.gp import fit_gp, gp_ridge
 from linearize.linalg import condition_number
+from linearize.probabilities import Probabilities
 from linearize.regression import Regression, absolute_ridge, fit
+from linearize.residuals import targets
 from pipeline.infinite import InfiniteKernel
+from pipeline.probabilities import meaning_on, told
 from pipeline.queries.base import QueryState, Selection, check_count, select_top
 from trainer.losses import one_hot
 
@@ -23,8 +26,7 @@ class InfiniteStrategy:
         name, description, source: as of every strategy.
         model: ``network`` keeps the network's outputs f, so that f_lin = f + Θ∞(x,X) K⁻¹ (Y - f(X)); ``gp`` leaves
             the network out: a Gaussian process with that kernel is the model, f_lin = Θ∞(x,X) K⁻¹ Y, and the
-            hypothetical labels are its own.
-        needs_l2: whether the network must be one of least squares.
+            hypothetical labels are its own, whatever the network's loss.
 
     """
 
@@ -32,7 +34,6 @@ class InfiniteStrategy:
     description: str
     source: str
     model: Literal["network", "gp"]
-    needs_l2: bool
     needs_port: bool = False
     needs_infinite: bool = True
 
@@ -41,17 +42,19 @@ class InfiniteStrategy:
         check_count(state.candidates, n)
         kernel = state.infinite_kernel
         Y = one_hot(state.labelled.labels, state.num_classes)
+        probabilities: Probabilities = "simplex"
         left = {}
         if self.model == "gp":
             regression, ridge = regression_of(kernel, Y)
         else:
             f_X = state.evaluate(state.inputs(state.labelled.ids))
-            regression, ridge = regression_of(kernel, Y, (f_X, state.outputs))
+            probabilities = meaning_on(state.loss, f_X, Y)
+            regression, ridge = regression_of(kernel, targets(f_X, Y, probabilities), (f_X, state.outputs))
             left = {
-                "residual_norm": float(np.linalg.norm(Y - f_X)),
+                "residual_norm": float(np.linalg.norm(Y - told(f_X, state.loss))),
                 "remaining_change": float(np.linalg.norm(regression.a, axis=1).mean()),
             }
-        criterion, options = get_criterion("mlmoc"), state.options
+        criterion, options = get_criterion("mlmoc", probabilities), state.options
         reference, distance = options.reference or criterion.default_reference, options.distance or "outputs"
         scores = criterion.scores(regression, reference, distance=distance)
         common = 0.0
@@ -69,7 +72,7 @@ def regression_of(
 
     Args:
         kernel: over labelled ∪ candidates.
-        Y: one-hot targets ``[L, C]``.
+        Y: targets ``[L, C]``, one-hot for least squares.
         f: the network's outputs on the labelled set ``[L, C]`` and on the candidates ``[U, C]``; None leaves the
             network out, so that a Gaussian process is the model.
 
@@ -104,13 +107,11 @@ INFINITE = (
         "as mlmoc, with the kernel of an infinitely wide twin of the network (extra 'infinite')",
         "Borsos, Tagliasacchi & Krause, ICASSP 2021; look-ahead paper, fig. 1b",
         "network",
-        needs_l2=True,
     ),
     InfiniteStrategy(
         "gp",
         "largest change of a Gaussian process with that kernel, the network left out (extra 'infinite')",
         "Käding et al., BMVC 2018; look-ahead paper, fig. 1b",
         "gp",
-        needs_l2=False,
     ),
 )

@@ -87,7 +87,7 @@ class NoBlock:
         check_count(state.candidates, n)
         service = state.look_ahead
         lam = service.diagnostics.ridge + service.diagnostics.jitter
-        scores = scores_afresh(service.state, service.factored, lam, state.progress)
+        scores = scores_afresh(service.state, service.factored, lam, state.progress, service.probabilities)
         judged = service.score_diagnostics("mlmoc", "network", scores=scores)
         return select_top(state.candidates, scores, n)._replace(figures={"common_share": judged.common_share})
 

@@ -17,6 +17,7 @@ from pipeline.errors import RunFailedError
 from pipeline.files import write_json
 from pipeline.infinite import kernel_maker
 from pipeline.pool import Labelled, Pool
+from pipeline.probabilities import Meaning, meaning
 from pipeline.queries import LookAheadStrategy, QueryState, Selection, ask, get_strategy, select_top
 from pipeline.retraining import Retrainer
 from pipeline.stages.diagnostics import DIAGNOSTICS, figures_of
@@ -98,7 +99,13 @@ def query_state(
         evaluate=evaluate,
         embed=embedder,
         linearize=_linearizer(
-            bench.config.kernel_options, bench.data.num_classes, port, progress, full=full, needed=needed
+            bench.config.kernel_options,
+            meaning(bench.config.train_options.loss),
+            bench.data.num_classes,
+            port,
+            progress,
+            full=full,
+            needed=needed,
         ),
         options=bench.config.query.look_ahead,
         retrain=_retrainer(model, bench.data.num_classes, bench.config.train_options, bench.device),
@@ -164,7 +171,14 @@ def _retrainer(
 
 
 def _linearizer(
-    options: KernelOptions, num_classes: int, port: Path | None, progress: StageProgress, *, full: bool, needed: bool
+    options: KernelOptions,
+    outputs: Meaning,
+    num_classes: int,
+    port: Path | None,
+    progress: StageProgress,
+    *,
+    full: bool,
+    needed: bool,
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], LookAhead]:
     def linearize(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:
         if port is None:
@@ -174,9 +188,9 @@ def _linearizer(
         release_cached_memory()
 
         def fit(full: bool) -> LookAhead:
-            network = migrated.apply_fn, migrated.variables
+            data = migrated.apply_fn, migrated.variables, X, Y, pool
             return LookAhead.fit(
-                *network, X, Y, pool, options, progress, lambda plan: progress.plan(plan.summary()), full=full
+                *data, options, progress, lambda plan: progress.plan(plan.summary()), full=full, **outputs
             )
 
         try:

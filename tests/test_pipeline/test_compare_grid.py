@@ -78,9 +78,9 @@ def test_a_grid_survives_its_file(grid, tmp_path):
 
 
 def test_a_strategy_that_cannot_run_with_the_rest_is_refused(tiny):
-    config = load_config(options={**tiny, "query.strategy": "entropy", "train.loss": "cross-entropy"})
-    with pytest.raises(PipelineError, match=r"mlmoc looks ahead .* expects train.loss 'l2'"):
-        Grid.of(config, ("entropy", "mlmoc"), (0,))
+    config = load_config(options={**tiny, "query.strategy": "entropy", "query.mode": "sequential"})
+    with pytest.raises(PipelineError, match="mode: expected 'greedy', as the strategy 'mlmoc-greedy' says"):
+        Grid.of(config, ("entropy", "mlmoc-greedy"), (0,))
     assert Grid.of(config, ("entropy", "random"), (0,)).cells()
 
 

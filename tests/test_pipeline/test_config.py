@@ -45,7 +45,6 @@ def test_later_settings_win(tmp_path):
         (["model.name=vgg"], "vgg"),
         (["model.options.depth_of_field=2"], "depth_of_field"),
         (["train.loss=hinge"], "hinge"),
-        (["train.loss=cross-entropy"], "looks ahead by least squares and expects train.loss 'l2'"),
         (["kernel.head=sum"], "kernel.head: expected one of sum-of-logits, single-logit, trace, full; got 'sum'"),
         (["train.epochs=[1, 2]"], "train.epochs"),
         (["seed=1", "seed.x=1"], "seed is a value"),

@@ -12,7 +12,8 @@ import cases
 from linearize import LookAhead
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.pool import Labelled
-from pipeline.queries import STRATEGIES, QueryState, Selection, ask, get_strategy, needs_l2, select_in_order, select_top
+from pipeline.probabilities import meaning
+from pipeline.queries import QueryState, Selection, ask, get_strategy, select_in_order, select_top
 from pipeline.queries.uncertainty import entropy, lack_of_confidence, negative_margin
 from pipeline.retraining import Retrainer
 from trainer.options import TrainOptions
@@ -134,7 +135,7 @@ class Network:
             evaluate=lambda x: np.asarray(self.apply_fn(self.variables, x)),
             embed=self.embed,
             linearize=lambda X, labels, pool: LookAhead.fit(
-                self.apply_fn, self.variables, X, np.eye(self.C)[labels], pool
+                self.apply_fn, self.variables, X, np.eye(self.C)[labels], pool, **meaning(self.loss)
             ),
             retrain=self.retrain,
             infinite=gaussian_kernel,
@@ -148,12 +149,7 @@ class Network:
         return Retrainer(model, X, labels, pool, self.C, TrainOptions(max_lr=0.01, loss=self.loss), "cpu")
 
 
-CASES = [
-    (name, loss)
-    for name, strategy in ((name, STRATEGIES[name]) for name in NAMES)
-    for loss in ("l2", "cross-entropy")
-    if loss == "l2" or not needs_l2(strategy)
-]
+CASES = [(name, loss) for name in NAMES for loss in ("l2", "cross-entropy")]
 AWARE_OF_THE_BATCH = ("coreset", "badge")
 
 

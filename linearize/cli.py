@@ -21,6 +21,7 @@ from linearize.errors import LinearizeError
 from linearize.heads import HEADS
 from linearize.kernel import make_settings, plan_ntk
 from linearize.memory import resident_memory, shown
+from linearize.residuals import BY_LOSS
 from linearize.service import KernelOptions, LookAhead
 from linearize.storage import write_npz
 from linearize.types import Layers, Precision, Progress
@@ -98,6 +99,9 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--distance", type=click.Choice(DISTANCES), default="outputs", show_default=True, help="And between what."
 )
+@click.option(
+    "--loss", type=click.Choice(list(BY_LOSS)), default="l2", show_default=True, help="That trained the network."
+)
 @click.option("--ridge", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Of Θ's mean diagonal.")
 @kernel_options
 def score(
@@ -108,6 +112,7 @@ def score(
     criterion: str,
     reference: Reference | None,
     distance: Distance,
+    loss: str,
     loader: str,
     **kernel: Any,
 ) -> None:
@@ -142,6 +147,7 @@ def score(
             advance,
             _announce,
             full=criterion in CRITERIA,
+            **BY_LOSS[loss],
         )
     scores = service.scores(criterion, reference, distance)
     write_npz(output, ids=ids, scores=scores, pseudo_labels=service.pseudo_labels())

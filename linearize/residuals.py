@@ -8,17 +8,30 @@ lasts, and a one-hot vector is no target for them.  What it pulls an output by i
 with one step β for all, and y = f + r takes the label's place in the regression and in the block update.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypedDict, get_args
 
 import numpy as np
 
 from linearize.errors import LinearizeError
-from linearize.probabilities import CrossEntropy, Probabilities, softmax
+from linearize.probabilities import CrossEntropy, Name, Probabilities, softmax
 from linearize.types import Array, Float64
 
 Residual = Literal["outputs", "probabilities"]
 """What a label is compared with: outputs (Y - f, least squares), or the probabilities that they mean (β (Y - p),
 cross-entropy)."""
+
+
+class Meaning(TypedDict):
+    """What ``LookAhead.fit`` is told of the loss that trained a network."""
+
+    probabilities: Name
+    residual: Residual
+
+
+BY_LOSS: dict[str, Meaning] = {
+    "l2": {"probabilities": "simplex", "residual": "outputs"},
+    "cross-entropy": {"probabilities": "softmax", "residual": "probabilities"},
+}
 
 
 def check_residual(residual: Residual, probabilities: Probabilities) -> None:

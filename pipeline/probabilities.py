@@ -1,11 +1,9 @@
 """Class probabilities from a network's outputs, matched to the loss that trained it."""
 
-from typing import TypedDict
-
 import numpy as np
 
-from linearize.probabilities import Name, Probabilities, project_onto_simplex, softmax
-from linearize.residuals import Residual, cross_entropy
+from linearize.probabilities import Probabilities, project_onto_simplex, softmax
+from linearize.residuals import cross_entropy
 
 
 def probabilities(outputs: np.ndarray, loss: str) -> np.ndarray:
@@ -24,22 +22,8 @@ def probabilities(outputs: np.ndarray, loss: str) -> np.ndarray:
     return softmax(outputs) if loss == "cross-entropy" else project_onto_simplex(outputs)
 
 
-class Meaning(TypedDict):
-    """What ``LookAhead.fit`` is told of the loss."""
-
-    probabilities: Name
-    residual: Residual
-
-
-def meaning(loss: str) -> Meaning:
-    """Return what the linearised network's outputs mean and what labels are compared with, as the loss asks for."""
-    if loss == "cross-entropy":
-        return {"probabilities": "softmax", "residual": "probabilities"}
-    return {"probabilities": "simplex", "residual": "outputs"}
-
-
 def meaning_on(loss: str, outputs: np.ndarray, Y: np.ndarray) -> Probabilities:
-    """Return the same where no service is fitted, from the network's outputs on the labelled set.
+    """Return what the outputs mean where no service is fitted, from the network's outputs on the labelled set.
 
     Args:
         loss: the loss the network was trained with.

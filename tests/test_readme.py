@@ -145,6 +145,9 @@ def test_criteria_and_heads_can_be_chosen(score, tmp_path):
     score(0, criterion="mlmoc", reference="linearized", output=tmp_path / "outputs.npz")
     with np.load(tmp_path / "simplex.npz") as first, np.load(tmp_path / "outputs.npz") as second:
         assert not np.allclose(first["scores"], second["scores"])
+    score(0, criterion="mlmoc", reference="linearized", loss="cross-entropy", output=tmp_path / "ce.npz")
+    with np.load(tmp_path / "ce.npz") as first, np.load(tmp_path / "outputs.npz") as second:
+        assert not np.allclose(first["scores"], second["scores"])
     margin = score(0, criterion="margin-lin", output=tmp_path / "margin.npz")
     assert re.search(r"kernel of \d+ × \d+ examples", margin.stderr)  # a rectangle, no Θ(U,U)
     with np.load(tmp_path / "margin.npz") as scores:

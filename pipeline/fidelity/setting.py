@@ -11,12 +11,11 @@ import numpy as np
 from linearize import LinearizeError, LookAhead
 from linearize.probabilities import Probabilities
 from linearize.regression import Regression
-from linearize.residuals import targets
+from linearize.residuals import BY_LOSS, targets
 from migrator import load as load_port
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.infinite import check_affordable, kernel_maker
 from pipeline.pool import Labelled, Pool
-from pipeline.probabilities import meaning
 from pipeline.queries import STRATEGIES
 from pipeline.queries.infinite import INFINITE, regression_of
 from pipeline.rundir import check_unchanged, cycle_path, read_config, read_events
@@ -154,7 +153,7 @@ def _linearised(
             bench.config.kernel_options,
             progress,
             lambda plan: progress.plan(plan.summary()),
-            **meaning(bench.config.train_options.loss),
+            **BY_LOSS[bench.config.train_options.loss],
         )
     except LinearizeError as error:
         raise RunFailedError(f"the network cannot be linearised: {error}") from error

@@ -10,6 +10,7 @@ import numpy as np
 from torch.nn import Module
 
 from linearize import KernelOptions, LinearizeError, LookAhead, MemoryBudgetError
+from linearize.residuals import BY_LOSS, Meaning
 from migrator import load as load_port
 from pipeline import seeds
 from pipeline.config import RunConfig
@@ -17,7 +18,6 @@ from pipeline.errors import RunFailedError
 from pipeline.files import write_json
 from pipeline.infinite import kernel_maker
 from pipeline.pool import Labelled, Pool
-from pipeline.probabilities import Meaning, meaning
 from pipeline.queries import LookAheadStrategy, QueryState, Selection, ask, get_strategy, select_top
 from pipeline.retraining import Retrainer
 from pipeline.stages.diagnostics import DIAGNOSTICS, figures_of
@@ -100,7 +100,7 @@ def query_state(
         embed=embedder,
         linearize=_linearizer(
             bench.config.kernel_options,
-            meaning(bench.config.train_options.loss),
+            BY_LOSS[bench.config.train_options.loss],
             bench.data.num_classes,
             port,
             progress,

@@ -10,9 +10,9 @@ from torch import nn
 
 import cases
 from linearize import LookAhead
+from linearize.residuals import BY_LOSS
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.pool import Labelled
-from pipeline.probabilities import meaning
 from pipeline.queries import QueryState, Selection, ask, get_strategy, select_in_order, select_top
 from pipeline.queries.uncertainty import entropy, lack_of_confidence, negative_margin
 from pipeline.retraining import Retrainer
@@ -135,7 +135,7 @@ class Network:
             evaluate=lambda x: np.asarray(self.apply_fn(self.variables, x)),
             embed=self.embed,
             linearize=lambda X, labels, pool: LookAhead.fit(
-                self.apply_fn, self.variables, X, np.eye(self.C)[labels], pool, **meaning(self.loss)
+                self.apply_fn, self.variables, X, np.eye(self.C)[labels], pool, **BY_LOSS[self.loss]
             ),
             retrain=self.retrain,
             infinite=gaussian_kernel,

@@ -22,6 +22,9 @@ from linearize.regression import Regression
 from linearize.residuals import Pull
 from linearize.types import Array, Float64
 
+EXACT = 1024
+"""Candidates up to which speed is no reason for passes in float32."""
+
 
 def _simplex_entropy(pool: SimplexPool, q: Array, r: Array) -> Array:
     """Return Σ_x H(p) with p(x) the projection of f_lin(x) + q(x',x) r(x') onto the simplex, ``[B]``."""
@@ -81,14 +84,15 @@ class Eer:
     candidate leaves f_lin as it is and scores its entropy, -Σ_x H(p(f_lin(x))): below every candidate that is expected
     to lower the entropy, above every one that is expected to raise it.  Source: look-ahead paper, eq. 2.
 
-    The passes over [B, U] run in float32 by default.  At U = 5000, C = 10 the scores then differed from float64's by
-    3e-7 relative, where their spread is 3e-4 (simplex) or 2e-5 (softmax); of the 100 best, 100 and 99 were the same.
-    With ``CrossEntropy`` they run in float64: a label lifts its logit by tens, and entropies are what is left of that.
+    The passes over [B, U] run in float32 where there are many candidates.  At U = 5000, C = 10 the scores then differed
+    from float64's by 3e-7 relative, where their spread is 3e-4 (simplex) or 2e-5 (softmax); of the 100 best, 100 and 99
+    were the same.  With ``CrossEntropy`` they run in float64: a label lifts its logit by tens, and entropies are what
+    is left of that.
 
     Args:
         probabilities: ``simplex`` or ``softmax``.  The projection takes O(C) for each label of positive probability,
             the softmax O(C) for all labels together.
-        dtype: of the passes.
+        dtype: of the passes; when absent float64 up to 1,024 candidates, then float32 as said above.
 
     """
 
@@ -102,7 +106,7 @@ class Eer:
         dtype: type[np.float32] | type[np.float64] | None = None,
     ) -> None:
         self.probabilities = probabilities
-        self.dtype = dtype or (np.float64 if isinstance(probabilities, CrossEntropy) else np.float32)
+        self.dtype = dtype
 
     def scores(
         self,
@@ -115,17 +119,21 @@ class Eer:
 
         ``reference`` and ``distance`` make no difference.
         """
-        block = min(block, SMALL_BLOCK)
+        block, dtype = min(block, SMALL_BLOCK), self._dtype(len(state.u))
         pull = Pull.of(state.f_lin, self.probabilities)
         if self.probabilities != "simplex":
             with jax.enable_x64(True):
-                f, p = jnp.asarray(state.f_lin.T, self.dtype), softmax(state.f)
+                f, p = jnp.asarray(state.f_lin.T, dtype), softmax(state.f)
             return over_column_blocks(state, lambda columns: _softmax_scores(f, p, pull, columns), block)
         labels = Labels.of(project_onto_simplex(state.f))
-        pool = SimplexPool.of(state.f_lin, self.dtype)
+        pool = SimplexPool.of(state.f_lin, dtype)
 
         def score(columns: Block) -> Array:
             most = labels.likely[columns.candidates].max()
             return _simplex_scores(pool, pull, labels, columns, most)
 
         return over_column_blocks(state, score, block, labels.fewest_first())
+
+    def _dtype(self, U: int) -> type[np.float32] | type[np.float64]:
+        exact = U <= EXACT or isinstance(self.probabilities, CrossEntropy)
+        return self.dtype or (np.float64 if exact else np.float32)

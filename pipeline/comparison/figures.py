@@ -107,7 +107,7 @@ def draw_gains(analysis: Analysis) -> Drawn:
             axes.plot(*zip(*seed, strict=True), color=style["color"], linewidth=0.7, alpha=0.45)
         _band_line(axes, line.gain, style, line.strategy)
         axes.axhline(0, color="#222222", linewidth=1, linestyle=":")
-        axes.set_title(_panel_title(f"{line.strategy} (n = {len(line.gains_by_seed)})"), fontsize=9)
+        axes.set_title(_panel_title(line.strategy, len(line.gains_by_seed)), fontsize=9)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+g}" if value else "0"))
         axes.locator_params(axis="x", nbins=4, integer=True)
     for axes in list(panels.flat)[len(lines) :]:
@@ -202,8 +202,8 @@ def _legend_columns(names: Sequence[str]) -> int:
     return -(-len(names) // rows)
 
 
-def _panel_title(title: str) -> str:
-    lines = textwrap.wrap(title, PANEL_WIDTH)
+def _panel_title(strategy: str, seeds: int) -> str:
+    lines = textwrap.wrap(f"{strategy} (n\u00a0=\u00a0{seeds})", PANEL_WIDTH)
     return _plain("\n".join(lines[:2] if len(lines) <= 2 else [lines[0], f"{lines[1][: PANEL_WIDTH - 1]}…"]))
 
 

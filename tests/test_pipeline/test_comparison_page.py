@@ -168,9 +168,14 @@ def test_a_legend_has_as_many_columns_as_fit(names, columns):
 
 
 def test_panels_of_long_names_stay_apart():
-    titles = [_panel_title(f"margin-influence-{mode} (n = 8)") for mode in ("greedy", "sequential")]
-    assert titles == ["margin-influence-greedy\n(n = 8)", "margin-influence-\nsequential (n = 8)"]
-    assert _panel_title("somebody.elses.module:WithALongClassName (n = 8)").count("\n") == 1
+    names = ("margin-influence-greedy", "margin-influence-sequential", "least-confidence")
+    titles = [_panel_title(name, 16).replace("\u00a0", " ") for name in names]
+    assert titles == [
+        "margin-influence-greedy\n(n = 16)",
+        "margin-influence-\nsequential (n = 16)",
+        "least-confidence\n(n = 16)",
+    ]
+    assert _panel_title("somebody.elses.module:WithALongClassName", 8).count("\n") == 1
 
 
 def test_embedded_figures_are_those_beside(built):

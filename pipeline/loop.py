@@ -170,20 +170,25 @@ class ActiveLearningLoop:
         return query_state(self.bench, cycle, pool.labelled(cycle), candidates, trained, port, progress)
 
     def _interview(self, cycle: int) -> None:
-        """Ask again and again without training; a resumed one first takes in the answers that there are."""
+        """Ask again and again without training; a resumed one first takes in the answers that there are.
+
+        Its time is that of choosing and of taking answers in: not of waiting for them, nor of linearising once more.
+        """
         strategy = get_strategy(self.config.query.strategy)
         assert isinstance(strategy, LookAheadStrategy)
         self._ask_as_recorded(cycle)
 
-        def build(into: Path) -> None:
+        def build(into: Path) -> float:
             progress = self.reporter.stage(cycle, "interview")
             fresh, state = self._state or (None, None)
             if fresh != cycle or state is None:
                 state = self._query_state(cycle, progress)
             self._state = None  # the answers change it
+            interview = Interview(state, strategy)
             with explaining(cycle):
-                self._ask_in_turn(cycle, Interview(state, strategy), progress)
+                self._ask_in_turn(cycle, interview, progress)
             write_interview(into, [e for e in self.run.events if e["event"] == "query" and e["cycle"] == cycle])
+            return interview.seconds
 
         self.run.ensure_stage(cycle, "interview", INTERVIEW, build)
 

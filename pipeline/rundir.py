@@ -187,14 +187,14 @@ class RunDirectory:
         """Where a cycle lies."""
         return cycle_path(self.path, cycle)
 
-    def ensure_stage(self, cycle: int, stage: Stage, result: str, build: Callable[[Path], None]) -> Manifest:
+    def ensure_stage(self, cycle: int, stage: Stage, result: str, build: Callable[[Path], float | None]) -> Manifest:
         """Return a stage's manifest, building the stage when it is absent or damaged.
 
         Args:
             cycle: number of the cycle.
             stage: name of the stage.
             result: the file whose hash the event log keeps.
-            build: writes the stage's files into a directory.
+            build: as of ``write_stage``.
 
         """
         directory = self.stage_path(cycle, stage)

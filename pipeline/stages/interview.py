@@ -1,7 +1,9 @@
 """Stage ``interview``: a cycle's queries one after another, each in view of all answers so far, without training."""
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.config import RunConfig
@@ -29,6 +31,8 @@ def query_sizes(config: RunConfig) -> tuple[int, ...]:
 class Interview:
     """A linearised network that chooses queries and takes the answers to them into account.
 
+    ``seconds`` is the wall-clock time that both have taken so far.
+
     Args:
         state: the cycle's state; its look-ahead is answered, so it is not to be used for anything else afterwards.
         strategy: who chooses.
@@ -37,6 +41,7 @@ class Interview:
 
     def __init__(self, state: QueryState, strategy: LookAheadStrategy) -> None:
         self._state, self._strategy = state, strategy
+        self.seconds = 0.0
         self._positions = {int(sample): position for position, sample in enumerate(state.candidates)}
 
     def choose(self, n: int) -> tuple[list[int], list[float]]:
@@ -44,12 +49,20 @@ class Interview:
         left = len(self._positions) - len(self._state.look_ahead.observed)
         if not left:
             return [], []
-        choice = self._strategy.choose(self._state, min(n, left))
+        with self._counted():
+            choice = self._strategy.choose(self._state, min(n, left))
         return [int(self._state.candidates[p]) for p in choice.ids], choice.scores.tolist()
 
     def observe(self, sample: int, label: int) -> None:
         """Take an answer into account."""
-        self._state.look_ahead.observe(self._positions[sample], label)
+        with self._counted():
+            self._state.look_ahead.observe(self._positions[sample], label)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - started
 
 
 def write_interview(directory: Path, queries: Iterable[Event]) -> None:

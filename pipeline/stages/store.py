@@ -20,7 +20,7 @@ class Manifest:
 
     Args:
         files: SHA-256 of every file by name.
-        seconds: wall-clock time that the stage took.
+        seconds: wall-clock time that the stage took, waiting for labels left out.
 
     """
 
@@ -56,12 +56,13 @@ def read_stage_seconds(cycle: Path, stage: str) -> float | None:
     return seconds
 
 
-def write_stage(directory: Path, build: Callable[[Path], None]) -> Manifest:
+def write_stage(directory: Path, build: Callable[[Path], float | None]) -> Manifest:
     """Build a stage in a temporary sibling and rename it into place once every file and the manifest are durable.
 
     Args:
         directory: where the stage belongs; must not exist.
-        build: writes the stage's files into the directory it is given.
+        build: writes the stage's files into the directory it is given; it may return how many seconds of its time
+            count, where it also waited for somebody.
 
     Returns:
         The manifest written.
@@ -70,8 +71,8 @@ def write_stage(directory: Path, build: Callable[[Path], None]) -> Manifest:
     directory.parent.mkdir(parents=True, exist_ok=True)
     with _temporary_sibling(directory) as temporary, naming(directory):
         started = time.perf_counter()
-        build(temporary)
-        seconds = time.perf_counter() - started
+        counted = build(temporary)
+        seconds = time.perf_counter() - started if counted is None else counted
         manifest = seal(temporary, seconds)
         temporary.rename(directory)
     sync_folder(directory.parent)

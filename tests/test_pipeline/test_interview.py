@@ -187,6 +187,27 @@ def test_a_query_that_nobody_answers_stops_the_run_and_is_asked_again(start, go_
     assert rounds(path, 0, "query")[0] == asked
 
 
+def test_an_interviews_time_is_that_of_choosing_and_observing(start, go_on, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("pipeline.stages.interview.time.perf_counter", lambda: now[0])
+
+    def taking(owner, name, seconds):
+        method = getattr(owner, name)
+
+        def taken(*arguments, **named):
+            now[0] += seconds
+            return method(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, taken)
+
+    taking(LookAhead, "choose", 1)
+    taking(LookAhead, "observe", 10)
+    taking(SimulatedOracle, "answer", 1000)
+    path = start(**SEQUENTIAL | {"query__size": 3})
+    go_on(path)
+    assert json.loads((path / "cycles/000/interview/manifest.json").read_text())["seconds"] == 33
+
+
 def test_columns_alone_are_computed_where_all_of_S_does_not_fit(start, go_on, monkeypatch):
     fit, tried = LookAhead.fit.__func__, []
 

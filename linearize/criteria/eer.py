@@ -16,7 +16,7 @@ from linearize.criteria.base import (
     over_classes,
     over_column_blocks,
 )
-from linearize.criteria.projected import SimplexPool, SoftmaxShift
+from linearize.criteria.projected import SimplexPool, SoftmaxShift, SoftmaxSums
 from linearize.probabilities import CrossEntropy, Probabilities, project_onto_simplex, softmax
 from linearize.regression import Regression
 from linearize.residuals import Pull
@@ -48,9 +48,8 @@ def _simplex_scores(pool: SimplexPool, pull: Pull, labels: Labels, block: Block,
 def _softmax_scores(f: Array, p: Array, pull: Pull, block: Block) -> Array:
     """Return -Σ_c p_c(x') Σ_x H(softmax(z + l onehot(c))), O(C) a pair for all C labels.
 
-    A label shifts its own logit alone; z and the lift l are those of ``SoftmaxShift``.  With s = Σ_k e^z_k and
-    t = Σ_k z_k e^z_k,
-    Z_c = s + e^z_c (e^l - 1),  T_c = t + e^z_c ((z_c + l) e^l - z_c),  H_c = log Z_c - T_c/Z_c.
+    A label shifts its own logit alone; z and the lift l are those of ``SoftmaxShift``.  With w_k the logits less the
+    largest, Z = Σ_k e^w_k and H = log Z - Σ_k w_k e^w_k / Z.
 
     Args:
         f: outputs ``[C, U]``.
@@ -59,17 +58,12 @@ def _softmax_scores(f: Array, p: Array, pull: Pull, block: Block) -> Array:
         block: the candidates.
 
     """
-    shift, C, weights = SoftmaxShift.of(f, pull, block), len(f), p[block.candidates].astype(f.dtype)  # [B, C]
-    lift, top = shift.lift, shift.top()
-    s = over_classes(C, lambda c: jnp.exp(shift.logit(c) - top))
-    t = over_classes(C, lambda c: (shift.logit(c) - top) * jnp.exp(shift.logit(c) - top))
-    raised = jnp.exp(lift)
+    sums, C, weights = SoftmaxSums.of(SoftmaxShift.of(f, pull, block)), len(f), p[block.candidates].astype(f.dtype)
 
     def term(c: Array) -> Array:
-        z = jnp.maximum(shift.logit(c) - top, -2 * shift.limit)  # below that e^z is 0, and z e^l would not be finite
-        e = jnp.exp(z)
-        Z = jnp.maximum(s + e * (raised - 1), e * raised)
-        H = jnp.log(Z) - (t + e * ((z + lift) * raised - z)) / Z
+        after = sums.lifted(c)
+        Z = after.others + after.own
+        H = jnp.log(Z) - (after.of_others + after.of_own) / Z
         return weights[:, c][:, None] * jnp.clip(H, 0, float(np.log(C)))
 
     return -over_classes(C, term) @ jnp.ones(f.shape[1], f.dtype)

@@ -17,7 +17,7 @@ from linearize.criteria.base import (
     over_classes,
     over_column_blocks,
 )
-from linearize.criteria.projected import SimplexPool, SoftmaxShift
+from linearize.criteria.projected import SimplexPool, SoftmaxShift, SoftmaxSums
 from linearize.probabilities import Probabilities, class_probabilities
 from linearize.regression import Regression
 from linearize.residuals import Pull
@@ -39,8 +39,8 @@ def _simplex_gain(pool: SimplexPool, before: Array, pull: Pull, labels: Labels, 
 def _softmax_gain(f: Array, before: Array, p: Array, pull: Pull, block: Block) -> Array:
     """Return Σ_c p_c(x') Σ_x (max_k softmax(z + l onehot(c))_k - before(x)), ``[B]``, O(C) a pair for all labels.
 
-    With z and the lift l of ``SoftmaxShift`` and e = exp(z), the label c makes the largest max(e_c e^l, max_{k≠c} e_k)
-    and the sum Σ_k e_k + e_c (e^l - 1).
+    With z and the lift l of ``SoftmaxShift``, the largest probability is one over the sum of e^w_k, w_k the logits less
+    the largest.
 
     Args:
         f: logits ``[C, U]``.
@@ -50,22 +50,11 @@ def _softmax_gain(f: Array, before: Array, p: Array, pull: Pull, block: Block) -
         block: the candidates.
 
     """
-    shift, C, weights = SoftmaxShift.of(f, pull, block), len(f), p[block.candidates]
-    nothing = jnp.full(shift.q.shape, -jnp.inf, f.dtype)
-
-    def best_two(x: tuple[Array, Array], y: tuple[Array, Array]) -> tuple[Array, Array]:
-        return jnp.maximum(x[0], y[0]), jnp.maximum(jnp.minimum(x[0], y[0]), jnp.maximum(x[1], y[1]))
-
-    first, second = over_classes(C, lambda c: (shift.logit(c), nothing), best_two)
-    s = over_classes(C, lambda c: jnp.exp(shift.logit(c) - first))
-    runner_up, raised = jnp.exp(second - first), jnp.exp(shift.lift)
+    sums, C, weights = SoftmaxSums.of(SoftmaxShift.of(f, pull, block)), len(f), p[block.candidates]
 
     def term(c: Array) -> Array:
-        z = shift.logit(c)
-        e = jnp.exp(z - first)
-        highest = jnp.maximum(e * raised, jnp.where(z == first, runner_up, 1))
-        total = jnp.maximum(s + e * (raised - 1), highest)
-        return weights[:, c] * (highest / total - before[None]).sum(1)
+        after = sums.lifted(c)
+        return weights[:, c] * (1 / (after.others + after.own) - before[None]).sum(1)
 
     return over_classes(C, term)
 

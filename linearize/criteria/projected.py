@@ -82,22 +82,15 @@ class SoftmaxShift(NamedTuple):
     """
 
     f: Array  # [C, U]
-    q: Array  # [B, U], clipped so that e^q stays finite; beyond that a class is certain anyway
-    lift: Array  # [B, U], clipped likewise
+    q: Array  # [B, U]
+    lift: Array  # [B, U]
     of_candidates: Array  # [B, C], m(x')
 
     @classmethod
     def of(cls, f: Array, pull: Pull, block: Block) -> "SoftmaxShift":
         """Take a block of candidates for logits ``[C, U]``; call it inside ``jax.jit``."""
-        limit = _limit(f.dtype)
-        q = jnp.clip(block.influence(f.dtype), -limit, limit)
-        lift = jnp.clip(jnp.asarray(pull.step, f.dtype) * q, -limit, limit)
-        return cls(f, q, lift, jnp.asarray(pull.m, f.dtype)[block.candidates])
-
-    @property
-    def limit(self) -> float:
-        """The largest |q|, in a type whose e^|q| is finite."""
-        return _limit(self.f.dtype)
+        q = block.influence(f.dtype)
+        return cls(f, q, jnp.asarray(pull.step, f.dtype) * q, jnp.asarray(pull.m, f.dtype)[block.candidates])
 
     def logit(self, c: Array) -> Array:
         """Return z_c ``[B, U]``; of a class c, or of one class for each candidate ``[B]``."""
@@ -107,13 +100,67 @@ class SoftmaxShift(NamedTuple):
         )
         return f - self.q * own
 
-    def top(self) -> Array:
-        """Return max_c z_c, ``[B, U]``."""
-        return over_classes(len(self.f), self.logit, jnp.maximum)
+    def best_two(self) -> tuple[Array, Array]:
+        """Return the largest z_c and the next, ``[B, U]`` both; the same where two are level."""
+        nothing = jnp.full(self.q.shape, -jnp.inf, self.f.dtype)
+
+        def better(x: tuple[Array, Array], y: tuple[Array, Array]) -> tuple[Array, Array]:
+            return jnp.maximum(x[0], y[0]), jnp.maximum(jnp.minimum(x[0], y[0]), jnp.maximum(x[1], y[1]))
+
+        return over_classes(len(self.f), lambda c: (self.logit(c), nothing), better)
 
 
-def _limit(dtype: np.dtype) -> float:
-    return 0.9 * float(np.log(jnp.finfo(dtype).max))
+def leads(z: Array, top: Array, second: Array) -> Array:
+    """Tell whether a class alone has the largest logit, whatever z was rounded to when the two largest were found."""
+    return (2 * z > top + second) & (top - second > 16 * jnp.finfo(z.dtype).eps * (1 + jnp.abs(top)))
+
+
+class Lifted(NamedTuple):
+    """softmax(z + lift onehot(c)) by sums of e^(w_k - w), w the largest of the logits w_k = z_k + lift [k = c]."""
+
+    others: Array  # [B, U], Σ_k≠c e^(w_k - w)
+    of_others: Array  # [B, U], Σ_k≠c (w_k - w) e^(w_k - w)
+    own: Array  # [B, U], e^(w_c - w)
+    of_own: Array  # [B, U], (w_c - w) e^(w_c - w)
+
+
+class SoftmaxSums(NamedTuple):
+    """What all labels have in common: Σ e^v and Σ v e^v over all classes, v = z - top, and over all but the largest.
+
+    What is left of a sum without its largest term is rounding, so these sums are kept beside, with v = z - second.
+    """
+
+    shift: SoftmaxShift
+    top: Array  # [B, U], max_c z_c
+    second: Array  # [B, U], the next; as large where two are level
+    whole: tuple[Array, Array]  # [B, U] both
+    rest: tuple[Array, Array]  # [B, U] both
+
+    @classmethod
+    def of(cls, shift: SoftmaxShift) -> "SoftmaxSums":
+        """Sum up; call it inside ``jax.jit``."""
+        top, second = shift.best_two()
+
+        def terms(c: Array) -> tuple[Array, Array, Array, Array]:
+            z = shift.logit(c)
+            v, w = z - top, jnp.minimum(z - second, 0)
+            e, rest = jnp.exp(v), jnp.where(leads(z, top, second), 0, jnp.exp(w))
+            return e, v * e, rest, w * rest
+
+        s, t, s_rest, t_rest = over_classes(len(shift.f), terms, lambda x, y: jax.tree.map(jnp.add, x, y))
+        return cls(shift, top, second, (s, t), (s_rest, t_rest))
+
+    def lifted(self, c: Array) -> Lifted:
+        """Return the sums after the label c, in O(1) a pair."""
+        z = self.shift.logit(c)
+        v = z - self.top
+        e = jnp.exp(v)
+        alone = leads(z, self.top, self.second)
+        s, t = jnp.where(alone, self.rest[0], self.whole[0] - e), jnp.where(alone, self.rest[1], self.whole[1] - v * e)
+        g = z + self.shift.lift - jnp.where(alone, self.second, self.top)  # above the largest of the others
+        up, small = jnp.maximum(g, 0), jnp.exp(-jnp.abs(g))
+        kept, own = jnp.where(g > 0, small, 1), jnp.where(g > 0, 1, small)
+        return Lifted(s * kept, (t - up * s) * kept, own, (g - up) * own)
 
 
 @compiled
@@ -132,8 +179,10 @@ def _simplex_distance(pool: SimplexPool, before: Array, pull: Pull, labels: Labe
 def _softmax_distance(f: Array, before: Array, pull: Pull, labels: Labels, block: Block, most: Array) -> Array:
     """Return Σ_c p_c(x') Σ_x ‖softmax(z + l onehot(c)) - before(x)‖₂ z and l of ``SoftmaxShift``, ``[B]``.
 
-    With b = softmax(z), d = b - before and t = b_c (e^l - 1) / (1 + b_c (e^l - 1)), the difference is
-    d + t (onehot(c) - b), and its square ‖d‖² + 2 t (d_c - d·b) + t² (1 - 2 b_c + ‖b‖²): O(C) a pair for all labels.
+    It is b + t (onehot(c) - b) for b = softmax(z).  With d = b - before the squared distance is
+    ‖d‖² + 2 t (d_c - d·b) + t² (1 - 2 b_c + ‖b‖²): O(C) a pair for all labels.  Where the label takes nearly all from
+    the largest class, t is -∞ to rounding, and the softmax o over the other classes stands in the place of b.  A
+    distance is right to 1e-8: it is the root of a difference.
 
     Args:
         f: logits ``[C, U]``.
@@ -144,24 +193,31 @@ def _softmax_distance(f: Array, before: Array, pull: Pull, labels: Labels, block
         most: the largest number of likely labels of any of them.
 
     """
-    shift, C = SoftmaxShift.of(f, pull, block), len(f)
-    top = shift.top()
-    s = over_classes(C, lambda c: jnp.exp(shift.logit(c) - top))
-    lift, floor = jnp.expm1(shift.lift), jnp.exp(jnp.minimum(shift.lift, 0))
+    shift, C, limit = SoftmaxShift.of(f, pull, block), len(f), 0.9 * float(np.log(np.finfo(f.dtype).max))
+    sums = SoftmaxSums.of(shift)
+    top, second, s, s_rest = sums.top, sums.second, sums.whole[0], jnp.maximum(sums.rest[0], 1)
 
-    def products(c: Array) -> tuple[Array, Array, Array]:
-        b = jnp.exp(shift.logit(c) - top) / s
-        d = b - before[c][None]
-        return d * d, d * b, b * b
+    def products(c: Array) -> tuple[Array, ...]:
+        z, then = shift.logit(c), before[c][None]
+        b, o = jnp.exp(z - top) / s, jnp.where(leads(z, top, second), 0, jnp.exp(jnp.minimum(z - second, 0)))
+        o /= s_rest
+        d, e = b - then, o - then
+        return d * d, d * b, b * b, e * e, e * o, o * o
 
-    dd, db, bb = over_classes(C, products, lambda x, y: jax.tree.map(jnp.add, x, y))
+    dd, db, bb, ee, eo, oo = over_classes(C, products, lambda x, y: jax.tree.map(jnp.add, x, y))
     classes, p = (jnp.asarray(array)[block.candidates] for array in (labels.classes, labels.p))  # [B, C]
 
     def add(k: Array, total: Array) -> Array:
         c = classes[:, k]  # [B]
-        b = jnp.exp(shift.logit(c) - top) / s
-        t = b * lift / jnp.maximum(1 + b * lift, floor)
-        squared = dd + t * (2 * (b - before[c] - db) + t * (1 - 2 * b + bb))
+        z, then = shift.logit(c), before[c]
+        was = jnp.exp(z - top)
+        gained = jnp.exp(jnp.minimum(z + shift.lift - top, limit)) - was
+        b, t = was / s, gained / (s + gained)
+        squared = dd + t * (2 * (b - then - db) + t * (1 - 2 * b + bb))
+        own = jnp.exp(jnp.minimum(z + shift.lift - second, limit))
+        t = own / (s_rest + own)
+        instead = ee + t * (t * (1 + oo) - 2 * (then + eo))
+        squared = jnp.where(s + gained < s / 4, instead, squared)
         return total + p[:, k] * jnp.sqrt(jnp.maximum(squared, 0)).sum(1)
 
     return jax.lax.fori_loop(0, most, add, jnp.zeros(len(p), p.dtype))

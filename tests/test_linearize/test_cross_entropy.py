@@ -13,7 +13,6 @@ import reference
 from linearize import CRITERIA, KernelOptions, LinearizeError, LookAhead
 from linearize.afresh import scores_afresh
 from linearize.criteria import HALFWAY, get_criterion
-from linearize.criteria.eer import Eer
 from linearize.probabilities import CrossEntropy
 from linearize.regression import factor
 from linearize.residuals import cross_entropy
@@ -88,12 +87,17 @@ def test_solving_afresh_gives_the_same_as_the_block_update(case):
     np.testing.assert_allclose(scores[~state.redundant], expected[~state.redundant], rtol=1e-7)
 
 
-def test_eer_is_exact_at_a_large_step():
-    (theta, f, Y), step = Case(U=20, C=10).problem(), 40.0
-    f *= 20
-    state, L = state_of(theta, f, asked_of(f[: len(Y)], Y, step), 0.0), len(Y)
-    expected = naive(theta, f, Y, L, 0.0, step, "eer", "linearized", "outputs")
-    np.testing.assert_allclose(Eer(CrossEntropy(step)).scores(state, "linearized"), expected, rtol=1e-6)
+@pytest.mark.parametrize("name", ["eer", "expected-accuracy", "mlmoc", "emoc"])
+@pytest.mark.parametrize("step", [80.0, 4000.0])
+def test_criteria_are_exact_where_labels_lift_sure_logits_far(name, step):
+    """A negative influence takes tens of the largest logit: what is then left of a sum of e^z would be rounding."""
+    theta, f, Y = Case(U=12, C=4).problem()
+    f, L = 40 * f, len(Y)
+    state = state_of(theta, f, asked_of(f[:L], Y, step), 0.0)
+    expected = naive(theta, f, Y, L, 0.0, step, name, "linearized", "simplex")
+    scores = get_criterion(name, CrossEntropy(step)).scores(state, "linearized", 5, "simplex")
+    assert (state.S / state.u).min() * step < -40
+    np.testing.assert_allclose(scores, expected, rtol=1e-7, atol=1e-7 if "moc" in name else 1e-9)
 
 
 def test_the_step_is_how_far_labels_stand_above_the_other_logits():

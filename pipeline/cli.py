@@ -117,7 +117,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
         "Labels asked for in a cycle, between two trainings.  [the query size]",
     ),
     ("--reference", "query.reference", str, "What look-ahead measures change from: network, linearized."),
-    ("--distance", "query.distance", str, "And between what: outputs (default), simplex for their projections."),
+    ("--distance", "query.distance", str, "And between what: outputs (default), simplex for probabilities."),
     ("--naive-candidates", "query.naive_candidates", int, "Candidates that 'naive' really retrains with."),
     ("--cycles", "cycles", int, "Networks trained; a query follows each but the last.  [6]"),
     ("--epochs", "train.epochs", int, "Most epochs of one training; it stops earlier once converged."),

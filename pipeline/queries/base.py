@@ -42,7 +42,7 @@ class LookAheadOptions(NamedTuple):
         mode: how several are chosen: the highest scores (``top``), one after another, each as if answered by its
             likeliest label (``greedy``), or one by one in view of the true answers (``sequential``).
         reference: what change is measured from, ``network`` or ``linearized``.
-        distance: between ``outputs``, or between their projections onto the ``simplex``.
+        distance: between ``outputs``, or on the ``simplex``, between the probabilities that they mean.
         naive_candidates: how many candidates the strategy ``naive`` really retrains with.
 
     """

@@ -159,6 +159,8 @@ def of_network(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def built(data: DataSet, model: str, options: tuple[str, ...], seed: int = 0) -> nn.Module:
+    if wrong := [option for option in options if "=" not in option]:
+        raise click.BadParameter(f"expected KEY=VALUE, got {wrong[0]!r}", param_hint="--option")
     chosen = {key: parse_yaml(value, key) for key, value in (option.split("=", 1) for option in options)}
     return build_model(model, data.input_shape, data.num_classes, seed=seed, **chosen)
 

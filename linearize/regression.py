@@ -90,7 +90,7 @@ def factor(XX: Float64, XU: Float64, f_X: np.ndarray, Y: np.ndarray, *, ridge: f
         XX: Θ(X,X) ``[L, L]``.
         XU: Θ(X,U) ``[L, U]``.
         f_X: outputs on the labelled set ``[L, C]``.
-        Y: one-hot targets ``[L, C]``.
+        Y: targets ``[L, C]``: one-hot, or what ``residuals.targets`` makes of one-hot labels.
         ridge: λ ≥ 0, absolute, in the kernel's units.
 
     Raises:
@@ -114,7 +114,7 @@ def fit(kernel: Kernel, f_X: np.ndarray, f_U: np.ndarray, Y: np.ndarray, *, ridg
         kernel: Θ's blocks over labelled ∪ pool.
         f_X: outputs on the labelled set ``[L, C]``.
         f_U: outputs on the pool ``[U, C]``.
-        Y: one-hot targets ``[L, C]``.
+        Y: targets ``[L, C]``: one-hot, or what ``residuals.targets`` makes of one-hot labels.
         ridge: λ ≥ 0, absolute, in the kernel's units.
 
     Returns:

@@ -1,31 +1,21 @@
 """`benchmarks/pretrain.py` learns features without labels, and runs start from them."""
 
-import importlib
 from dataclasses import replace
-from pathlib import Path
 
+import benchmark_scripts
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from benchmark_scripts import invoke
 from safetensors.torch import load_file
 
 from pipeline.cli import cli
 from trainer.data import load
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
 def pretrain(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("pretrain")
-
-
-def invoke(command, *arguments):
-    found = CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
-    assert found.exit_code == 0, found.output
-    return found.output
+    return benchmark_scripts.benchmark(monkeypatch, "pretrain")
 
 
 def test_runs_start_from_what_it_learned(pretrain, tmp_path):

@@ -1,12 +1,11 @@
 """Both commands of `benchmarks/proxies.py` run; what its times say is for a quiet machine."""
 
-import importlib
 import json
 import re
-from pathlib import Path
 
+import benchmark_scripts
 import pytest
-from click.testing import CliRunner
+from benchmark_scripts import invoke
 
 from pipeline.compare.grid import GRID, Grid
 from pipeline.config import load_config
@@ -14,23 +13,14 @@ from pipeline.files import write_atomically
 from pipeline.report import area_under_curve, read_rows
 from pipeline.rundir import cycle_path
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
 def proxies(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("proxies")
-
-
-def invoke(proxies, *arguments):
-    found = CliRunner().invoke(proxies.main, [*map(str, arguments)], catch_exceptions=False)
-    assert found.exit_code == 0, found.output
-    return found.output
+    return benchmark_scripts.benchmark(monkeypatch, "proxies")
 
 
 def test_it_times_every_way_to_look_ahead(proxies):
-    output = invoke(proxies, "time", "--small", "--model", "mlp")
+    output = invoke(proxies.main, "time", "--small", "--model", "mlp")
     rows = re.findall(
         r"^\| ([a-z][^|]*) \| [\d.]+(, extrapolated from 2 of [\d.]+ s)? \| [\d.]+ \|$", output, re.MULTILINE
     )
@@ -53,7 +43,7 @@ def test_the_figure_has_naive_seconds_for_all_candidates(proxies, tiny, tmp_path
     rows = read_rows(tmp_path / "naive-seed0")
     found = proxies.query_seconds(tmp_path / "naive-seed0", rows[0].seconds, 0)
     assert found == pytest.approx(rows[0].seconds["score"] + 60 - 10)  # 30 candidates of 2 s in the place of 5
-    output = invoke(proxies, "figure", tmp_path)
+    output = invoke(proxies.main, "figure", tmp_path)
     line = next(line for line in output.splitlines() if line.startswith("| naive |"))
     assert f"{rows[-1].test_accuracy:.4f} | {area_under_curve(rows):.4f} | 5" in line
     assert "extrapolated" in line

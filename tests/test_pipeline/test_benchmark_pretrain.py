@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-import benchmark_scripts
 import numpy as np
 import pytest
 import torch
-from benchmark_scripts import invoke
 from safetensors.torch import load_file
 
+import benchmark_scripts
+from benchmark_scripts import invoke
 from pipeline.cli import cli
 from trainer.data import load
 

@@ -3,10 +3,10 @@
 import json
 import re
 
-import benchmark_scripts
 import pytest
-from benchmark_scripts import invoke
 
+import benchmark_scripts
+from benchmark_scripts import invoke
 from pipeline.compare.grid import GRID, Grid
 from pipeline.config import load_config
 from pipeline.files import write_atomically

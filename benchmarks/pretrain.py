@@ -144,6 +144,12 @@ def main() -> None:
     """Learn features from images without labels, for runs to start from."""
 
 
+def into_a_folder(_: click.Context, __: click.Parameter, out: Path) -> Path:
+    if not out.parent.is_dir():  # found out now, not after half an hour
+        raise click.BadParameter(f"expected a file in a folder that exists, got {out}: make {out.parent} first")
+    return out
+
+
 network_options = [
     click.option("--dataset", default="cifar10", show_default=True),
     click.option("--data-root", type=click.Path(path_type=Path)),
@@ -169,7 +175,13 @@ def built(data: DataSet, model: str, options: tuple[str, ...], seed: int = 0) ->
 @of_network
 @click.option("--epochs", default=25, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    callback=into_a_folder,
+    help="The .safetensors file to write.",
+)
 def train(
     dataset: str, data_root: Path | None, model: str, options: tuple[str, ...], epochs: int, seed: int, out: Path
 ) -> None:
@@ -185,7 +197,9 @@ def train(
 @main.command()
 @of_network
 @click.option("--weights", type=click.Path(path_type=Path, exists=True), required=True, help="What `train` wrote.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The .npz data set to write.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, callback=into_a_folder, help="The .npz data set to write."
+)
 def features(
     dataset: str, data_root: Path | None, model: str, options: tuple[str, ...], weights: Path, out: Path
 ) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 
 import benchmark_scripts
@@ -29,6 +30,18 @@ def test_runs_start_from_what_it_learned(pretrain, tmp_path):
     options = ("--model", "cnn", "--set", "model.options.width=4", "--init-weights", weights)
     invoke(cli, "run", *options, *run, "--out", tmp_path / "tuned")
     invoke(cli, "run", "--dataset", f"npz:{features}", "--model", "mlp", *run, "--out", tmp_path / "frozen")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [(("--out", "missing/x"), "make missing first"), (("--out", "x", "--option", "width"), "expected KEY=VALUE")],
+)
+def test_mistakes_are_found_before_training(pretrain, monkeypatch, tmp_path, wrong, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pretrain, "pretrain", None)
+    found = CliRunner().invoke(pretrain.main, ["train", "--dataset", "digits", *wrong])
+    assert found.exit_code == 2
+    assert said in found.output
 
 
 def test_it_reads_no_label(pretrain):

@@ -1,0 +1,1 @@
+"""What trainer, migrator, linearize and pipeline share and what knows nothing of any of them."""

@@ -1,0 +1,69 @@
+"""How every command ends: whatever goes wrong is one line on standard error and an exit code, never a traceback.
+
+0 done; 1 what was asked for could not be done (a disk that is full, a training that diverged); 2 bad input, and
+nothing was written; 130 interrupted.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import click
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+LONGEST = 2000
+"""Characters of a message that are shown: a file may have put anything into it."""
+WRONG_PATH = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENAMETOOLONG,
+              errno.ELOOP, errno.ENOTEMPTY}  # fmt: skip
+"""What the system says of a path that a user mistyped; everything else is the machine's fault."""
+
+
+class OneLineGroup(click.Group):
+    """A group of commands that turns errors into one line and an exit code.
+
+    Sub-classes say which exceptions mean what.
+    """
+
+    bad_input: ClassVar[tuple[type[Exception], ...]] = ()
+    failures: ClassVar[tuple[type[Exception], ...]] = ()
+    interrupted: ClassVar[str] = "interrupted"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; an option that there is not is bad input."""
+        with self._one_line(ctx):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with self._one_line(ctx):
+            return super().invoke(ctx)
+
+    @contextmanager
+    def _one_line(self, ctx: click.Context) -> Iterator[None]:
+        try:
+            yield
+        except click.exceptions.NoArgsIsHelpError:
+            raise  # it shows the help
+        except click.UsageError as error:
+            reason, where = error.format_message().rstrip("."), (error.ctx or ctx).command_path
+            _end(ctx, BAD_INPUT, f"error: {' '.join(reason.split()).rstrip('.')}; see '{where} --help'")
+        except self.bad_input as error:
+            _end(ctx, BAD_INPUT, f"error: {error}")
+        except self.failures as error:
+            _end(ctx, FAILED, f"failed: {error}")
+        except KeyboardInterrupt:
+            _end(ctx, INTERRUPTED, self.interrupted)
+        except OSError as error:
+            where = f" {error.filename}" if error.filename else ""
+            reason = f"cannot read or write{where}: {error.strerror or error}"
+            if error.errno in WRONG_PATH:
+                _end(ctx, BAD_INPUT, f"error: {reason}")
+            _end(ctx, FAILED, f"failed: {reason}")
+
+
+def _end(ctx: click.Context, code: int, text: str) -> None:
+    """Say it in one line of printable characters."""
+    line = "".join(c for c in " ".join(text.split()) if c.isprintable())
+    click.echo(line[:LONGEST], err=True)
+    ctx.exit(code)

@@ -7,7 +7,7 @@ into class probabilities by ``probabilities``.  Everything but ``value`` is NumP
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ Tensor = Any
 """A ``torch.Tensor``: this module imports no framework until a loss is trained with."""
 
 
-@dataclass(frozen=True)
-class PseudoResidual:
+class PseudoResidual(NamedTuple):
     """What a label c pulls the outputs of each example by, r(x, c) = step ⊙ onehot(c) - m(x).
 
     It is the negative gradient of the loss by the outputs, times what ``Loss.scale`` says.

@@ -1,31 +1,35 @@
 """JAX linearisation service: empirical neural tangent kernels and look-ahead scores from ``(apply_fn, variables)``."""
 
-from linearize.criteria import CRITERIA, DISTANCES, HALFWAY, REFERENCES, Distance, Reference
+from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Criterion, Distance, Measure, Reference
 from linearize.diagnostics import Diagnostics, ScoreDiagnostics
 from linearize.errors import LinearizeError, MemoryBudgetError, NonFiniteError, SingularKernelError
 from linearize.heads import HEADS
 from linearize.kernel import Settings, empirical_ntk, network_outputs, plan_ntk
 from linearize.options import KernelOptions
 from linearize.products import jacobian_vector_product, ntk_diagonal, ntk_vector_product, vector_jacobian_product
-from linearize.service import Choice, LookAhead, Mode
+from linearize.posterior import Posterior
+from linearize.service import MODES, Choice, LookAhead, Mode
 from linearize.types import Kernel
 
 __all__ = [
     "CRITERIA",
     "DISTANCES",
-    "HALFWAY",
     "HEADS",
+    "MODES",
     "REFERENCES",
     "Choice",
+    "Criterion",
     "Diagnostics",
     "Distance",
     "Kernel",
     "KernelOptions",
     "LinearizeError",
     "LookAhead",
+    "Measure",
     "MemoryBudgetError",
     "Mode",
     "NonFiniteError",
+    "Posterior",
     "Reference",
     "ScoreDiagnostics",
     "Settings",

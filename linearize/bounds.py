@@ -1,4 +1,4 @@
-"""What a kernel takes at the least, which is known before there is a network."""
+"""What a kernel and the posterior on it take at the least, which is known before there is a network."""
 
 import math
 
@@ -7,15 +7,24 @@ import jax
 from linearize.engine.plan import THETA_BYTES
 from linearize.engine.prepare import RUNTIME
 from linearize.errors import MemoryBudgetError
-from linearize.memory import shown
+from linearize.memory import MIB, shown
 from linearize.options import KernelOptions
-from linearize.regression import fit_bytes, rectangle_bytes
 
-MIB = 2**20
+
+def posterior_bytes(L: int, U: int, *, full: bool) -> int:
+    """Return the bytes that a posterior has alive at its peak, Θ included.
+
+    Args:
+        L: rows of the labelled set, L k.
+        U: rows of the pool, U k.
+        full: whether its covariance is formed: Θ, its factor and Φ, and S; else Θ(X∪U,X), F, Φ and Φ squared.
+
+    """
+    return 8 * ((L + U) ** 2 + 2 * L * L + L * U + U * U if full else 3 * L * L + 3 * L * U)
 
 
 def least_bytes(L: int, U: int, rows: int, *, full: bool) -> int:
-    """Return the bytes of Θ beside XLA's own, or of the regression on it, whichever are more.
+    """Return the bytes of Θ beside XLA's own, or of the posterior on it, whichever are more.
 
     Args:
         L: labelled inputs.
@@ -27,7 +36,7 @@ def least_bytes(L: int, U: int, rows: int, *, full: bool) -> int:
     L, U = L * rows, U * rows
     theta = THETA_BYTES * (L + U) * (L + U if full else L)
     runtime = RUNTIME if jax.default_backend() == "cpu" else 0
-    return max(theta + runtime, fit_bytes(L, U) if full else rectangle_bytes(L, U))
+    return max(theta + runtime, posterior_bytes(L, U, full=full))
 
 
 def check_budget(L: int, U: int, classes: int, options: KernelOptions, *, full: bool) -> None:
@@ -45,7 +54,7 @@ def check_budget(L: int, U: int, classes: int, options: KernelOptions, *, full: 
 
     """
     budget = options.settings.memory_budget
-    least = least_bytes(L, U, classes if options.per_logit else 1, full=full)
+    least = least_bytes(L, U, options.rows(classes), full=full)
     if budget is not None and least > budget:
         raise MemoryBudgetError(
             f"the kernel of {L + U} examples does not fit into a memory budget of {shown(budget)}: it takes more than "

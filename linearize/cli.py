@@ -13,51 +13,24 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from common.command_line import OneLineGroup
+from common.losses import LOSSES
 from linearize.compilation import keep_compiled
-from linearize.criteria import CRITERIA, DISTANCES, HALFWAY, REFERENCES, Distance, Reference
+from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Distance, Measure, Reference
 from linearize.engine.explain import fallbacks, table
 from linearize.engine.prepare import Plan
 from linearize.errors import LinearizeError
 from linearize.heads import HEADS
 from linearize.kernel import make_settings, plan_ntk
 from linearize.memory import resident_memory, shown
-from linearize.residuals import BY_LOSS
 from linearize.service import KernelOptions, LookAhead
 from linearize.storage import write_npz
 from linearize.types import Layers, Precision, Progress
 
-BAD_INPUT, INTERRUPTED = 2, 130
 
-
-class _Group(click.Group):
-    """Turns errors into one line on standard error and an exit code."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with _one_line(ctx):
-            return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with _one_line(ctx):
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _one_line(ctx: click.Context) -> Iterator[None]:
-    """Let whatever goes wrong end in one line and its exit code."""
-    try:
-        yield
-    except click.exceptions.NoArgsIsHelpError:
-        raise  # it shows the help
-    except click.UsageError as error:
-        reason, where = " ".join(error.format_message().split()).rstrip("."), (error.ctx or ctx).command_path
-        click.echo(f"error: {reason}; see '{where} --help'", err=True)
-        ctx.exit(BAD_INPUT)
-    except (LinearizeError, OSError) as error:
-        click.echo(f"error: {error}", err=True)
-        ctx.exit(BAD_INPUT)
-    except KeyboardInterrupt:  # files are written as a whole or not at all
-        click.echo("interrupted; nothing was written", err=True)
-        ctx.exit(INTERRUPTED)
+class _Group(OneLineGroup):
+    bad_input = (LinearizeError,)
+    interrupted = "interrupted; nothing was written"  # files are written as a whole or not at all
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,7 +38,7 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
 def cli() -> None:
     """Look-ahead scores from a Flax network and two files of images.
 
-    Example: linearize score port --labeled runs/arrays/labelled.npz --pool runs/arrays/pool.npz -o scores.npz
+    Example: linearize score port --labelled runs/arrays/labelled.npz --pool runs/arrays/pool.npz -o scores.npz
     """
 
 
@@ -90,23 +63,28 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
 @cli.command()
 @click.argument("port", type=click.Path(path_type=Path))
 @click.option(
-    "--labeled", required=True, type=click.Path(path_type=Path), help="npz with x [L, ...] and y [L, C] one-hot."
+    "--labelled",
+    "--labeled",
+    "labelled",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="npz with x [L, ...] and y [L, C] one-hot.",
 )
 @click.option("--pool", required=True, type=click.Path(path_type=Path), help="npz with x [U, ...] and ids [U].")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="npz to write ids and scores to.")
-@click.option("--criterion", type=click.Choice([*CRITERIA, *HALFWAY]), default="margin-influence", show_default=True)
+@click.option("--criterion", type=click.Choice(list(CRITERIA)), default="margin-influence", show_default=True)
 @click.option("--reference", type=click.Choice(REFERENCES), help="What change is measured from.  [the criterion's own]")
 @click.option(
     "--distance", type=click.Choice(DISTANCES), default="outputs", show_default=True, help="And between what."
 )
 @click.option(
-    "--loss", type=click.Choice(list(BY_LOSS)), default="l2", show_default=True, help="That trained the network."
+    "--loss", type=click.Choice(list(LOSSES)), default="l2", show_default=True, help="That trained the network."
 )
 @click.option("--ridge", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Of Θ's mean diagonal.")
 @kernel_options
 def score(
     port: Path,
-    labeled: Path,
+    labelled: Path,
     pool: Path,
     output: Path,
     criterion: str,
@@ -118,22 +96,22 @@ def score(
 ) -> None:
     """Score a pool by how the network in PORT would change; higher means query first.
 
-    Example: linearize score port --labeled runs/arrays/labelled.npz --pool runs/arrays/pool.npz -o scores.npz
+    Example: linearize score port --labelled runs/arrays/labelled.npz --pool runs/arrays/pool.npz -o scores.npz
     """
     if output.exists() or not output.absolute().parent.is_dir():
         reason = "exists: name another or remove it" if output.exists() else "lies in no existing directory"
         raise LinearizeError(f"-o: expected a new file, but {output} {reason}")
-    X, Y = _read_arrays(labeled, "x", "y")
+    X, Y = _read_arrays(labelled, "x", "y")
     candidates, ids = _read_arrays(pool, "x", "ids")
     if X.ndim < 2 or candidates.ndim < 2 or ids.shape != candidates.shape[:1]:
         raise LinearizeError(
-            f"expected x [L, ...] in {labeled}, x [U, ...] and one id for each in {pool}; got {X.shape}, "
+            f"expected x [L, ...] in {labelled}, x [U, ...] and one id for each in {pool}; got {X.shape}, "
             f"{candidates.shape} and {ids.shape}"
         )
     if len(np.unique(ids)) != len(ids):
         raise LinearizeError(f"{pool}: expected every id once, but some stand twice")
     if not ((Y.sum(-1) == 1) & ((Y == 0) | (Y == 1)).all(-1)).all():
-        raise LinearizeError(f"{labeled}: expected y one-hot, a single 1 in each row and 0 elsewhere")
+        raise LinearizeError(f"{labelled}: expected y one-hot, a single 1 in each row and 0 elsewhere")
     network = _load(loader, port)
     _probe(network, X, Y)
     with _progress() as advance:
@@ -146,10 +124,10 @@ def score(
             KernelOptions(**kernel),
             advance,
             _announce,
-            full=criterion in CRITERIA,
-            **BY_LOSS[loss],
+            full=CRITERIA[criterion].needs == "covariance",
+            loss=loss,
         )
-    scores = service.scores(criterion, reference, distance)
+    scores = service.scores(criterion, Measure(reference, distance))
     write_npz(output, ids=ids, scores=scores, pseudo_labels=service.pseudo_labels())
     click.echo(json.dumps({"criterion": criterion, **service.diagnostics.to_json()}))
     best = ", ".join(f"{ids[i]} ({scores[i]:.4g})" for i in np.argsort(-scores, kind="stable")[:5])

@@ -4,7 +4,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from linearize.types import Float64
+from common.losses import Loss
+from linearize.criteria import Criterion, Measure
+from linearize.posterior import Posterior
 
 COMMON_SHARE = 0.9
 """With so much of a score the same for every candidate, what is left to tell them apart is little more than noise."""
@@ -53,10 +55,10 @@ class ScoreDiagnostics:
     dominated: bool
 
 
-def judge_scores(scores: Float64, common: float = 0.0, own: Float64 | None = None) -> ScoreDiagnostics:
+def judge_scores(scores: np.ndarray, common: float = 0.0, own: np.ndarray | None = None) -> ScoreDiagnostics:
     """Judge the scores of a criterion.
 
-    Source: the triangle inequality on eq. 13 of the look-ahead paper, |A(x') - Σ‖a‖| ≤ Σ_x ‖q(x,x') r(x')‖.
+    Source: the triangle inequality on eq. 13 of Mohamadi, Bae & Sutherland 2022, |A(x') - Σ‖a‖| ≤ Σ_x ‖q(x,x') r(x')‖.
 
     Args:
         scores: ``[U]``; those that are not finite are left out.
@@ -72,3 +74,29 @@ def judge_scores(scores: Float64, common: float = 0.0, own: Float64 | None = Non
     total = common + (float(gains.mean()) if len(gains) else 0.0)
     share = common / total if common else 0.0
     return ScoreDiagnostics(spread, share, share > COMMON_SHARE)
+
+
+def judge_criterion(
+    criterion: Criterion,
+    posterior: Posterior,
+    loss: Loss,
+    measure: Measure | None = None,
+    scores: np.ndarray | None = None,
+) -> ScoreDiagnostics:
+    """Judge a criterion's scores of a posterior.
+
+    Args:
+        criterion: which.
+        posterior: the linearised network.
+        loss: that trained the network, calibrated.
+        measure: how change is measured.
+        scores: the scores ``[U]``, where they are known already.
+
+    """
+    if scores is None:
+        scores = criterion.scores(posterior, loss, measure)
+    request = criterion.request(loss, measure)
+    if criterion.finishing is None or request.reference == "linearized":
+        return judge_scores(scores)
+    own = criterion.scores(posterior, loss, Measure("linearized", request.distance))
+    return judge_scores(scores, criterion.finishing(posterior, request), own)

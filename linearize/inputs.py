@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from linearize.errors import LinearizeError, NonFiniteError
-from linearize.types import ApplyFn, Float64, Variables
+from linearize.types import ApplyFn, Variables
 
 
 class Network(NamedTuple):
@@ -23,7 +23,6 @@ class Data(NamedTuple):
     pool: np.ndarray  # [U, ...]
     ids: np.ndarray  # [U]
     f_U: np.ndarray  # [U, C], the network's outputs
-    prior: Float64  # [U], Θ(x,x); [U C] with the full kernel
 
 
 def check_inputs(X: np.ndarray, Y: np.ndarray, pool: np.ndarray) -> None:

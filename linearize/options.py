@@ -48,7 +48,6 @@ class KernelOptions:
             self.head, self.logit, self.layers, self.precision, self.memory_budget, self.block, self.devices
         )
 
-    @property
-    def per_logit(self) -> bool:
-        """Whether an example has a row of Θ for every class, not one for all."""
-        return self.settings.head.combine == "rows"
+    def rows(self, classes: int) -> int:
+        """Return k, the rows of Θ that an example has: one for every class with the full kernel, else one for all."""
+        return classes if self.settings.head.combine == "rows" else 1

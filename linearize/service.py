@@ -1,40 +1,30 @@
 """The linearisation service: a trained network and its data in, look-ahead scores and queries out, labels back in."""
 
 from collections.abc import Callable, Hashable
+from copy import copy
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from linearize.criteria import (
-    Change,
-    Criterion,
-    Distance,
-    HalfwayCriterion,
-    Reference,
-    check_measure,
-    get_criterion,
-)
-from linearize.diagnostics import Diagnostics, ScoreDiagnostics, judge_scores
+from common.losses import Loss
+from linearize.build import build, column_of, find_loss, plan_build, with_covariance
+from linearize.criteria import Criterion, Measure, get_criterion
+from linearize.diagnostics import Diagnostics, ScoreDiagnostics, judge_criterion
 from linearize.engine.prepare import Plan
 from linearize.errors import LinearizeError
-from linearize.fitting import fit_network, plan_fit
-from linearize.held import Held
 from linearize.inputs import Data, Network, check_finite
 from linearize.kernel import empirical_ntk, network_outputs
 from linearize.options import KernelOptions
-from linearize.per_logit import PerLogit
-from linearize.probabilities import Name, Probabilities
-from linearize.regression import Factored, Regression
-from linearize.residuals import Residual
-from linearize.saving import Saved, load, save
-from linearize.types import ApplyFn, Float64, Progress, Variables
-
-__all__ = ["Choice", "Diagnostics", "KernelOptions", "LookAhead", "Mode"]
+from linearize.posterior import Dense, Lazy, Posterior
+from linearize.storage import fingerprint, read_state, write_state
+from linearize.types import ApplyFn, Progress, Variables
 
 Mode = Literal["top", "greedy", "sequential"]
 """How ``query`` chooses: the highest scores; one after another, each as if answered by its likeliest label; the single
 best now."""
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 class Choice(NamedTuple):
@@ -47,7 +37,7 @@ class Choice(NamedTuple):
     """
 
     ids: np.ndarray
-    scores: Float64
+    scores: np.ndarray
 
 
 class LookAhead:
@@ -59,8 +49,9 @@ class LookAhead:
         network: what was linearised.
         data: on what.
         options: how its kernel is computed.
+        loss: that trained the network, calibrated on the labelled set.
+        posterior: of the labelled set and the answers so far.
         diagnostics: figures to judge it by.
-        held: its regression and the answers so far.
         plan: how its kernel was computed; planned when asked for where absent.
 
     """
@@ -70,17 +61,20 @@ class LookAhead:
         network: Network,
         data: Data,
         options: KernelOptions,
+        loss: Loss,
+        posterior: Posterior,
         diagnostics: Diagnostics,
-        held: Held,
         plan: Plan | None = None,
     ) -> None:
-        self.network, self.data, self.options = network, data, options
+        self.network, self.data, self.options, self.loss = network, data, options, loss
         self.diagnostics = diagnostics
-        self._held, self._plan = held, plan
+        self._posterior, self._plan = posterior, plan
+        self._shared = False  # whether anybody else may hold the posterior
+        self._W: np.ndarray | None = None
 
     def __repr__(self) -> str:
         L, U = len(self.data.X), len(self.data.pool)
-        return f"LookAhead(labelled={L}, pool={U}, observed={len(self._held.observed)}, {self.diagnostics})"
+        return f"LookAhead(labelled={L}, pool={U}, observed={len(self.observed)}, {self.diagnostics})"
 
     @classmethod
     def fit(
@@ -96,12 +90,11 @@ class LookAhead:
         *,
         ids: np.ndarray | None = None,
         full: bool = True,
-        probabilities: Name = "simplex",
-        residual: Residual = "outputs",
+        loss: str | Loss = "l2",
     ) -> "LookAhead":
         """Linearise the network around its weights and finish its training on the labelled set.
 
-        Source: look-ahead paper, eqs. 6, 8 and 11.
+        Source: Mohamadi, Bae & Sutherland 2022, eqs. 6, 8 and 11.
 
         Args:
             apply_fn: the network in eval mode.
@@ -114,127 +107,98 @@ class LookAhead:
             on_plan: called with the kernel's plan before anything is computed.
             ids: what the candidates are called in ``query`` and ``observe``, integers or strings ``[U]``; their
                 positions when absent.
-            full: whether to compute Θ(U,U) now.  Without, half-way criteria never need it, and other criteria compute
+            full: whether to compute Θ(U,U) now.  Without, criteria of f_lin alone never need it, and others compute
                 it when first asked for.
-            probabilities: ``simplex`` for a network trained with the L2 loss, ``softmax`` for cross-entropy.
-            residual: what a label is compared with.  ``outputs``, y - f, is that of least squares, in which training
-                ends at one-hot outputs.  A network trained with cross-entropy wants ``probabilities``,
-                β (y - softmax(f)), and ``softmax`` with it: its logits end nowhere.  See ``linearize.residuals``.
+            loss: that trained the network, a key of ``common.losses.LOSSES`` or a record: it says what outputs mean
+                and what labels ask of them.
 
         Returns:
             A service that scores this pool.
 
         Raises:
-            LinearizeError: an empty or mismatched input.
+            LinearizeError: an empty or mismatched input, or no such loss.
             SingularKernelError: the labelled kernel cannot be factored.
             MemoryBudgetError: the kernel does not fit.
 
         """
         options, network = options or KernelOptions(), Network(apply_fn, variables)
-        fitted = fit_network(
-            network,
-            X,
-            Y,
-            pool,
-            ids,
-            options,
-            full=full,
-            probabilities=probabilities,
-            residual=residual,
-            progress=progress,
-            on_plan=on_plan,
-        )
-        return cls(network, fitted.data, options, fitted.diagnostics, fitted.held, fitted.plan)
+        built = build(network, X, Y, pool, ids, options, loss, full=full, progress=progress, on_plan=on_plan)
+        return cls(network, built.data, options, built.loss, built.posterior, built.diagnostics, built.plan)
 
     @property
     def plan(self) -> Plan:
         """How the kernel was computed; of a loaded service, how it would be."""
         if self._plan is None:
-            self._plan = plan_fit(
-                self.network, self.data.X, self.data.pool, self.options, self.data.Y.shape[1], full=self.full
-            )
+            self._plan = plan_build(self.network, self.data, self.options, full=self.full)
         return self._plan
 
     @property
-    def probabilities(self) -> Probabilities:
-        """What its outputs mean, and what labels ask of them."""
-        return self._held.probabilities
-
-    @property
-    def factored(self) -> Factored:
-        """The labelled kernel's factor."""
-        return self._held.factored
-
-    @property
     def full(self) -> bool:
-        """Whether S is there."""
-        return self._held.full
+        """Whether the covariance is there."""
+        return self._posterior.dense
 
     @property
-    def state(self) -> Regression | PerLogit:
-        """The regression, S computed if need be; its arrays belong to this object, and answers change them."""
-        return self._held.state
+    def posterior(self) -> Posterior:
+        """The linearised network now, its covariance computed if need be; answers to the service do not change it."""
+        self._shared = True
+        return self._with_covariance()
 
     @property
     def observed(self) -> np.ndarray:
         """The ids of the candidates that were answered, in order, ``[n]``."""
-        return self.data.ids[self._held.observed]
+        return self.data.ids[[answer.candidate for answer in self._posterior.answers]]
 
-    def scores(
-        self, criterion: str | None = None, reference: Reference | None = None, distance: Distance = "outputs"
-    ) -> Float64:
+    def fork(self) -> "LookAhead":
+        """Return an independent service in the same state: answers to it do not change this one."""
+        self._shared = True
+        return copy(self)
+
+    def scores(self, criterion: str | None = None, measure: Measure | None = None) -> np.ndarray:
         """Score every candidate of the pool, ``[U]``; higher means query first, -inf where answered.
 
         Args:
-            criterion: a registered name, such as ``mlmoc``; by default ``margin-influence``, without S ``margin-lin``.
-            reference: what change is measured from; the criterion's own default when absent.
-            distance: where change is measured, between ``outputs`` or between the probabilities that they mean
-                (``simplex``).
+            criterion: a registered name, such as ``mlmoc``; by default ``margin-influence``, without covariance
+                ``margin-lin``.
+            measure: how change is measured, where the criterion measures one.
 
         Raises:
             LinearizeError: unknown criterion, reference or distance.
 
         """
-        return self._held.scores(self._criterion(criterion, reference, distance), reference, distance)
+        chosen = self._criterion(criterion, measure)
+        return chosen.scores(self._posterior_for(chosen), self.loss, measure)
 
     def score_diagnostics(
-        self,
-        criterion: str | None = None,
-        reference: Reference | None = None,
-        distance: Distance = "outputs",
-        scores: Float64 | None = None,
+        self, criterion: str | None = None, measure: Measure | None = None, scores: np.ndarray | None = None
     ) -> ScoreDiagnostics:
         """Judge a criterion's scores: their spread, and whether unfinished training dominates them.
 
-        Arguments and errors are those of ``scores``, and the scores themselves where they are known already.
+        Args:
+            criterion: as of ``scores``.
+            measure: as of ``scores``.
+            scores: those themselves ``[U]``, where they are known already.
+
+        Raises:
+            LinearizeError: as ``scores``.
+
         """
-        chosen = self._criterion(criterion, reference, distance)
-        if scores is None:
-            scores = self._held.scores(chosen, reference, distance)
-        if not isinstance(chosen, Change) or (reference or chosen.default_reference) == "linearized":
-            return judge_scores(scores)
-        own = self._held.scores(chosen, "linearized", distance)
-        return judge_scores(scores, chosen.finishing(self.state, distance), own)
+        chosen = self._criterion(criterion, measure)
+        return judge_criterion(chosen, self._posterior_for(chosen), self.loss, measure, scores)
 
     def query(
-        self,
-        n: int = 1,
-        criterion: str | None = None,
-        mode: Mode = "top",
-        reference: Reference | None = None,
-        distance: Distance = "outputs",
+        self, n: int = 1, criterion: str | None = None, mode: Mode = "top", measure: Measure | None = None
     ) -> np.ndarray:
         """Choose what to label next; the state stays as it is until ``observe``.
 
-        ``greedy`` answers each choice by its likeliest label, on a copy, before the next: a batch that repeats no
-        information, and no copy of a candidate while others tell something.  ``sequential`` is the single best now.
+        ``greedy`` answers each choice by its likeliest label, on a posterior of its own, before the next: a batch that
+        repeats no information, and no copy of a candidate while others tell something.  ``sequential`` is the single
+        best now.
 
         Args:
             n: how many; 1 for ``sequential``.
             criterion: as in ``scores``.
             mode: ``top``, ``greedy`` or ``sequential``.
-            reference: as in ``scores``.
-            distance: as in ``scores``.
+            measure: as in ``scores``.
 
         Returns:
             Ids, or positions where no ids were given, best first ``[n]``.
@@ -243,30 +207,43 @@ class LookAhead:
             LinearizeError: unknown criterion, mode, reference or distance, or another n than can be had.
 
         """
-        return self.choose(n, criterion, mode, reference, distance).ids
+        return self.choose(n, criterion, mode, measure).ids
 
     def choose(
-        self,
-        n: int = 1,
-        criterion: str | None = None,
-        mode: Mode = "top",
-        reference: Reference | None = None,
-        distance: Distance = "outputs",
+        self, n: int = 1, criterion: str | None = None, mode: Mode = "top", measure: Measure | None = None
     ) -> Choice:
-        """Choose as ``query`` does, and say with what scores; arguments and errors are those of ``query``."""
-        left = int((~self._held.answered).sum())
-        if mode not in get_args(Mode):
-            raise LinearizeError(f"query mode: expected one of {', '.join(get_args(Mode))}; got {mode!r}")
+        """Choose as ``query`` does, and say with what scores.
+
+        Args:
+            n: as of ``query``, like all that follow.
+            criterion: which.
+            mode: how.
+            measure: of change.
+
+        Raises:
+            LinearizeError: as ``query``.
+
+        """
+        left = int((~self._posterior.answered).sum())
+        if mode not in MODES:
+            raise LinearizeError(f"query mode: expected one of {', '.join(MODES)}; got {mode!r}")
         if mode == "sequential" and n != 1:
             raise LinearizeError(f"query: expected n = 1 in the mode sequential, one answer before the next; got {n}")
         if not 1 <= n <= left:
             raise LinearizeError(f"query: expected 1 to {left} candidates (those left), got {n}")
         if mode == "top":
-            scores = self.scores(criterion, reference, distance)
+            scores = self.scores(criterion, measure)
             ranked = np.argsort(-scores, kind="stable")[:n]
             return Choice(self.data.ids[ranked], scores[ranked])
-        chosen = self._criterion(criterion, reference, distance)
-        picked = self._held.in_order(chosen, reference, distance, n)
+        chosen = self._criterion(criterion, measure)
+        posterior, picked = self._posterior_for(chosen), list[tuple[int, float]]()
+        while True:
+            picked.append(best(posterior, chosen.scores(posterior, self.loss, measure)))
+            if len(picked) == n:
+                break
+            position = picked[-1][0]
+            target = self._target(posterior, position, int(posterior.f[position].argmax()))
+            posterior = posterior.condition(position, target, donate=len(picked) > 1)
         return Choice(self.data.ids[[position for position, _ in picked]], np.array([score for _, score in picked]))
 
     def observe(self, sample: Hashable, label: int) -> None:
@@ -275,8 +252,8 @@ class LookAhead:
         From the first answer on the network is the linearised one, since f knows nothing of the answers: likeliest
         labels are those of f_lin, and change is measured from it whatever the reference.
 
-        O(U² + UC) with S; without, one column Θ(U,x*) and O(U(L + n)).  Where the candidate is redundant, the answer
-        only drops it.
+        O(U² + UC) with the covariance; without, one column Θ(U,x*) and O(U(L + n)).  Where the candidate is redundant,
+        the answer only drops it.
 
         Args:
             sample: the candidate's id, or its position where no ids were given.
@@ -290,14 +267,17 @@ class LookAhead:
         if isinstance(label, bool) or not isinstance(label, int | np.integer) or not 0 <= label < C:
             expected = f"observe: expected a class, an integer from 0 to {C - 1}, for sample {sample!r}"
             raise LinearizeError(f"{expected}, got {label!r}")
-        if self._held.answered[position]:
+        if self._posterior.answered[position]:
             raise LinearizeError(f"observe: sample {sample!r} is observed already: each is answered once")
-        self._held.answer(position, int(label))
+        target = self._target(self._posterior, position, int(label))
+        self._posterior = self._posterior.condition(position, target, donate=not self._shared)
+        self._shared, self._W = False, None
 
-    def predict(self, x: np.ndarray) -> Float64:
+    def predict(self, x: np.ndarray) -> np.ndarray:
         """Predict the outputs of the network trained to convergence on all labels, observed ones included.
 
-        f_lin(x) = f(x) + Θ(x,X⁺) K⁺⁻¹ (Y⁺ - f(X⁺)), X⁺ all labelled inputs.  Source: look-ahead paper, eq. 8.
+        f_lin(x) = f(x) + Θ(x,X⁺) K⁺⁻¹ (Y⁺ - f(X⁺)), X⁺ all labelled inputs.  Source: Mohamadi, Bae & Sutherland 2022,
+        eq. 8.
 
         Args:
             x: any inputs ``[N, ...]``.
@@ -313,23 +293,36 @@ class LookAhead:
         if not len(x) or x.shape[1:] != self.data.X.shape[1:]:
             raise LinearizeError(f"predict: expected inputs [N, ...] of shape {self.data.X.shape[1:]}, got {x.shape}")
         check_finite("x", x)
-        W, known = self._held.weights(), np.concatenate([self.data.X, self.data.pool[self._held.told()]])
+        if self._W is None:
+            self._W = self._posterior.weights()
+        known = np.concatenate([self.data.X, self.data.pool[self._posterior.told()]])
         f = network_outputs(*self.network, x, precision=self.options.precision).astype(np.float64)
         theta = empirical_ntk(*self.network, x, known, settings=self.options.settings)
-        return f + (theta @ W.reshape(theta.shape[1], -1)).reshape(f.shape)
+        return f + (theta @ self._W.reshape(theta.shape[1], -1)).reshape(f.shape)
 
     def pseudo_labels(self) -> np.ndarray:
         """Return the label that each candidate is assumed to get, ``[U]``."""
-        return self._held.pseudo_labels()
+        return self._posterior.f.argmax(axis=1)
 
     def save(self, path: str | Path) -> None:
         """Write the state, all observations, the labelled set and the pool to one npz file, as a whole or not at all.
+
+        Of the network a fingerprint is kept.
 
         Raises:
             OSError: it cannot be written.
 
         """
-        save(Path(path), self.network, Saved(self.data, self.options, self.diagnostics, self._held))
+        meta = {
+            "network": fingerprint(self.network.variables),
+            "full": self.full,
+            "options": asdict(self.options),
+            "loss": self.loss.name,
+            "scale": self.loss.scale,
+            "diagnostics": asdict(self.diagnostics),
+        }
+        data = {f"data_{name}": value for name, value in self.data._asdict().items()}
+        write_state(Path(path), meta, data | self._posterior.arrays())
 
     @classmethod
     def load(cls, path: str | Path, apply_fn: ApplyFn, variables: Variables) -> "LookAhead":
@@ -344,15 +337,38 @@ class LookAhead:
             LinearizeError: the file is another one, or was saved with another network.
 
         """
-        network = Network(apply_fn, variables)
-        saved = load(Path(path), network)
-        return cls(network, saved.data, saved.options, saved.diagnostics, saved.held)
+        meta, arrays = read_state(Path(path))
+        if fingerprint(variables) != meta["network"]:
+            raise LinearizeError(f"{path}: expected the variables it was saved with, got those of another network")
+        data = Data(**{name: arrays.pop(f"data_{name}") for name in Data._fields})
+        network, options = Network(apply_fn, variables), KernelOptions(**meta["options"])
+        f = network_outputs(*network, data.pool[:1], precision=options.precision)
+        if f.shape[1] != data.Y.shape[1] or not np.allclose(f, data.f_U[:1], rtol=1e-3, atol=1e-4):
+            raise LinearizeError(f"{path}: expected the apply_fn it was saved with, got one with other outputs")
+        loss = replace(find_loss(meta["loss"]), scale=meta["scale"])
+        posterior: Posterior
+        if meta["full"]:
+            posterior = Dense.from_arrays(arrays)
+        else:
+            posterior = Lazy.from_arrays(arrays, column=column_of(network, data.pool, options, data.Y.shape[1]))
+        return cls(network, data, options, loss, posterior, Diagnostics(**meta["diagnostics"]))
 
-    def _criterion(
-        self, name: str | None, reference: Reference | None, distance: Distance
-    ) -> Criterion | HalfwayCriterion:
-        check_measure(reference, distance)
-        return get_criterion(name or ("margin-influence" if self.full else "margin-lin"), self.probabilities)
+    def _criterion(self, name: str | None, measure: Measure | None) -> Criterion:
+        criterion = get_criterion(name or ("margin-influence" if self.full else "margin-lin"))
+        criterion.request(self.loss, measure)  # checks both
+        return criterion
+
+    def _posterior_for(self, criterion: Criterion) -> Posterior:
+        return self._with_covariance() if criterion.needs == "covariance" else self._posterior
+
+    def _with_covariance(self) -> Posterior:
+        if not self._posterior.dense:
+            self._posterior = with_covariance(self.network, self.data, self.options, self._posterior)
+        return self._posterior
+
+    def _target(self, posterior: Posterior, position: int, label: int) -> np.ndarray:
+        """What a label asks of a candidate's outputs ``[C]``."""
+        return self.loss.target(posterior.mean[[position]], np.eye(self.data.Y.shape[1])[[label]])[0]
 
     def _position(self, sample: Hashable) -> int:
         """Return a candidate's position."""
@@ -362,3 +378,18 @@ class LookAhead:
         if not len(found):
             raise LinearizeError(f"observe: expected the id of one of {len(self.data.ids)} candidates, got {sample!r}")
         return int(found[0])
+
+
+def best(posterior: Posterior, scores: np.ndarray) -> tuple[int, float]:
+    """Return the candidate to query next and its score: the highest among those that would tell something.
+
+    Where all that are left are redundant, the highest score among those.
+
+    Args:
+        posterior: the linearised network.
+        scores: ``[U]``, -inf where answered.
+
+    """
+    useful = ~(posterior.redundant | posterior.answered)
+    chosen = int(np.where(useful, scores, -np.inf).argmax() if useful.any() else scores.argmax())
+    return chosen, float(scores[chosen])

@@ -1,36 +1,44 @@
-"""Arrays in files: written as a whole or not at all, read without executing anything."""
+"""A service's state in one file: written as a whole or not at all, read without executing anything."""
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from common.files import replacing
 from linearize.errors import LinearizeError
 from linearize.types import Variables
 
-FORMAT = "linearize.LookAhead 2"
+FORMAT = "linearize.LookAhead 3"
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
-    """Write an npz file as a whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with temporary.open("xb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write an npz file as a whole or not at all.
+
+    Args:
+        path: the file.
+        **arrays: by name.
+
+    """
+    with replacing(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def write_state(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Write a service's state; ``meta`` holds plain values."""
+    """Write a service's state.
+
+    Args:
+        path: the file.
+        meta: plain values.
+        arrays: by name.
+
+    Raises:
+        OSError: it cannot be written.
+
+    """
     write_npz(path, meta=np.array(json.dumps({"format": FORMAT, **meta})), **arrays)
 
 
@@ -49,7 +57,7 @@ def read_state(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     except Exception as error:  # zipfile, zlib, json and numpy each have their own errors for a damaged file
         raise LinearizeError(f"{expected}; cannot read it ({error})") from error
     if meta.get("format") != FORMAT:
-        raise LinearizeError(f"{expected}; its format is {meta.get('format')!r}, not {FORMAT!r}")
+        raise LinearizeError(f"{expected}; its format is {meta.get('format')!r}, not {FORMAT!r}: fit the service again")
     return meta, arrays
 
 

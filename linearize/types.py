@@ -2,7 +2,8 @@
 
 Letters follow one notation throughout (L labelled, U pool candidates, C classes, P trainable parameters):
 ``X [L, ...]``, ``Y [L, C]`` one-hot, ``U [U, ...]``, ``f(x) [C]``, ``R = Y - f(X)``, ``K = Θ(X,X) + λI``,
-``a(x) = Θ(x,X) K⁻¹ R``, ``f_lin = f + a``, ``S = Θ(U,U) - Θ(U,X) K⁻¹ Θ(X,U)``, ``u(x') = S(x',x') + λ``.
+``a(x) = Θ(x,X) K⁻¹ R``, ``f_lin = f + a``, ``S = Θ(U,U) - Θ(U,X) K⁻¹ Θ(X,U)``, ``u(x') = S(x',x') + λ``.  k is how
+many rows of Θ an example has: 1, or C with the full kernel, whose rows stand where examples do.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,6 +43,6 @@ class ApplyFn(Protocol):
 class Kernel(NamedTuple):
     """The blocks of Θ over labelled ∪ pool."""
 
-    XX: Float64  # [L, L]
-    XU: Float64  # [L, U]
-    UU: Float64  # [U, U]
+    XX: Float64  # [L k, L k]
+    XU: Float64  # [L k, U k]
+    UU: Float64  # [U k, U k]

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 
 import cases
-from linearize.regression import fit
+from common.losses import L2
+from common.probabilities import SOFTMAX
+from linearize.posterior import Dense, Targets
 from linearize.types import Kernel
 
 
@@ -49,5 +51,28 @@ CASES = {
 
 
 def state_of(theta, f, Y, ridge):
-    L = len(Y)
-    return fit(Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:]), f[:L], f[L:], Y, ridge=ridge)
+    """The posterior of a kernel with one row an example, or C of them."""
+    L, k = len(Y), len(theta) // len(f)
+    rows = L * k
+    kernel = Kernel(theta[:rows, :rows], theta[:rows, rows:], theta[rows:, rows:])
+    return Dense.init(kernel, Targets(f[:L], f[L:], Y), ridge=ridge)
+
+
+def posterior_by_hand(f, f_lin, S, redundant=None):
+    """A posterior with a scalar kernel and no ridge, whose covariance is S ``[U, U]``, symmetric."""
+    U, C = f.shape
+    nothing = np.zeros(U, bool)
+    state = state_of(np.eye(1 + U), np.zeros((1 + U, C)), np.eye(C)[:1], 0.0)
+    redundant = nothing if redundant is None else redundant
+    return dataclasses.replace(
+        state, f=f, mean=f_lin, S=S, variance=np.diag(S).copy(), redundant_rows=redundant, answered=nothing
+    )
+
+
+def with_probabilities(loss, probabilities):
+    """A loss whose outputs mean something else."""
+    return dataclasses.replace(loss, probabilities=probabilities)
+
+
+LOSSES = {"simplex": L2, "softmax": with_probabilities(L2, SOFTMAX)}
+"""Least squares, its outputs read as probabilities in either way."""

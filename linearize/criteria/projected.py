@@ -10,23 +10,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linearize.criteria.base import (
+from common.losses import PseudoResidual
+from common.probabilities import simplex_threshold
+from linearize.criteria.base import Request
+from linearize.criteria.generic import before
+from linearize.criteria.passes import (
     SMALL_BLOCK,
-    Block,
-    Distance,
-    Finished,
     Labels,
-    Reference,
     compiled,
     expectation,
-    no_gain_if_redundant,
+    fast,
+    influence,
     over_classes,
-    over_column_blocks,
+    over_labels,
 )
-from linearize.probabilities import Probabilities, class_probabilities, simplex_threshold
-from linearize.regression import Regression
-from linearize.residuals import Pull
-from linearize.types import Array, Float64
+from linearize.posterior import Block, Posterior
+from linearize.types import Array
 
 
 class SimplexPool(NamedTuple):
@@ -37,7 +36,7 @@ class SimplexPool(NamedTuple):
     tau: Array  # [U]
 
     @classmethod
-    def of(cls, f_lin: Float64, dtype: type[np.float32] | type[np.float64] = np.float64) -> "SimplexPool":
+    def of(cls, f_lin: np.ndarray, dtype: type[np.float32] | type[np.float64] = np.float64) -> "SimplexPool":
         """Project outputs ``[U, C]``; passes over the pool then run in ``dtype``."""
         tau = simplex_threshold(f_lin)  # [U]
         kept = f_lin > tau[:, None]  # [U, C]
@@ -87,9 +86,9 @@ class SoftmaxShift(NamedTuple):
     of_candidates: Array  # [B, C], m(x')
 
     @classmethod
-    def of(cls, f: Array, pull: Pull, block: Block) -> "SoftmaxShift":
+    def of(cls, f: Array, pull: PseudoResidual, block: Block) -> "SoftmaxShift":
         """Take a block of candidates for logits ``[C, U]``; call it inside ``jax.jit``."""
-        q = block.influence(f.dtype)
+        q = influence(block, f.dtype)
         return cls(f, q, jnp.asarray(pull.step, f.dtype) * q, jnp.asarray(pull.m, f.dtype)[block.candidates])
 
     def logit(self, c: Array) -> Array:
@@ -164,29 +163,31 @@ class SoftmaxSums(NamedTuple):
 
 
 @compiled
-def _simplex_distance(pool: SimplexPool, before: Array, pull: Pull, labels: Labels, block: Block, most: Array) -> Array:
-    q = block.influence(jnp.float64)  # [B, U]
+def _simplex_distance(
+    pool: SimplexPool, then: Array, pull: PseudoResidual, labels: Labels, block: Block, most: Array
+) -> Array:
+    q = influence(block, jnp.float64)  # [B, U]
 
     def distance(r: Array) -> Array:
         outputs, tau = pool.after(q, r), pool.threshold(q, r)
-        squared = over_classes(len(pool.f), lambda c: (jnp.maximum(outputs(c) - tau, 0) - before[c][None]) ** 2)
+        squared = over_classes(len(pool.f), lambda c: (jnp.maximum(outputs(c) - tau, 0) - then[c][None]) ** 2)
         return jnp.sqrt(squared).sum(1)
 
     return expectation(labels, pull, block, most, distance)
 
 
 @compiled
-def _softmax_distance(f: Array, before: Array, pull: Pull, labels: Labels, block: Block, most: Array) -> Array:
-    """Return Σ_c p_c(x') Σ_x ‖softmax(z + l onehot(c)) - before(x)‖₂ z and l of ``SoftmaxShift``, ``[B]``.
+def _softmax_distance(f: Array, then: Array, pull: PseudoResidual, labels: Labels, block: Block, most: Array) -> Array:
+    """Return Σ_c p_c(x') Σ_x ‖softmax(z + l onehot(c)) - then(x)‖₂ z and l of ``SoftmaxShift``, ``[B]``.
 
-    It is b + t (onehot(c) - b) for b = softmax(z).  With d = b - before the squared distance is
+    It is b + t (onehot(c) - b) for b = softmax(z).  With d = b - then the squared distance is
     ‖d‖² + 2 t (d_c - d·b) + t² (1 - 2 b_c + ‖b‖²): O(C) a pair for all labels.  Where the label takes nearly all from
     the largest class, t is -∞ to rounding, and the softmax o over the other classes stands in the place of b.  A
     distance is right to 1e-8: it is the root of a difference.
 
     Args:
         f: logits ``[C, U]``.
-        before: probabilities ``[C, U]``.
+        then: probabilities ``[C, U]``.
         pull: the labels' residuals.
         labels: the labels of all candidates.
         block: the candidates.
@@ -198,10 +199,10 @@ def _softmax_distance(f: Array, before: Array, pull: Pull, labels: Labels, block
     top, second, s, s_rest = sums.top, sums.second, sums.whole[0], jnp.maximum(sums.rest[0], 1)
 
     def products(c: Array) -> tuple[Array, ...]:
-        z, then = shift.logit(c), before[c][None]
+        z, was = shift.logit(c), then[c][None]
         b, o = jnp.exp(z - top) / s, jnp.where(leads(z, top, second), 0, jnp.exp(jnp.minimum(z - second, 0)))
         o /= s_rest
-        d, e = b - then, o - then
+        d, e = b - was, o - was
         return d * d, d * b, b * b, e * e, e * o, o * o
 
     dd, db, bb, ee, eo, oo = over_classes(C, products, lambda x, y: jax.tree.map(jnp.add, x, y))
@@ -209,53 +210,40 @@ def _softmax_distance(f: Array, before: Array, pull: Pull, labels: Labels, block
 
     def add(k: Array, total: Array) -> Array:
         c = classes[:, k]  # [B]
-        z, then = shift.logit(c), before[c]
+        z, p_was = shift.logit(c), then[c]
         was = jnp.exp(z - top)
         gained = jnp.exp(jnp.minimum(z + shift.lift - top, limit)) - was
         b, t = was / s, gained / (s + gained)
-        squared = dd + t * (2 * (b - then - db) + t * (1 - 2 * b + bb))
+        squared = dd + t * (2 * (b - p_was - db) + t * (1 - 2 * b + bb))
         own = jnp.exp(jnp.minimum(z + shift.lift - second, limit))
         t = own / (s_rest + own)
-        instead = ee + t * (t * (1 + oo) - 2 * (then + eo))
+        instead = ee + t * (t * (1 + oo) - 2 * (p_was + eo))
         squared = jnp.where(s + gained < s / 4, instead, squared)
         return total + p[:, k] * jnp.sqrt(jnp.maximum(squared, 0)).sum(1)
 
     return jax.lax.fori_loop(0, most, add, jnp.zeros(len(p), p.dtype))
 
 
-def expected_distance(
-    state: Regression, p: Float64, reference: Reference, probabilities: Probabilities, block: int
-) -> Float64:
-    """Return Σ_c p_c(x') Σ_x ‖P(f_ref(x)) - P(f_lin⁺_c(x))‖₂ of every candidate, ``[U]``; 0 where redundant.
+_DISTANCES: dict[str, Callable[..., Array]] = {"simplex": _simplex_distance, "softmax": _softmax_distance}
+
+
+def expected_distance(posterior: Posterior, p: np.ndarray, request: Request) -> np.ndarray | None:
+    """Return Σ_c p_c(x') Σ_x ‖P(f_ref(x)) - P(f_lin⁺_c(x))‖₂ of every candidate, P from outputs to probabilities.
 
     Args:
-        state: the regression.
+        posterior: the linearised network.
         p: the weights of the labels ``[U, C]``; a label of weight 0 costs nothing.
-        reference: what change is measured from.
-        probabilities: P, from outputs to probabilities.
-        block: candidates a block.
+        request: what change is measured from, and what outputs mean.
+
+    Returns:
+        ``[U]``; None where there is no fast form.
 
     """
-    f_lin, labels = state.f_lin, Labels.of(p)
-    before = class_probabilities(f_lin if reference == "linearized" else state.f, probabilities)
-    before = np.ascontiguousarray(before.T)  # [C, U]
-    f = np.ascontiguousarray(f_lin.T)
-    pool = SimplexPool.of(f_lin) if probabilities == "simplex" else None
-    pull = Pull.of(f_lin, probabilities)
-
-    def score(columns: Block) -> Array:
-        most = labels.likely[columns.candidates].max()
-        if pool is None:
-            return _softmax_distance(f, before, pull, labels, columns, most)
-        return _simplex_distance(pool, before, pull, labels, columns, most)
-
-    scores = over_column_blocks(state, score, min(block, SMALL_BLOCK), labels.fewest_first())
-    return no_gain_if_redundant(state, scores)
-
-
-def moved(state: Finished, distance: Distance, probabilities: Probabilities) -> float:
-    """Return Σ_x ‖d(f(x)) - d(f_lin(x))‖₂, d the identity or, with the distance ``simplex``, the probabilities."""
-    if distance == "outputs":
-        return float(np.linalg.norm(state.a, axis=1).sum())
-    before, after = (class_probabilities(outputs, probabilities) for outputs in (state.f, state.f_lin))
-    return float(np.linalg.norm(after - before, axis=1).sum())
+    pull, distance = fast(posterior, request.loss), _DISTANCES.get(request.loss.probabilities.name)
+    if pull is None or distance is None:
+        return None
+    labels, f = Labels.of(p), posterior.mean
+    then = np.ascontiguousarray(request.loss.probabilities.of(before(posterior, request)).T)  # [C, U]
+    pool = SimplexPool.of(f) if distance is _simplex_distance else np.ascontiguousarray(f.T)
+    block = min(request.block, SMALL_BLOCK)
+    return over_labels(posterior, labels, lambda *columns: distance(pool, then, pull, labels, *columns), block)

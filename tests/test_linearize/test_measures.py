@@ -1,16 +1,15 @@
 """Every criterion × reference × distance × probabilities against its definition, one solve from scratch a label."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
-from regression_cases import CASES, Case, state_of
+from regression_cases import CASES, LOSSES, Case, posterior_by_hand, state_of
 
 import reference
-from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Change, get_criterion
-from linearize.criteria.base import check_measure
+from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Measure
 from linearize.errors import LinearizeError
-from linearize.regression import Regression
 
 P = {"simplex": reference.naive_simplex, "softmax": reference.naive_softmax}
 MEASURES = [(distance, probabilities) for distance in DISTANCES for probabilities in P]
@@ -26,14 +25,11 @@ def cases_for(number, dear=1):
 
 COMBINATIONS = [(case, *one) for i, one in enumerate(itertools.product(REFERENCES, MEASURES)) for case in cases_for(i)]
 BY_PROBABILITIES = [(case, p) for i, p in enumerate(P) for case in cases_for(i, 2)]
-HAND = Regression(  # f_lin of three points; a label of point 0 moves point 1 by half as much, and point 2 not at all
-    np.array([[0.6, 0.4], [0.45, 0.55], [1.0, 0.0]]),
-    np.zeros((3, 2)),
-    np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]]),
-    np.ones(3),
-    np.zeros(3, bool),
-    0.0,
+OUTPUTS = np.array([[0.6, 0.4], [0.45, 0.55], [1.0, 0.0]])
+HAND = posterior_by_hand(  # of three points; a label of point 0 moves point 1 by half as much, and point 2 not at all
+    OUTPUTS, OUTPUTS, np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]])
 )
+COVARIANCE = [name for name, criterion in CRITERIA.items() if criterion.needs == "covariance"]
 
 
 @pytest.mark.parametrize(("case", "reference_name", "measure"), COMBINATIONS)
@@ -45,7 +41,7 @@ def test_changes_equal_their_definitions(case, reference_name, measure):
     emoc = reference.naive_expectation(*problem, L, ridge, "emoc", reference_name, P[probabilities], d)
     mlmoc = reference.naive_criterion(*problem, L, ridge, "mlmoc", reference_name, d)
     for name, expected in (("emoc", emoc), ("mlmoc", mlmoc)):
-        scores = get_criterion(name, probabilities).scores(state, reference_name, 3, distance)
+        scores = CRITERIA[name].scores(state, LOSSES[probabilities], Measure(reference_name, distance), 3)
         np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -57,8 +53,8 @@ def test_flips_equal_their_definitions_and_ties_go_by_change(case, reference_nam
     flips = reference.naive_criterion(*problem, L, ridge, "mlmoc-flips", reference_name)
     expected = reference.naive_expectation(*problem, L, ridge, "emoc-flips", reference_name, P[probabilities])
     for name, tie, naive, share in (("mlmoc-flips", "mlmoc", flips, 1), ("emoc-flips", "emoc", expected, 1e-6)):
-        scores = get_criterion(name, probabilities).scores(state, reference_name, 3, distance)
-        change = get_criterion(tie, probabilities).scores(state, reference_name, 3, distance)
+        scores = CRITERIA[name].scores(state, LOSSES[probabilities], Measure(reference_name, distance), 3)
+        change = CRITERIA[tie].scores(state, LOSSES[probabilities], Measure(reference_name, distance), 3)
         ties = share * change / (change.max() or 1)
         np.testing.assert_allclose(scores - naive, ties, rtol=1e-6, atol=1e-8 * share + 1e-12)
 
@@ -68,7 +64,7 @@ def test_expected_accuracy_equals_its_definition(case, probabilities):
     problem, ridge = CASES[case].problem(), CASES[case].ridge
     state, L = state_of(*problem, ridge), len(problem[2])
     expected = reference.naive_expectation(*problem, L, ridge, "expected-accuracy", "linearized", P[probabilities])
-    scores = get_criterion("expected-accuracy", probabilities).scores(state, "linearized", 3)
+    scores = CRITERIA["expected-accuracy"].scores(state, LOSSES[probabilities], block=3)
     np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -78,15 +74,17 @@ def test_the_variance_taken_from_unsure_points_equals_its_definition(case, proba
     problem, ridge = CASES[case].problem(), CASES[case].ridge
     state, L = state_of(*problem, ridge), len(problem[2])
     expected = reference.naive_unsure_variance(*problem, L, ridge, name == "margin-influence", P[probabilities])
-    scores = get_criterion(name, probabilities).scores(state, "linearized", 3)
+    scores = CRITERIA[name].scores(state, LOSSES[probabilities], block=3)
     np.testing.assert_allclose(scores, expected, rtol=1e-8, atol=1e-10)
 
 
 def test_eer_is_the_same_whatever_is_measured():
     state = state_of(*Case().problem(), 0.0)
-    expected = CRITERIA["eer"].scores(state, "network")
+    expected = CRITERIA["eer"].scores(state, measure=Measure("network"))
     for distance in DISTANCES:
-        np.testing.assert_array_equal(CRITERIA["eer"].scores(state, "linearized", 3, distance), expected)
+        np.testing.assert_array_equal(
+            CRITERIA["eer"].scores(state, measure=Measure("linearized", distance), block=3), expected
+        )
 
 
 def test_what_a_label_is_expected_to_gain_is_worked_by_hand():
@@ -94,11 +92,11 @@ def test_what_a_label_is_expected_to_gain_is_worked_by_hand():
 
     The gain: 0.6 (0.4 + 0.1) + 0.4 (0.4 + 0.3) = 0.58; the flips: point 1 under label 0, point 0 under label 1.
     """
-    assert CRITERIA["expected-accuracy"].scores(HAND, "linearized")[0] == pytest.approx(0.58)
-    assert CRITERIA["emoc-flips"].scores(HAND, "linearized")[0] == pytest.approx(0.6 + 0.4, abs=2e-6)
+    assert CRITERIA["expected-accuracy"].scores(HAND)[0] == pytest.approx(0.58)
+    assert CRITERIA["emoc-flips"].scores(HAND)[0] == pytest.approx(0.6 + 0.4, abs=2e-6)
     # m = (0.8, 0.9, 0): 0.8 (0.8 · 1 + 0.9 · 0.25)
-    assert CRITERIA["margin-variance"].scores(HAND, "linearized")[0] == pytest.approx(0.82)
-    assert CRITERIA["margin-variance"].scores(HAND, "linearized")[2] == 0  # sure
+    assert CRITERIA["margin-variance"].scores(HAND)[0] == pytest.approx(0.82)
+    assert CRITERIA["margin-variance"].scores(HAND)[2] == 0  # sure
 
 
 def test_the_gain_is_never_negative_while_outputs_stay_in_the_simplex():
@@ -106,13 +104,14 @@ def test_the_gain_is_never_negative_while_outputs_stay_in_the_simplex():
     f = rng.dirichlet(np.full(4, 20.0), 30)
     S = rng.uniform(0, 0.1, (30, 30))
     assert f.min() > 0.1 * f.max()  # what is left of a class after a label of another
-    state = Regression(f, np.zeros_like(f), (S + S.T) / 2, np.ones(30), np.zeros(30, bool), 0.0)
-    gain = CRITERIA["expected-accuracy"].scores(state, "linearized")
+    S = (S + S.T) / 2
+    np.fill_diagonal(S, 1.0)  # the candidates themselves go to their labels
+    gain = CRITERIA["expected-accuracy"].scores(posterior_by_hand(f, f, S))
     assert gain.min() > -1e-12
     assert gain.max() > 0.01
 
 
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("name", COVARIANCE)
 @pytest.mark.parametrize("probabilities", P)
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_huge_outputs_and_influences_give_finite_scores(name, probabilities, distance):
@@ -120,21 +119,21 @@ def test_huge_outputs_and_influences_give_finite_scores(name, probabilities, dis
     state = state_of(theta, f, Y, 0.0)
     S = state.S.copy()
     S[0, 1:] = S[1:, 0] = np.linspace(-2, 2, 8)
-    u = state.u.copy()
-    u[0] = 2e-3
-    scores = get_criterion(name, probabilities).scores(state._replace(S=S, u=u), "network", 4, distance)
+    S[0, 0] = 2e-3
+    state = dataclasses.replace(state, S=S, variance=np.diag(S).copy())
+    scores = CRITERIA[name].scores(state, LOSSES[probabilities], Measure("network", distance), 4)
     assert np.isfinite(scores).all()
 
 
-@pytest.mark.parametrize("name", [name for name in CRITERIA if name != "eer"])
+@pytest.mark.parametrize("name", [name for name in COVARIANCE if name != "eer"])
 @pytest.mark.parametrize("probabilities", P)
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("reference_name", REFERENCES)
 def test_a_redundant_candidate_gains_nothing(name, probabilities, distance, reference_name):
     state = state_of(*Case().problem(), 0.0)
     redundant = np.arange(7) == 3
-    state = state._replace(redundant=redundant, u=np.where(redundant, 1.0, state.u))
-    scores = get_criterion(name, probabilities).scores(state, reference_name, 4, distance)
+    state = dataclasses.replace(state, redundant_rows=redundant)
+    scores = CRITERIA[name].scores(state, LOSSES[probabilities], Measure(reference_name, distance), 4)
     assert scores[3] == 0
     assert scores.any()
 
@@ -144,16 +143,17 @@ def test_a_redundant_candidate_gains_nothing(name, probabilities, distance, refe
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_what_finishing_training_is_worth(name, probabilities, distance):
     """Of a network whose candidates tell nothing, that is the whole score."""
-    criterion, state = get_criterion(name, probabilities), state_of(*Case().problem(), 0.0)
-    assert isinstance(criterion, Change)
-    still = state._replace(S=state.S * 1e-14)
-    np.testing.assert_allclose(criterion.scores(still, "network", 4, distance), criterion.finishing(state, distance))
-    assert criterion.finishing(state._replace(a=0 * state.a), distance) == 0
+    criterion, state = CRITERIA[name], state_of(*Case().problem(), 0.0)
+    loss, measure = LOSSES[probabilities], Measure("network", distance)
+    request = criterion.request(loss, measure)
+    still = dataclasses.replace(state, S=state.S * 1e-14)
+    np.testing.assert_allclose(criterion.scores(still, loss, measure, 4), criterion.finishing(state, request))
+    assert criterion.finishing(dataclasses.replace(state, f=state.mean), request) == 0
 
 
 def test_an_unknown_measure_lists_the_known_ones():
     with pytest.raises(LinearizeError, match="reference: expected one of network, linearized; got 'f'"):
-        check_measure("f", "outputs")
+        Measure("f").check()
     with pytest.raises(LinearizeError, match="distance: expected one of outputs, simplex; got 'l1'"):
-        check_measure(None, "l1")
-    check_measure(None, "simplex")
+        Measure(None, "l1").check()
+    Measure(None, "simplex").check()

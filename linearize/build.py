@@ -1,0 +1,194 @@
+"""A trained network and its data in; the posterior, the calibrated loss and what to judge them by out."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from common.losses import Loss, get_loss
+from linearize.bounds import posterior_bytes
+from linearize.diagnostics import Diagnostics
+from linearize.engine.prepare import Plan
+from linearize.errors import LinearizeError
+from linearize.inputs import Data, Network, check_ids, check_inputs
+from linearize.kernel import compute_ntk, network_outputs, outputs_block, plan_ntk
+from linearize.linalg import condition_number
+from linearize.options import KernelOptions
+from linearize.posterior import Dense, LabelledFactor, Lazy, LazyKernel, Posterior, absolute_ridge
+from linearize.posterior.base import REDUNDANT, REDUNDANT_FLOAT32
+from linearize.posterior.factor import nearest_labelled
+from linearize.posterior.lazy import Column
+from linearize.products import ntk_diagonal, ntk_vector_product
+from linearize.types import Progress
+
+KEPT_COLUMNS = 256
+"""Columns Θ(U,x*) that are kept: a greedy query builds those that the answers to it will take."""
+
+
+class Built(NamedTuple):
+    """What a service begins with, and how its kernel was computed."""
+
+    data: Data
+    loss: Loss
+    posterior: Posterior
+    diagnostics: Diagnostics
+    plan: Plan
+
+
+def plan_build(network: Network, data: Data, options: KernelOptions, *, full: bool) -> Plan:
+    """Plan Θ over labelled ∪ pool, or without ``full`` its columns of labelled inputs.
+
+    Args:
+        network: what is linearised.
+        data: on what.
+        options: how the kernel is computed.
+        full: whether Θ(U,U) is wanted too.
+
+    Raises:
+        LinearizeError: no trainable parameter.
+        MemoryBudgetError: the kernel does not fit.
+
+    """
+    k = options.rows(data.Y.shape[1])
+    afterwards = posterior_bytes(len(data.X) * k, len(data.pool) * k, full=full)
+    x = np.concatenate([data.X, data.pool])
+    return plan_ntk(*network, x, None if full else data.X, options.settings, afterwards=afterwards)
+
+
+def build(
+    network: Network,
+    X: np.ndarray,
+    Y: np.ndarray,
+    pool: np.ndarray,
+    ids: np.ndarray | None,
+    options: KernelOptions,
+    loss: str | Loss,
+    *,
+    full: bool,
+    progress: Progress | None = None,
+    on_plan: Callable[[Plan], None] | None = None,
+) -> Built:
+    """Linearise a network around its weights and finish its training on the labelled set.
+
+    Args:
+        network: what is linearised.
+        X: as of ``LookAhead.fit``, like all that follow.
+        Y: one-hot ``[L, C]``.
+        pool: ``[U, ...]``.
+        ids: ``[U]``.
+        options: how the kernel is computed.
+        loss: that trained the network.
+        full: whether to compute Θ(U,U).
+        progress: called meanwhile.
+        on_plan: called before.
+
+    Raises:
+        LinearizeError: as ``LookAhead.fit``.
+
+    """
+    check_inputs(X, Y, pool)
+    loss = find_loss(loss)
+    data = Data(X, Y, pool, check_ids(ids, len(pool)), np.zeros((len(pool), Y.shape[1])))
+    plan = plan_build(network, data, options, full=full)
+    if on_plan:
+        on_plan(plan)
+    x = np.concatenate([X, pool])
+    f = network_outputs(*network, x, block=outputs_block(plan), precision=options.precision)
+    f_X, f_U = f[: len(X)], np.asarray(f[len(X) :], np.float64)
+    if Y.shape != f_X.shape:
+        raise LinearizeError(f"Y: expected one-hot {list(f_X.shape)}, got {list(Y.shape)}")
+    loss = loss.calibrated(f_X, Y)
+    theta = compute_ntk(plan, network.variables, x, None if full else X, progress=progress)
+    L = len(X) * options.rows(Y.shape[1])
+    XX, XU = theta[:L, :L], theta[:L, L:] if full else theta[L:].T
+    labelled = LabelledFactor.of(XX, XU, f_X, loss.target(f_X, Y), ridge=absolute_ridge(XX, options.ridge))
+    posterior: Posterior
+    if full:
+        posterior = Dense.of_factor(labelled, theta[L:, L:], f_U)
+    else:
+        prior = _prior(network, X, pool, np.diag(XX), XU, options)
+        epsilon = REDUNDANT if options.precision == "float64" else REDUNDANT_FLOAT32
+        kernel = LazyKernel(prior, column_of(network, pool, options, Y.shape[1]))
+        posterior = Lazy.init(labelled, kernel, f_U, redundant=epsilon)
+    diagnostics = Diagnostics(
+        residual_norm=float(np.linalg.norm(loss.residual(f_X, Y))),
+        remaining_change=float(np.linalg.norm(posterior.a, axis=1).mean()),
+        condition_number=condition_number(XX + labelled.ridge * np.eye(L)),
+        ridge=labelled.ridge,
+        jitter=labelled.jitter,
+        redundant_share=float(posterior.redundant.mean()),
+    )
+    return Built(data._replace(f_U=f_U), loss, posterior, diagnostics, plan)
+
+
+def find_loss(loss: str | Loss) -> Loss:
+    """Return a loss given by name or as it is.
+
+    Raises:
+        LinearizeError: there is none of that name.
+
+    """
+    try:
+        return get_loss(loss) if isinstance(loss, str) else loss
+    except ValueError as error:
+        raise LinearizeError(str(error)) from error
+
+
+def column_of(network: Network, pool: np.ndarray, options: KernelOptions, classes: int) -> Column:
+    """Return what maps a row of the pool to Θ(U,row): a backward pass, then a tangent pass over the pool.
+
+    Args:
+        network: what was linearised.
+        pool: ``[U, ...]``.
+        options: how the kernel is computed.
+        classes: C.
+
+    """
+    k = options.rows(classes)
+
+    @lru_cache(maxsize=KEPT_COLUMNS)
+    def column(row: int) -> np.ndarray:
+        candidate, which = divmod(row, k)
+        one = pool[candidate : candidate + 1]
+        return ntk_vector_product(*network, pool, np.eye(k)[which], one, settings=options.settings)
+
+    return column
+
+
+def with_covariance(network: Network, data: Data, options: KernelOptions, posterior: Posterior) -> Dense:
+    """Compute Θ(U,U) and take all answers into account again.
+
+    Args:
+        network: what was linearised.
+        data: on what.
+        options: how the kernel is computed.
+        posterior: without its covariance.
+
+    Raises:
+        MemoryBudgetError: the kernel does not fit.
+
+    """
+    rows = len(posterior.variance)
+    plan = plan_ntk(*network, data.pool, settings=options.settings, afterwards=3 * 8 * rows**2)
+    dense = Dense.of_factor(posterior.labelled, compute_ntk(plan, network.variables, data.pool), data.f_U)
+    for answer in posterior.answers:
+        dense = dense.condition(answer.candidate, answer.y, donate=True)
+    return dense
+
+
+def _prior(
+    network: Network, X: np.ndarray, pool: np.ndarray, labelled: np.ndarray, XU: np.ndarray, options: KernelOptions
+) -> np.ndarray:
+    """Return Θ(x,x) of the pool without Θ(U,U), ``[U k]``, as rounded as Θ(X,X) and Θ(X,U) are.
+
+    Norms of gradients are exact whatever the precision.  Beside products of a lower one they would make copies of
+    labelled inputs look distant and close images look like copies, so each is scaled by what the nearest labelled
+    input's own entry Θ(l,l) is of its exact norm.
+    """
+    prior = ntk_diagonal(*network, pool, settings=options.settings)
+    if options.precision in ("float32", "float64"):
+        return prior
+    exact = ntk_diagonal(*network, X, settings=options.settings)
+    share = np.divide(labelled, exact, out=np.ones_like(exact), where=exact > 0)
+    return np.asarray(prior * share[nearest_labelled(labelled, XU)])

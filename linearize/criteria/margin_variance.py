@@ -1,0 +1,59 @@
+"""Margin variance: candidates of small margin whose label would tell most about other points of small margin.
+
+Both forms ask for a candidate whose own label is open, m(x') high, and whose label takes much of the posterior variance
+of points whose decision is open too.  By the block update, a label at x' takes S(x,x')²/u(x') of the variance S(x,x),
+whatever the label is; unlike the size of an imagined change, that needs no guess of the label.  With the full kernel it
+is tr(S(x,x') G(x') S(x',x))/C.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from common.probabilities import negative_margin
+from linearize.criteria.base import Criterion, Request
+from linearize.criteria.generic import BLOCK_BYTES, no_gain_if_redundant
+from linearize.criteria.passes import over_blocks
+from linearize.posterior import Block, Posterior
+from linearize.types import Array
+
+
+@jax.jit
+def _variance_taken(weights: Array, block: Block) -> Array:
+    S = jnp.asarray(block.S, jnp.float64)  # [B, k, U k]
+    B, k, _ = S.shape
+    if k == 1:
+        return (S[:, 0] * S[:, 0]) @ weights * block.G[:, 0, 0]
+    return (S * (jnp.asarray(block.G) @ S)).sum(1).reshape(B, -1, k).mean(2) @ weights
+
+
+def _criterion(
+    name: str, formula: str, description: str, source: str, weight: Callable[[Posterior], np.ndarray]
+) -> Criterion:
+    def score(posterior: Posterior, request: Request) -> np.ndarray:
+        m = 1 + negative_margin(request.loss.probabilities.of(posterior.mean))  # [U]
+        weights = np.where(posterior.redundant, 0.0, m * weight(posterior))
+        k, U = posterior.outputs, len(m)
+        block = request.block if k == 1 else max(BLOCK_BYTES // (8 * U * k * k), 1)
+        taken = over_blocks(posterior, lambda columns: _variance_taken(weights, columns), block)
+        return no_gain_if_redundant(posterior, m * taken)
+
+    return Criterion(name, formula, description, source, score, ranking_target="direction")
+
+
+MARGIN_VARIANCE = _criterion(
+    "margin-variance",  # variance reduction (A-optimality) over the points that are still open
+    "A(x') = m(x') Σ_x m(x) S(x,x')²/u(x'), m = 1 - margin of p(f_lin)",
+    "with a small margin, whose label would take most of the variance of points of small margin",
+    "ours; variance reduction, Cohn, Ghahramani & Jordan 1996",
+    lambda posterior: np.ones(len(posterior.f)),
+)
+MARGIN_INFLUENCE = _criterion(
+    "margin-influence",  # S/√(u u) is a posterior correlation, so every point has the same say
+    "A(x') = m(x') Σ_x m(x) S(x,x')²/(u(x) u(x')), m = 1 - margin of p(f_lin)",
+    "with a small margin, whose label would take the largest share of the variance of points of small margin",
+    "ours; information density, Settles & Craven 2008, with the posterior correlation",
+    lambda posterior: 1 / posterior.u,
+)

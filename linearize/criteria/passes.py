@@ -25,7 +25,7 @@ compiled = functools.partial(jax.jit, compiler_options=OPTIONS)
 
 
 def fast(posterior: Posterior, loss: Loss) -> PseudoResidual | None:
-    """Return what labels pull the pool by where the fast forms hold, else None.
+    """Return what labels pull the pool by where the fast forms hold, else None; one class has none to be told from.
 
     Args:
         posterior: the linearised network.
@@ -33,7 +33,7 @@ def fast(posterior: Posterior, loss: Loss) -> PseudoResidual | None:
 
     """
     pull = loss.pseudo_residual(posterior.mean)
-    return pull if posterior.outputs == 1 and pull.uniform else None
+    return pull if posterior.outputs == 1 < posterior.f.shape[1] and pull.uniform else None
 
 
 def influence(block: Block, dtype: np.dtype | type | None = None) -> Array:

@@ -1,50 +1,30 @@
 """The full kernel in look-ahead, against solving the bordered system of all logits afresh for every label."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from full_kernel_cases import CASES, Case, naive, solve
+from regression_cases import LOSSES, state_of
 
 import reference
-from linearize.afresh import scores_afresh
-from linearize.criteria import CRITERIA, DISTANCES, HALFWAY, REFERENCES, get_criterion
-from linearize.criteria.full_kernel import score
-from linearize.lookahead import look_ahead
-from linearize.ondemand import OnDemand
-from linearize.per_logit import PerLogit, as_rows
-from linearize.per_logit_answers import PerLogitAnswers, SequentialRows
-from linearize.regression import complete, factor, fit, fit_rectangle
-from linearize.types import Kernel
+from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Measure
+from linearize.direct_solve import scores_by_direct_solve
+from linearize.posterior import LabelledFactor, Lazy, LazyKernel
+from linearize.service import best
 
 P = {"simplex": reference.naive_simplex, "softmax": reference.naive_softmax}
 
 
-def blocks(theta, rows):
-    return Kernel(theta[:rows, :rows], theta[:rows, rows:], theta[rows:, rows:])
+def lazy_state(theta, f, Y, ridge, asked=None):
+    rows = len(Y) * (len(theta) // len(f))
+    labelled = LabelledFactor.of(theta[:rows, :rows], theta[:rows, rows:], f[: len(Y)], Y, ridge=ridge)
 
+    def column(row):
+        (asked if asked is not None else []).append(row)
+        return theta[rows:, rows + row]
 
-def state_of(theta, f, Y, ridge):
-    L, C = Y.shape
-    kernel = blocks(theta, L * C)
-    rows = fit(kernel, as_rows(f[:L]), as_rows(f[L:]), as_rows(Y), ridge=ridge)
-    return PerLogit.of(rows, C, np.diag(kernel.UU), ridge)
-
-
-def answering(theta, f, Y, ridge, with_S, asked=None):
-    L, C = Y.shape
-    kernel = blocks(theta, L * C)
-    factored = factor(kernel.XX, kernel.XU, as_rows(f[:L]), as_rows(Y), ridge=ridge)
-    prior = np.diag(kernel.UU)
-    if with_S:
-        rows = SequentialRows(complete(factored, kernel.UU, as_rows(f[L:]), ridge=ridge), prior, ridge=ridge)
-    else:
-
-        def column(row):
-            (asked if asked is not None else []).append(row)
-            return kernel.UU[:, row]
-
-        rectangle = fit_rectangle(factored, prior, as_rows(f[L:]), ridge=ridge)
-        rows = OnDemand(factored, rectangle, prior, column, ridge=ridge)
-    return PerLogitAnswers(rows, C), factored
+    return Lazy.init(labelled, LazyKernel(np.diag(theta)[rows:], column), f[len(Y) :])
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -53,12 +33,12 @@ def test_the_block_update_equals_solving_afresh(case):
     theta, f, Y = case.problem()
     state = state_of(theta, f, Y, case.ridge)
     f_lin = solve(theta, f, Y, list(range(case.L)), case.ridge)[case.L :]
-    np.testing.assert_allclose(state.f_lin, f_lin, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(state.mean, f_lin, rtol=1e-8, atol=1e-8)
     for candidate in range(case.U):
         for y in np.eye(case.C):
             labelled = [*range(case.L), case.L + candidate]
             expected = solve(theta, f, np.vstack([Y, y]), labelled, case.ridge)[case.L :]
-            np.testing.assert_allclose(look_ahead(state, candidate, y), expected, rtol=1e-8, atol=1e-8)
+            np.testing.assert_allclose(state.look_ahead(candidate, y), expected, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("probabilities", P)
@@ -71,7 +51,7 @@ def test_criteria_equal_their_definitions(case, reference_name, probabilities):
     for distance in DISTANCES:
         d = P[probabilities] if distance == "simplex" else lambda outputs: outputs
         found = {
-            name: score(get_criterion(name, probabilities), state, reference_name, distance)
+            name: CRITERIA[name].scores(state, LOSSES[probabilities], Measure(reference_name, distance))
             for name in ("mlmoc", "emoc", "eer", "expected-accuracy", "mlmoc-flips", "emoc-flips")
         }
         for name, scores in found.items():
@@ -83,50 +63,49 @@ def test_criteria_equal_their_definitions(case, reference_name, probabilities):
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.1])
-@pytest.mark.parametrize("name", [*CRITERIA, *HALFWAY])
+@pytest.mark.parametrize("name", CRITERIA)
 def test_independent_logits_of_one_kernel_score_as_that_kernel(name, ridge):
     theta, f, Y = Case(C=1, copies=((3, 2), (4, -1))).problem()
     rng, L = np.random.default_rng(1), len(Y)
     f, Y = rng.normal(size=(len(f), 4)), np.eye(4)[rng.integers(4, size=L)]
     f[L + 3], f[L + 4] = f[L + 2], f[L - 1]
-    scalar = fit(blocks(theta, L), f[:L], f[L:], Y, ridge=ridge)
+    scalar = state_of(theta, f, Y, ridge)
     full = state_of(np.kron(theta, np.eye(4)), f, Y, ridge)
     assert np.array_equal(full.redundant, scalar.redundant)
     for probabilities in P:
-        criterion = get_criterion(name, probabilities)
         for reference_name in REFERENCES:
             for distance in DISTANCES:
-                expected = criterion.scores(scalar, reference_name, distance=distance)
-                found = score(criterion, full, reference_name, distance)
+                measure = Measure(reference_name, distance)
+                expected, found = (CRITERIA[name].scores(one, LOSSES[probabilities], measure) for one in (scalar, full))
                 np.testing.assert_allclose(found, expected, rtol=1e-5 if name == "eer" else 1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("with_S", [True, False])
+@pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("case", ["plain", "ten classes", "one class", "a ridge", "copies", "copies and a ridge"])
-def test_every_answer_equals_fitting_again(case, with_S):
+def test_every_answer_equals_fitting_again(case, dense):
     case = CASES[case]
     theta, f, Y = case.problem()
     asked = []
-    answers, factored = answering(theta, f, Y, case.ridge, with_S, asked)
+    state = state_of(theta, f, Y, case.ridge) if dense else lazy_state(theta, f, Y, case.ridge, asked)
     told, targets = [], np.zeros((0, case.C))
     rng = np.random.default_rng(3)
     for candidate in rng.permutation(case.U):
         y = np.eye(case.C)[rng.integers(case.C)]
-        if not answers.redundant[candidate]:
+        if not state.redundant[candidate]:
             told, targets = [*told, int(candidate)], np.vstack([targets, y])
-        answers.answer(int(candidate), y)
+        state = state.condition(int(candidate), y)
         expected = solve(theta, f, np.vstack([Y, targets]), [*range(case.L), *(case.L + x for x in told)], case.ridge)
-        W = answers.weights(factored)
         labelled = [*range(case.L), *(case.L + x for x in told)]
         rows = [x * case.C + c for x in labelled for c in range(case.C)]
+        W = state.weights()
         np.testing.assert_allclose(f + (theta[:, rows] @ W.ravel()).reshape(f.shape), expected, rtol=1e-8, atol=1e-8)
-        left = ~answers.is_answered()
-        np.testing.assert_allclose(answers.state.f_lin[left], expected[case.L :][left], rtol=1e-8, atol=1e-8)
-        assert answers.told() == told
-        np.testing.assert_array_equal(answers.state.f_lin[candidate], y)  # whatever the rows after it did
-    assert answers.is_answered().all()
+        left = ~state.answered
+        np.testing.assert_allclose(state.mean[left], expected[case.L :][left], rtol=1e-8, atol=1e-8)
+        assert state.told() == told
+        np.testing.assert_array_equal(state.mean[candidate], y)  # whatever the rows after it did
+    assert state.answered.all()
     assert len(told) == case.U - len(case.copies)  # of copies one is asked
-    assert with_S or len(asked) == len(told) * case.C
+    assert dense or len(asked) == len(told) * case.C
 
 
 @pytest.mark.parametrize("name", CRITERIA)
@@ -134,29 +113,24 @@ def test_scores_after_an_answer_are_those_of_the_updated_state(name):
     """From the first answer on, what the network is measured from is the linearised one, over what is left."""
     case = Case(ridge=0.05)
     theta, f, Y = case.problem()
-    answers, _ = answering(theta, f, Y, case.ridge, True)
-    answers.answer(2, np.eye(3)[1])
-    scores = answers.scores(name)
+    scores = CRITERIA[name].scores(state_of(theta, f, Y, case.ridge).condition(2, np.eye(3)[1]))
     keep = [*range(case.L), case.L + 2, *(case.L + x for x in range(case.U) if x != 2)]
     f_lin = solve(theta, f, np.vstack([Y, np.eye(3)[[1]]]), keep[: case.L + 1], case.ridge)[keep]
     rows = [x * 3 + c for x in keep for c in range(3)]
     again = state_of(theta[np.ix_(rows, rows)], f[keep], np.vstack([Y, np.eye(3)[[1]]]), case.ridge)
-    left = again._replace(rows=again.rows._replace(f=as_rows(f_lin[case.L + 1 :]), a=0 * again.rows.a))
-    expected = score(CRITERIA[name], left, None)
+    left = dataclasses.replace(again, f=f_lin[case.L + 1 :], mean=f_lin[case.L + 1 :])
     assert scores[2] == -np.inf
-    np.testing.assert_allclose(np.delete(scores, 2), expected, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(np.delete(scores, 2), CRITERIA[name].scores(left), rtol=1e-8, atol=1e-8)
 
 
-def test_a_copy_of_answers_lives_on_its_own():
-    case = Case()
-    answers, _ = answering(*case.problem(), 0.0, True)
-    answers.answer(1, np.eye(3)[0])
-    before = answers.scores("mlmoc")
-    other = answers.copy()
-    other.answer(other.best("mlmoc"), np.eye(3)[2])
-    np.testing.assert_array_equal(answers.scores("mlmoc"), before)
-    assert len(answers.given()) == 1
-    assert not np.array_equal(other.scores("mlmoc"), before)
+def test_what_was_conditioned_lives_on_its_own():
+    case, criterion = Case(), CRITERIA["mlmoc"]
+    one = state_of(*case.problem(), 0.0).condition(1, np.eye(3)[0])
+    before = criterion.scores(one)
+    other = one.condition(best(one, before)[0], np.eye(3)[2])
+    np.testing.assert_array_equal(criterion.scores(one), before)
+    assert len(one.answers) == 1
+    assert not np.array_equal(criterion.scores(other), before)
 
 
 def test_a_logit_that_others_determine_is_left_out_and_the_rest_still_tells():
@@ -167,15 +141,14 @@ def test_a_logit_that_others_determine_is_left_out_and_the_rest_still_tells():
     theta, f, Y = J.reshape(8, -1) @ J.reshape(8, -1).T, rng.normal(size=(4, 2)), np.eye(2)
     state = state_of(theta, f, Y, 0.0)
     assert state.redundant.tolist() == [False, True]
-    G = state.gain(np.arange(2))
-    S = state.covariance(np.array([0]))[0, 0, 0]
+    _, S, G = state.block(np.arange(2))
+    S = S[0, 0, 0]
     np.testing.assert_allclose(G[0], [[1 / S, 0], [0, 0]], rtol=1e-8, atol=1e-12)
     assert not G[1].any()
-    answers, factored = answering(theta, f, Y, 0.0, True)
-    expected = look_ahead(state, 0, np.eye(2)[1])
-    answers.answer(0, np.eye(2)[1])
-    np.testing.assert_allclose(answers.state.f_lin[1], expected[1], rtol=1e-8)
-    W = answers.weights(factored)
+    expected = state.look_ahead(0, np.eye(2)[1])
+    state = state.condition(0, np.eye(2)[1])
+    np.testing.assert_allclose(state.mean[1], expected[1], rtol=1e-8)
+    W = state.weights()
     np.testing.assert_allclose(f[2:] + (theta[4:, :6] @ W.ravel()).reshape(2, 2), expected, rtol=1e-8)
 
 
@@ -183,9 +156,8 @@ def test_a_logit_that_others_determine_is_left_out_and_the_rest_still_tells():
 def test_solving_afresh_for_each_candidate_scores_as_the_block_update(case):
     case = CASES[case]
     problem = case.problem()
-    state, (_, factored) = state_of(*problem, case.ridge), answering(*problem, case.ridge, True)
     expected = naive(*problem, case.ridge, "mlmoc", "network", reference.naive_simplex)
-    np.testing.assert_allclose(scores_afresh(state, factored, case.ridge), expected, rtol=1e-8)
+    np.testing.assert_allclose(scores_by_direct_solve(state_of(*problem, case.ridge)), expected, rtol=1e-8)
 
 
 @pytest.mark.parametrize("ridge", [0.0, 1e-2])
@@ -195,7 +167,6 @@ def test_a_candidate_some_of_whose_logits_tell_nothing_is_solved_afresh_without_
     J[(L + 1) * C + 1] = J[(L + 1) * C]  # two logits of candidate 1 are one
     J[(L + 2) * C] = J[0]  # a logit of candidate 2 is that of a labelled example
     theta, f, Y = J @ J.T, rng.standard_normal((L + U, C)), np.eye(C)[rng.integers(0, C, L)]
-    factored = factor(theta[: L * C, : L * C], theta[: L * C, L * C :], as_rows(f[:L]), as_rows(Y), ridge=ridge)
     state = state_of(theta, f, Y, ridge)
-    expected = score(get_criterion("mlmoc"), state, "network", "outputs")
-    np.testing.assert_allclose(scores_afresh(state, factored, ridge), expected, rtol=1e-8)
+    expected = CRITERIA["mlmoc"].scores(state, measure=Measure("network"))
+    np.testing.assert_allclose(scores_by_direct_solve(state), expected, rtol=1e-8)

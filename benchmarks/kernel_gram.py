@@ -17,7 +17,7 @@ from linearize.engine import costs
 from linearize.engine.compute import Chunk, ghost_gram
 from linearize.engine.devices import use
 from linearize.engine.execute import LARGE_UNIT, arithmetic, compiled
-from linearize.engine.plan import Layout, Planned, Size, choose, forward_multiplications, lay_out, plan_passes
+from linearize.engine.work import Layout, Planned, Size, choose, forward_multiplications, lay_out, plan_passes
 from linearize.engine.tape import Tape, split
 from linearize.engine.units import Unit
 from linearize.kernel import Settings, tape_of

@@ -27,7 +27,7 @@ from kernel_common import (
 
 from linearize import LinearizeError, empirical_ntk
 from linearize.engine.execute import arithmetic
-from linearize.engine.prepare import Plan
+from linearize.engine.plan import Plan
 from linearize.kernel import Settings, compute_ntk
 from linearize.memory import available_memory, shown
 from linearize.neural_tangents import import_neural_tangents

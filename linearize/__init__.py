@@ -6,8 +6,8 @@ from linearize.errors import LinearizeError, MemoryBudgetError, NonFiniteError, 
 from linearize.heads import HEADS
 from linearize.kernel import Settings, empirical_ntk, network_outputs, plan_ntk
 from linearize.options import KernelOptions
-from linearize.products import jacobian_vector_product, ntk_diagonal, ntk_vector_product, vector_jacobian_product
 from linearize.posterior import Posterior
+from linearize.products import jacobian_vector_product, ntk_diagonal, ntk_vector_product, vector_jacobian_product
 from linearize.service import MODES, Choice, LookAhead, Mode
 from linearize.types import Kernel
 

@@ -4,8 +4,8 @@ import math
 
 import jax
 
-from linearize.engine.plan import THETA_BYTES
-from linearize.engine.prepare import RUNTIME
+from linearize.engine.plan import RUNTIME
+from linearize.engine.work import THETA_BYTES
 from linearize.errors import MemoryBudgetError
 from linearize.memory import MIB, shown
 from linearize.options import KernelOptions

@@ -9,7 +9,7 @@ import numpy as np
 from common.losses import Loss, get_loss
 from linearize.bounds import posterior_bytes
 from linearize.diagnostics import Diagnostics
-from linearize.engine.prepare import Plan
+from linearize.engine.plan import Plan
 from linearize.errors import LinearizeError
 from linearize.inputs import Data, Network, check_ids, check_inputs
 from linearize.kernel import compute_ntk, network_outputs, outputs_block, plan_ntk

@@ -18,7 +18,7 @@ from common.losses import LOSSES
 from linearize.compilation import keep_compiled
 from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Distance, Measure, Reference
 from linearize.engine.explain import fallbacks, table
-from linearize.engine.prepare import Plan
+from linearize.engine.plan import Plan
 from linearize.errors import LinearizeError
 from linearize.heads import HEADS
 from linearize.kernel import make_settings, plan_ntk

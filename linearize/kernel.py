@@ -15,9 +15,9 @@ import numpy as np
 
 from linearize.engine import devices as engine_devices
 from linearize.engine.execute import arithmetic, kernel
-from linearize.engine.plan import Size
-from linearize.engine.prepare import Plan, check_free_memory, prepare
+from linearize.engine.plan import Plan, check_free_memory, prepare
 from linearize.engine.tape import Tape, record, signature
+from linearize.engine.work import Size
 from linearize.errors import LinearizeError, NonFiniteError
 from linearize.heads import Head, SumOfLogits, make_head
 from linearize.memory import default_budget, parse_bytes

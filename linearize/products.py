@@ -10,8 +10,8 @@ import numpy as np
 
 from linearize.engine import compute
 from linearize.engine.execute import arithmetic
-from linearize.engine.plan import CACHED, bytes_of_one
 from linearize.engine.tape import Tape, split
+from linearize.engine.work import CACHED, bytes_of_one
 from linearize.errors import LinearizeError
 from linearize.kernel import Settings, convert, tape_of
 from linearize.types import ApplyFn, Array, Float64, Progress, Variables

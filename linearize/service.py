@@ -12,7 +12,7 @@ from common.losses import Loss
 from linearize.build import build, column_of, find_loss, plan_build, with_covariance
 from linearize.criteria import Criterion, Measure, get_criterion
 from linearize.diagnostics import Diagnostics, ScoreDiagnostics, judge_criterion
-from linearize.engine.prepare import Plan
+from linearize.engine.plan import Plan
 from linearize.errors import LinearizeError
 from linearize.inputs import Data, Network, check_finite
 from linearize.kernel import empirical_ntk, network_outputs

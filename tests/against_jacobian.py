@@ -44,4 +44,4 @@ def force(patch, method):
     def offered(unit):
         return (method,) if method in methods(unit) else methods(unit)[:1]
 
-    patch.setattr("linearize.engine.plan.methods", offered)
+    patch.setattr("linearize.engine.work.methods", offered)

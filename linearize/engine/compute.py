@@ -41,7 +41,7 @@ class Chunk(NamedTuple):
         return list(dict.fromkeys([*segments, *self.ghosts]))
 
 
-class Block(NamedTuple):
+class FeatureBlock(NamedTuple):
     """Features of one block of rows."""
 
     pieces: tuple[Array, ...]  # each [rows, columns]
@@ -49,7 +49,7 @@ class Block(NamedTuple):
     cotangents: tuple[Array, ...]  # each [positions..., rows, O]
 
 
-def empty_block(tape: Tape, chunk: Chunk, rows: int, dtypes: Sequence[jnp.dtype], multiple: int) -> Block:
+def empty_block(tape: Tape, chunk: Chunk, rows: int, dtypes: Sequence[jnp.dtype], multiple: int) -> FeatureBlock:
     """Shapes of a block's features.
 
     Args:
@@ -67,7 +67,7 @@ def empty_block(tape: Tape, chunk: Chunk, rows: int, dtypes: Sequence[jnp.dtype]
         for width, dtype in zip(widths, narrow, strict=True)
     ]
     factors = [_factors(unit) for unit in chunk.ghosts]
-    return Block(
+    return FeatureBlock(
         tuple(pieces),
         tuple(jax.ShapeDtypeStruct((*f.inputs, rows, f.K), wide) for f in factors),
         tuple(jax.ShapeDtypeStruct((*f.outputs, rows, f.O * tape.copies), wide) for f in factors),
@@ -121,9 +121,9 @@ def fill(
     parameters: Sequence[Array],
     others: Sequence[Array],
     examples: Array,
-    block: Block,
+    block: FeatureBlock,
     start: Array,
-) -> Block:
+) -> FeatureBlock:
     """Write the features of m examples into a block, from row ``start`` on; the block is donated."""
     pieces, activations, cotangents = features(tape, chunk, parameters, others, examples)
 
@@ -133,14 +133,14 @@ def fill(
         where[axis % old.ndim] = start
         return lax.dynamic_update_slice(old, new.astype(old.dtype), where)
 
-    return Block(
+    return FeatureBlock(
         tuple(written(old, new, 0) for old, new in zip(block.pieces, pieces, strict=True)),
         tuple(written(old, new, -2) for old, new in zip(block.activations, activations, strict=True)),
         tuple(written(old, new, -2) for old, new in zip(block.cotangents, cotangents, strict=True)),
     )
 
 
-def tile(chunk: Chunk, left: Block, right: Block, total: jnp.dtype, groups: int = 1) -> Array:
+def tile(chunk: Chunk, left: FeatureBlock, right: FeatureBlock, total: jnp.dtype, groups: int = 1) -> Array:
     """One tile of Θ, ``[rows, rows]``: the chunk's share of it; ``groups`` is the number of devices that make it."""
     share = jnp.zeros(())
     for A, B in zip(left.pieces, right.pieces, strict=True):

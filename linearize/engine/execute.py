@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linearize.engine.compute import Block, Chunk, empty_block, fill, tile
+from linearize.engine.compute import Chunk, FeatureBlock, empty_block, fill, tile
 from linearize.engine.devices import Devices
-from linearize.engine.plan import Layout, Work
 from linearize.engine.tape import Tape, split
+from linearize.engine.work import Layout, Work
 from linearize.memory import give_back_memory
 from linearize.types import Array, Float64, Precision, Variables
 
@@ -35,9 +35,9 @@ def arithmetic(precision: Precision) -> Iterator[None]:
 class Compiled(NamedTuple):
     """One pass's functions for one layout."""
 
-    fill: Callable[..., Block]
-    tile: Callable[[Block, Block], Array]
-    block: Block  # shapes
+    fill: Callable[..., FeatureBlock]
+    tile: Callable[[FeatureBlock, FeatureBlock], Array]
+    block: FeatureBlock  # shapes
     fill_bytes: int  # what `fill` takes beside its arguments
     tile_bytes: int
 
@@ -65,10 +65,10 @@ def compiled(tape: Tape, chunk: Chunk, layout: Layout, devices: Devices, precisi
     examples = jax.ShapeDtypeStruct((layout.micro, *example.shape), example.dtype)
     start = jax.ShapeDtypeStruct((), jnp.int32)
 
-    def filled(parameters: Any, others: Any, examples: Array, block: Block, start: Array) -> Block:
+    def filled(parameters: Any, others: Any, examples: Array, block: FeatureBlock, start: Array) -> FeatureBlock:
         return fill(tape, chunk, parameters, others, examples, block, start)
 
-    def tiled(left: Block, right: Block) -> Array:
+    def tiled(left: FeatureBlock, right: FeatureBlock) -> Array:
         return tile(chunk, left, right, dtype)
 
     fill_options: dict[str, Any] = {"donate_argnums": 3}
@@ -118,15 +118,15 @@ def kernel(
         functions = compiled(work.tape, chunk, work.layout, devices, precision)
         one_fill, one_tile = work.fill_cost(chunk), work.tile_cost(chunk)
 
-        def block(x: np.ndarray, at: int, functions: Compiled = functions, one_fill: float = one_fill) -> Block:
+        def block(x: np.ndarray, at: int, functions: Compiled = functions, one_fill: float = one_fill) -> FeatureBlock:
             portion = x[at * work.layout.block : (at + 1) * work.layout.block]
             return _fill(work, functions, arrays, portion, devices, lambda n: advance(n * one_fill))
 
         if len(work.chunks) > 1:  # the last pass's features, before those of the next
             give_back_memory()
         columns = [block(left if right is None else right, at) for at in range(work.blocks[1])]
-        held: tuple[int, Block] | None = None
-        one: Block | None = None
+        held: tuple[int, FeatureBlock] | None = None
+        one: FeatureBlock | None = None
         for i, j in work.tiles():
             if right is None:
                 one = columns[i]
@@ -152,7 +152,7 @@ def _fill(
     portion: np.ndarray,
     devices: Devices,
     advance: Callable[[int], None],
-) -> Block:
+) -> FeatureBlock:
     """Features of a block's examples, a micro-batch at a time; what is missing to a whole block stays zero."""
     block = devices.zeros(functions.block)
     micro = work.layout.micro

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from linearize.engine.plan import Planned, Work
-from linearize.engine.prepare import Plan
+from linearize.engine.plan import Plan
+from linearize.engine.work import Planned, Work
 from linearize.memory import shown
 
 GEMM = 1024

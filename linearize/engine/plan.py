@@ -1,282 +1,158 @@
-"""The planner: the cheapest exact method for every unit, and passes over the parameters that fit the memory budget."""
+"""From a budget to a plan that keeps it: methods, passes and portions are chosen, compiled, their memory added up."""
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, inf, prod
-from typing import NamedTuple
+from functools import lru_cache
+from math import ceil
 
-from linearize.engine.compute import Chunk, Piece, Segment
-from linearize.engine.costs import TAPE, Cost, Method, cost, methods
-from linearize.engine.program import bytes_of
-from linearize.engine.sites import GenericSite
+from linearize.engine.compute import PAIRED_BYTES
+from linearize.engine.devices import Devices
+from linearize.engine.execute import arithmetic, passes_bytes
 from linearize.engine.tape import Tape
-from linearize.engine.units import Unit
+from linearize.engine.work import (
+    THETA_BYTES,
+    Size,
+    Work,
+    bytes_of_one,
+    choose,
+    lay_out,
+    plan_passes,
+    with_gradients,
+)
 from linearize.errors import MemoryBudgetError
+from linearize.memory import MIB, available_memory, resident_memory, shown
+from linearize.types import Precision
 
-NARROWEST, MOST_PIECES = 8192, 64
-"""Columns of a piece: narrow ones multiply faster, many of them compile slowly."""
-BLOCK, LARGE_BLOCK, LARGE = 256, 512, 4096
-"""Rows of a block, and from how many rows of Θ on it is large: large tiles multiply faster and are padded more."""
-CACHED = 24 * 2**20
-"""Bytes that one micro-batch of a small network may use on a CPU: past 32 MiB the C library asks the system for fresh
-pages every time, which makes memory-bound passes several times slower."""
-WEIGHTS = 4
-"""Large networks may use their parameters' bytes times this more: every micro-batch reads all the weights."""
-THETA_BYTES = 8
-
-
-class Size(NamedTuple):
-    """How much of Θ is wanted.
-
-    Args:
-        left: examples of the rows.
-        right: examples of the columns; None for the symmetric Θ(A, A).
-
-    """
-
-    left: int
-    right: int | None = None
-
-    @property
-    def examples(self) -> int:
-        """Examples that are differentiated."""
-        return self.left + (self.right or 0)
-
-
-class Planned(NamedTuple):
-    """What was decided for one unit."""
-
-    unit: Unit
-    method: Method
-    cost: Cost
-
-    @property
-    def reason(self) -> str:
-        """The method, and for ``vjp`` the primitives that it differentiates."""
-        if self.method != "vjp":
-            return self.method
-        names = {s.equation.name for s in self.unit.sites if isinstance(s, GenericSite)} or {"shared parameters"}
-        return f"vjp ({', '.join(sorted(names))})"
-
-
-class Layout(NamedTuple):
-    """In which portions the examples are computed."""
-
-    block: int  # examples whose features lie in one array
-    micro: int  # examples differentiated at once
+MOST_PASSES = 32
+"""More passes over the examples than this would take longer than anybody waits."""
+SQUARES = 5
+"""Arrays of ``PAIRED_BYTES`` that a ghost Gram has alive at once."""
+MARGIN = 2
+"""What a budget that is too small is told to be, in estimates made before anything is compiled: it must then fit."""
+ATTEMPTS = 6
+RUNTIME = 2**25
+"""What XLA's own threads and bookkeeping take beside a plan on the host; measured."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """A plan without its memory: what is computed, in which passes and portions.
+class Plan:
+    """How one kernel is computed, and what memory that takes.
 
     Args:
-        tape: the traced network.
-        size: how much of Θ.
-        units: the method of every unit.
-        chunks: passes over the examples.
-        layout: portions of examples.
+        work: methods, passes and portions.
+        devices: where.
+        precision: in which arithmetic.
+        budget: bytes allowed.
+        estimate: bytes that features, temporaries, Θ and XLA itself take at the peak, on one device.
 
     """
 
-    tape: Tape
-    size: Size
-    units: tuple[Planned, ...]
-    chunks: tuple[Chunk, ...]
-    layout: Layout
+    work: Work
+    devices: Devices
+    precision: Precision
+    budget: int
+    estimate: int
 
-    @property
-    def blocks(self) -> tuple[int, int]:
-        """Blocks of the rows and of the columns."""
-        left = ceil(self.size.left / self.layout.block)
-        return left, left if self.size.right is None else ceil(self.size.right / self.layout.block)
+    def process_peak(self) -> int:
+        """What this process will hold at the peak: what it holds now, and the plan's share on the host."""
+        return resident_memory() + self.estimate
 
-    def tiles(self) -> Iterator[tuple[int, int]]:
-        """Positions of the tiles that are computed: the upper triangle of a symmetric Θ."""
-        rows, columns = self.blocks
-        for i in range(rows):
-            yield from ((i, j) for j in range(i if self.size.right is None else 0, columns))
-
-    @property
-    def block_rows(self) -> int:
-        """Rows of Θ in a block."""
-        return self.layout.block * self.tape.rows
-
-    @property
-    def pairs(self) -> int:
-        """Pairs of rows that are computed, padding and the tiles' lower halves included."""
-        return sum(1 for _ in self.tiles()) * self.block_rows**2
-
-    def fill_cost(self, chunk: Chunk) -> float:
-        """Multiplications for one example's features in one pass."""
-        made = {planned.unit: planned.cost.once for planned in self.units}
-        return TAPE * forward_multiplications(self.tape) + self.tape.rows * sum(made[unit] for unit in chunk.units)
-
-    def tile_cost(self, chunk: Chunk) -> float:
-        """Multiplications for one tile in one pass."""
-        costs = {planned.unit: planned.cost for planned in self.units}
-        columns = sum(segment.stop - segment.start for piece in chunk.pieces for segment in piece)
-        return float(self.block_rows**2) * (columns + sum(costs[unit].pair for unit in chunk.ghosts))
-
-    @property
-    def total_cost(self) -> float:
-        """Multiplications of everything."""
-        tiles = sum(1 for _ in self.tiles())
-        padded = self.size.examples
-        return sum(padded * self.fill_cost(chunk) + tiles * self.tile_cost(chunk) for chunk in self.chunks)
+    def summary(self) -> str:
+        """Say it in one line."""
+        work, passes = self.work, len(self.work.chunks)
+        parameters = sum(planned.unit.size for planned in work.units)
+        ghosts = sum(planned.method == "ghost" for planned in work.units)
+        columns = "" if work.size.right is None else f" × {work.size.right}"
+        return (
+            f"kernel of {work.size.left}{columns} examples, {parameters:,} parameters in {len(work.units)} units "
+            f"({ghosts} without gradients), {passes} {'pass' if passes == 1 else 'passes'}, {self.precision} on "
+            f"{self.devices.count} {self.devices.platform}: {shown(self.estimate)} of a budget of {shown(self.budget)}"
+        )
 
 
-def choose(tape: Tape, size: Size, capacity: float = inf) -> tuple[Planned, ...]:
-    """Pick the cheapest exact method of every unit.
-
-    Where not all features fit into one pass, an entry costs its share of the further passes that it makes necessary:
-    units whose factors are smaller than their gradients then go without gradients.
+@lru_cache(maxsize=64)
+def prepare(
+    tape: Tape,
+    size: Size,
+    *,
+    block: int | None,
+    budget: int,
+    devices: Devices,
+    precision: Precision,
+    afterwards: int = 0,
+) -> Plan:
+    """Find the plan with the fewest passes that keeps the budget.
 
     Args:
         tape: the traced network.
-        size: how much of Θ; rounded up to a power of two, so that a labelled set that grows keeps its plan.
-        capacity: numbers that one pass can keep for a row.
-
-    """
-    examples = 1 << max(size.examples - 1, 0).bit_length()
-    rows = examples * tape.rows
-    pairs = rows * rows // 2
-
-    def pick(price: float) -> tuple[Planned, ...]:
-        planned = []
-        for unit in tape.units:
-            offers = [Planned(unit, method, cost(unit, method, tape.copies)) for method in methods(unit)]
-            fitting = [offer for offer in offers if offer.method != "ghost" or offer.cost.entries <= capacity]
-            planned.append(min(fitting, key=lambda p: p.cost.total(rows, pairs) + price * p.cost.entries))
-        return tuple(planned)
-
-    planned = pick(0)
-    if sum(plan.cost.entries for plan in planned) <= capacity:
-        return planned
-    return pick(TAPE * forward_multiplications(tape) * examples / capacity)
-
-
-def lay_out(
-    tape: Tape, planned: Sequence[Planned], size: Size, block: int | None, transient: int, devices: int, *, cached: bool
-) -> Layout:
-    """Choose the portions of examples.
-
-    Args:
-        tape: the traced network.
-        planned: the method of every unit.
-        size: how much of Θ.
+        size: how much of Θ is wanted.
         block: examples of a block, when the user says so.
-        transient: bytes that one micro-batch may use.
-        devices: every portion is a multiple of this.
-        cached: whether portions that fit ``CACHED`` are faster.
+        budget: bytes.
+        devices: where it is computed.
+        precision: in which arithmetic.
+        afterwards: bytes that the caller needs, Θ included, once the features are gone.
 
-    """
-    longest = max(size.left, size.right or 0)
-    if block is None:
-        wanted = LARGE_BLOCK if longest * tape.rows >= LARGE else BLOCK
-        block = max(wanted // tape.rows, 1)
-        while block >= 2 * longest and block % 2 == 0:
-            block //= 2
-    block = ceil(block / devices) * devices
-    weights = sum(bytes_of(tape.program.shapes[number]) for number in tape.program.parameters)
-    room = min(transient, (CACHED + WEIGHTS * weights) * devices) if cached else transient
-    fitting = max(room // max(bytes_of_one(tape, with_gradients(planned)), 1), devices)
-    micro = devices
-    for candidate in range(devices, block + 1, devices):
-        if block % candidate == 0 and candidate <= fitting:
-            micro = candidate
-    return Layout(block, micro)
-
-
-def bytes_of_one(tape: Tape, units: Iterable[Unit]) -> int:
-    """Bytes that one example's forward and backward pass takes, about: activations, the largest unit's gradient."""
-    largest = max((unit.size for unit in units), default=0)
-    itemsize = tape.program.shapes[tape.program.output].dtype.itemsize
-    return tape.activation_bytes * tape.outputs + 2 * itemsize * largest * tape.copies
-
-
-def with_gradients(planned: Sequence[Planned]) -> list[Unit]:
-    """The units whose gradients are made, example by example."""
-    return [plan.unit for plan in planned if plan.method != "ghost"]
-
-
-def plan_passes(tape: Tape, planned: Sequence[Planned], row_bytes: float, itemsize: int) -> tuple[Chunk, ...]:
-    """Cut the features into passes of at most ``row_bytes`` bytes a row, as few and as equal as possible.
+    Returns:
+        The plan; everything that it runs is compiled.
 
     Raises:
-        MemoryBudgetError: one ghost unit alone, or one column, is larger.
+        MemoryBudgetError: no plan keeps the budget; the message says what would.
 
     """
-    room = int(row_bytes // itemsize)
-    items = _items(tape, planned, max(room, 1))
-    largest = max((width for _, width, _ in items), default=0)
-    if room < max(largest, 1):
-        raise MemoryBudgetError(f"{largest * itemsize}")
-    passes = len(_pack(items, room))
-    least = max(ceil(sum(width for _, width, _ in items) / passes), largest) - 1
-    while room - least > 1:  # the least room that needs no more passes
-        middle = (least + room) // 2
-        least, room = (least, middle) if len(_pack(items, middle)) == passes else (middle, room)
-    chunks = _pack(items, room)
-    return tuple(
-        Chunk(
-            tuple(piece for piece, _, ghost in chunk if ghost is None), tuple(g for _, _, g in chunk if g is not None)
+    itemsize = tape.program.shapes[tape.program.output].dtype.itemsize
+    rows = [examples * tape.rows for examples in (size.left, size.right or size.left)]
+    fixed = THETA_BYTES * rows[0] * rows[1] + (RUNTIME if devices.platform == "cpu" else 0)
+    everything = choose(tape, size)
+    smallest = devices.count * bytes_of_one(tape, with_gradients(everything))
+    paired = [plan for plan in everything if plan.method == "ghost" and plan.unit.factors.inputs != (1,)]  # type: ignore[union-attr]
+    squares = SQUARES * PAIRED_BYTES if paired else 0
+    if afterwards > budget:
+        raise _too_small(size, afterwards, budget)
+    reserve = 0
+    with arithmetic(precision):
+        for _ in range(ATTEMPTS):
+            room = budget - fixed - reserve
+            layout = lay_out(tape, everything, size, block, room // 4, devices.count, cached=devices.platform == "cpu")
+            kept_rows = layout.block * tape.rows * _blocks(size, layout.block)
+            transient = layout.micro * bytes_of_one(tape, with_gradients(everything))
+            for_rows = (room - max(transient, squares)) / kept_rows
+            planned = choose(tape, size, max(for_rows / itemsize, 1))
+            needed = sum(plan.cost.entries for plan in planned) * itemsize * kept_rows
+            if for_rows <= 0 or needed / (for_rows * kept_rows) > MOST_PASSES:
+                raise _too_small(
+                    size, fixed + MARGIN * (reserve + max(smallest, squares) + needed / MOST_PASSES), budget
+                )
+            work = Work(tape, size, planned, plan_passes(tape, planned, for_rows, itemsize), layout)
+            estimate = max(fixed + passes_bytes(work, devices, precision), afterwards)
+            if estimate <= budget:
+                break
+            reserve = 2 * reserve + ceil((estimate - budget) * 1.1)
+        else:
+            raise _too_small(size, MARGIN * estimate, budget)
+    return Plan(work, devices, precision, budget, estimate)
+
+
+def check_free_memory(plan: Plan) -> None:
+    """Refuse a plan that takes more than is free now.
+
+    Raises:
+        MemoryBudgetError: the message says what is free.
+
+    """
+    free = available_memory()
+    if plan.devices.platform == "cpu" and plan.estimate > free:
+        raise MemoryBudgetError(
+            f"the kernel of {plan.work.size.examples} examples would take {shown(plan.estimate)}, but {shown(free)} "
+            "are free: lower the memory budget or score fewer candidates"
         )
-        for chunk in chunks
+
+
+def _blocks(size: Size, block: int) -> int:
+    """Blocks of features that exist at once: all of the columns', and one of the rows' in a rectangle."""
+    return ceil(size.left / block) if size.right is None else ceil(size.right / block) + 1
+
+
+def _too_small(size: Size, enough: float, budget: int) -> MemoryBudgetError:
+    return MemoryBudgetError(
+        f"the kernel of {size.examples} examples does not fit into a memory budget of {shown(budget)}: "
+        f"{shown(ceil(max(enough, budget * 1.1) / MIB) * MIB)} would do; raise the budget or score fewer candidates"
     )
-
-
-Item = tuple[Piece, int, Unit | None]
-"""A piece or a ghost, and the numbers that it keeps for a row."""
-
-
-def _items(tape: Tape, planned: Sequence[Planned], widest: int) -> list[Item]:
-    """Pieces in the order of the network, small units together and large ones cut; then ghosts."""
-    columns = sum(plan.cost.entries for plan in planned if plan.method != "ghost")
-    width = min(max(NARROWEST, ceil(columns / MOST_PIECES)), widest)
-    items: list[Item] = []
-    gathered: list[Segment] = []
-    room = width
-    for plan in planned:
-        if plan.method == "ghost":
-            items.append(((), plan.cost.entries, plan.unit))
-            continue
-        start, stop = 0, plan.unit.size * tape.copies
-        while start < stop:
-            taken = min(room, stop - start)
-            gathered.append(Segment(plan.unit, start, start + taken))
-            start, room = start + taken, room - taken
-            if not room:
-                items.append((tuple(gathered), width, None))
-                gathered, room = [], width
-    if gathered:
-        items.append((tuple(gathered), width - room, None))
-    return items
-
-
-def _pack(items: Sequence[Item], room: int) -> list[list[Item]]:
-    """Items in their order, in as few passes of at most ``room`` numbers a row as there can be."""
-    chunks: list[list[Item]] = [[]]
-    used = 0
-    for item in items:
-        if chunks[-1] and used + item[1] > room:
-            chunks.append([])
-            used = 0
-        chunks[-1].append(item)
-        used += item[1]
-    return chunks
-
-
-def forward_multiplications(tape: Tape) -> int:
-    """Multiplications of matrix products and convolutions in one example's forward pass, by any operand."""
-    total = 0
-    for equation in tape.program.body:
-        out = tape.program.shapes[equation.outputs[0]].shape
-        shapes = [tape.program.shapes[o].shape if isinstance(o, int) else () for o in equation.inputs]
-        if equation.name == "dot_general":
-            (contract, _), _ = equation.source.params["dimension_numbers"]
-            total += prod(out) * prod([shapes[0][axis] for axis in contract])
-        elif equation.name == "conv_general_dilated":
-            rhs = equation.source.params["dimension_numbers"][1]
-            total += prod(out) * prod(shapes[1]) // shapes[1][rhs[0]]
-    return total

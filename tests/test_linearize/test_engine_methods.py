@@ -12,7 +12,7 @@ from hypothesis import given
 
 import reference
 from linearize import MemoryBudgetError
-from linearize.engine.prepare import RUNTIME
+from linearize.engine.plan import RUNTIME
 from linearize.kernel import Settings, empirical_ntk, plan_ntk
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -101,7 +101,7 @@ def test_nothing_compiles_when_new_weights_are_trained():
 def test_nothing_compiles_in_several_passes(monkeypatch):
     from linearize.engine.costs import methods
 
-    monkeypatch.setattr("linearize.engine.plan.methods", lambda unit: methods(unit)[:1])
+    monkeypatch.setattr("linearize.engine.work.methods", lambda unit: methods(unit)[:1])
     network = multilayer(512)
     _, plan = fit(*network, 6, 50, memory_budget="44MB", block=16)
     assert len(plan.work.chunks) > 1

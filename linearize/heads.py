@@ -14,7 +14,7 @@ Combine = Literal["sum", "rows"]
 
 @dataclass(frozen=True)
 class SumOfLogits:
-    """The pseudo-NTK head, g(x) = C^(-1/2) Σ_c f_c(x).  Source: pNTK, thesis eq. 3.2."""
+    """The pseudo-NTK head, g(x) = C^(-1/2) Σ_c f_c(x).  Source: Mohamadi 2023, eq. 3.2."""
 
     combine: Combine = "sum"
 
@@ -25,7 +25,7 @@ class SumOfLogits:
 
 @dataclass(frozen=True)
 class SingleLogit:
-    """One logit, g(x) = f_k(x).  Source: look-ahead paper, section 3, "Efficient computation" (k = the first).
+    """One logit, g(x) = f_k(x).  Source: Mohamadi, Bae & Sutherland 2022, section 3 (k = the first).
 
     Args:
         logit: k, zero-based.
@@ -46,7 +46,7 @@ class SingleLogit:
 
 @dataclass(frozen=True)
 class Trace:
-    """Mean of all logits' kernels, Θ(x,x') = C⁻¹ Σ_c ⟨∇f_c(x), ∇f_c(x')⟩.  Source: CRC (which uses C·Θ)."""
+    """Mean of all logits' kernels, Θ(x,x') = C⁻¹ Σ_c ⟨∇f_c(x), ∇f_c(x')⟩.  Source: Kong et al. 2021 (who use C·Θ)."""
 
     combine: Combine = "sum"
 
@@ -57,7 +57,10 @@ class Trace:
 
 @dataclass(frozen=True)
 class Full:
-    """All pairs of logits, Θ[(x,c),(x',c')] = ⟨∇f_c(x), ∇f_c'(x')⟩.  Source: look-ahead paper, eq. 6."""
+    """All pairs of logits, Θ[(x,c),(x',c')] = ⟨∇f_c(x), ∇f_c'(x')⟩.
+
+    Source: Mohamadi, Bae & Sutherland 2022, below eq. 10.
+    """
 
     combine: Combine = "rows"
 

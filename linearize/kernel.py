@@ -164,7 +164,9 @@ def empirical_ntk(
 ) -> Float64:
     """Compute the empirical NTK of a network over one or two sets of inputs.
 
-    Θ(x, x') = ⟨∇_θ g(x), ∇_θ g(x')⟩.  Source: look-ahead paper, eq. 6 and section 3; thesis eq. 3.2 for the head.
+    Θ(x, x') = ⟨∇_θ g(x), ∇_θ g(x')⟩.
+
+    Source: Mohamadi, Bae & Sutherland 2022, below eq. 10 (eq. 4 for the limit); Mohamadi 2023, eqs. 3.1 and 3.2.
 
     One forward and backward pass records what every layer saw and what came back to it; every layer's share of Θ is
     then made by its cheapest exact method, in as many passes as the memory budget asks for.

@@ -29,7 +29,8 @@ def ntk_diagonal(
 ) -> Float64:
     """Compute Θ(x_i, x_i) alone, at the price of one forward and backward pass and no N×N array.
 
-    Θ(x, x) = ‖∇_θ g(x)‖².  Source: look-ahead paper, eq. 6; Goodfellow 2015 for layers that see one position.
+    Θ(x, x) = ‖∇_θ g(x)‖².  Source: Mohamadi, Bae & Sutherland 2022, below eq. 10; Goodfellow 2015 for layers
+    that see one position.
 
     Args:
         apply_fn: the network in eval mode.
@@ -64,7 +65,7 @@ def vector_jacobian_product(
 ) -> Any:
     """Compute J(x)ᵀ v, a direction in parameter space.
 
-    Σ_i v_i ∇_θ g(x_i).  Source: look-ahead paper, eq. 6 (Θ = J Jᵀ).
+    Σ_i v_i ∇_θ g(x_i).  Source: Mohamadi, Bae & Sutherland 2022, below eq. 10 (Θ = J Jᵀ).
 
     Args:
         apply_fn: the network in eval mode.
@@ -94,7 +95,7 @@ def jacobian_vector_product(
 ) -> Float64:
     """Compute J(x) t, how much g moves at every x when the parameters move along t.
 
-    ⟨∇_θ g(x_i), t⟩.  Source: look-ahead paper, eq. 6 (Θ = J Jᵀ).
+    ⟨∇_θ g(x_i), t⟩.  Source: Mohamadi, Bae & Sutherland 2022, below eq. 10 (Θ = J Jᵀ).
 
     Args:
         apply_fn: the network in eval mode.
@@ -132,7 +133,7 @@ def ntk_vector_product(
 ) -> Float64:
     """Compute Θ(x, x2) v without forming Θ.
 
-    Θ v = J(x) (J(x2)ᵀ v).  Source: look-ahead paper, eq. 6.
+    Θ v = J(x) (J(x2)ᵀ v).  Source: Mohamadi, Bae & Sutherland 2022, below eq. 10.
 
     Args:
         apply_fn: the network in eval mode.

@@ -8,6 +8,10 @@ import hypothesis
 import jax
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
+
+# Shapes that a signature states are checked at every call; before anything of these packages is imported.
+install_import_hook(["linearize.posterior", "linearize.criteria"], "beartype.beartype")
 
 sys.path.insert(0, str(Path(__file__).parent))  # `import reference` from every test file
 

@@ -7,7 +7,7 @@ that.  Where the kernel is scalar and the loss pulls every output alike, criteri
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from common.losses import Loss
 from common.probabilities import Probabilities
@@ -23,7 +23,7 @@ Value = Callable[[np.ndarray], np.ndarray]
 
 
 def expected_value(
-    posterior: Posterior, p: Float[np.ndarray, "U C"], value: Value, loss: Loss
+    posterior: Posterior, p: Shaped[np.ndarray, "U C"], value: Value, loss: Loss
 ) -> Float[np.ndarray, " U"]:
     """Return Σ_c p_c(x') value(f_lin⁺_c) of every candidate, f_lin⁺_c having seen x' with label c.
 

@@ -4,8 +4,8 @@ With K = Θ(X,X) + λI, R = Y - f(X) and rows of Θ as ``factor`` has them:
 
     f_lin(x) = f(x) + Θ(x,X) K⁻¹ R        S(x,x') = Θ(x,x') - Θ(x,X) K⁻¹ Θ(X,x')
 
-A label y of x' moves both by an update of rank k, the look-ahead paper's eq. 12 (which prints v = Θ(X,X) Θ(X,x') where
-Θ(X,X)⁻¹ Θ(X,x') is meant); G(x') = (S(x',x') + λI)⁻¹ is 1/u(x') with a scalar kernel:
+A label y of x' moves both by an update of rank k, eq. 12 of Mohamadi, Bae & Sutherland 2022 (which prints
+v = Θ(X,X) Θ(X,x') where Θ(X,X)⁻¹ Θ(X,x') is meant); G(x') = (S(x',x') + λI)⁻¹ is 1/u(x') with a scalar kernel:
 
     f_lin⁺(x) = f_lin(x) + S(x,x') G(x') (y - f_lin(x'))        S⁺ = S - S(·,x') G(x') S(x',·)
 
@@ -16,7 +16,7 @@ bordered by x' and of F⁻¹R, so inputs outside the pool are predicted without 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -28,6 +28,9 @@ from linearize.posterior.factor import COPY, LabelledFactor
 REDUNDANT, REDUNDANT_FLOAT32 = 1e-6, 1e-5
 """A row whose S(x,x) has fallen under this share of Θ(x,x) tells nothing that is not labelled already; the latter where
 Θ(x,x) and the columns of Θ come from different passes in float32."""
+
+
+P = TypeVar("P", bound="Posterior")  # not Self: the checker of shapes does not know it in methods
 
 
 class Targets(NamedTuple):
@@ -163,7 +166,7 @@ class Posterior(ABC):
         S = self.rows(candidates)
         return Block(at, S, self._gain(at, S))
 
-    def condition(self, candidate: int, y: np.ndarray, *, donate: bool = False) -> Self:
+    def condition(self: P, candidate: int, y: np.ndarray, *, donate: bool = False) -> P:
         """Return the posterior that has seen one more label, in O(k (U k)²); equal to fitting again with it.
 
         A label of a redundant candidate only drops it.
@@ -288,7 +291,7 @@ class Posterior(ABC):
         return {name: np.asarray(value) for name, value in state.items()}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray], **more: Any) -> Self:
+    def from_arrays(cls: type[P], arrays: dict[str, np.ndarray], **more: Any) -> P:
         """Return the posterior whose ``arrays`` these are.
 
         Args:

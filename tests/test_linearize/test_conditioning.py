@@ -71,7 +71,7 @@ def test_every_answer_equals_fitting_again(ridge, seed, donate):
     rng = np.random.default_rng(seed)
     answers = []
     for candidate in rng.permutation(U)[: U - 2]:
-        answers.append((candidate, np.eye(C)[rng.integers(C)]))
+        answers.append((int(candidate), np.eye(C)[rng.integers(C)]))
         posterior = posterior.condition(*answers[-1], donate=donate)
         again, left = fit_again(*data, answers, ridge)
         assert_equal(posterior, again, left)

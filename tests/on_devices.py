@@ -34,7 +34,7 @@ def results(devices=None):
         ahead = LookAhead.fit(apply_fn, variables, x[:L], Y, x[L:], options, on_plan=plans.append)
         assert plans[0].devices.count == (devices or jax.device_count())
         assert "ghost" in {planned.method for planned in plans[0].work.units}
-        found |= {f"{name} S": ahead.state.S, f"{name} mlmoc": ahead.scores("mlmoc")}
+        found |= {f"{name} S": ahead.posterior.S, f"{name} mlmoc": ahead.scores("mlmoc")}
     full = Settings(make_head("full"), precision="float64", block=3, devices=devices)
     found["wide rectangle"] = empirical_ntk(apply_fn, variables, x[:L], x[L:], settings=full)
     rng = np.random.default_rng(0)

@@ -6,7 +6,8 @@ import pytest
 
 from linearize import KernelOptions, MemoryBudgetError
 from linearize.bounds import check_budget, least_bytes
-from linearize.fitting import plan_fit
+from linearize.build import plan_build
+from linearize.inputs import Data
 
 C = 2
 NETWORK = (lambda v, x: jnp.tanh(x @ v["params"]["w"]), {"params": {"w": np.ones((1, C), np.float32)}})  # hardly any
@@ -22,10 +23,11 @@ def test_no_plan_keeps_what_is_refused(L, U, full, head):
         check_budget(L, U, C, refused, full=full)
     assert "\n" not in str(caught.value)
     X, pool = np.ones((L, 1), np.float32), np.ones((U, 1), np.float32)
+    data = Data(X, np.zeros((L, C)), pool, np.arange(U), np.zeros((U, C)))
     with pytest.raises(MemoryBudgetError):
-        plan_fit(NETWORK, X, pool, refused, C, full=full)
+        plan_build(NETWORK, data, refused, full=full)
 
     check_budget(L, U, C, KernelOptions(head, memory_budget=least), full=full)
     check_budget(L, U, C, KernelOptions(head), full=full)
     enough = KernelOptions(head, memory_budget=4 * least)  # not far from it, for a network as small as this
-    assert plan_fit(NETWORK, X, pool, enough, C, full=full).estimate > least / 2
+    assert plan_build(NETWORK, data, enough, full=full).estimate > least / 2

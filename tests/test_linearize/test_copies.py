@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from regression_cases import state_of
 
 import cases
 from linearize import KernelOptions, LookAhead
-from linearize.criteria import CRITERIA, HALFWAY
+from linearize.criteria import CRITERIA
 from linearize.engine import execute
-from linearize.regression import BLOCK, factor, fit, fit_rectangle
-from linearize.types import Kernel
+from linearize.posterior import LabelledFactor, Lazy, LazyKernel
+from linearize.posterior.factor import BLOCK
 
 L, U, C = 9, 14, 4
 COPIES = {3: 2, 7: 8}  # pool point: labelled point
@@ -25,10 +26,10 @@ def problem(seed=0, noise=0.0):
 
 
 def both(theta, f, Y, ridge):
-    """The regression and the rectangle."""
-    kernel = Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:])
-    factored = factor(kernel.XX, kernel.XU, f[:L], Y, ridge=ridge)
-    return fit(kernel, f[:L], f[L:], Y, ridge=ridge), fit_rectangle(factored, np.diag(kernel.UU), f[L:], ridge=ridge)
+    """The dense posterior and the lazy one."""
+    labelled = LabelledFactor.of(theta[:L, :L], theta[:L, L:], f[:L], Y, ridge=ridge)
+    kernel = LazyKernel(np.diag(theta)[L:], lambda row: theta[L:, L + row])
+    return state_of(theta, f, Y, ridge), Lazy.init(labelled, kernel, f[L:])
 
 
 @pytest.mark.parametrize("ridge", [0.0, 1e-3, 0.1, 10.0])
@@ -45,11 +46,11 @@ def test_what_is_nearly_a_copy_is_not_one():
         assert not state.redundant.any()
 
 
-@pytest.mark.parametrize("name", [*CRITERIA, *HALFWAY])
+@pytest.mark.parametrize("name", CRITERIA)
 def test_copies_are_never_asked_for_while_others_tell_something(name):
     state = both(*problem(), 0.1)[0]
-    scores = {**CRITERIA, **HALFWAY}[name].scores(state, "linearized")
-    if name not in ("eer", *HALFWAY):
+    scores = CRITERIA[name].scores(state)
+    if name != "eer" and CRITERIA[name].needs == "covariance":
         assert (scores[[*COPIES]] == 0).all()
     if name != "eer":
         assert np.isin(np.argsort(-scores, kind="stable")[: U // 2], [*COPIES]).sum() == 0
@@ -62,8 +63,8 @@ def test_copies_are_found_in_every_block():
     copies = [0, BLOCK - 1, BLOCK, 2 * BLOCK + 2]
     features[[L + copy for copy in copies]] = features[2]
     theta, f = features @ features.T, rng.standard_normal((L + U, C))
-    factored = factor(theta[:L, :L], theta[:L, L:], f[:L], np.eye(C)[np.zeros(L, int)], ridge=5.0)
-    assert np.flatnonzero(fit_rectangle(factored, np.diag(theta)[L:], f[L:], ridge=5.0).redundant).tolist() == copies
+    for state in both(theta, f, np.eye(C)[np.zeros(L, int)], 5.0):
+        assert np.flatnonzero(state.redundant).tolist() == copies
 
 
 @pytest.mark.parametrize("full", [True, False])
@@ -95,5 +96,5 @@ def test_copies_are_found_in_lower_precision_and_close_images_are_none(rounded, 
     X, pool = x[:6], np.concatenate([x[6:], x[:2], close])
     options, Y = KernelOptions(head, ridge=0.1, precision="bfloat16"), np.eye(3)[np.arange(6) % 3]
     for full in (True, False):
-        rows = LookAhead.fit(apply_fn, variables, X, Y, pool, options, full=full)._held.rows
-        assert np.flatnonzero(rows.redundant.reshape(len(pool), -1).any(1)).tolist() == [14, 15]
+        posterior = LookAhead.fit(apply_fn, variables, X, Y, pool, options, full=full)._posterior
+        assert np.flatnonzero(posterior.redundant_rows.reshape(len(pool), -1).any(1)).tolist() == [14, 15]

@@ -6,18 +6,22 @@ import jax
 import numpy as np
 import pytest
 from full_kernel_cases import solve as solve_rows
-from regression_cases import CASES, Case, state_of
+from regression_cases import CASES, LOSSES, Case, state_of
 
 import cases
 import reference
-from linearize import CRITERIA, KernelOptions, LinearizeError, LookAhead
-from linearize.afresh import scores_afresh
-from linearize.criteria import HALFWAY, get_criterion
-from linearize.probabilities import CrossEntropy
-from linearize.regression import factor
-from linearize.residuals import cross_entropy
+from common.losses import CROSS_ENTROPY
+from linearize import CRITERIA, KernelOptions, LookAhead
+from linearize.criteria import Measure
+from linearize.direct_solve import scores_by_direct_solve
 
 STEP = 3.0
+
+
+def cross_entropy(step):
+    return dataclasses.replace(CROSS_ENTROPY, scale=step)
+
+
 SOME = ["plain", "ten classes", "one labelled example", "a large ridge", "duplicated candidates", "sure of every class"]
 softmax = reference.naive_softmax
 
@@ -64,26 +68,27 @@ def test_criteria_equal_their_definitions(case, name):
     measures = [("network", "outputs"), ("linearized", "outputs"), ("network", "simplex"), ("linearized", "simplex")]
     for reference_name, distance in measures if name in ("mlmoc", "emoc") else [("linearized", "outputs")]:
         expected = naive(*problem, L, CASES[case].ridge, STEP, name, reference_name, distance)
-        scores = get_criterion(name, CrossEntropy(STEP)).scores(state, reference_name, 3, distance)
+        scores = CRITERIA[name].scores(state, cross_entropy(STEP), Measure(reference_name, distance), 3)
         ties = {"mlmoc-flips": 1, "emoc-flips": 1e-6}.get(name, 0)
         assert (scores >= expected - 1e-7).all() if ties else True
         rounding = 1e-7 if case == "sure of every class" else 1e-10  # residuals are differences, and nearly nothing
         np.testing.assert_allclose(scores, expected, rtol=1e-8, atol=ties + rounding)
 
 
-@pytest.mark.parametrize("name", ["margin-variance", "margin-influence", *HALFWAY])
+@pytest.mark.parametrize(
+    "name", ["margin-variance", "margin-influence", "margin-lin", "entropy-lin", "least-confidence-lin"]
+)
 def test_criteria_that_imagine_no_label_read_the_softmax(name):
     _, _, state = problem_of("plain")
-    one, other = (get_criterion(name, p).scores(state, "linearized") for p in (CrossEntropy(STEP), "softmax"))
+    one, other = (CRITERIA[name].scores(state, loss) for loss in (cross_entropy(STEP), LOSSES["softmax"]))
     np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("case", SOME)
 def test_solving_afresh_gives_the_same_as_the_block_update(case):
-    (theta, f, Y), L, state = problem_of(case)
-    factored = factor(theta[:L, :L], theta[:L, L:], f[:L], asked_of(f[:L], Y, STEP), ridge=CASES[case].ridge)
-    scores = scores_afresh(state, factored, CASES[case].ridge, probabilities=CrossEntropy(STEP))
-    expected = get_criterion("mlmoc", CrossEntropy(STEP)).scores(state, "network")
+    _, _, state = problem_of(case)
+    scores = scores_by_direct_solve(state, cross_entropy(STEP))
+    expected = CRITERIA["mlmoc"].scores(state, cross_entropy(STEP), Measure("network"))
     np.testing.assert_allclose(scores[~state.redundant], expected[~state.redundant], rtol=1e-7)
 
 
@@ -95,7 +100,7 @@ def test_criteria_are_exact_where_labels_lift_sure_logits_far(name, step):
     f, L = 40 * f, len(Y)
     state = state_of(theta, f, asked_of(f[:L], Y, step), 0.0)
     expected = naive(theta, f, Y, L, 0.0, step, name, "linearized", "simplex")
-    scores = get_criterion(name, CrossEntropy(step)).scores(state, "linearized", 5, "simplex")
+    scores = CRITERIA[name].scores(state, cross_entropy(step), Measure("linearized", "simplex"), 5)
     assert (state.S / state.u).min() * step < -40
     np.testing.assert_allclose(scores, expected, rtol=1e-7, atol=1e-7 if "moc" in name else 1e-9)
 
@@ -103,8 +108,8 @@ def test_criteria_are_exact_where_labels_lift_sure_logits_far(name, step):
 def test_the_step_is_how_far_labels_stand_above_the_other_logits():
     Y = np.eye(4)[[0, 1, 1, 3, 2]]
     f = 7.5 * Y + np.random.default_rng(0).normal(size=(5, 1))  # a shift of each row is of no account
-    assert cross_entropy(f, Y).step == pytest.approx(7.5)
-    assert cross_entropy(-f, Y).step == 1  # a network that knows nothing yet: the loss's own gradient
+    assert CROSS_ENTROPY.calibrated(f, Y).scale == pytest.approx(7.5)
+    assert CROSS_ENTROPY.calibrated(-f, Y).scale == 1  # a network that knows nothing yet: the loss's own gradient
 
 
 L, U, C, N, RIDGE = 5, 8, 3, 3, 1e-4
@@ -128,7 +133,7 @@ class Network:
     def fit(self, head="sum-of-logits", full=True):
         options = dataclasses.replace(OPTIONS, head=head)
         data = self.X, self.Y, self.pool, options
-        return LookAhead.fit(*self.network, *data, full=full, probabilities="softmax", residual="probabilities")
+        return LookAhead.fit(*self.network, *data, full=full, loss="cross-entropy")
 
     def solve(self, head, step, answers):
         """f_lin on pool and new inputs with the answers among the labels, each compared with f_lin at its time."""
@@ -151,7 +156,7 @@ def network():
 @pytest.mark.parametrize(("head", "full"), [("sum-of-logits", True), ("sum-of-logits", False), ("full", True)])
 def test_every_answer_equals_fitting_again(network, head, full, tmp_path):
     service = network.fit(head, full)
-    step = service.probabilities.step
+    step = service.loss.scale
     shifts = np.kron(np.eye(L), np.ones((C, 1)))  # of a row each, which softmax ignores
     slope = np.linalg.lstsq(np.hstack([network.Y.reshape(-1, 1), shifts]), network.f[:L].ravel(), rcond=None)[0][0]
     assert step == pytest.approx(max(1.0, slope), rel=1e-4)
@@ -160,11 +165,10 @@ def test_every_answer_equals_fitting_again(network, head, full, tmp_path):
         expected = network.solve(head, step, ANSWERS[: n + 1])
         np.testing.assert_allclose(service.predict(network.new), expected[U:], rtol=1e-5, atol=1e-6)
         left = [x for x in range(U) if x not in service.observed]
-        rows = service._held.rows.f_lin.reshape(-1, C)
-        np.testing.assert_allclose(rows[left], expected[:U][left], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(service._posterior.mean[left], expected[:U][left], rtol=1e-5, atol=1e-6)
     service.save(tmp_path / "state.npz")
     loaded = LookAhead.load(tmp_path / "state.npz", *network.network)
-    assert loaded.probabilities == service.probabilities
+    assert loaded.loss == service.loss
     name = "emoc" if full else "margin-lin"
     np.testing.assert_array_equal(loaded.scores(name), service.scores(name))
     for one in (loaded, service):
@@ -184,30 +188,13 @@ def test_greedy_answers_by_likeliest_labels(network):
 @pytest.mark.parametrize("name", CRITERIA)
 def test_the_full_kernel_agrees_with_a_scalar_one_that_says_the_same(name):
     """Θ ⊗ I is the full kernel of a network whose logits share no weight and have one kernel."""
-    from linearize.criteria.full_kernel import score
-    from linearize.per_logit import PerLogit, as_rows
-
     problem, L, state = problem_of("plain")
     theta, f, Y = problem
-    C, rows = f.shape[1], np.kron(theta, np.eye(f.shape[1]))
-    of_rows = state_of(rows, as_rows(f), as_rows(asked_of(f[:L], Y, STEP)), 0.0)
-    full = PerLogit.of(of_rows, C, np.diag(rows)[L * C :], 0.0)
-    criterion = get_criterion(name, CrossEntropy(STEP))
-    np.testing.assert_allclose(score(criterion, full, None), score(criterion, state, None), rtol=1e-8)
+    full = state_of(np.kron(theta, np.eye(f.shape[1])), f, asked_of(f[:L], Y, STEP), 0.0)
+    expected = CRITERIA[name].scores(state, cross_entropy(STEP))
+    np.testing.assert_allclose(CRITERIA[name].scores(full, cross_entropy(STEP)), expected, rtol=1e-8)
 
 
 def test_what_training_left_is_measured_on_probabilities(network):
     diagnostics = network.fit().diagnostics
     assert diagnostics.residual_norm == pytest.approx(np.linalg.norm(network.Y - softmax(network.f[:L])), rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"residual": "logits"}, "residual: expected one of outputs, probabilities; got 'logits'"),
-        ({"residual": "probabilities"}, "expects probabilities 'softmax', got 'simplex'"),
-    ],
-)
-def test_residuals_that_are_none_are_refused(network, options, message):
-    with pytest.raises(LinearizeError, match=message):
-        LookAhead.fit(*network.network, network.X, network.Y, network.pool, OPTIONS, **options)

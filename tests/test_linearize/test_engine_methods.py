@@ -67,7 +67,7 @@ def test_every_method_is_exact(method, head, monkeypatch):
 @pytest.mark.usefixtures("x64")
 def test_passes_over_the_parameters_give_the_same_kernel(method, sizes, monkeypatch):
     """A unit is cut into several passes, and a pass holds parts of several units."""
-    from linearize.engine import plan, prepare
+    from linearize.engine import plan, work
 
     apply_fn, variables = layers.network(["dense_of_everything", "used_twice"], 1, CLASSES)
     x, x2 = layers.inputs(1, sizes[0]), None if sizes[1] is None else layers.inputs(1, sizes[1])
@@ -78,9 +78,9 @@ def test_passes_over_the_parameters_give_the_same_kernel(method, sizes, monkeypa
     def tight(tape, planned, row_bytes, itemsize):
         entries = [one.cost.entries for one in planned]
         undivided = [one.cost.entries for one in planned if one.method == "ghost"]
-        return plan.plan_passes(tape, planned, max(sum(entries) / 5, *undivided, 0) * itemsize, itemsize)
+        return work.plan_passes(tape, planned, max(sum(entries) / 5, *undivided, 0) * itemsize, itemsize)
 
-    monkeypatch.setattr(prepare, "plan_passes", tight)
+    monkeypatch.setattr(plan, "plan_passes", tight)
     found = []
     theta = empirical_ntk(apply_fn, variables, x, x2, settings=Settings(block=4), on_plan=found.append)
     assert len(found[0].work.chunks) >= 3

@@ -3,7 +3,7 @@ import pytest
 
 from linearize.errors import LinearizeError, SingularKernelError
 from linearize.linalg import JITTER_LADDER, cholesky, condition_number
-from linearize.regression import fit
+from linearize.posterior import Dense, Targets
 from linearize.types import Kernel
 
 
@@ -44,6 +44,6 @@ def test_condition_number():
 def test_regression_refuses_shapes_that_do_not_fit():
     kernel = Kernel(np.eye(3), np.zeros((3, 4)), np.eye(4))
     with pytest.raises(LinearizeError, match="regression: expected"):
-        fit(kernel, np.zeros((3, 2)), np.zeros((5, 2)), np.zeros((3, 2)))
+        Dense.init(kernel, Targets(np.zeros((3, 2)), np.zeros((5, 2)), np.zeros((3, 2))))
     with pytest.raises(LinearizeError, match="ridge: expected a number of at least 0, got -1"):
-        fit(kernel, np.zeros((3, 2)), np.zeros((4, 2)), np.zeros((3, 2)), ridge=-1)
+        Dense.init(kernel, Targets(np.zeros((3, 2)), np.zeros((4, 2)), np.zeros((3, 2))), ridge=-1)

@@ -11,14 +11,15 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from common.losses import LOSSES
 from trainer.checkpoint import load_weights, weight_bytes
 from trainer.data import DATASETS, DataSet, ImageOptions, check_ids, kind_of_own, load
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import TrainerError
 from trainer.files import new_folder, require_free
-from trainer.losses import LOSSES, one_hot
 from trainer.models import MODELS, ModelSpec, build, family_of
 from trainer.options import options_for
+from trainer.targets import one_hot
 
 Ids = NDArray[np.int64]
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from common.losses import get_loss
 from trainer.batch_norm import CHUNK, has_batch_norm, restate_statistics
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import Diverged, TrainerError
-from trainer.losses import LOSSES, one_hot
 from trainer.options import TrainOptions, options_for
 from trainer.predict import accuracy, placed, predict
+from trainer.targets import one_hot
 
 __all__ = ["FitResult", "TrainOptions", "accuracy", "fit", "options_for", "predict"]
 
@@ -94,7 +95,7 @@ def fit(
     started = time.perf_counter()
     y = _targets(model, x, labels, num_classes)
     with placed(model, device), _seeded(seed, device):
-        run = _Run(model, torch.from_numpy(np.array(x)), torch.from_numpy(y), options, seed, torch.device(device))
+        run = _Run(model, torch.from_numpy(np.array(x)), y, options, seed, torch.device(device))
         history: list[EpochRecord] = []
         rms, outputs = math.inf, np.empty((0, num_classes), np.float32)
         for epoch in range(1, options.epochs + 1):
@@ -124,11 +125,17 @@ class _Run:
     """The state of one call to `fit`: everything resident on the device, no data loader between."""
 
     def __init__(
-        self, model: nn.Module, x: Tensor, y: Tensor, options: TrainOptions, seed: int, device: torch.device
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: NDArray[np.float32],
+        options: TrainOptions,
+        seed: int,
+        device: torch.device,
     ) -> None:
-        self.model, self.options = model, options
-        self.x, self.y = x.to(device), y.to(device)
-        self.loss = LOSSES[options.loss]
+        self.model, self.options, self.targets = model, options, y
+        self.x, self.y = x.to(device), torch.from_numpy(y).to(device)
+        self.loss = get_loss(options.loss)
         self.augment = AUGMENTATIONS[options.augment]
         self.generator = torch.Generator().manual_seed(seed)
         self.steps = steps_per_epoch(len(x), options.batch_size, has_batch_norm(model))
@@ -173,9 +180,10 @@ class _Run:
     def measure(self) -> tuple[float, NDArray[np.float32]]:
         """`||R||_F / sqrt(L)` and outputs `[L, C]` in eval mode, with statistics that belong to the present weights."""
         restate_statistics(self.model, self.x)
-        outputs = torch.cat([self.model(rows) for rows in self.x.split(CHUNK)])  # [L, C]
-        r = self.y - self.loss.readout(outputs)  # [L, C]
-        return float(r.square().sum().div(len(r)).sqrt()), outputs.cpu().numpy()
+        outputs = torch.cat([self.model(rows) for rows in self.x.split(CHUNK)]).cpu().numpy()  # [L, C]
+        with np.errstate(invalid="ignore"):  # the softmax of outputs that are infinite, which end training
+            R = self.loss.residual(outputs, self.targets)  # [L, C]
+        return float(np.sqrt(np.square(R).sum() / len(R))), outputs
 
 
 def steps_per_epoch(n_labeled: int, batch_size: int, batch_norm: bool) -> int:

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from common.losses import LOSSES, get_loss
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import TrainerError
-from trainer.losses import LOSSES
 from trainer.models import family_of
 
 
@@ -20,7 +20,7 @@ class TrainOptions:
         max_lr: learning rate at the top of the cycle.
         momentum: of SGD, constant through the cycle.
         weight_decay: of SGD, on every parameter.
-        loss: a key of `trainer.losses.LOSSES`.
+        loss: a key of ``common.losses.LOSSES``.
         tolerance: training stops once `||R||_F / sqrt(L)` is at most this; 0 means never before the last epoch.
         augment: a key of `trainer.data.augment.AUGMENTATIONS`; training batches only.
 
@@ -65,7 +65,7 @@ def options_for(model: str, **overrides: Any) -> TrainOptions:
             f"there is no training option {unknown[0]!r}; choose from {', '.join(TrainOptions.__dataclass_fields__)}"
         )
     options = replace(TrainOptions(), **{**family_of(model).training, **given})
-    return options if "max_lr" in given else replace(options, max_lr=options.max_lr * LOSSES[options.loss].lr_scale)
+    return options if "max_lr" in given else replace(options, max_lr=options.max_lr * get_loss(options.loss).lr_scale)
 
 
 def _require(condition: bool, expected: str, value: object) -> None:

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors only, written whole or not at all, loaded whole or not at all."""
+"""Weights as files: safetensors only, loaded whole or not at all."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,25 +10,8 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from trainer.errors import CheckpointError
-from trainer.files import write_bytes
 
 SHOWN = 3  # names in one message
-
-
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write every parameter and buffer of a network, keyed by its qualified name.
-
-    Args:
-        model: the network, on any device.
-        path: the file; its folder must exist. A file already there is replaced only once the new one is whole.
-
-    Raises:
-        CheckpointError: the file cannot be written; what was there before is intact.
-    """
-    try:
-        write_bytes(path, weight_bytes(model))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written ({error}); free some space or choose another") from error
 
 
 def weight_bytes(model: nn.Module) -> bytes:

@@ -1,9 +1,7 @@
 """The `trainer` command: train one network, or write arrays for `linearize score`, on plain files."""
 
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,52 +9,30 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from common.command_line import OneLineGroup
+from common.files import replacing_folder
 from common.losses import LOSSES
 from trainer.checkpoint import load_weights, weight_bytes
 from trainer.data import DATASETS, DataSet, ImageOptions, check_ids, kind_of_own, load
 from trainer.data.augment import AUGMENTATIONS
-from trainer.errors import TrainerError
-from trainer.files import new_folder, require_free
+from trainer.errors import Diverged, TrainerError
+from trainer.files import require_free
 from trainer.models import MODELS, ModelSpec, build, family_of
 from trainer.options import options_for
+from trainer.predict import accuracy, predict
 from trainer.targets import one_hot
 
 Ids = NDArray[np.int64]
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-BAD_INPUT, INTERRUPTED = 2, 130
+class _TrainingFailed(Exception):
+    """The command was in order, but training came to nothing."""
 
 
-class _Group(click.Group):
-    """Turns errors into one line on standard error and an exit code."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with _one_line(ctx):
-            return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with _one_line(ctx):
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _one_line(ctx: click.Context) -> Iterator[None]:
-    """Let whatever goes wrong end in one line and its exit code."""
-    try:
-        yield
-    except click.exceptions.NoArgsIsHelpError:
-        raise  # it shows the help
-    except click.UsageError as error:
-        reason, where = " ".join(error.format_message().split()).rstrip("."), (error.ctx or ctx).command_path
-        click.echo(f"error: {reason}; see '{where} --help'", err=True)
-        ctx.exit(BAD_INPUT)
-    except TrainerError as error:
-        click.echo(f"error: {error}", err=True)
-        ctx.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        ctx.exit(INTERRUPTED)
+class _Group(OneLineGroup):
+    bad_input = (TrainerError,)
+    failures = (_TrainingFailed,)
 
 
 _FIT_EXAMPLE = "Example: trainer fit --model cnn --n-labeled 100 --out runs/fit"
@@ -158,7 +134,6 @@ def fit(
     Writes weights.safetensors, model.json, metrics.jsonl (one line an epoch, then the result) and labeled.json
     (the ids used) into --out, all at the end or none of them. Training options left out take the model's defaults.
     """
-    from trainer.loop import accuracy, predict
     from trainer.loop import fit as train
 
     require_free(out)
@@ -172,7 +147,10 @@ def fit(
     if init is not None:
         load_weights(network, init)
     x, labels = data.inputs("train", ids), data.labels("train", ids)
-    result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
+    try:
+        result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
+    except Diverged as error:
+        raise _TrainingFailed(str(error)) from error
     test = accuracy(predict(network, data.inputs("test"), device=device), data.labels("test"))
     summary = {
         "epochs": result.epochs,
@@ -183,11 +161,11 @@ def fit(
         "test_accuracy": test,
         "seconds": result.seconds,
     }
-    with new_folder(out) as write:
-        write("weights.safetensors", weight_bytes(network))
-        write("model.json", spec.to_json().encode())
-        write("metrics.jsonl", _json_lines([*result.history, summary]))
-        write("labeled.json", _json_lines([ids.tolist()]))
+    with replacing_folder(out) as folder:
+        (folder / "weights.safetensors").write_bytes(weight_bytes(network))
+        (folder / "model.json").write_text(spec.to_json(), encoding="utf-8")
+        (folder / "metrics.jsonl").write_text(_json_lines([*result.history, summary]), encoding="utf-8")
+        (folder / "labeled.json").write_text(_json_lines([ids.tolist()]), encoding="utf-8")
     state = "converged" if result.converged else "did not converge"
     click.echo(
         f"{state} after {result.epochs} epochs in {result.seconds:.1f} s: ||R|| = {result.residual_norm:.4f} "
@@ -226,9 +204,9 @@ def export(
         raise TrainerError(f"--pool asks for {pool} images, but only {len(rest)} are not labelled; ask for fewer")
     drawn = np.sort(_stream(seed, "pool").choice(rest, size=pool, replace=False))
     y = one_hot(data.labels("train", ids), data.num_classes)
-    with new_folder(out) as write:
-        write("labelled.npz", _npz(x=data.inputs("train", ids), y=y, ids=ids))
-        write("pool.npz", _npz(x=data.inputs("train", drawn), ids=drawn))
+    with replacing_folder(out) as folder:
+        np.savez(folder / "labelled.npz", allow_pickle=False, x=data.inputs("train", ids), y=y, ids=ids)
+        np.savez(folder / "pool.npz", allow_pickle=False, x=data.inputs("train", drawn), ids=drawn)
     click.echo(f"{len(ids)} labelled images and a pool of {pool}")
     click.echo(str(out))
 
@@ -290,14 +268,8 @@ def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def _json_lines(records: Sequence[Any]) -> bytes:
-    return "".join(json.dumps(record) + "\n" for record in records).encode()
-
-
-def _npz(**arrays: NDArray[Any]) -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **arrays)
-    return stream.getvalue()
+def _json_lines(records: Sequence[Any]) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
 
 
 def main() -> None:

@@ -16,11 +16,9 @@ from common.losses import get_loss
 from trainer.batch_norm import CHUNK, has_batch_norm, restate_statistics
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import Diverged, TrainerError
-from trainer.options import TrainOptions, options_for
-from trainer.predict import accuracy, placed, predict
+from trainer.options import TrainOptions
+from trainer.predict import accuracy, placed
 from trainer.targets import one_hot
-
-__all__ = ["FitResult", "TrainOptions", "accuracy", "fit", "options_for", "predict"]
 
 WARM_UP = 0.3  # fraction of the cycle in which the learning rate rises
 CHECK_EVERY = 5  # epochs between two looks at the residual, once the learning rate falls

@@ -12,8 +12,10 @@ from trainer import loop
 from trainer.batch_norm import restate_statistics
 from trainer.data import load
 from trainer.errors import Diverged, TrainerError
-from trainer.loop import TrainOptions, accuracy, fit, options_for, predict, steps_per_epoch
+from trainer.loop import fit, steps_per_epoch
 from trainer.models import MODELS, build_model
+from trainer.options import TrainOptions, options_for
+from trainer.predict import accuracy, predict
 from trainer.targets import one_hot
 
 SHORT = TrainOptions(epochs=6, max_lr=0.1, tolerance=0.0)

@@ -29,7 +29,7 @@ def test_fit_writes_a_network_that_can_be_loaded_again(run, tmp_path):
     out = tmp_path / "made/here"
     files = ["labeled.json", "metrics.jsonl", "model.json", "weights.safetensors"]
     assert sorted(path.name for path in out.iterdir()) == files
-    model = build(ModelSpec.from_json((out / "model.json").read_text()))
+    model = build(ModelSpec(**json.loads((out / "model.json").read_text())))
     load_weights(model, out / "weights.safetensors")
     data, records = load("digits"), [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     test = accuracy(predict(model, data.inputs("test")), data.labels("test"))

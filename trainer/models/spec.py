@@ -116,32 +116,3 @@ class ModelSpec:
     def to_json(self) -> str:
         """One JSON object with the four fields."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "ModelSpec":
-        """The specification that `to_json` wrote.
-
-        Args:
-            text: a JSON object with name, input_shape, num_classes and, optionally, options.
-
-        Raises:
-            TrainerError: not JSON, not an object, or fields missing, unknown or of the wrong type.
-        """
-        try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise TrainerError(f"a model specification must be JSON; {error}") from error
-        expected = {"name": str, "input_shape": list, "num_classes": int, "options": dict}
-        if not isinstance(fields, dict) or set(fields) - set(expected) or {"options", *fields} != set(expected):
-            raise TrainerError(
-                f"a model specification must be a JSON object with {', '.join(expected)}, got "
-                f"{sorted(fields) if isinstance(fields, dict) else type(fields).__name__}"
-            )
-        for name, value in fields.items():
-            if not isinstance(value, expected[name]) or isinstance(value, bool):
-                raise TrainerError(
-                    f"model specification: {name} must be of type {expected[name].__name__}, got {value!r}"
-                )
-        if not all(type(size) is int for size in fields["input_shape"]):
-            raise TrainerError(f"model specification: input_shape must be integers, got {fields['input_shape']}")
-        return cls(**fields)

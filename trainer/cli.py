@@ -13,7 +13,7 @@ from common.command_line import OneLineGroup
 from common.files import replacing_folder
 from common.losses import LOSSES
 from trainer.checkpoint import load_weights, weight_bytes
-from trainer.data import DATASETS, DataSet, ImageOptions, check_ids, kind_of_own, load
+from trainer.data import DATASETS, DataSet, ImageOptions, check_ids, custom_kind, load
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import Diverged, TrainerError
 from trainer.files import require_free
@@ -219,7 +219,7 @@ def _load(dataset: str, root: Path | None, download: bool, image_size: str | Non
         if not equals or key not in SETTABLE:
             raise TrainerError(f"--set: expected one of {', '.join(SETTABLE)} with =VALUE, got {setting!r}")
         given[key.removeprefix("data.")] = SETTABLE[key](value)
-    if given and not kind_of_own(dataset):
+    if given and not custom_kind(dataset):
         raise TrainerError(f"{next(iter(given))}: expected --dataset folder:PATH or npz:PATH with it, got {dataset!r}")
     data = load(dataset, root=root, download=download, images=ImageOptions(**given))
     for note in data.notes:

@@ -8,7 +8,7 @@ from folder_cases import picture, put, read
 from PIL import Image
 
 from trainer.data import ImageOptions, load
-from trainer.data.own import channel_constants, draw_test, require_memory
+from trainer.data.custom import channel_constants, draw_test, require_memory
 from trainer.errors import DataCorrupt, TrainerError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.data import ImageOptions, load
-from trainer.data.own import draw_test
+from trainer.data.custom import draw_test
 from trainer.errors import DataCorrupt, TrainerError
 
 RNG = np.random.default_rng(0)

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.arrays import DataSet
+from trainer.data.custom import CHUNK_BYTES, ImageOptions, assemble, draw_test, listed, require_memory
 from trainer.data.decode import Header, Unreadable, read_headers, read_images
 from trainer.data.labels_csv import NAME, list_csv
 from trainer.data.listing import Listing, Sample, list_classes
-from trainer.data.own import CHUNK_BYTES, ImageOptions, assemble, draw_test, listed, require_memory
 from trainer.errors import DataCorrupt, DataNotFound, TrainerError
 
 SHOWN = 3  # unreadable files named in one message
@@ -19,7 +19,7 @@ def load_folder(path: Path, options: ImageOptions, memory_limit: int | None = No
     """Read a folder of images: `PATH/CLASS/*`, `PATH/train/CLASS/*` and `PATH/test/CLASS/*`, or `PATH/labels.csv`.
 
     Images are in the order of their paths and classes in that of their names. Where the data does not say which
-    images are for testing, `trainer.data.own.draw_test` does. Mean and standard deviation are the training half's.
+    images are for testing, `trainer.data.custom.draw_test` does. Mean and standard deviation are the training half's.
 
     Args:
         path: the folder.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.arrays import DataSet
-from trainer.data.own import ImageOptions, assemble, draw_test, listed
+from trainer.data.custom import ImageOptions, assemble, draw_test, listed
 from trainer.errors import DataCorrupt, DataNotFound, TrainerError
 
 HALVES = ("x_train", "y_train", "x_test", "y_test")

@@ -8,31 +8,31 @@ from torch import nn
 
 from trainer.errors import TrainerError
 from trainer.models import cnn, mlp, resnet, wide_resnet
-from trainer.models.custom import build_own, own_family, source_sha256
+from trainer.models.custom import build_custom, custom_family, source_sha256
 from trainer.models.spec import Family, ModelSpec, Option
 
 __all__ = [
+    "CUSTOM_MODEL",
     "MODELS",
-    "OWN_MODEL",
     "Family",
     "ModelSpec",
     "Option",
     "build",
     "build_model",
+    "custom_family",
     "family_of",
-    "own_family",
     "source_sha256",
 ]
 
 MODELS: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in (mlp, cnn, resnet, wide_resnet)}
 
-OWN_MODEL: dict[str, Family] = {
+CUSTOM_MODEL: dict[str, Family] = {
     "PKG.MOD:FACTORY": Family(
         name="PKG.MOD:FACTORY",
         description="your own network: def build(input_shape, num_classes), such as my_net:build for my_net.py in the "
         "current directory, or torchvision.models:resnet18; model.options are passed on",
         source="README, Your own network",
-        builder=build_own,
+        builder=build_custom,
         options={},
     )
 }
@@ -45,7 +45,7 @@ def family_of(name: str) -> Family:
     Raises:
         TrainerError: no such family; the message lists those there are.
     """
-    family = MODELS.get(name) or own_family(name)
+    family = MODELS.get(name) or custom_family(name)
     if family is None:
         raise TrainerError(f"there is no model {name!r}; choose one of {', '.join(MODELS)}, or PKG.MOD:FACTORY")
     return family

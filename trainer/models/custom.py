@@ -24,7 +24,7 @@ with l2 on 20 images of 32 pixels; plain networks would converge sooner at 0.2 t
 BATCH = 2  # images of the forward pass that checks a network
 
 
-class OwnFamily(Family):
+class CustomFamily(Family):
     """A family that takes whatever options its factory takes."""
 
     def resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class OwnFamily(Family):
         return dict(kept)
 
 
-def own_family(name: str) -> Family | None:
+def custom_family(name: str) -> Family | None:
     """The family of a factory, or None where the name is not of the form `PKG.MOD:FACTORY`; nothing is imported.
 
     Args:
@@ -52,7 +52,7 @@ def own_family(name: str) -> Family | None:
     """
     if not NAME.fullmatch(name):
         return None
-    return OwnFamily(name, "your own network", name, partial(build_own, name), {}, {"max_lr": MAX_LR})
+    return CustomFamily(name, "your own network", name, partial(build_custom, name), {}, {"max_lr": MAX_LR})
 
 
 def source_sha256(name: str) -> str | None:
@@ -92,7 +92,7 @@ def _import(name: str) -> Callable[..., Any]:
     return factory
 
 
-def build_own(name: str, input_shape: Shape, num_classes: int, **options: Any) -> nn.Module:
+def build_custom(name: str, input_shape: Shape, num_classes: int, **options: Any) -> nn.Module:
     """Call a factory with what it accepts by name, and check what it made.
 
     Args:

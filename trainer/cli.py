@@ -35,8 +35,8 @@ class _Group(OneLineGroup):
     failures = (_TrainingFailed,)
 
 
-_FIT_EXAMPLE = "Example: trainer fit --model cnn --n-labeled 100 --out runs/fit"
-_EXPORT_EXAMPLE = "Example: trainer export --n-labeled 100 --pool 500 --out runs/arrays"
+_FIT_EXAMPLE = "Example: trainer fit --model cnn --n-labelled 100 --out runs/fit"
+_EXPORT_EXAMPLE = "Example: trainer export --n-labelled 100 --pool 500 --out runs/arrays"
 
 
 def _share(text: str) -> float:
@@ -81,8 +81,14 @@ def _data_options(command: Decorated) -> Decorated:
             ),
             click.option("--data-root", type=click.Path(path_type=Path), help="Folder in torchvision's layout."),
             click.option("--download", is_flag=True, help="Fetch missing files into the data root."),
-            click.option("--n-labeled", type=click.IntRange(min=1), help="Label that many training images at random."),
             click.option(
+                "--n-labelled",
+                "--n-labeled",
+                type=click.IntRange(min=1),
+                help="Label that many training images at random.",
+            ),
+            click.option(
+                "--labelled",
                 "--labeled",
                 type=click.Path(path_type=Path),
                 help="JSON list of the ids of the labelled training images.",
@@ -119,8 +125,8 @@ def fit(
     sets: tuple[str, ...],
     data_root: Path | None,
     download: bool,
-    n_labeled: int | None,
-    labeled: Path | None,
+    n_labelled: int | None,
+    labelled: Path | None,
     seed: int,
     out: Path,
     model: str,
@@ -141,7 +147,7 @@ def fit(
     given = _parse_options(model_options)
     family_of(model).resolve(given)
     data = _load(dataset, data_root, download, image_size, sets)
-    ids = _labeled_ids(data, n_labeled, labeled, seed)
+    ids = _labelled_ids(data, n_labelled, labelled, seed)
     spec = ModelSpec(model, data.input_shape, data.num_classes, given)
     network = build(spec, seed)
     if init is not None:
@@ -184,8 +190,8 @@ def export(
     sets: tuple[str, ...],
     data_root: Path | None,
     download: bool,
-    n_labeled: int | None,
-    labeled: Path | None,
+    n_labelled: int | None,
+    labelled: Path | None,
     seed: int,
     out: Path,
     pool: int,
@@ -193,12 +199,12 @@ def export(
     """Write labelled images and a pool as arrays, for `linearize score`.
 
     Writes labelled.npz (x: inputs [L, C, H, W]; y: one-hot targets [L, classes]; ids [L]) and pool.npz (x, ids) into
-    --out. Ids are positions in the training half; the pool has no labels and no labelled image. The same --n-labeled
+    --out. Ids are positions in the training half; the pool has no labels and no labelled image. The same --n-labelled
     and --seed choose the same images as `trainer fit`.
     """
     require_free(out)
     data = _load(dataset, data_root, download, image_size, sets)
-    ids = _labeled_ids(data, n_labeled, labeled, seed)
+    ids = _labelled_ids(data, n_labelled, labelled, seed)
     rest = np.setdiff1d(np.arange(len(data.train)), ids)
     if pool > len(rest):
         raise TrainerError(f"--pool asks for {pool} images, but only {len(rest)} are not labelled; ask for fewer")
@@ -227,25 +233,26 @@ def _load(dataset: str, root: Path | None, download: bool, image_size: str | Non
     return data
 
 
-def _labeled_ids(data: DataSet, n_labeled: int | None, labeled: Path | None, seed: int) -> Ids:
+def _labelled_ids(data: DataSet, n_labelled: int | None, labelled: Path | None, seed: int) -> Ids:
     """The labelled ids in ascending order, from a file or drawn at random."""
-    if (n_labeled is None) == (labeled is None):
-        raise TrainerError("give either --n-labeled N or --labeled ids.json, not both and not neither")
+    if (n_labelled is None) == (labelled is None):
+        raise TrainerError("give either --n-labelled N or --labelled ids.json, not both and not neither")
     total = len(data.train)
-    if n_labeled is not None:
-        if n_labeled > total:
-            raise TrainerError(f"--n-labeled asks for {n_labeled} images, but {data.name} has {total}; ask for fewer")
-        return np.sort(_stream(seed, "labeled").choice(total, size=n_labeled, replace=False))
-    assert labeled is not None
+    if n_labelled is not None:
+        if n_labelled > total:
+            raise TrainerError(f"--n-labelled asks for {n_labelled} images, but {data.name} has {total}; ask for fewer")
+        stream = _stream(seed, "labeled")  # spelt as it always was: the name decides which images it draws
+        return np.sort(stream.choice(total, size=n_labelled, replace=False))
+    assert labelled is not None
     try:
-        listed = json.loads(labeled.read_text(encoding="utf-8"))
+        listed = json.loads(labelled.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise TrainerError(f"--labeled must name a JSON list of ids, but {labeled}: {error}") from error
+        raise TrainerError(f"--labelled must name a JSON list of ids, but {labelled}: {error}") from error
     if not isinstance(listed, list) or not listed or not all(type(item) is int for item in listed):
-        raise TrainerError(f"--labeled must name a JSON list of one or more integers; {labeled} holds something else")
-    ids = check_ids(listed, total, str(labeled))
+        raise TrainerError(f"--labelled must name a JSON list of one or more integers; {labelled} holds something else")
+    ids = check_ids(listed, total, str(labelled))
     if len(np.unique(ids)) != len(ids):
-        raise TrainerError(f"{labeled} lists an id twice; list every id once")
+        raise TrainerError(f"{labelled} lists an id twice; list every id once")
     return np.sort(ids)
 
 

@@ -184,18 +184,18 @@ class _Run:
         return float(np.sqrt(np.square(R).sum() / len(R))), outputs
 
 
-def steps_per_epoch(n_labeled: int, batch_size: int, batch_norm: bool) -> int:
+def steps_per_epoch(n_labelled: int, batch_size: int, batch_norm: bool) -> int:
     """Number of equal steps an epoch is cut into, none larger than `batch_size` if that can be.
 
     With batch norm no step has fewer than two images, so that a last batch of one never arises.
 
     Args:
-        n_labeled: labelled images L, at least 1.
+        n_labelled: labelled images L, at least 1.
         batch_size: the most images in one step.
         batch_norm: whether the network contains batch norm.
     """
-    steps = math.ceil(n_labeled / batch_size)
-    return max(1, min(steps, n_labeled // 2)) if batch_norm else steps
+    steps = math.ceil(n_labelled / batch_size)
+    return max(1, min(steps, n_labelled // 2)) if batch_norm else steps
 
 
 def _targets(

@@ -1,4 +1,4 @@
-"""The `trainer` command: train one network, or write arrays for `linearize score`, on plain files."""
+"""The ``trainer`` command: train one network, or write arrays for ``linearize score``, on plain files."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ def cli() -> None:
 
 
 def _data_options(command: Decorated) -> Decorated:
-    """The options that say which images, shared by every command."""
+    """Add the options that say which images, shared by every command."""
     for option in reversed(
         (
             click.option(
@@ -196,11 +196,11 @@ def export(
     out: Path,
     pool: int,
 ) -> None:
-    """Write labelled images and a pool as arrays, for `linearize score`.
+    """Write labelled images and a pool as arrays, for 'linearize score'.
 
     Writes labelled.npz (x: inputs [L, C, H, W]; y: one-hot targets [L, classes]; ids [L]) and pool.npz (x, ids) into
     --out. Ids are positions in the training half; the pool has no labels and no labelled image. The same --n-labelled
-    and --seed choose the same images as `trainer fit`.
+    and --seed choose the same images as 'trainer fit'.
     """
     require_free(out)
     data = _load(dataset, data_root, download, image_size, sets)
@@ -218,7 +218,7 @@ def export(
 
 
 def _load(dataset: str, root: Path | None, download: bool, image_size: str | None, sets: tuple[str, ...]) -> DataSet:
-    """The data set; what it has to say about files it left out goes to standard error."""
+    """Load the data set; what it has to say about files it left out goes to standard error."""
     given: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
     for setting in sets:
         key, equals, value = setting.partition("=")
@@ -234,7 +234,7 @@ def _load(dataset: str, root: Path | None, download: bool, image_size: str | Non
 
 
 def _labelled_ids(data: DataSet, n_labelled: int | None, labelled: Path | None, seed: int) -> Ids:
-    """The labelled ids in ascending order, from a file or drawn at random."""
+    """Return the labelled ids in ascending order, from a file or drawn at random."""
     if (n_labelled is None) == (labelled is None):
         raise TrainerError("give either --n-labelled N or --labelled ids.json, not both and not neither")
     total = len(data.train)
@@ -257,12 +257,12 @@ def _labelled_ids(data: DataSet, n_labelled: int | None, labelled: Path | None, 
 
 
 def _stream(seed: int, use: str) -> np.random.Generator:
-    """An independent random stream for each use of a seed."""
+    """Return an independent random stream for each use of a seed."""
     return np.random.default_rng(np.random.SeedSequence([seed, *use.encode()]))
 
 
 def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Model options from KEY=VALUE, values read as JSON."""
+    """Read model options from KEY=VALUE, values read as JSON."""
     options = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")

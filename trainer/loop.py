@@ -32,11 +32,12 @@ class FitResult:
     Args:
         epochs: epochs run.
         converged: whether the residual came under the tolerance.
-        residual_norm: `||R||_F`, `R = Y - f(X)` in eval mode (for cross-entropy, `Y - softmax(f(X))`).
-        residual_rms: `||R||_F / sqrt(L)`, what the tolerance is compared with.
+        residual_norm: ``||R||_F``, ``R = Y - f(X)`` in eval mode (for cross-entropy, ``Y - softmax(f(X))``).
+        residual_rms: ``||R||_F / sqrt(L)``, what the tolerance is compared with.
         train_accuracy: fraction of the labelled images classified right.
         history: one record an epoch: epoch, loss, lr, and residual_rms where it was measured (else None).
         seconds: wall-clock time of training.
+
     """
 
     epochs: int
@@ -67,15 +68,15 @@ def fit(
 
         ||R||_F / sqrt(L),   R = Y - f(X)   [L, C], in eval mode, without augmentation
 
-    is measured; training stops when it is at most `options.tolerance`. Before each measurement the running
-    statistics of batch norm are taken afresh from the labelled images (`trainer.batch_norm`). An epoch is cut into
+    is measured; training stops when it is at most ``options.tolerance``. Before each measurement the running
+    statistics of batch norm are taken afresh from the labelled images (``trainer.batch_norm``). An epoch is cut into
     steps of equal size, so there is no small last batch.
 
     Args:
         model: the network, starting from the weights it holds (a fresh build is a cold start, the weights of the
             cycle before a warm one). It is left on its device, in eval mode.
-        x: normalised inputs, float32 `[L, C, H, W]`.
-        labels: class numbers `[L]`.
+        x: normalised inputs, float32 ``[L, C, H, W]``.
+        labels: class numbers ``[L]``.
         num_classes: number of classes.
         options: how to train.
         seed: of the order of images, augmentation and dropout. The same seed, start and machine give
@@ -89,6 +90,7 @@ def fit(
     Raises:
         Diverged: the loss or the outputs are not finite; the weights are then useless.
         TrainerError: inputs that do not belong together.
+
     """
     started = time.perf_counter()
     y = _targets(model, x, labels, num_classes)
@@ -120,7 +122,7 @@ def fit(
 
 
 class _Run:
-    """The state of one call to `fit`: everything resident on the device, no data loader between."""
+    """The state of one call to ``fit``: everything resident on the device, no data loader between."""
 
     def __init__(
         self,
@@ -156,7 +158,7 @@ class _Run:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def epoch(self) -> float:
-        """One pass in a fresh random order; returns the mean loss."""
+        """Pass once over the images in a fresh random order; return the mean loss."""
         self.model.train()
         total = torch.zeros((), device=self.x.device)
         order = torch.randperm(len(self.x), generator=self.generator).to(self.x.device)
@@ -176,7 +178,7 @@ class _Run:
 
     @torch.no_grad()
     def measure(self) -> tuple[float, NDArray[np.float32]]:
-        """`||R||_F / sqrt(L)` and outputs `[L, C]` in eval mode, with statistics that belong to the present weights."""
+        """Return ``||R||_F / sqrt(L)`` and outputs ``[L, C]`` in eval mode, with statistics of the present weights."""
         restate_statistics(self.model, self.x)
         outputs = torch.cat([self.model(rows) for rows in self.x.split(CHUNK)]).cpu().numpy()  # [L, C]
         with np.errstate(invalid="ignore"):  # the softmax of outputs that are infinite, which end training
@@ -185,7 +187,7 @@ class _Run:
 
 
 def steps_per_epoch(n_labelled: int, batch_size: int, batch_norm: bool) -> int:
-    """Number of equal steps an epoch is cut into, none larger than `batch_size` if that can be.
+    """Count the equal steps that an epoch is cut into, none larger than ``batch_size`` if that can be.
 
     With batch norm no step has fewer than two images, so that a last batch of one never arises.
 
@@ -193,6 +195,7 @@ def steps_per_epoch(n_labelled: int, batch_size: int, batch_norm: bool) -> int:
         n_labelled: labelled images L, at least 1.
         batch_size: the most images in one step.
         batch_norm: whether the network contains batch norm.
+
     """
     steps = math.ceil(n_labelled / batch_size)
     return max(1, min(steps, n_labelled // 2)) if batch_norm else steps
@@ -201,7 +204,7 @@ def steps_per_epoch(n_labelled: int, batch_size: int, batch_norm: bool) -> int:
 def _targets(
     model: nn.Module, x: NDArray[np.float32], labels: NDArray[np.int64], num_classes: int
 ) -> NDArray[np.float32]:
-    """One-hot targets `[L, C]`, after checking that inputs, labels and network belong together."""
+    """Return one-hot targets ``[L, C]``, after checking that inputs, labels and network belong together."""
     if x.ndim != 4 or x.dtype != np.float32 or len(x) != len(labels) or len(x) == 0:
         raise TrainerError(
             f"fit needs float32 inputs [L, C, H, W] with L >= 1 and L labels, got {x.dtype} {list(x.shape)} and "

@@ -12,7 +12,7 @@ from trainer.models import family_of
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How a network is trained; `options_for` fills in the defaults that suit a network family.
+    """How a network is trained; ``options_for`` fills in the defaults that suit a network family.
 
     Args:
         epochs: the most passes over the labelled set.
@@ -21,11 +21,12 @@ class TrainOptions:
         momentum: of SGD, constant through the cycle.
         weight_decay: of SGD, on every parameter.
         loss: a key of ``common.losses.LOSSES``.
-        tolerance: training stops once `||R||_F / sqrt(L)` is at most this; 0 means never before the last epoch.
-        augment: a key of `trainer.data.augment.AUGMENTATIONS`; training batches only.
+        tolerance: training stops once ``||R||_F / sqrt(L)`` is at most this; 0 means never before the last epoch.
+        augment: a key of ``trainer.data.augment.AUGMENTATIONS``; training batches only.
 
     Raises:
         TrainerError: a value that makes no sense, or an unknown loss or augmentation.
+
     """
 
     epochs: int = 400
@@ -49,14 +50,15 @@ class TrainOptions:
 
 
 def options_for(model: str, **overrides: Any) -> TrainOptions:
-    """Training options with the defaults of a network family, its learning rate scaled to the loss.
+    """Return training options with the defaults of a network family, its learning rate scaled to the loss.
 
     Args:
-        model: a key of `trainer.models.MODELS`, or `PKG.MOD:FACTORY`, whose learning rate is low.
-        **overrides: fields of `TrainOptions`; a value of None leaves the default.
+        model: a key of ``trainer.models.MODELS``, or ``PKG.MOD:FACTORY``, whose learning rate is low.
+        **overrides: fields of ``TrainOptions``; a value of None leaves the default.
 
     Raises:
         TrainerError: unknown model, unknown field, or a value that makes no sense.
+
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     unknown = sorted(set(given) - set(TrainOptions.__dataclass_fields__))

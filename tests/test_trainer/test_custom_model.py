@@ -1,4 +1,4 @@
-"""`PKG.MOD:FACTORY`: what a user's factory is called with, and every factory that is refused."""
+"""``PKG.MOD:FACTORY``: what a user's factory is called with, and every factory that is refused."""
 
 import json
 import sys

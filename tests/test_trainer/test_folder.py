@@ -1,4 +1,4 @@
-"""`folder:PATH`: real image files in every layout."""
+"""``folder:PATH``: real image files in every layout."""
 
 import hashlib
 import os

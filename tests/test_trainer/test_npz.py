@@ -1,4 +1,4 @@
-"""`npz:PATH`: arrays in every accepted form, and every archive that is refused."""
+"""``npz:PATH``: arrays in every accepted form, and every archive that is refused."""
 
 import zipfile
 

@@ -34,7 +34,8 @@ class DataSetEntry:
         name: the name users give.
         description: one line.
         source: whom to cite.
-        loader: `loader(root, download)`.
+        loader: ``loader(root, download)``.
+
     """
 
     name: str
@@ -88,13 +89,14 @@ DATASETS: dict[str, DataSetEntry] = {
 
 @dataclass(frozen=True)
 class CustomDataEntry:
-    """A form in which a user's own images are read, chosen by `KIND:PATH`.
+    """A form in which a user's own images are read, chosen by ``KIND:PATH``.
 
     Args:
         name: the kind.
         description: one line.
         source: where it is defined.
-        loader: `loader(path, options, memory_limit)`.
+        loader: ``loader(path, options, memory_limit)``.
+
     """
 
     name: str
@@ -130,10 +132,11 @@ CUSTOM_DATA: dict[str, CustomDataEntry] = {
 
 
 def custom_kind(name: str) -> str | None:
-    """The kind of a user's own data that a name such as `folder:PATH` asks for, or None where it is another name.
+    """Return the kind of a user's own data that a name such as ``folder:PATH`` asks for, or None for another name.
 
     Args:
         name: what the user gave.
+
     """
     kind, colon, path = name.partition(":")
     return kind if colon and path and kind in CUSTOM_DATA else None
@@ -150,9 +153,9 @@ def load(
     """Load a data set as bytes; nothing is expanded to float here.
 
     Args:
-        name: a key of `DATASETS`, or `KIND:PATH` with a key of `CUSTOM_DATA`.
-        root: data root in torchvision's layout; None means `data` in the working folder. The digits and a user's own
-            data need none. It is only ever written to when `download` is set.
+        name: a key of ``DATASETS``, or ``KIND:PATH`` with a key of ``CUSTOM_DATA``.
+        root: data root in torchvision's layout; None means ``data`` in the working folder. The digits and a user's own
+            data need none. It is only ever written to when ``download`` is set.
         download: fetch missing files into the root.
         images: how a user's own images are read.
         memory_limit: bytes that a user's own images may take.
@@ -161,7 +164,10 @@ def load(
         The data set with its train and test halves: published, given or drawn.
 
     Raises:
-        TrainerError: unknown name. DataNotFound: a file is missing. DataCorrupt: a file is damaged.
+        TrainerError: unknown name.
+        DataNotFound: a file is missing.
+        DataCorrupt: a file is damaged.
+
     """
     kind = custom_kind(name)
     if kind:

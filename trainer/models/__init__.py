@@ -40,10 +40,14 @@ CUSTOM_MODEL: dict[str, Family] = {
 
 
 def family_of(name: str) -> Family:
-    """The family registered under a name, or that of a user's own factory `PKG.MOD:FACTORY`, which is not imported.
+    """Return the family of a name, or of a user's own factory ``PKG.MOD:FACTORY``, which is not imported.
+
+    Args:
+        name: a key of ``MODELS``, or ``PKG.MOD:FACTORY``.
 
     Raises:
         TrainerError: no such family; the message lists those there are.
+
     """
     family = MODELS.get(name) or custom_family(name)
     if family is None:
@@ -52,7 +56,7 @@ def family_of(name: str) -> Family:
 
 
 def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
-    """A freshly initialised network, in eval mode, on the CPU.
+    """Build a freshly initialised network, in eval mode, on the CPU.
 
     Args:
         spec: which network.
@@ -60,11 +64,12 @@ def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
             system. Torch's global generator is left as it was.
 
     Returns:
-        A module from float32 `[N, C, H, W]` to `[N, num_classes]`.
+        A module from float32 ``[N, C, H, W]`` to ``[N, num_classes]``.
 
     Raises:
         TrainerError: unknown family or option, a value the family does not allow, or a factory of a user's own that
             cannot be imported or makes no network for these images and classes.
+
     """
     family = family_of(spec.name)
     options = family.resolve(spec.options)
@@ -79,20 +84,21 @@ def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
 def build_model(
     name: str, input_shape: Sequence[int], num_classes: int, seed: int | None = None, **options: Any
 ) -> nn.Module:
-    """`build` from plain values, for tools that take an importable factory (`trainer.models:build_model`).
+    """Call ``build`` with plain values, for tools that take an importable factory (``trainer.models:build_model``).
 
     Args:
-        name: a key of `MODELS`, or `PKG.MOD:FACTORY`.
+        name: a key of ``MODELS``, or ``PKG.MOD:FACTORY``.
         input_shape: (C, H, W) of one image.
         num_classes: number of outputs.
         seed: of the initial weights; None draws one from the operating system.
         **options: options of the family.
 
     Returns:
-        A module from float32 `[N, C, H, W]` to `[N, num_classes]`.
+        A module from float32 ``[N, C, H, W]`` to ``[N, num_classes]``.
 
     Raises:
         TrainerError: unknown family or option, or a value the family does not allow.
+
     """
     channels, height, width = input_shape
     return build(ModelSpec(name, (channels, height, width), num_classes, options), seed)

@@ -26,7 +26,7 @@ from pipeline.pool import Pool
 from pipeline.rundir import cycle_path, read_config, read_events
 from pipeline.stages.score import draw_candidates
 from pipeline.workbench import open_workbench
-from trainer.losses import one_hot
+from trainer.targets import one_hot
 
 KERNELS = ("sum-of-logits", "full")
 CRITERIA = ("mlmoc", "mlmoc-flips", "emoc", "eer")

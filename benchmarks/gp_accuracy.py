@@ -34,7 +34,7 @@ from pipeline.report import area_under_curve, read_rows
 from pipeline.rundir import check_unchanged, read_config, read_events
 from pipeline.workbench import load_data
 from trainer.data import DataSet
-from trainer.losses import one_hot
+from trainer.targets import one_hot
 
 COLUMNS = ("run", "strategy", "seed", "cycle", "n_labeled", "test_images", "gp_accuracy", "network_accuracy")
 SAMPLE_SEED = 0

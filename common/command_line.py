@@ -30,7 +30,16 @@ class OneLineGroup(click.Group):
     interrupted: ClassVar[str] = "interrupted"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse; an option that there is not is bad input."""
+        """Parse; an option that there is not is bad input.
+
+        Args:
+            ctx: where the command is called.
+            args: the words after its name.
+
+        Returns:
+            The words left over, see ``click.Command.parse_args``.
+
+        """
         with self._one_line(ctx):
             return super().parse_args(ctx, args)
 

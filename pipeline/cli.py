@@ -234,13 +234,13 @@ def list_(what: str) -> None:
     Example: pipeline list strategies
     """
     from pipeline.queries import installed_strategies
-    from trainer.data import DATASETS, OWN_DATA
-    from trainer.models import MODELS, OWN_MODEL
+    from trainer.data import CUSTOM_DATA, DATASETS
+    from trainer.models import CUSTOM_MODEL, MODELS
 
     strategies, refused = installed_strategies() if what == "strategies" else ({}, {})
     registry: dict[str, Any] = {
-        "datasets": DATASETS | OWN_DATA,
-        "models": MODELS | OWN_MODEL,
+        "datasets": DATASETS | CUSTOM_DATA,
+        "models": MODELS | CUSTOM_MODEL,
         "strategies": strategies,
     }[what]  # type: ignore[assignment]
     width = max(map(len, registry))

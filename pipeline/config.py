@@ -25,7 +25,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
 from pipeline.parsing import parse_yaml
 from pipeline.queries import STRATEGIES, LookAheadOptions, get_strategy
-from trainer.data import DATASETS, ImageOptions, kind_of_own
+from trainer.data import DATASETS, ImageOptions, custom_kind
 from trainer.models import ModelSpec, family_of
 from trainer.options import TrainOptions, options_for
 
@@ -78,14 +78,14 @@ class DataSection(Section):
     @field_validator("name")
     @classmethod
     def _registered(cls, name: str) -> str:
-        if name not in DATASETS and not kind_of_own(name):
+        if name not in DATASETS and not custom_kind(name):
             raise ValueError(f"expected one of {', '.join(DATASETS)}, folder:PATH or npz:PATH; got {name!r}")
         return name
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
         given = self._given()
-        if kind_of_own(self.name):
+        if custom_kind(self.name):
             for name, value in asdict(self.image_options).items():
                 object.__setattr__(self, name, value)
         elif given:
@@ -267,7 +267,7 @@ class RunConfig(Section):
             for parent in parents:
                 section = section[parent]
             section.pop(last)
-        plain["data"]["name"] = kind_of_own(self.data.name) or self.data.name
+        plain["data"]["name"] = custom_kind(self.data.name) or self.data.name
         for section in (plain["data"], plain["model"], plain["query"]):  # an absent field says nothing
             for name in [name for name, value in section.items() if value is None]:
                 section.pop(name)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainer.files import sync_folder, write_bytes
+from common.files import sync_folder, write_bytes
 
 
 @contextmanager

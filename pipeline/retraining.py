@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from common.losses import LOSSES
 from trainer.errors import TrainerError
 from trainer.loop import fit
-from trainer.losses import LOSSES, one_hot
 from trainer.options import TrainOptions
 from trainer.predict import placed, predict
+from trainer.targets import one_hot
 
 NAIVE_EPOCHS = 15
 """What the look-ahead paper grants a naive look-ahead for each candidate (section 5)."""

@@ -22,7 +22,7 @@ from trainer.checkpoint import initialise
 from trainer.data import DataSet, ImageView, load
 from trainer.errors import TrainerError
 from trainer.features import embed
-from trainer.models import ModelSpec, build, own_family, source_sha256
+from trainer.models import ModelSpec, build, custom_family, source_sha256
 
 SHARE_OF_IMAGES = 2
 """A user's own images may take what is free, divided by this; the rest is for training and the kernel."""
@@ -60,7 +60,7 @@ class Workbench:
         """Hashes of the files that define a user's own network and strategy; they may change, with a warning."""
         model, strategy = self.config.model.name, self.config.query.strategy
         digests = {
-            model: source_sha256(model) if own_family(model) else None,
+            model: source_sha256(model) if custom_family(model) else None,
             strategy: None if strategy in STRATEGIES else strategy_sha256(get_strategy(strategy)),
         }
         return {name: f"SHA-256 {digest[:12]}" for name, digest in digests.items() if digest}
@@ -186,7 +186,7 @@ def _read_pretrained(model: ModelSection) -> dict[str, Tensor] | None:
 
 def _try_network(bench: Workbench) -> None:
     """Build a network that may not fit, so that it is refused before anything is written."""
-    own = own_family(bench.spec.name) is not None
+    own = custom_family(bench.spec.name) is not None
     if not own and bench.pretrained is None and bench.config.query.n_init > 1:
         return
     try:

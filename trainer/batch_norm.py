@@ -27,7 +27,8 @@ def restate_statistics(model: nn.Module, x: Tensor) -> None:
 
     Args:
         model: the network; left in eval mode. Only running statistics change.
-        x: normalised images `[L, C, H, W]`, L >= 2, on the network's device.
+        x: normalised images ``[L, C, H, W]``, L >= 2, on the network's device.
+
     """
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [layer.momentum for layer in layers]

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors only, written whole or not at all, loaded whole or not at all."""
+"""Weights as files: safetensors only, loaded whole or not at all."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,32 +10,16 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from trainer.errors import CheckpointError
-from trainer.files import write_bytes
 
 SHOWN = 3  # names in one message
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write every parameter and buffer of a network, keyed by its qualified name.
-
-    Args:
-        model: the network, on any device.
-        path: the file; its folder must exist. A file already there is replaced only once the new one is whole.
-
-    Raises:
-        CheckpointError: the file cannot be written; what was there before is intact.
-    """
-    try:
-        write_bytes(path, weight_bytes(model))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written ({error}); free some space or choose another") from error
-
-
 def weight_bytes(model: nn.Module) -> bytes:
-    """The safetensors file of a network, in memory.
+    """Return the safetensors file of a network, in memory.
 
     Args:
         model: the network, on any device.
+
     """
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     return serialise(state)
@@ -51,6 +35,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         CheckpointError: the file is missing, damaged, holds numbers that are not finite, or was written by another
             architecture.
+
     """
     try:
         found = parse(path.read_bytes())
@@ -76,11 +61,12 @@ def initialise(model: nn.Module, state: Mapping[str, Tensor], skip: Sequence[str
     Args:
         model: a fresh network; what is left out keeps its own initial weights.
         state: qualified name -> tensor.
-        skip: names of layers or tensors, of the network or the file, that are left out, such as `fc`.
+        skip: names of layers or tensors, of the network or the file, that are left out, such as ``fc``.
 
     Raises:
-        CheckpointError: names that only one side has, other shapes, numbers that are not finite, or a name in `skip`
+        CheckpointError: names that only one side has, other shapes, numbers that are not finite, or a name in ``skip``
             that neither side has.
+
     """
     own = model.state_dict()
     unused = [layer for layer in skip if not any(_lies_in(name, layer) for name in (*own, *state))]
@@ -116,13 +102,13 @@ def _shapes(name: str, found: Tensor, own: Tensor) -> str:
 
 
 def _layers(problems: Sequence[str]) -> list[str]:
-    """The layers that tensors belong to, each once: `fc` of `fc.weight is ...`."""
+    """Return the layers that tensors belong to, each once: ``fc`` of ``fc.weight is ...``."""
     names = [problem.partition(" ")[0] for problem in problems]
     return list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
 
 
 def _mismatch(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:
-    """What keeps `found` from being the weights of a network, or an empty string."""
+    """Say what keeps ``found`` from being the weights of a network, or an empty string."""
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or unexpected:
         kinds = (("missing", missing), ("unexpected", unexpected))

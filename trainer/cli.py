@@ -1,9 +1,7 @@
-"""The `trainer` command: train one network, or write arrays for `linearize score`, on plain files."""
+"""The ``trainer`` command: train one network, or write arrays for ``linearize score``, on plain files."""
 
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,55 +9,34 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from common.command_line import OneLineGroup
+from common.files import replacing_folder
+from common.losses import LOSSES
 from trainer.checkpoint import load_weights, weight_bytes
-from trainer.data import DATASETS, DataSet, ImageOptions, check_ids, kind_of_own, load
+from trainer.data import DATASETS, DataSet, ImageOptions, check_ids, custom_kind, load
 from trainer.data.augment import AUGMENTATIONS
-from trainer.errors import TrainerError
-from trainer.files import new_folder, require_free
-from trainer.losses import LOSSES, one_hot
+from trainer.errors import Diverged, TrainerError
+from trainer.files import require_free
 from trainer.models import MODELS, ModelSpec, build, family_of
 from trainer.options import options_for
+from trainer.predict import accuracy, predict
+from trainer.targets import one_hot
 
 Ids = NDArray[np.int64]
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-BAD_INPUT, INTERRUPTED = 2, 130
+class _TrainingFailed(Exception):
+    """The command was in order, but training came to nothing."""
 
 
-class _Group(click.Group):
-    """Turns errors into one line on standard error and an exit code."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with _one_line(ctx):
-            return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with _one_line(ctx):
-            return super().invoke(ctx)
+class _Group(OneLineGroup):
+    bad_input = (TrainerError,)
+    failures = (_TrainingFailed,)
 
 
-@contextmanager
-def _one_line(ctx: click.Context) -> Iterator[None]:
-    """Let whatever goes wrong end in one line and its exit code."""
-    try:
-        yield
-    except click.exceptions.NoArgsIsHelpError:
-        raise  # it shows the help
-    except click.UsageError as error:
-        reason, where = " ".join(error.format_message().split()).rstrip("."), (error.ctx or ctx).command_path
-        click.echo(f"error: {reason}; see '{where} --help'", err=True)
-        ctx.exit(BAD_INPUT)
-    except TrainerError as error:
-        click.echo(f"error: {error}", err=True)
-        ctx.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        ctx.exit(INTERRUPTED)
-
-
-_FIT_EXAMPLE = "Example: trainer fit --model cnn --n-labeled 100 --out runs/fit"
-_EXPORT_EXAMPLE = "Example: trainer export --n-labeled 100 --pool 500 --out runs/arrays"
+_FIT_EXAMPLE = "Example: trainer fit --model cnn --n-labelled 100 --out runs/fit"
+_EXPORT_EXAMPLE = "Example: trainer export --n-labelled 100 --pool 500 --out runs/arrays"
 
 
 def _share(text: str) -> float:
@@ -85,7 +62,7 @@ def cli() -> None:
 
 
 def _data_options(command: Decorated) -> Decorated:
-    """The options that say which images, shared by every command."""
+    """Add the options that say which images, shared by every command."""
     for option in reversed(
         (
             click.option(
@@ -104,8 +81,14 @@ def _data_options(command: Decorated) -> Decorated:
             ),
             click.option("--data-root", type=click.Path(path_type=Path), help="Folder in torchvision's layout."),
             click.option("--download", is_flag=True, help="Fetch missing files into the data root."),
-            click.option("--n-labeled", type=click.IntRange(min=1), help="Label that many training images at random."),
             click.option(
+                "--n-labelled",
+                "--n-labeled",
+                type=click.IntRange(min=1),
+                help="Label that many training images at random.",
+            ),
+            click.option(
+                "--labelled",
                 "--labeled",
                 type=click.Path(path_type=Path),
                 help="JSON list of the ids of the labelled training images.",
@@ -142,8 +125,8 @@ def fit(
     sets: tuple[str, ...],
     data_root: Path | None,
     download: bool,
-    n_labeled: int | None,
-    labeled: Path | None,
+    n_labelled: int | None,
+    labelled: Path | None,
     seed: int,
     out: Path,
     model: str,
@@ -157,7 +140,6 @@ def fit(
     Writes weights.safetensors, model.json, metrics.jsonl (one line an epoch, then the result) and labeled.json
     (the ids used) into --out, all at the end or none of them. Training options left out take the model's defaults.
     """
-    from trainer.loop import accuracy, predict
     from trainer.loop import fit as train
 
     require_free(out)
@@ -165,13 +147,16 @@ def fit(
     given = _parse_options(model_options)
     family_of(model).resolve(given)
     data = _load(dataset, data_root, download, image_size, sets)
-    ids = _labeled_ids(data, n_labeled, labeled, seed)
+    ids = _labelled_ids(data, n_labelled, labelled, seed)
     spec = ModelSpec(model, data.input_shape, data.num_classes, given)
     network = build(spec, seed)
     if init is not None:
         load_weights(network, init)
     x, labels = data.inputs("train", ids), data.labels("train", ids)
-    result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
+    try:
+        result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
+    except Diverged as error:
+        raise _TrainingFailed(str(error)) from error
     test = accuracy(predict(network, data.inputs("test"), device=device), data.labels("test"))
     summary = {
         "epochs": result.epochs,
@@ -182,11 +167,11 @@ def fit(
         "test_accuracy": test,
         "seconds": result.seconds,
     }
-    with new_folder(out) as write:
-        write("weights.safetensors", weight_bytes(network))
-        write("model.json", spec.to_json().encode())
-        write("metrics.jsonl", _json_lines([*result.history, summary]))
-        write("labeled.json", _json_lines([ids.tolist()]))
+    with replacing_folder(out) as folder:
+        (folder / "weights.safetensors").write_bytes(weight_bytes(network))
+        (folder / "model.json").write_text(spec.to_json(), encoding="utf-8")
+        (folder / "metrics.jsonl").write_text(_json_lines([*result.history, summary]), encoding="utf-8")
+        (folder / "labeled.json").write_text(_json_lines([ids.tolist()]), encoding="utf-8")
     state = "converged" if result.converged else "did not converge"
     click.echo(
         f"{state} after {result.epochs} epochs in {result.seconds:.1f} s: ||R|| = {result.residual_norm:.4f} "
@@ -205,42 +190,42 @@ def export(
     sets: tuple[str, ...],
     data_root: Path | None,
     download: bool,
-    n_labeled: int | None,
-    labeled: Path | None,
+    n_labelled: int | None,
+    labelled: Path | None,
     seed: int,
     out: Path,
     pool: int,
 ) -> None:
-    """Write labelled images and a pool as arrays, for `linearize score`.
+    """Write labelled images and a pool as arrays, for 'linearize score'.
 
     Writes labelled.npz (x: inputs [L, C, H, W]; y: one-hot targets [L, classes]; ids [L]) and pool.npz (x, ids) into
-    --out. Ids are positions in the training half; the pool has no labels and no labelled image. The same --n-labeled
-    and --seed choose the same images as `trainer fit`.
+    --out. Ids are positions in the training half; the pool has no labels and no labelled image. The same --n-labelled
+    and --seed choose the same images as 'trainer fit'.
     """
     require_free(out)
     data = _load(dataset, data_root, download, image_size, sets)
-    ids = _labeled_ids(data, n_labeled, labeled, seed)
+    ids = _labelled_ids(data, n_labelled, labelled, seed)
     rest = np.setdiff1d(np.arange(len(data.train)), ids)
     if pool > len(rest):
         raise TrainerError(f"--pool asks for {pool} images, but only {len(rest)} are not labelled; ask for fewer")
     drawn = np.sort(_stream(seed, "pool").choice(rest, size=pool, replace=False))
     y = one_hot(data.labels("train", ids), data.num_classes)
-    with new_folder(out) as write:
-        write("labelled.npz", _npz(x=data.inputs("train", ids), y=y, ids=ids))
-        write("pool.npz", _npz(x=data.inputs("train", drawn), ids=drawn))
+    with replacing_folder(out) as folder:
+        np.savez(folder / "labelled.npz", allow_pickle=False, x=data.inputs("train", ids), y=y, ids=ids)
+        np.savez(folder / "pool.npz", allow_pickle=False, x=data.inputs("train", drawn), ids=drawn)
     click.echo(f"{len(ids)} labelled images and a pool of {pool}")
     click.echo(str(out))
 
 
 def _load(dataset: str, root: Path | None, download: bool, image_size: str | None, sets: tuple[str, ...]) -> DataSet:
-    """The data set; what it has to say about files it left out goes to standard error."""
+    """Load the data set; what it has to say about files it left out goes to standard error."""
     given: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
     for setting in sets:
         key, equals, value = setting.partition("=")
         if not equals or key not in SETTABLE:
             raise TrainerError(f"--set: expected one of {', '.join(SETTABLE)} with =VALUE, got {setting!r}")
         given[key.removeprefix("data.")] = SETTABLE[key](value)
-    if given and not kind_of_own(dataset):
+    if given and not custom_kind(dataset):
         raise TrainerError(f"{next(iter(given))}: expected --dataset folder:PATH or npz:PATH with it, got {dataset!r}")
     data = load(dataset, root=root, download=download, images=ImageOptions(**given))
     for note in data.notes:
@@ -248,35 +233,36 @@ def _load(dataset: str, root: Path | None, download: bool, image_size: str | Non
     return data
 
 
-def _labeled_ids(data: DataSet, n_labeled: int | None, labeled: Path | None, seed: int) -> Ids:
-    """The labelled ids in ascending order, from a file or drawn at random."""
-    if (n_labeled is None) == (labeled is None):
-        raise TrainerError("give either --n-labeled N or --labeled ids.json, not both and not neither")
+def _labelled_ids(data: DataSet, n_labelled: int | None, labelled: Path | None, seed: int) -> Ids:
+    """Return the labelled ids in ascending order, from a file or drawn at random."""
+    if (n_labelled is None) == (labelled is None):
+        raise TrainerError("give either --n-labelled N or --labelled ids.json, not both and not neither")
     total = len(data.train)
-    if n_labeled is not None:
-        if n_labeled > total:
-            raise TrainerError(f"--n-labeled asks for {n_labeled} images, but {data.name} has {total}; ask for fewer")
-        return np.sort(_stream(seed, "labeled").choice(total, size=n_labeled, replace=False))
-    assert labeled is not None
+    if n_labelled is not None:
+        if n_labelled > total:
+            raise TrainerError(f"--n-labelled asks for {n_labelled} images, but {data.name} has {total}; ask for fewer")
+        stream = _stream(seed, "labeled")  # spelt as it always was: the name decides which images it draws
+        return np.sort(stream.choice(total, size=n_labelled, replace=False))
+    assert labelled is not None
     try:
-        listed = json.loads(labeled.read_text(encoding="utf-8"))
+        listed = json.loads(labelled.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise TrainerError(f"--labeled must name a JSON list of ids, but {labeled}: {error}") from error
+        raise TrainerError(f"--labelled must name a JSON list of ids, but {labelled}: {error}") from error
     if not isinstance(listed, list) or not listed or not all(type(item) is int for item in listed):
-        raise TrainerError(f"--labeled must name a JSON list of one or more integers; {labeled} holds something else")
-    ids = check_ids(listed, total, str(labeled))
+        raise TrainerError(f"--labelled must name a JSON list of one or more integers; {labelled} holds something else")
+    ids = check_ids(listed, total, str(labelled))
     if len(np.unique(ids)) != len(ids):
-        raise TrainerError(f"{labeled} lists an id twice; list every id once")
+        raise TrainerError(f"{labelled} lists an id twice; list every id once")
     return np.sort(ids)
 
 
 def _stream(seed: int, use: str) -> np.random.Generator:
-    """An independent random stream for each use of a seed."""
+    """Return an independent random stream for each use of a seed."""
     return np.random.default_rng(np.random.SeedSequence([seed, *use.encode()]))
 
 
 def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Model options from KEY=VALUE, values read as JSON."""
+    """Read model options from KEY=VALUE, values read as JSON."""
     options = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -289,14 +275,8 @@ def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def _json_lines(records: Sequence[Any]) -> bytes:
-    return "".join(json.dumps(record) + "\n" for record in records).encode()
-
-
-def _npz(**arrays: NDArray[Any]) -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **arrays)
-    return stream.getvalue()
+def _json_lines(records: Sequence[Any]) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
 
 
 def main() -> None:

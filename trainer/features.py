@@ -11,11 +11,12 @@ from trainer.predict import predict
 
 
 class Embedding(NamedTuple):
-    """Inputs and outputs of a network's last layer, `outputs = features W^T + b`.
+    """Inputs and outputs of a network's last layer, ``outputs = features W^T + b``.
 
     Args:
-        features: h(x), float32 `[N, d]`.
-        outputs: f(x), float32 `[N, C]`, as `predict` gives them.
+        features: h(x), float32 ``[N, d]``.
+        outputs: f(x), float32 ``[N, C]``, as ``predict`` gives them.
+
     """
 
     features: NDArray[np.float32]
@@ -23,22 +24,23 @@ class Embedding(NamedTuple):
 
 
 def embed(model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 512, device: str = "cpu") -> Embedding:
-    """Penultimate features and outputs of a network in eval mode, without gradients and never augmented.
+    """Return penultimate features and outputs of a network in eval mode, without gradients and never augmented.
 
-    The last layer is the `torch.nn.Linear` that runs last; the tensor that it returns must be the one that the network
-    returns, or a view that is laid out alike, with nothing written into it in between.
+    The last layer is the ``torch.nn.Linear`` that runs last; the tensor that it returns must be the one that the
+    network returns, or a view that is laid out alike, with nothing written into it in between.
 
     Source: Sener and Savarese, "Active learning for convolutional neural networks: a core-set approach" (2018),
     and Ash et al., "Deep batch active learning by diverse, uncertain gradient lower bounds" (2020), use this layer.
 
     Args:
         model: the network, ours or anyone's; its mode, device and hooks are afterwards what they were.
-        x: normalised inputs, float32 `[N, C, H, W]`.
+        x: normalised inputs, float32 ``[N, C, H, W]``.
         batch_size: images in one forward pass; bounds the memory.
         device: where to compute.
 
     Raises:
         TrainerError: the network does not end in a linear layer.
+
     """
     recorder = _LastLinear()
     handles = [
@@ -81,7 +83,7 @@ class _LastLinear:
     def _is_untouched(self, outputs: Any) -> bool:
         """Whether the outputs are the layer's own memory: values can be equal by chance, as after a ReLU of positives.
 
-        Torch counts in `_version` what is written into a tensor in place, through any of its views.
+        Torch counts in ``_version`` what is written into a tensor in place, through any of its views.
         """
         return (
             isinstance(outputs, Tensor)

@@ -12,14 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from common.losses import get_loss
 from trainer.batch_norm import CHUNK, has_batch_norm, restate_statistics
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import Diverged, TrainerError
-from trainer.losses import LOSSES, one_hot
-from trainer.options import TrainOptions, options_for
-from trainer.predict import accuracy, placed, predict
-
-__all__ = ["FitResult", "TrainOptions", "accuracy", "fit", "options_for", "predict"]
+from trainer.options import TrainOptions
+from trainer.predict import accuracy, placed
+from trainer.targets import one_hot
 
 WARM_UP = 0.3  # fraction of the cycle in which the learning rate rises
 CHECK_EVERY = 5  # epochs between two looks at the residual, once the learning rate falls
@@ -33,11 +32,12 @@ class FitResult:
     Args:
         epochs: epochs run.
         converged: whether the residual came under the tolerance.
-        residual_norm: `||R||_F`, `R = Y - f(X)` in eval mode (for cross-entropy, `Y - softmax(f(X))`).
-        residual_rms: `||R||_F / sqrt(L)`, what the tolerance is compared with.
+        residual_norm: ``||R||_F``, ``R = Y - f(X)`` in eval mode (for cross-entropy, ``Y - softmax(f(X))``).
+        residual_rms: ``||R||_F / sqrt(L)``, what the tolerance is compared with.
         train_accuracy: fraction of the labelled images classified right.
         history: one record an epoch: epoch, loss, lr, and residual_rms where it was measured (else None).
         seconds: wall-clock time of training.
+
     """
 
     epochs: int
@@ -68,15 +68,15 @@ def fit(
 
         ||R||_F / sqrt(L),   R = Y - f(X)   [L, C], in eval mode, without augmentation
 
-    is measured; training stops when it is at most `options.tolerance`. Before each measurement the running
-    statistics of batch norm are taken afresh from the labelled images (`trainer.batch_norm`). An epoch is cut into
+    is measured; training stops when it is at most ``options.tolerance``. Before each measurement the running
+    statistics of batch norm are taken afresh from the labelled images (``trainer.batch_norm``). An epoch is cut into
     steps of equal size, so there is no small last batch.
 
     Args:
         model: the network, starting from the weights it holds (a fresh build is a cold start, the weights of the
             cycle before a warm one). It is left on its device, in eval mode.
-        x: normalised inputs, float32 `[L, C, H, W]`.
-        labels: class numbers `[L]`.
+        x: normalised inputs, float32 ``[L, C, H, W]``.
+        labels: class numbers ``[L]``.
         num_classes: number of classes.
         options: how to train.
         seed: of the order of images, augmentation and dropout. The same seed, start and machine give
@@ -90,11 +90,12 @@ def fit(
     Raises:
         Diverged: the loss or the outputs are not finite; the weights are then useless.
         TrainerError: inputs that do not belong together.
+
     """
     started = time.perf_counter()
     y = _targets(model, x, labels, num_classes)
     with placed(model, device), _seeded(seed, device):
-        run = _Run(model, torch.from_numpy(np.array(x)), torch.from_numpy(y), options, seed, torch.device(device))
+        run = _Run(model, torch.from_numpy(np.array(x)), y, options, seed, torch.device(device))
         history: list[EpochRecord] = []
         rms, outputs = math.inf, np.empty((0, num_classes), np.float32)
         for epoch in range(1, options.epochs + 1):
@@ -121,14 +122,20 @@ def fit(
 
 
 class _Run:
-    """The state of one call to `fit`: everything resident on the device, no data loader between."""
+    """The state of one call to ``fit``: everything resident on the device, no data loader between."""
 
     def __init__(
-        self, model: nn.Module, x: Tensor, y: Tensor, options: TrainOptions, seed: int, device: torch.device
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: NDArray[np.float32],
+        options: TrainOptions,
+        seed: int,
+        device: torch.device,
     ) -> None:
-        self.model, self.options = model, options
-        self.x, self.y = x.to(device), y.to(device)
-        self.loss = LOSSES[options.loss]
+        self.model, self.options, self.targets = model, options, y
+        self.x, self.y = x.to(device), torch.from_numpy(y).to(device)
+        self.loss = get_loss(options.loss)
         self.augment = AUGMENTATIONS[options.augment]
         self.generator = torch.Generator().manual_seed(seed)
         self.steps = steps_per_epoch(len(x), options.batch_size, has_batch_norm(model))
@@ -151,7 +158,7 @@ class _Run:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def epoch(self) -> float:
-        """One pass in a fresh random order; returns the mean loss."""
+        """Pass once over the images in a fresh random order; return the mean loss."""
         self.model.train()
         total = torch.zeros((), device=self.x.device)
         order = torch.randperm(len(self.x), generator=self.generator).to(self.x.device)
@@ -171,31 +178,33 @@ class _Run:
 
     @torch.no_grad()
     def measure(self) -> tuple[float, NDArray[np.float32]]:
-        """`||R||_F / sqrt(L)` and outputs `[L, C]` in eval mode, with statistics that belong to the present weights."""
+        """Return ``||R||_F / sqrt(L)`` and outputs ``[L, C]`` in eval mode, with statistics of the present weights."""
         restate_statistics(self.model, self.x)
-        outputs = torch.cat([self.model(rows) for rows in self.x.split(CHUNK)])  # [L, C]
-        r = self.y - self.loss.readout(outputs)  # [L, C]
-        return float(r.square().sum().div(len(r)).sqrt()), outputs.cpu().numpy()
+        outputs = torch.cat([self.model(rows) for rows in self.x.split(CHUNK)]).cpu().numpy()  # [L, C]
+        with np.errstate(invalid="ignore"):  # the softmax of outputs that are infinite, which end training
+            R = self.loss.residual(outputs, self.targets)  # [L, C]
+        return float(np.sqrt(np.square(R).sum() / len(R))), outputs
 
 
-def steps_per_epoch(n_labeled: int, batch_size: int, batch_norm: bool) -> int:
-    """Number of equal steps an epoch is cut into, none larger than `batch_size` if that can be.
+def steps_per_epoch(n_labelled: int, batch_size: int, batch_norm: bool) -> int:
+    """Count the equal steps that an epoch is cut into, none larger than ``batch_size`` if that can be.
 
     With batch norm no step has fewer than two images, so that a last batch of one never arises.
 
     Args:
-        n_labeled: labelled images L, at least 1.
+        n_labelled: labelled images L, at least 1.
         batch_size: the most images in one step.
         batch_norm: whether the network contains batch norm.
+
     """
-    steps = math.ceil(n_labeled / batch_size)
-    return max(1, min(steps, n_labeled // 2)) if batch_norm else steps
+    steps = math.ceil(n_labelled / batch_size)
+    return max(1, min(steps, n_labelled // 2)) if batch_norm else steps
 
 
 def _targets(
     model: nn.Module, x: NDArray[np.float32], labels: NDArray[np.int64], num_classes: int
 ) -> NDArray[np.float32]:
-    """One-hot targets `[L, C]`, after checking that inputs, labels and network belong together."""
+    """Return one-hot targets ``[L, C]``, after checking that inputs, labels and network belong together."""
     if x.ndim != 4 or x.dtype != np.float32 or len(x) != len(labels) or len(x) == 0:
         raise TrainerError(
             f"fit needs float32 inputs [L, C, H, W] with L >= 1 and L labels, got {x.dtype} {list(x.shape)} and "

@@ -4,15 +4,15 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from common.losses import LOSSES, get_loss
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import TrainerError
-from trainer.losses import LOSSES
 from trainer.models import family_of
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How a network is trained; `options_for` fills in the defaults that suit a network family.
+    """How a network is trained; ``options_for`` fills in the defaults that suit a network family.
 
     Args:
         epochs: the most passes over the labelled set.
@@ -20,12 +20,13 @@ class TrainOptions:
         max_lr: learning rate at the top of the cycle.
         momentum: of SGD, constant through the cycle.
         weight_decay: of SGD, on every parameter.
-        loss: a key of `trainer.losses.LOSSES`.
-        tolerance: training stops once `||R||_F / sqrt(L)` is at most this; 0 means never before the last epoch.
-        augment: a key of `trainer.data.augment.AUGMENTATIONS`; training batches only.
+        loss: a key of ``common.losses.LOSSES``.
+        tolerance: training stops once ``||R||_F / sqrt(L)`` is at most this; 0 means never before the last epoch.
+        augment: a key of ``trainer.data.augment.AUGMENTATIONS``; training batches only.
 
     Raises:
         TrainerError: a value that makes no sense, or an unknown loss or augmentation.
+
     """
 
     epochs: int = 400
@@ -49,14 +50,15 @@ class TrainOptions:
 
 
 def options_for(model: str, **overrides: Any) -> TrainOptions:
-    """Training options with the defaults of a network family, its learning rate scaled to the loss.
+    """Return training options with the defaults of a network family, its learning rate scaled to the loss.
 
     Args:
-        model: a key of `trainer.models.MODELS`, or `PKG.MOD:FACTORY`, whose learning rate is low.
-        **overrides: fields of `TrainOptions`; a value of None leaves the default.
+        model: a key of ``trainer.models.MODELS``, or ``PKG.MOD:FACTORY``, whose learning rate is low.
+        **overrides: fields of ``TrainOptions``; a value of None leaves the default.
 
     Raises:
         TrainerError: unknown model, unknown field, or a value that makes no sense.
+
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     unknown = sorted(set(given) - set(TrainOptions.__dataclass_fields__))
@@ -65,7 +67,7 @@ def options_for(model: str, **overrides: Any) -> TrainOptions:
             f"there is no training option {unknown[0]!r}; choose from {', '.join(TrainOptions.__dataclass_fields__)}"
         )
     options = replace(TrainOptions(), **{**family_of(model).training, **given})
-    return options if "max_lr" in given else replace(options, max_lr=options.max_lr * LOSSES[options.loss].lr_scale)
+    return options if "max_lr" in given else replace(options, max_lr=options.max_lr * get_loss(options.loss).lr_scale)
 
 
 def _require(condition: bool, expected: str, value: object) -> None:

@@ -14,16 +14,17 @@ from trainer.errors import TrainerError
 def predict(
     model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 512, device: str = "cpu"
 ) -> NDArray[np.float32]:
-    """Outputs of a network in eval mode, without gradients and never augmented.
+    """Return outputs of a network in eval mode, without gradients and never augmented.
 
     Args:
         model: the network; its mode and device are afterwards what they were.
-        x: normalised inputs, float32 `[N, C, H, W]`.
+        x: normalised inputs, float32 ``[N, C, H, W]``.
         batch_size: images in one forward pass; bounds the memory.
         device: where to compute.
 
     Returns:
-        float32 `[N, num_classes]`: as trained, so not probabilities.
+        float32 ``[N, num_classes]``: as trained, so not probabilities.
+
     """
     training = model.training
     try:
@@ -39,14 +40,15 @@ def predict(
 
 
 def accuracy(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Fraction of rows whose largest output is at the label.
+    """Return the fraction of rows whose largest output is at the label.
 
     Args:
-        outputs: `[N, C]`.
-        labels: `[N]`.
+        outputs: ``[N, C]``.
+        labels: ``[N]``.
 
     Raises:
         TrainerError: no rows, or not one label a row.
+
     """
     if len(outputs) == 0 or len(outputs) != len(labels):
         raise TrainerError(f"accuracy needs one label per output row, got {len(outputs)} rows, {len(labels)} labels")
@@ -55,7 +57,16 @@ def accuracy(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
 
 @contextmanager
 def placed(model: nn.Module, device: str) -> Iterator[None]:
-    """Lend a network to a device, and bring it back."""
+    """Lend a network to a device, and bring it back.
+
+    Args:
+        model: the network.
+        device: where it is for that long, e.g. "cuda:0".
+
+    Raises:
+        TrainerError: there is no such device, or it cannot hold the network.
+
+    """
     home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     try:
         model.to(torch.device(device))

@@ -26,8 +26,8 @@ from pipeline.stages.store import read_manifest
 from pipeline.stages.train import WEIGHTS, read_summary
 from pipeline.workbench import Workbench, open_workbench
 from trainer.checkpoint import load_weights
-from trainer.losses import one_hot
 from trainer.predict import predict, release_cached_memory
+from trainer.targets import one_hot
 
 FEWEST = 5
 """Below this many candidates a rank correlation says nothing."""

@@ -15,7 +15,7 @@ from linearize.residuals import targets
 from pipeline.infinite import InfiniteKernel
 from pipeline.probabilities import meaning_on, told
 from pipeline.queries.base import QueryState, Selection, check_count, select_top
-from trainer.losses import one_hot
+from trainer.targets import one_hot
 
 
 @dataclass(frozen=True)

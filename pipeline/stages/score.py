@@ -28,9 +28,9 @@ from pipeline.workbench import Workbench
 from trainer.checkpoint import load_weights
 from trainer.errors import TrainerError
 from trainer.features import Embedding, embed
-from trainer.losses import one_hot
 from trainer.options import TrainOptions
 from trainer.predict import predict, release_cached_memory
+from trainer.targets import one_hot
 
 SCORES = "scores.npz"
 

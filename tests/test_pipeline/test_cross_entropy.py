@@ -18,7 +18,7 @@ from pipeline.stages.diagnostics import read_diagnostics
 from pipeline.stages.score import draw_candidates, query_state
 from pipeline.workbench import open_workbench
 from reference import naive_softmax
-from trainer.losses import one_hot
+from trainer.targets import one_hot
 
 RUN = {"train__loss": "cross-entropy", "train__epochs": 20, "cycles": 2, "query__subset": 24}
 

@@ -18,7 +18,7 @@ from pipeline.rundir import read_events
 from pipeline.stages.interview import query_sizes
 from pipeline.stages.score import draw_candidates, query_state, read_scores
 from pipeline.workbench import open_workbench
-from trainer.losses import one_hot
+from trainer.targets import one_hot
 
 SEQUENTIAL = {"query__strategy": "mlmoc-flips", "query__mode": "sequential", "cycles": 2}
 

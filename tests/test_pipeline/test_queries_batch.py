@@ -7,10 +7,11 @@ from skactiveml import pool as published
 from skactiveml.base import SkactivemlClassifier
 from torch import nn
 
+from common.losses import LOSSES
 from pipeline.queries import select_top
 from pipeline.queries.badge import DERIVATIVES, GradientEmbedding, k_means_plus_plus
 from pipeline.queries.coreset import k_center_greedy
-from trainer.losses import LOSSES, one_hot
+from trainer.targets import one_hot
 
 
 class Replay:

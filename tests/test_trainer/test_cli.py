@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from common import files
 from trainer import cli
 from trainer.checkpoint import load_weights
 from trainer.data import load
-from trainer.errors import Diverged
-from trainer.files import new_folder
-from trainer.loop import accuracy, predict
 from trainer.models import ModelSpec, build
+from trainer.predict import accuracy, predict
 
 QUICK = ["--model", "mlp", "--epochs", "3"]
 
@@ -25,12 +24,12 @@ def run(tmp_path, monkeypatch):
 
 
 def test_fit_writes_a_network_that_can_be_loaded_again(run, tmp_path):
-    result = run("fit", "--n-labeled", "50", *QUICK, "--option", "width=16", "--out", "made/here")
+    result = run("fit", "--n-labelled", "50", *QUICK, "--option", "width=16", "--out", "made/here")
     assert result.exit_code == 0, result.output
     out = tmp_path / "made/here"
     files = ["labeled.json", "metrics.jsonl", "model.json", "weights.safetensors"]
     assert sorted(path.name for path in out.iterdir()) == files
-    model = build(ModelSpec.from_json((out / "model.json").read_text()))
+    model = build(ModelSpec(**json.loads((out / "model.json").read_text())))
     load_weights(model, out / "weights.safetensors")
     data, records = load("digits"), [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     test = accuracy(predict(model, data.inputs("test")), data.labels("test"))
@@ -45,7 +44,7 @@ def test_fit_writes_a_network_that_can_be_loaded_again(run, tmp_path):
 
 def test_the_same_command_writes_the_same_weights_and_a_seed_changes_them(run, tmp_path):
     for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        assert run("fit", "--n-labeled", "30", *QUICK, "--seed", seed, "--out", out).exit_code == 0
+        assert run("fit", "--n-labelled", "30", *QUICK, "--seed", seed, "--out", out).exit_code == 0
     one, same, other = ((tmp_path / out / "weights.safetensors").read_bytes() for out in "abc")
     assert one == same
     assert one != other
@@ -54,17 +53,17 @@ def test_the_same_command_writes_the_same_weights_and_a_seed_changes_them(run, t
 
 def test_given_ids_and_a_warm_start(run, tmp_path):
     (tmp_path / "ids.json").write_text("[5, 3, 900]")
-    assert run("fit", "--labeled", "ids.json", *QUICK, "--out", "a").exit_code == 0
+    assert run("fit", "--labelled", "ids.json", *QUICK, "--out", "a").exit_code == 0
     assert json.loads((tmp_path / "a/labeled.json").read_text()) == [3, 5, 900]
     weights = "a/weights.safetensors"
-    result = run("fit", "--labeled", "a/labeled.json", *QUICK, "--init", weights, "--max-lr", "1e-9", "--out", "b")
+    result = run("fit", "--labelled", "a/labeled.json", *QUICK, "--init", weights, "--max-lr", "1e-9", "--out", "b")
     assert result.exit_code == 0, result.output
     first, second = (json.loads((tmp_path / f / "metrics.jsonl").read_text().splitlines()[-1]) for f in "ab")
     assert second["residual_norm"] == pytest.approx(first["residual_norm"], rel=1e-3)
 
 
 def test_export_writes_what_scoring_reads(run, tmp_path):
-    result = run("export", "--n-labeled", "20", "--pool", "100", "--out", "arrays")
+    result = run("export", "--n-labelled", "20", "--pool", "100", "--out", "arrays")
     assert result.exit_code == 0, result.output
     with np.load(tmp_path / "arrays/labelled.npz") as first, np.load(tmp_path / "arrays/pool.npz") as second:
         labelled, pool = dict(first), dict(second)
@@ -76,36 +75,35 @@ def test_export_writes_what_scoring_reads(run, tmp_path):
     np.testing.assert_array_equal(pool["x"], data.inputs("train", pool["ids"]))
     assert len(set(labelled["ids"]) | set(pool["ids"])) == 120
     assert labelled["y"].shape == (20, 10)
-    assert run("fit", "--n-labeled", "20", *QUICK, "--out", "fit").exit_code == 0
+    assert run("fit", "--n-labelled", "20", *QUICK, "--out", "fit").exit_code == 0
     assert json.loads((tmp_path / "fit/labeled.json").read_text()) == labelled["ids"].tolist()
 
 
 BAD = {
     "neither ids nor a number": ("fit", "--out", "out"),
-    "both ids and a number": ("fit", "--n-labeled", "5", "--labeled", "ids.json", "--out", "out"),
-    "more than there are": ("fit", "--n-labeled", "1298", "--out", "out"),
-    "data set": ("fit", "--dataset", "nist", "--n-labeled", "5", "--out", "out"),
-    "data root": ("fit", "--dataset", "mnist", "--data-root", "nowhere", "--n-labeled", "5", "--out", "out"),
-    "model": ("fit", "--model", "vgg", "--n-labeled", "5", "--out", "out"),
-    "model option": ("fit", "--option", "depth=3", "--n-labeled", "5", "--out", "out"),
-    "model option value": ("fit", "--option", "width=wide", "--n-labeled", "5", "--out", "out"),
-    "model option form": ("fit", "--option", "width", "--n-labeled", "5", "--out", "out"),
-    "loss": ("fit", "--loss", "hinge", "--n-labeled", "5", "--out", "out"),
-    "epochs": ("fit", "--epochs", "0", "--n-labeled", "5", "--out", "out"),
-    "device": ("fit", "--device", "abacus", "--n-labeled", "5", "--out", "out"),
-    "init": ("fit", "--init", "nowhere.safetensors", "--n-labeled", "5", "--out", "out"),
-    "ids missing": ("fit", "--labeled", "nowhere.json", "--out", "out"),
-    "ids not json": ("fit", "--labeled", "text", "--out", "out"),
-    "ids empty": ("fit", "--labeled", "empty.json", "--out", "out"),
-    "ids not integers": ("fit", "--labeled", "floats.json", "--out", "out"),
-    "ids twice": ("fit", "--labeled", "twice.json", "--out", "out"),
-    "ids out of range": ("fit", "--labeled", "far.json", "--out", "out"),
-    "pool": ("export", "--n-labeled", "1000", "--pool", "298", "--out", "out"),
-    "out taken": ("fit", "--n-labeled", "5", *QUICK, "--out", "taken"),
-    "export out taken": ("export", "--n-labeled", "5", "--pool", "5", "--out", "taken"),
-    "out is a file": ("fit", "--n-labeled", "5", *QUICK, "--out", "text"),
-    "out under a file": ("fit", "--n-labeled", "5", *QUICK, "--out", "text/out"),
-    "divergence": ("fit", "--n-labeled", "50", "--max-lr", "1e9", "--epochs", "40", "--out", "out"),
+    "both ids and a number": ("fit", "--n-labelled", "5", "--labelled", "ids.json", "--out", "out"),
+    "more than there are": ("fit", "--n-labelled", "1298", "--out", "out"),
+    "data set": ("fit", "--dataset", "nist", "--n-labelled", "5", "--out", "out"),
+    "data root": ("fit", "--dataset", "mnist", "--data-root", "nowhere", "--n-labelled", "5", "--out", "out"),
+    "model": ("fit", "--model", "vgg", "--n-labelled", "5", "--out", "out"),
+    "model option": ("fit", "--option", "depth=3", "--n-labelled", "5", "--out", "out"),
+    "model option value": ("fit", "--option", "width=wide", "--n-labelled", "5", "--out", "out"),
+    "model option form": ("fit", "--option", "width", "--n-labelled", "5", "--out", "out"),
+    "loss": ("fit", "--loss", "hinge", "--n-labelled", "5", "--out", "out"),
+    "epochs": ("fit", "--epochs", "0", "--n-labelled", "5", "--out", "out"),
+    "device": ("fit", "--device", "abacus", "--n-labelled", "5", "--out", "out"),
+    "init": ("fit", "--init", "nowhere.safetensors", "--n-labelled", "5", "--out", "out"),
+    "ids missing": ("fit", "--labelled", "nowhere.json", "--out", "out"),
+    "ids not json": ("fit", "--labelled", "text", "--out", "out"),
+    "ids empty": ("fit", "--labelled", "empty.json", "--out", "out"),
+    "ids not integers": ("fit", "--labelled", "floats.json", "--out", "out"),
+    "ids twice": ("fit", "--labelled", "twice.json", "--out", "out"),
+    "ids out of range": ("fit", "--labelled", "far.json", "--out", "out"),
+    "pool": ("export", "--n-labelled", "1000", "--pool", "298", "--out", "out"),
+    "out taken": ("fit", "--n-labelled", "5", *QUICK, "--out", "taken"),
+    "export out taken": ("export", "--n-labelled", "5", "--pool", "5", "--out", "taken"),
+    "out is a file": ("fit", "--n-labelled", "5", *QUICK, "--out", "text"),
+    "out under a file": ("fit", "--n-labelled", "5", *QUICK, "--out", "text/out"),
 }
 
 
@@ -128,26 +126,41 @@ def test_a_mistake_is_one_line_and_exit_code_2_with_nothing_written(run, tmp_pat
 
 
 def test_click_refuses_unknown_options_with_the_same_exit_code(run, tmp_path):
-    assert run("fit", "--n-labelled", "5", "--out", "out").exit_code == 2
-    assert run("export", "--n-labeled", "0", "--pool", "5", "--out", "out").exit_code == 2
+    assert run("fit", "--number-labelled", "5", "--out", "out").exit_code == 2
+    assert run("export", "--n-labelled", "0", "--pool", "5", "--out", "out").exit_code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_may_be_spelt_the_american_way(run, tmp_path):
+    for out, spelling in (("a", "labelled"), ("b", "labeled")):
+        assert run("fit", f"--n-{spelling}", "30", *QUICK, "--out", out).exit_code == 0
+    assert (tmp_path / "a/labeled.json").read_text() == (tmp_path / "b/labeled.json").read_text()
+    assert run("fit", "--labeled", "a/labeled.json", *QUICK, "--out", "c").exit_code == 0
+    assert "--n-labelled, --n-labeled INTEGER" in run("fit", "--help").output
 
 
 def test_an_empty_folder_may_be_filled(run, tmp_path):
     (tmp_path / "out").mkdir()
-    assert run("export", "--n-labeled", "5", "--pool", "5", "--out", "out").exit_code == 0
+    assert run("export", "--n-labelled", "5", "--pool", "5", "--out", "out").exit_code == 0
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    def break_off():
-        with new_folder(tmp_path / "out") as write:
-            write("first", b"1")
-            assert not (tmp_path / "out").exists()
-            raise Diverged("in between")
+def test_training_that_diverges_is_one_line_and_exit_code_1_with_nothing_written(run, tmp_path):
+    result = run("fit", "--n-labelled", "50", "--max-lr", "1e9", "--epochs", "40", "--out", "out")
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("failed: training diverged")
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
-    with pytest.raises(Diverged):
-        break_off()
+
+def test_a_full_disk_is_one_line_and_exit_code_1_with_nothing_left(run, tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(files, "sync_file", full)
+    result = run("export", "--n-labelled", "5", "--pool", "5", "--out", "out")
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("failed: cannot read or write out.tmp-")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""`folder:PATH`: real image files in every layout."""
+"""``folder:PATH``: real image files in every layout."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from folder_cases import picture, put, read, write_csv
 from PIL import Image
 
 from trainer.data import ImageOptions
-from trainer.data.own import draw_test
+from trainer.data.custom import draw_test
 
 
 def test_class_folders_become_classes_and_every_image_keeps_its_pixels_and_path(root):

@@ -8,7 +8,7 @@ from folder_cases import picture, put, read
 from PIL import Image
 
 from trainer.data import ImageOptions, load
-from trainer.data.own import channel_constants, draw_test, require_memory
+from trainer.data.custom import channel_constants, draw_test, require_memory
 from trainer.errors import DataCorrupt, TrainerError
 
 
@@ -41,7 +41,7 @@ def test_greys_saved_as_colours_are_grey_unless_one_pixel_is_not(tmp_path):
 
 
 def one(tmp_path, image, **options):
-    """A single image as it is read, `[C, H, W]`, through a folder of three of it."""
+    """A single image as it is read, ``[C, H, W]``, through a folder of three of it."""
     name = options.pop("name", "x.png")
     for label in "ab":
         (tmp_path / label).mkdir(exist_ok=True)

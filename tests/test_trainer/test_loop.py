@@ -12,9 +12,11 @@ from trainer import loop
 from trainer.batch_norm import restate_statistics
 from trainer.data import load
 from trainer.errors import Diverged, TrainerError
-from trainer.loop import TrainOptions, accuracy, fit, options_for, predict, steps_per_epoch
-from trainer.losses import one_hot
+from trainer.loop import fit, steps_per_epoch
 from trainer.models import MODELS, build_model
+from trainer.options import TrainOptions, options_for
+from trainer.predict import accuracy, predict
+from trainer.targets import one_hot
 
 SHORT = TrainOptions(epochs=6, max_lr=0.1, tolerance=0.0)
 
@@ -161,6 +163,18 @@ def test_inputs_that_are_not_finite_are_reported_as_divergence(digits):
     x[3, 0, 0, 0] = np.nan
     with pytest.raises(Diverged, match="epoch 1 "):
         fit(network(), x, labels, 10, SHORT, seed=0)
+
+
+@pytest.mark.parametrize("loss", ["l2", "cross-entropy"])
+def test_outputs_that_are_infinite_in_eval_mode_alone_are_reported(digits, loss):
+    class Overflowing(nn.Sequential):
+        def forward(self, x):
+            outputs = super().forward(x)
+            return outputs if self.training else outputs.abs() * math.inf
+
+    x, labels = labelled(digits, 10)
+    with pytest.raises(Diverged, match="are (nan|inf) in epoch"):
+        fit(Overflowing(nn.Flatten(), nn.Linear(64, 10)), x, labels, 10, replace(SHORT, loss=loss), seed=0)
 
 
 def test_weights_that_break_in_the_last_step_are_reported(digits, monkeypatch):

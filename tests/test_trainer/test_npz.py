@@ -1,4 +1,4 @@
-"""`npz:PATH`: arrays in every accepted form, and every archive that is refused."""
+"""``npz:PATH``: arrays in every accepted form, and every archive that is refused."""
 
 import zipfile
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.data import ImageOptions, load
-from trainer.data.own import draw_test
+from trainer.data.custom import draw_test
 from trainer.errors import DataCorrupt, TrainerError
 
 RNG = np.random.default_rng(0)

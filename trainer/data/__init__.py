@@ -5,23 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.data.arrays import DataSet, ImageView, Split, check_ids
+from trainer.data.custom import ImageOptions
 from trainer.data.digits import load_digits
 from trainer.data.npz import load_npz
-from trainer.data.own import ImageOptions
 from trainer.data.vision import load_cifar10, load_cifar100, load_fashion_mnist, load_mnist, load_svhn
 from trainer.errors import TrainerError
 
 __all__ = [
+    "CUSTOM_DATA",
     "DATASETS",
-    "OWN_DATA",
+    "CustomDataEntry",
     "DataSet",
     "DataSetEntry",
     "ImageOptions",
     "ImageView",
-    "OwnDataEntry",
     "Split",
     "check_ids",
-    "kind_of_own",
+    "custom_kind",
     "load",
 ]
 
@@ -34,7 +34,8 @@ class DataSetEntry:
         name: the name users give.
         description: one line.
         source: whom to cite.
-        loader: `loader(root, download)`.
+        loader: ``loader(root, download)``.
+
     """
 
     name: str
@@ -87,14 +88,15 @@ DATASETS: dict[str, DataSetEntry] = {
 
 
 @dataclass(frozen=True)
-class OwnDataEntry:
-    """A form in which a user's own images are read, chosen by `KIND:PATH`.
+class CustomDataEntry:
+    """A form in which a user's own images are read, chosen by ``KIND:PATH``.
 
     Args:
         name: the kind.
         description: one line.
         source: where it is defined.
-        loader: `loader(path, options, memory_limit)`.
+        loader: ``loader(path, options, memory_limit)``.
+
     """
 
     name: str
@@ -109,17 +111,17 @@ def _folder(path: Path, options: ImageOptions, memory_limit: int | None) -> Data
     return load_folder(path, options, memory_limit)
 
 
-OWN_DATA: dict[str, OwnDataEntry] = {
+CUSTOM_DATA: dict[str, CustomDataEntry] = {
     entry.name: entry
     for entry in (
-        OwnDataEntry(
+        CustomDataEntry(
             "folder",
             "folder:PATH, your image files in class folders (PATH/cat/1.png), also under PATH/train and PATH/test, or "
             "listed in PATH/labels.csv (path,label and optionally split)",
             "README, Your own images",
             _folder,
         ),
-        OwnDataEntry(
+        CustomDataEntry(
             "npz",
             "npz:PATH, your arrays x_train, y_train, x_test, y_test, or X, y",
             "README, Your own images",
@@ -129,14 +131,15 @@ OWN_DATA: dict[str, OwnDataEntry] = {
 }
 
 
-def kind_of_own(name: str) -> str | None:
-    """The kind of a user's own data that a name such as `folder:PATH` asks for, or None where it is another name.
+def custom_kind(name: str) -> str | None:
+    """Return the kind of a user's own data that a name such as ``folder:PATH`` asks for, or None for another name.
 
     Args:
         name: what the user gave.
+
     """
     kind, colon, path = name.partition(":")
-    return kind if colon and path and kind in OWN_DATA else None
+    return kind if colon and path and kind in CUSTOM_DATA else None
 
 
 def load(
@@ -150,9 +153,9 @@ def load(
     """Load a data set as bytes; nothing is expanded to float here.
 
     Args:
-        name: a key of `DATASETS`, or `KIND:PATH` with a key of `OWN_DATA`.
-        root: data root in torchvision's layout; None means `data` in the working folder. The digits and a user's own
-            data need none. It is only ever written to when `download` is set.
+        name: a key of ``DATASETS``, or ``KIND:PATH`` with a key of ``CUSTOM_DATA``.
+        root: data root in torchvision's layout; None means ``data`` in the working folder. The digits and a user's own
+            data need none. It is only ever written to when ``download`` is set.
         download: fetch missing files into the root.
         images: how a user's own images are read.
         memory_limit: bytes that a user's own images may take.
@@ -161,15 +164,18 @@ def load(
         The data set with its train and test halves: published, given or drawn.
 
     Raises:
-        TrainerError: unknown name. DataNotFound: a file is missing. DataCorrupt: a file is damaged.
+        TrainerError: unknown name.
+        DataNotFound: a file is missing.
+        DataCorrupt: a file is damaged.
+
     """
-    kind = kind_of_own(name)
+    kind = custom_kind(name)
     if kind:
         try:
             path = Path(name.removeprefix(f"{kind}:")).expanduser()
         except RuntimeError as error:
             raise TrainerError(f"{name}: {error}") from error
-        return OWN_DATA[kind].loader(path, images or ImageOptions(), memory_limit)
+        return CUSTOM_DATA[kind].loader(path, images or ImageOptions(), memory_limit)
     if name not in DATASETS:
         raise TrainerError(
             f"there is no data set {name!r}; choose one of {', '.join(DATASETS)}, folder:PATH or npz:PATH"

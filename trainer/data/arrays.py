@@ -19,11 +19,12 @@ class Split:
     """One half of a data set, as published: nothing normalised, nothing shuffled.
 
     Args:
-        images: grey values or colours, uint8 `[N, C, H, W]`.
-        labels: class numbers, int64 `[N]`.
+        images: grey values or colours, uint8 ``[N, C, H, W]``.
+        labels: class numbers, int64 ``[N]``.
 
     Raises:
         TrainerError: the arrays have another type or their shapes do not belong together.
+
     """
 
     images: NDArray[np.uint8]
@@ -52,14 +53,17 @@ class DataSet:
     Args:
         name: the name it is registered under.
         classes: class names; the position is the label.
-        train, test: the published halves; ids are positions in them ("data-set absolute").
+        train: the published training half; ids are positions in it ("data-set absolute").
+        test: the published test half, likewise.
         scale: the value a byte is divided by (255, or 16 for the digits).
-        mean, std: per channel, of the training images after that division.
+        mean: per channel, of the training images after that division.
+        std: standard deviation per channel, likewise.
         paths: for data made of files, each image's path relative to the data's root, (training, test).
         notes: what a user should know of how the data was read, one sentence each.
 
     Raises:
         TrainerError: the halves, labels or constants contradict each other.
+
     """
 
     name: str
@@ -103,50 +107,53 @@ class DataSet:
         return len(self.classes)
 
     def inputs(self, split: SplitName, indices: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Network inputs `(images/scale - mean)/std`, computed for the asked images only.
+        """Return network inputs ``(images/scale - mean)/std``, computed for the asked images only.
 
         Args:
             split: "train" or "test".
-            indices: ids within that half, integers `[n]`; None means all of them.
+            indices: ids within that half, integers ``[n]``; None means all of them.
 
         Returns:
-            A fresh float32 array `[n, C, H, W]`, in the order of `indices`.
+            A fresh float32 array ``[n, C, H, W]``, in the order of ``indices``.
 
         Raises:
             TrainerError: unknown half, or ids that are not integers in range.
+
         """
         return self.view(split)(indices)
 
     def view(self, split: SplitName) -> "ImageView":
-        """The images of one half without their labels, for whoever must not see these.
+        """Return the images of one half without their labels, for whoever must not see these.
 
         Args:
             split: "train" or "test".
 
         Raises:
             TrainerError: unknown half.
+
         """
         what = f"{self.name} {split} ids"
         return ImageView(self._half(split).images, self.scale, self.mean, self.std, what)
 
     def labels(self, split: SplitName, indices: ArrayLike | None = None) -> NDArray[np.int64]:
-        """Labels of the asked images.
+        """Return labels of the asked images.
 
         Args:
             split: "train" or "test".
-            indices: ids within that half, integers `[n]`; None means all of them.
+            indices: ids within that half, integers ``[n]``; None means all of them.
 
         Returns:
-            A fresh int64 array `[n]`.
+            A fresh int64 array ``[n]``.
 
         Raises:
             TrainerError: unknown half, or ids that are not integers in range.
+
         """
         half = self._half(split)
         return half.labels.copy() if indices is None else half.labels[self._checked(split, indices)]
 
     def sample_path(self, split: SplitName, index: int) -> str:
-        """How a person finds one image: its file's path under the data's root, or `name/half/id` where it has none.
+        """Say how a person finds one image: its file's path under the data's root, or ``name/half/id`` if it has none.
 
         Args:
             split: "train" or "test".
@@ -154,15 +161,17 @@ class DataSet:
 
         Raises:
             TrainerError: unknown half, or no such id.
+
         """
         [checked] = self._checked(split, [index])
         return f"{self.name}/{split}/{checked}" if self.paths is None else self.paths[split == "test"][checked]
 
     def fingerprint(self) -> str:
-        """Hash of everything an experiment depends on: arrays, class names, normalisation and the files' paths.
+        """Hash everything that an experiment depends on: arrays, class names, normalisation and the files' paths.
 
         Returns:
             sha256 as 64 hexadecimal digits; computed once, then remembered.
+
         """
         return self._fingerprint
 
@@ -191,9 +200,12 @@ class ImageView:
     """Normalised network inputs by id; holds no labels and no way to them.
 
     Args:
-        images: uint8 `[N, C, H, W]`.
-        scale, mean, std: the constants of the data set.
+        images: uint8 ``[N, C, H, W]``.
+        scale: what a byte is divided by.
+        mean: per channel, as in ``DataSet``.
+        std: per channel, as in ``DataSet``.
         what: how messages name the ids.
+
     """
 
     images: NDArray[np.uint8]
@@ -203,7 +215,7 @@ class ImageView:
     what: str
 
     def __call__(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
-        """`(images/scale - mean)/std` as a fresh float32 array `[n, C, H, W]`; all images when no ids are given."""
+        """Return ``(images/scale - mean)/std``, float32 ``[n, C, H, W]``, fresh; of all images if no ids are given."""
         wanted = self.images if indices is None else self.images[check_ids(indices, len(self.images), self.what)]
         x = wanted.astype(np.float32)  # [n, C, H, W]
         x /= np.float32(self.scale)
@@ -213,20 +225,21 @@ class ImageView:
 
 
 def check_ids(indices: ArrayLike | Sequence[int], size: int, what: str) -> NDArray[np.int64]:
-    """Sample ids as int64, refused when they are not integers in `[0, size)`.
+    """Return sample ids as int64, refused when they are not integers in ``[0, size)``.
 
     Negative numbers and boolean masks are refused: an id names one image for good.
 
     Args:
-        indices: ids, integers `[n]`.
+        indices: ids, integers ``[n]``.
         size: number of images there are.
         what: how the message names them.
 
     Returns:
-        int64 `[n]`.
+        int64 ``[n]``.
 
     Raises:
         TrainerError: wrong type, rank or range.
+
     """
     ids = np.asarray(indices)
     if ids.size == 0 and ids.ndim == 1:

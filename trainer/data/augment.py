@@ -8,11 +8,12 @@ from torch.nn import functional as F
 
 
 def no_augmentation(x: Tensor, generator: torch.Generator) -> Tensor:
-    """The batch itself; draws nothing.
+    """Return the batch itself; draw nothing.
 
     Args:
-        x: normalised images `[B, C, H, W]`.
+        x: normalised images ``[B, C, H, W]``.
         generator: not used.
+
     """
     return x
 
@@ -21,15 +22,18 @@ def flip_crop(x: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image left to right with probability 1/2, then shift it by up to an eighth of its side.
 
     What a shift uncovers is filled with zeros, which after normalisation is the mean pixel. On 32x32 images this is
-    the usual "pad 4 and crop". Source: Lee et al., "Deeply-supervised nets" (2015), section 3; He et al.,
-    "Deep residual learning" (2015), section 4.2. It has no place on data whose classes a mirror changes (digits).
+    the usual "pad 4 and crop". It has no place on data whose classes a mirror changes (digits).
+
+    Source: Lee et al., "Deeply-supervised nets" (2015), section 3; He et al., "Deep residual
+    learning" (2015), section 4.2.
 
     Args:
-        x: normalised images `[B, C, H, W]`.
+        x: normalised images ``[B, C, H, W]``.
         generator: a CPU generator, the only source of randomness used.
 
     Returns:
-        A new tensor of the same shape; image b of the result comes from image b of `x`.
+        A new tensor of the same shape; image b of the result comes from image b of ``x``.
+
     """
     batch, _, height, width = x.shape
     pad_h, pad_w = max(1, height // 8), max(1, width // 8)

@@ -26,6 +26,7 @@ class Header(NamedTuple):
     Args:
         size: (height, width).
         grey: whether it can hold no colour.
+
     """
 
     size: tuple[int, int]
@@ -39,12 +40,13 @@ class Unreadable(NamedTuple):
 
 
 def read_headers(paths: Sequence[Path], turned: bool) -> list[Header | Unreadable]:
-    """Size and kind of every file.
+    """Read size and kind of every file.
 
     Args:
         paths: image files.
         turned: look for EXIF's orientation, for which a PNG must be read to its end; without it, height and width of
             a picture taken sideways are swapped.
+
     """
     return _each(partial(_header, turned), paths)
 
@@ -63,7 +65,9 @@ def read_images(
         channels: 1 for grey, 3 for red, green and blue.
 
     Returns:
-        uint8 `[N, channels, H, W]`, and for every file that could not be read the reason (its row is then zeros).
+        Bytes, uint8 ``[N, channels, H, W]``, and for every file that could not be read the reason (its row is then
+        zeros).
+
     """
     images = np.zeros((len(paths), channels, *size), np.uint8)
 
@@ -91,7 +95,7 @@ def _tried(function: Callable[[Any], Result], item: Any) -> Result | Unreadable:
 
 @contextmanager
 def _strict() -> Iterator[None]:
-    """A picture so large that it may be an attack is an error; remarks on metadata are not worth a line."""
+    """Take a picture so large that it may be an attack as an error; remarks on metadata are not worth a line."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -116,7 +120,7 @@ def _decode(path: Path, size: tuple[int, int], channels: int) -> NDArray[np.uint
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """The image in 8 bits a channel, on white where it is transparent."""
+    """Return the image in 8 bits a channel, on white where it is transparent."""
     if image.mode in ("I", "F"):
         raise ValueError("32 bits a pixel, which have no defined range: save it with 8")
     if image.mode.startswith("I;16"):

@@ -13,7 +13,7 @@ MEAN, STD = (0.3052,), (0.3759,)  # of the 1,297 training scans divided by 16
 def load_digits(root: Path | None = None, download: bool = False) -> DataSet:
     """Load the digits that ship inside scikit-learn, with a split that is the same for ever.
 
-    Scan `i` of the published order is a test image exactly when `(500 i) mod 1797 < 500`. As 500 and 1797
+    Scan ``i`` of the published order is a test image exactly when ``(500 i) mod 1797 < 500``. As 500 and 1797
     have no common factor this takes 500 scans spread evenly through the file, and it involves no random
     number generator: neither a run's seed nor a library's version can move it. Both halves keep the
     published order.
@@ -26,7 +26,8 @@ def load_digits(root: Path | None = None, download: bool = False) -> DataSet:
         download: not used; the scans need no download.
 
     Returns:
-        1,297 training and 500 test images `[1, 8, 8]` with values 0..16, ten classes.
+        1,297 training and 500 test images ``[1, 8, 8]`` with values 0..16, ten classes.
+
     """
     from sklearn import datasets
 

@@ -1,4 +1,4 @@
-"""`folder:PATH`: a user's own image files, in class folders or listed in `labels.csv`."""
+"""``folder:PATH``: a user's own image files, in class folders or listed in ``labels.csv``."""
 
 from pathlib import Path
 
@@ -6,20 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.arrays import DataSet
+from trainer.data.custom import CHUNK_BYTES, ImageOptions, assemble, draw_test, listed, require_memory
 from trainer.data.decode import Header, Unreadable, read_headers, read_images
 from trainer.data.labels_csv import NAME, list_csv
 from trainer.data.listing import Listing, Sample, list_classes
-from trainer.data.own import CHUNK_BYTES, ImageOptions, assemble, draw_test, listed, require_memory
 from trainer.errors import DataCorrupt, DataNotFound, TrainerError
 
 SHOWN = 3  # unreadable files named in one message
 
 
 def load_folder(path: Path, options: ImageOptions, memory_limit: int | None = None) -> DataSet:
-    """Read a folder of images: `PATH/CLASS/*`, `PATH/train/CLASS/*` and `PATH/test/CLASS/*`, or `PATH/labels.csv`.
+    """Read a folder of images.
 
-    Images are in the order of their paths and classes in that of their names. Where the data does not say which
-    images are for testing, `trainer.data.own.draw_test` does. Mean and standard deviation are the training half's.
+    They are in ``PATH/CLASS/``, in ``PATH/train/CLASS/`` and ``PATH/test/CLASS/``, or listed in ``PATH/labels.csv``.
+    Images are in the order of their paths and classes in that of their names. Where the data does not say which images
+    are for testing, ``trainer.data.custom.draw_test`` does. Mean and standard deviation are the training half's.
 
     Args:
         path: the folder.
@@ -27,8 +28,10 @@ def load_folder(path: Path, options: ImageOptions, memory_limit: int | None = No
         memory_limit: bytes that the images may take; None means half of the machine's memory.
 
     Raises:
-        DataNotFound: no such folder, or no images in it. DataCorrupt: files that cannot be read. TrainerError: anything
-            else that makes no data set, in one line.
+        DataNotFound: no such folder, or no images in it.
+        DataCorrupt: files that cannot be read.
+        TrainerError: anything else that makes no data set, in one line.
+
     """
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
@@ -40,7 +43,7 @@ def load_folder(path: Path, options: ImageOptions, memory_limit: int | None = No
     size = options.size or _common_size(samples, headers)
     grey = options.mode == "grey" or (options.mode == "auto" and all(header.grey for header in headers))
     require_memory(len(samples), 1 if grey else 3, size, memory_limit)
-    ordered = sorted(samples, key=lambda sample: (sample.split == "test", sample.name))  # as `assemble` wants them
+    ordered = sorted(samples, key=lambda sample: (sample.split == "test", sample.name))  # as ``assemble`` wants them
     images, problems = read_images([root / sample.name for sample in ordered], size, 1 if grey else 3)
     bad = {sample.name: problem for sample, problem in zip(ordered, problems, strict=True) if problem}
     if bad:
@@ -53,7 +56,7 @@ def load_folder(path: Path, options: ImageOptions, memory_limit: int | None = No
 
 
 def _readable(found: Listing, options: ImageOptions) -> tuple[list[Sample], list[Header], dict[str, Unreadable]]:
-    """The samples whose files say what they are, and what is wrong with the others."""
+    """Return the samples whose files say what they are, and what is wrong with the others."""
     headers = read_headers([found.root / sample.name for sample in found.samples], turned=options.size is None)
     pairs = list(zip(found.samples, headers, strict=True))
     bad = {sample.name: header for sample, header in pairs if isinstance(header, Unreadable)}
@@ -63,7 +66,7 @@ def _readable(found: Listing, options: ImageOptions) -> tuple[list[Sample], list
 
 
 def _skippable(found: Listing, bad: dict[str, Unreadable], options: ImageOptions) -> dict[str, Unreadable]:
-    """The unreadable files, where they may be left out."""
+    """Return the unreadable files, where they may be left out."""
     if options.skip_bad and len(bad) < len(found.samples):
         return bad
     raise DataCorrupt(
@@ -79,7 +82,7 @@ def _described(found: Listing, bad: dict[str, Unreadable]) -> str:
 
 
 def _common_size(samples: list[Sample], headers: list[Header]) -> tuple[int, int]:
-    """The size that all images have."""
+    """Return the size that all images have."""
     first = headers[0].size
     for sample, header in zip(samples, headers, strict=True):
         if header.size != first:
@@ -92,7 +95,7 @@ def _common_size(samples: list[Sample], headers: list[Header]) -> tuple[int, int
 
 
 def _with_halves(samples: list[Sample], fraction: float) -> list[Sample]:
-    """The samples in the same order with a half each: before any file is opened, so that bad ones change no other's."""
+    """Give each sample a half, in the same order: before any file is opened, so that bad ones change no other's."""
     if samples[0].split is not None:
         return samples
     test = draw_test([sample.name for sample in samples], fraction)

@@ -1,4 +1,4 @@
-"""`labels.csv`: a list of images with their classes, checked line by line and taken whole or not at all."""
+"""``labels.csv``: a list of images with their classes, checked line by line and taken whole or not at all."""
 
 import csv
 import io
@@ -15,13 +15,14 @@ SHOWN = 5  # mistakes named in one message
 
 
 def list_csv(root: Path) -> Listing:
-    """The images that a root's `labels.csv` names.
+    """Read the images that a root's ``labels.csv`` names.
 
     Args:
         root: the folder, resolved; paths in the list are relative to it.
 
     Raises:
         TrainerError: an unreadable list, or lines that are wrong; the message gives their numbers.
+
     """
     file = inside(root / NAME, root)
     text = _text(file)
@@ -49,7 +50,7 @@ def _text(file: Path) -> str:
 
 
 def _delimiter(file: Path, text: str) -> str:
-    """What separates the columns of the first line."""
+    """Return what separates the columns of the first line."""
     header = text.partition("\n")[0]
     for delimiter in DELIMITERS:
         names = {name.strip().strip('"').strip().lower() for name in header.split(delimiter)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from trainer.data.own import counted, listed
+from trainer.data.custom import counted, listed
 from trainer.errors import DataNotFound, TrainerError
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -23,6 +23,7 @@ class Sample(NamedTuple):
         name: path relative to the root, with slashes.
         label: name of its class.
         split: the half it belongs to; None where the data does not say.
+
     """
 
     name: str
@@ -39,6 +40,7 @@ class Listing:
         samples: the images, sorted by name.
         others: files that are hidden or no images.
         loose: images outside of every class folder.
+
     """
 
     root: Path
@@ -58,13 +60,14 @@ class Listing:
 
 
 def list_classes(root: Path) -> Listing:
-    """Every image in the class folders of a root, or in those of its `train` and `test`.
+    """Find every image in the class folders of a root, or in those of its ``train`` and ``test``.
 
     Args:
         root: the folder, resolved.
 
     Raises:
         TrainerError: no classes, an empty class, a folder that is neither class nor half, or a link out of the root.
+
     """
     found = Listing(root)
     folders = _folders(root, found)
@@ -96,15 +99,19 @@ def is_image(name: str) -> bool:
 def require_plain(name: str) -> None:
     """Refuse a name that would break a line: control characters, line separators, bytes that are no UTF-8.
 
+    Args:
+        name: of a file or a class.
+
     Raises:
         TrainerError: it holds one.
+
     """
     if not name.isprintable() and any(unicodedata.category(letter) in CONTROL for letter in name):
         raise TrainerError(f"{name!a}: file names must be printable UTF-8 without control characters; rename it")
 
 
 def inside(path: Path, root: Path) -> Path:
-    """The file that a path leads to, refused when that is not under the root.
+    """Return the file that a path leads to, refused when that is not under the root.
 
     Args:
         path: under the root, but perhaps a link.
@@ -112,6 +119,7 @@ def inside(path: Path, root: Path) -> Path:
 
     Raises:
         TrainerError: it leads out of the root.
+
     """
     try:
         target = path.resolve()
@@ -123,7 +131,7 @@ def inside(path: Path, root: Path) -> Path:
 
 
 def _folders(parent: Path, found: Listing) -> list[str]:
-    """Names of the visible folders in one; counts what else lies there."""
+    """Return the names of the visible folders in one; count what else lies there."""
     folders = []
     for entry in _entries(parent, found):
         if entry.is_dir():
@@ -144,7 +152,7 @@ def _add_classes(found: Listing, parent: Path, classes: list[str], split: Litera
 
 
 def _images(folder: Path, found: Listing) -> Iterator[str]:
-    """Names relative to the root of all images anywhere below a folder."""
+    """Yield the names, relative to the root, of all images anywhere below a folder."""
     waiting = [folder]
     while waiting:
         for entry in _entries(waiting.pop(), found):
@@ -157,7 +165,7 @@ def _images(folder: Path, found: Listing) -> Iterator[str]:
 
 
 def _entries(folder: Path, found: Listing) -> Iterator[os.DirEntry[str]]:
-    """What is visible in a folder, by name; links must stay under the root, and none may lead to a folder."""
+    """Yield what is visible in a folder, by name; links must stay under the root, and none may lead to a folder."""
     try:
         with os.scandir(folder) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name)

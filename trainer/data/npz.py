@@ -1,4 +1,4 @@
-"""`npz:PATH`: a user's own images as arrays in one NumPy archive; nothing in it is ever executed."""
+"""``npz:PATH``: a user's own images as arrays in one NumPy archive; nothing in it is ever executed."""
 
 import zipfile
 import zlib
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.arrays import DataSet
-from trainer.data.own import ImageOptions, assemble, draw_test, listed
+from trainer.data.custom import ImageOptions, assemble, draw_test, listed
 from trainer.errors import DataCorrupt, DataNotFound, TrainerError
 
 HALVES = ("x_train", "y_train", "x_test", "y_test")
@@ -21,9 +21,9 @@ CHANNELS = (1, 3)
 def load_npz(path: Path, options: ImageOptions, memory_limit: int | None = None) -> DataSet:
     """Read the arrays x_train, y_train, x_test, y_test, or X, y (or images, labels) and draw a test half from these.
 
-    Images are `[N, H, W]`, `[N, H, W, C]` or `[N, C, H, W]` with 1 or 3 channels: integers from 0 to 255, or floats
-    from 0 to 1, which become the nearest of 256 steps. Labels are integers or text `[N]`; an array `classes` of text
-    may name the classes 0, 1, ... Mean and standard deviation are the training half's.
+    Images are ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]`` with 1 or 3 channels: integers from 0 to 255, or
+    floats from 0 to 1, which become the nearest of 256 steps. Labels are integers or text ``[N]``; an array ``classes``
+    of text may name the classes 0, 1, ... Mean and standard deviation are the training half's.
 
     Args:
         path: the archive.
@@ -31,8 +31,10 @@ def load_npz(path: Path, options: ImageOptions, memory_limit: int | None = None)
         memory_limit: bytes that the unpacked arrays may take; None sets no limit.
 
     Raises:
-        DataNotFound: no such file. DataCorrupt: no archive of plain arrays. TrainerError: anything else that makes no
-            data set, in one line.
+        DataNotFound: no such file.
+        DataCorrupt: no archive of plain arrays.
+        TrainerError: anything else that makes no data set, in one line.
+
     """
     _refuse_file_options(options)
     arrays = _arrays(path, memory_limit)
@@ -63,7 +65,7 @@ def _named(half: str, letter: str) -> str:
 
 
 def _arrays(path: Path, memory_limit: int | None) -> dict[str, NDArray[Any]]:
-    """Every array of the archive, nothing unpickled."""
+    """Read every array of the archive, nothing unpickled."""
     if not path.is_file():
         raise DataNotFound(f"npz:{path} is no file; give the path of an archive that numpy.savez wrote")
     try:
@@ -88,7 +90,7 @@ def _arrays(path: Path, memory_limit: int | None) -> dict[str, NDArray[Any]]:
 
 
 def _images(what: str, x: NDArray[Any]) -> NDArray[np.uint8]:
-    """Bytes `[N, C, H, W]` from any of the accepted forms."""
+    """Return bytes ``[N, C, H, W]`` from any of the accepted forms."""
     if x.ndim == 3:
         x = x[:, None]
     elif x.ndim == 4 and x.shape[3] in CHANNELS and x.shape[1] not in CHANNELS:
@@ -112,7 +114,7 @@ def _images(what: str, x: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _text_or_int(what: str, y: NDArray[Any], n: int) -> NDArray[Any]:
-    """Labels as int64 or text `[N]`."""
+    """Return labels as int64 or text ``[N]``."""
     if y.dtype.kind == "S":
         y = np.char.decode(y, "utf-8", "replace")
     if y.shape != (n,) or y.dtype.kind not in "uiU":
@@ -126,7 +128,7 @@ def _text_or_int(what: str, y: NDArray[Any], n: int) -> NDArray[Any]:
 def _classes(
     path: Path, labels: list[NDArray[Any]], named: NDArray[Any] | None
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Class names in order, and every sample's position in them, training half first."""
+    """Return class names in order, and every sample's position in them, training half first."""
     if len({part.dtype.kind for part in labels}) > 1:
         raise TrainerError(f"npz:{path}: one half's labels are text, the other's integers; make them alike")
     joined = np.concatenate(labels)

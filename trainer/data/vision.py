@@ -31,66 +31,76 @@ _IDX_STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images
 
 
 def load_mnist(root: Path | None = None, download: bool = False) -> DataSet:
-    """MNIST: 60,000 + 10,000 handwritten digits, `[1, 28, 28]`.
+    """Load MNIST: 60,000 + 10,000 handwritten digits, ``[1, 28, 28]``.
 
     Args:
-        root: torchvision's root, with `MNIST/raw/*-ubyte` or `*-ubyte.gz` under it.
+        root: torchvision's root, with ``MNIST/raw/*-ubyte`` or ``*-ubyte.gz`` under it.
         download: fetch what is missing into the root.
 
     Raises:
-        DataNotFound: a file is missing. DataCorrupt: a file is damaged.
+        DataNotFound: a file is missing.
+        DataCorrupt: a file is damaged.
+
     """
     return _load_idx("mnist", "MNIST", root, download)
 
 
 def load_fashion_mnist(root: Path | None = None, download: bool = False) -> DataSet:
-    """Fashion-MNIST: 60,000 + 10,000 pieces of clothing, `[1, 28, 28]`.
+    """Load Fashion-MNIST: 60,000 + 10,000 pieces of clothing, ``[1, 28, 28]``.
 
     Args:
-        root: torchvision's root, with `FashionMNIST/raw/*-ubyte` or `*-ubyte.gz` under it.
+        root: torchvision's root, with ``FashionMNIST/raw/*-ubyte`` or ``*-ubyte.gz`` under it.
         download: fetch what is missing into the root.
 
     Raises:
-        DataNotFound: a file is missing. DataCorrupt: a file is damaged.
+        DataNotFound: a file is missing.
+        DataCorrupt: a file is damaged.
+
     """
     return _load_idx("fashion-mnist", "FashionMNIST", root, download)
 
 
 def load_cifar10(root: Path | None = None, download: bool = False) -> DataSet:
-    """CIFAR-10: 50,000 + 10,000 colour images, `[3, 32, 32]`.
+    """Load CIFAR-10: 50,000 + 10,000 colour images, ``[3, 32, 32]``.
 
     Args:
-        root: torchvision's root, with `cifar-10-batches-py/` under it.
+        root: torchvision's root, with ``cifar-10-batches-py/`` under it.
         download: fetch what is missing into the root.
 
     Raises:
-        DataNotFound: a file is missing. DataCorrupt: a file differs from its published checksum.
+        DataNotFound: a file is missing.
+        DataCorrupt: a file differs from its published checksum.
+
     """
     return _load_cifar("cifar10", "CIFAR10", root, download)
 
 
 def load_cifar100(root: Path | None = None, download: bool = False) -> DataSet:
-    """CIFAR-100: 50,000 + 10,000 colour images, `[3, 32, 32]`.
+    """Load CIFAR-100: 50,000 + 10,000 colour images, ``[3, 32, 32]``.
 
     Args:
-        root: torchvision's root, with `cifar-100-python/` under it.
+        root: torchvision's root, with ``cifar-100-python/`` under it.
         download: fetch what is missing into the root.
 
     Raises:
-        DataNotFound: a file is missing. DataCorrupt: a file differs from its published checksum.
+        DataNotFound: a file is missing.
+        DataCorrupt: a file differs from its published checksum.
+
     """
     return _load_cifar("cifar100", "CIFAR100", root, download)
 
 
 def load_svhn(root: Path | None = None, download: bool = False) -> DataSet:
-    """SVHN, cropped digits: 73,257 + 26,032 colour images, `[3, 32, 32]`.
+    """Load SVHN, cropped digits: 73,257 + 26,032 colour images, ``[3, 32, 32]``.
 
     Args:
-        root: torchvision's root, with `train_32x32.mat` and `test_32x32.mat` in it.
+        root: torchvision's root, with ``train_32x32.mat`` and ``test_32x32.mat`` in it.
         download: fetch what is missing into the root.
 
     Raises:
-        DataNotFound: a file is missing. DataCorrupt: a file differs from its published checksum.
+        DataNotFound: a file is missing.
+        DataCorrupt: a file differs from its published checksum.
+
     """
     from torchvision.datasets import SVHN
 
@@ -134,7 +144,7 @@ def _plain_or_gz(path: Path) -> Path:
 
 
 def _place(source: Path, target: Path) -> None:
-    """Decompress a .gz to `target`, or link a plain file there."""
+    """Decompress a .gz to ``target``, or link a plain file there."""
     if source.suffix != ".gz":
         target.symlink_to(source.resolve())
         return

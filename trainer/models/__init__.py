@@ -8,31 +8,31 @@ from torch import nn
 
 from trainer.errors import TrainerError
 from trainer.models import cnn, mlp, resnet, wide_resnet
-from trainer.models.custom import build_own, own_family, source_sha256
+from trainer.models.custom import build_custom, custom_family, source_sha256
 from trainer.models.spec import Family, ModelSpec, Option
 
 __all__ = [
+    "CUSTOM_MODEL",
     "MODELS",
-    "OWN_MODEL",
     "Family",
     "ModelSpec",
     "Option",
     "build",
     "build_model",
+    "custom_family",
     "family_of",
-    "own_family",
     "source_sha256",
 ]
 
 MODELS: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in (mlp, cnn, resnet, wide_resnet)}
 
-OWN_MODEL: dict[str, Family] = {
+CUSTOM_MODEL: dict[str, Family] = {
     "PKG.MOD:FACTORY": Family(
         name="PKG.MOD:FACTORY",
         description="your own network: def build(input_shape, num_classes), such as my_net:build for my_net.py in the "
         "current directory, or torchvision.models:resnet18; model.options are passed on",
         source="README, Your own network",
-        builder=build_own,
+        builder=build_custom,
         options={},
     )
 }
@@ -40,19 +40,23 @@ OWN_MODEL: dict[str, Family] = {
 
 
 def family_of(name: str) -> Family:
-    """The family registered under a name, or that of a user's own factory `PKG.MOD:FACTORY`, which is not imported.
+    """Return the family of a name, or of a user's own factory ``PKG.MOD:FACTORY``, which is not imported.
+
+    Args:
+        name: a key of ``MODELS``, or ``PKG.MOD:FACTORY``.
 
     Raises:
         TrainerError: no such family; the message lists those there are.
+
     """
-    family = MODELS.get(name) or own_family(name)
+    family = MODELS.get(name) or custom_family(name)
     if family is None:
         raise TrainerError(f"there is no model {name!r}; choose one of {', '.join(MODELS)}, or PKG.MOD:FACTORY")
     return family
 
 
 def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
-    """A freshly initialised network, in eval mode, on the CPU.
+    """Build a freshly initialised network, in eval mode, on the CPU.
 
     Args:
         spec: which network.
@@ -60,11 +64,12 @@ def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
             system. Torch's global generator is left as it was.
 
     Returns:
-        A module from float32 `[N, C, H, W]` to `[N, num_classes]`.
+        A module from float32 ``[N, C, H, W]`` to ``[N, num_classes]``.
 
     Raises:
         TrainerError: unknown family or option, a value the family does not allow, or a factory of a user's own that
             cannot be imported or makes no network for these images and classes.
+
     """
     family = family_of(spec.name)
     options = family.resolve(spec.options)
@@ -79,20 +84,21 @@ def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
 def build_model(
     name: str, input_shape: Sequence[int], num_classes: int, seed: int | None = None, **options: Any
 ) -> nn.Module:
-    """`build` from plain values, for tools that take an importable factory (`trainer.models:build_model`).
+    """Call ``build`` with plain values, for tools that take an importable factory (``trainer.models:build_model``).
 
     Args:
-        name: a key of `MODELS`, or `PKG.MOD:FACTORY`.
+        name: a key of ``MODELS``, or ``PKG.MOD:FACTORY``.
         input_shape: (C, H, W) of one image.
         num_classes: number of outputs.
         seed: of the initial weights; None draws one from the operating system.
         **options: options of the family.
 
     Returns:
-        A module from float32 `[N, C, H, W]` to `[N, num_classes]`.
+        A module from float32 ``[N, C, H, W]`` to ``[N, num_classes]``.
 
     Raises:
         TrainerError: unknown family or option, or a value the family does not allow.
+
     """
     channels, height, width = input_shape
     return build(ModelSpec(name, (channels, height, width), num_classes, options), seed)

@@ -1,4 +1,4 @@
-"""A user's own network: `PKG.MOD:FACTORY`, imported only when it is built, and checked every time it is."""
+"""A user's own network: ``PKG.MOD:FACTORY``, imported only when it is built, and checked every time it is."""
 
 import hashlib
 import importlib
@@ -24,14 +24,18 @@ with l2 on 20 images of 32 pixels; plain networks would converge sooner at 0.2 t
 BATCH = 2  # images of the forward pass that checks a network
 
 
-class OwnFamily(Family):
+class CustomFamily(Family):
     """A family that takes whatever options its factory takes."""
 
     def resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options as they are, refused when a file could not hold them.
+        """Return the options as they are, refused when a file could not hold them.
+
+        Args:
+            options: name -> value.
 
         Raises:
             TrainerError: a name or value that JSON does not have.
+
         """
         try:
             kept = json.loads(json.dumps(dict(options), allow_nan=False))
@@ -44,25 +48,27 @@ class OwnFamily(Family):
         return dict(kept)
 
 
-def own_family(name: str) -> Family | None:
-    """The family of a factory, or None where the name is not of the form `PKG.MOD:FACTORY`; nothing is imported.
+def custom_family(name: str) -> Family | None:
+    """Return the family of a factory, or None where the name is not like ``PKG.MOD:FACTORY``; import nothing.
 
     Args:
         name: what the user gave.
+
     """
     if not NAME.fullmatch(name):
         return None
-    return OwnFamily(name, "your own network", name, partial(build_own, name), {}, {"max_lr": MAX_LR})
+    return CustomFamily(name, "your own network", name, partial(build_custom, name), {}, {"max_lr": MAX_LR})
 
 
 def source_sha256(name: str) -> str | None:
-    """Hash of the file that defines a factory, or None where it has none.
+    """Return the hash of the file that defines a factory, or None where it has none.
 
     Args:
-        name: `PKG.MOD:FACTORY`.
+        name: ``PKG.MOD:FACTORY``.
 
     Raises:
         TrainerError: it cannot be imported.
+
     """
     try:
         file = inspect.getsourcefile(inspect.unwrap(_import(name)))
@@ -72,7 +78,7 @@ def source_sha256(name: str) -> str | None:
 
 
 def _import(name: str) -> Callable[..., Any]:
-    """The factory, looked for in the current directory first, then among installed packages."""
+    """Return the factory, looked for in the current directory first, then among installed packages."""
     module, _, attribute = name.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
@@ -92,20 +98,21 @@ def _import(name: str) -> Callable[..., Any]:
     return factory
 
 
-def build_own(name: str, input_shape: Shape, num_classes: int, **options: Any) -> nn.Module:
+def build_custom(name: str, input_shape: Shape, num_classes: int, **options: Any) -> nn.Module:
     """Call a factory with what it accepts by name, and check what it made.
 
     Args:
-        name: `PKG.MOD:FACTORY`.
+        name: ``PKG.MOD:FACTORY``.
         input_shape: (C, H, W) of one image, passed where the factory names it.
-        num_classes: number of outputs, likewise, or through `**`.
+        num_classes: number of outputs, likewise, or through ``**``.
         **options: passed as they are.
 
     Returns:
-        A module from float32 `[N, C, H, W]` to `[N, num_classes]`.
+        A module from float32 ``[N, C, H, W]`` to ``[N, num_classes]``.
 
     Raises:
         TrainerError: it cannot be imported or called, or made something else; one line.
+
     """
     factory = _import(name)
     given = _arguments(name, factory, {"input_shape": input_shape, "num_classes": num_classes}, options)
@@ -122,7 +129,7 @@ def build_own(name: str, input_shape: Shape, num_classes: int, **options: Any) -
 def _arguments(
     name: str, factory: Callable[..., Any], facts: dict[str, Any], options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Options, and those facts that the factory names; through `**` it also gets the number of classes."""
+    """Return options, and those facts that the factory names; through ``**`` it also gets the number of classes."""
     try:
         parameters = inspect.signature(factory).parameters
     except (TypeError, ValueError):  # of an extension
@@ -146,7 +153,7 @@ def _arguments(
 
 
 def _check(name: str, model: nn.Module, input_shape: Shape, num_classes: int) -> None:
-    """One forward pass in eval mode, which also gives lazy layers their sizes."""
+    """Run one forward pass in eval mode, which also gives lazy layers their sizes."""
     shape = [BATCH, *input_shape]
     try:
         with torch.no_grad():

@@ -9,7 +9,7 @@ from trainer.models.spec import Family, Option, Shape
 
 
 def build_mlp(input_shape: Shape, num_classes: int, *, depth: int, width: int) -> nn.Module:
-    """A fully connected ReLU network.
+    """Build a fully connected ReLU network.
 
     Args:
         input_shape: (C, H, W) of one image.
@@ -18,7 +18,8 @@ def build_mlp(input_shape: Shape, num_classes: int, *, depth: int, width: int) -
         width: units in each of them.
 
     Returns:
-        A module from `[N, C, H, W]` to `[N, num_classes]`.
+        A module from ``[N, C, H, W]`` to ``[N, num_classes]``.
+
     """
     layers: list[nn.Module] = [nn.Flatten()]
     features = math.prod(input_shape)

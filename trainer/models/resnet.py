@@ -7,14 +7,17 @@ from trainer.models.spec import Family, Option, Shape
 
 
 class BasicBlock(nn.Module):
-    """The basic block: `relu(shortcut(x) + bn2(conv2(relu(bn1(conv1(x))))))`.
+    """The basic block: ``relu(shortcut(x) + bn2(conv2(relu(bn1(conv1(x))))))``.
 
-    Source: He et al., "Deep residual learning" (2015), fig. 5 left and option B: the shortcut is the identity
-    when the shape stays, and a 1x1 convolution with batch norm when it changes.
+    The shortcut is the identity when the shape stays, and a 1x1 convolution with batch norm when it changes.
+
+    Source: He et al., "Deep residual learning" (2015), fig. 5 left and option B.
 
     Args:
-        c_in, c_out: channels.
+        c_in: channels of the input.
+        c_out: channels of the output.
         stride: of the first convolution and of the shortcut.
+
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
@@ -29,7 +32,7 @@ class BasicBlock(nn.Module):
             self.shortcut = nn.Sequential(conv(c_in, c_out, 1, stride), nn.BatchNorm2d(c_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[N, c_in, H, W]` to `[N, c_out, ceil(H/stride), ceil(W/stride)]`."""
+        """Map ``[N, c_in, H, W]`` to ``[N, c_out, ceil(H/stride), ceil(W/stride)]``."""
         branch = self.relu(self.bn1(self.conv1(x)))
         branch = self.bn2(self.conv2(branch))
         return self.relu(self.shortcut(x) + branch)
@@ -42,6 +45,7 @@ class ResNet18(nn.Module):
         input_shape: (C, H, W) of one image.
         num_classes: number of outputs.
         width: channels of the first group; each later group has twice as many.
+
     """
 
     def __init__(self, input_shape: Shape, num_classes: int, *, width: int) -> None:
@@ -58,7 +62,7 @@ class ResNet18(nn.Module):
         self.head = linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[N, C, H, W]` to `[N, num_classes]`."""
+        """Map ``[N, C, H, W]`` to ``[N, num_classes]``."""
         return self.head(global_average(self.blocks(self.stem(x))))
 
 

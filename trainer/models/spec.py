@@ -1,4 +1,4 @@
-"""What a network family offers (`Family`) and which network is meant (`ModelSpec`)."""
+"""What a network family offers (``Family``) and which network is meant (``ModelSpec``)."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -20,7 +20,9 @@ class Option:
     Args:
         default: an int or a bool; given values must have the same type.
         help: half a line for people.
-        minimum, maximum: inclusive bounds of an int.
+        minimum: the least value of an int.
+        maximum: the greatest value of an int; None sets no bound.
+
     """
 
     default: OptionValue
@@ -29,7 +31,7 @@ class Option:
     maximum: int | None = None
 
     def check(self, where: str, value: Any) -> OptionValue:
-        """The value itself, refused when its type or range is wrong.
+        """Return the value itself, refused when its type or range is wrong.
 
         Args:
             where: how the message names the option.
@@ -37,6 +39,7 @@ class Option:
 
         Raises:
             TrainerError: wrong type or out of range.
+
         """
         if type(value) is not type(self.default):
             raise TrainerError(
@@ -58,9 +61,10 @@ class Family:
         name: the name users give.
         description: one line.
         source: where the architecture comes from.
-        builder: `builder(input_shape, num_classes, **options)`, called with every option filled in.
+        builder: ``builder(input_shape, num_classes, **options)``, called with every option filled in.
         options: the options it takes.
-        training: the fields of `trainer.loop.TrainOptions` whose default differs for this family.
+        training: the fields of ``trainer.options.TrainOptions`` whose default differs for this family.
+
     """
 
     name: str
@@ -71,10 +75,14 @@ class Family:
     training: Mapping[str, float] = field(default_factory=dict)
 
     def resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """All options of this family: those given, checked, and the defaults of the others.
+        """Return all options of this family: those given, checked, and the defaults of the others.
+
+        Args:
+            options: name -> value.
 
         Raises:
             TrainerError: an option this family does not have, or a value it does not allow.
+
         """
         for name in options:
             if name not in self.options:
@@ -90,13 +98,14 @@ class ModelSpec:
     """Which network: everything needed to build it again, without its weights.
 
     Args:
-        name: a key of `trainer.models.MODELS`, or `PKG.MOD:FACTORY`.
+        name: a key of ``trainer.models.MODELS``, or ``PKG.MOD:FACTORY``.
         input_shape: (C, H, W) of one image.
         num_classes: number of outputs.
         options: options that differ from the family's defaults.
 
     Raises:
         TrainerError: a shape or class count that no network can have.
+
     """
 
     name: str
@@ -114,34 +123,5 @@ class ModelSpec:
         object.__setattr__(self, "options", dict(self.options))
 
     def to_json(self) -> str:
-        """One JSON object with the four fields."""
+        """Return one JSON object with the four fields."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "ModelSpec":
-        """The specification that `to_json` wrote.
-
-        Args:
-            text: a JSON object with name, input_shape, num_classes and, optionally, options.
-
-        Raises:
-            TrainerError: not JSON, not an object, or fields missing, unknown or of the wrong type.
-        """
-        try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise TrainerError(f"a model specification must be JSON; {error}") from error
-        expected = {"name": str, "input_shape": list, "num_classes": int, "options": dict}
-        if not isinstance(fields, dict) or set(fields) - set(expected) or {"options", *fields} != set(expected):
-            raise TrainerError(
-                f"a model specification must be a JSON object with {', '.join(expected)}, got "
-                f"{sorted(fields) if isinstance(fields, dict) else type(fields).__name__}"
-            )
-        for name, value in fields.items():
-            if not isinstance(value, expected[name]) or isinstance(value, bool):
-                raise TrainerError(
-                    f"model specification: {name} must be of type {expected[name].__name__}, got {value!r}"
-                )
-        if not all(type(size) is int for size in fields["input_shape"]):
-            raise TrainerError(f"model specification: input_shape must be integers, got {fields['input_shape']}")
-        return cls(**fields)

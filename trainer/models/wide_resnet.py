@@ -7,14 +7,17 @@ from trainer.models.spec import Family, Option, Shape
 
 
 class PreActivationBlock(nn.Module):
-    """The wide, pre-activated block: `shortcut + conv2(relu(bn2(conv1(h))))` with `h = relu(bn1(x))`.
+    """The wide, pre-activated block: ``shortcut + conv2(relu(bn2(conv1(h))))`` with ``h = relu(bn1(x))``.
 
-    Source: Zagoruyko and Komodakis, "Wide residual networks" (2016), fig. 1(d). The shortcut is `x` itself when the
-    shape stays and a 1x1 convolution of `h` when it changes, as in the authors' code.
+    The shortcut is ``x`` itself when the shape stays and a 1x1 convolution of ``h`` when it changes.
+
+    Source: Zagoruyko and Komodakis, "Wide residual networks" (2016), fig. 1(d); the shortcut as in the authors' code.
 
     Args:
-        c_in, c_out: channels.
+        c_in: channels of the input.
+        c_out: channels of the output.
         stride: of the first convolution and of the shortcut.
+
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
@@ -27,7 +30,7 @@ class PreActivationBlock(nn.Module):
         self.shortcut = conv(c_in, c_out, 1, stride) if stride != 1 or c_in != c_out else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[N, c_in, H, W]` to `[N, c_out, ceil(H/stride), ceil(W/stride)]`."""
+        """Map ``[N, c_in, H, W]`` to ``[N, c_out, ceil(H/stride), ceil(W/stride)]``."""
         h = self.relu(self.bn1(x))
         branch = self.conv2(self.relu(self.bn2(self.conv1(h))))
         return branch + (x if self.shortcut is None else self.shortcut(h))
@@ -36,17 +39,18 @@ class PreActivationBlock(nn.Module):
 class WideResNet(nn.Module):
     """Stem, block groups, batch norm, ReLU, global average, linear layer.
 
-    The last group has `max_width` channels, each earlier one half of the next (64k, 32k, 16k in the paper);
+    The last group has ``max_width`` channels, each earlier one half of the next (64k, 32k, 16k in the paper);
     the first group keeps the size, each later one halves it.
 
     Args:
         input_shape: (C, H, W) of one image.
         num_classes: number of outputs.
         block_groups: number of groups.
-        blocks_per_group: blocks in each; with three groups the paper's depth is `6 blocks_per_group + 4`.
-        max_width: channels of the last group, a multiple of `2^(block_groups - 1)` if not to be rounded down.
+        blocks_per_group: blocks in each; with three groups the paper's depth is ``6 blocks_per_group + 4``.
+        max_width: channels of the last group, a multiple of ``2^(block_groups - 1)`` if not to be rounded down.
         stem_width: channels of the stem, 16 in the paper.
         stem_stride: 1 in the paper; 2 makes everything after it four times cheaper.
+
     """
 
     def __init__(
@@ -75,7 +79,7 @@ class WideResNet(nn.Module):
         self.head = linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[N, C, H, W]` to `[N, num_classes]`."""
+        """Map ``[N, C, H, W]`` to ``[N, num_classes]``."""
         return self.head(global_average(self.relu(self.bn(self.blocks(self.stem(x))))))
 
 

@@ -24,14 +24,15 @@ class ImageOptions:
     """How a user's own images are read; registered data sets have no use for it.
 
     Args:
-        image_size: `N` or `HxW` in pixels; every image is scaled to cover it and cropped to its centre. None takes
+        image_size: ``N`` or ``HxW`` in pixels; every image is scaled to cover it and cropped to its centre. None takes
             images that all have one size as they are.
-        mode: `rgb` or `grey`; `auto` is grey when no image has a colour.
+        mode: ``rgb`` or ``grey``; ``auto`` is grey when no image has a colour.
         test_fraction: share of the images that becomes the test half, where the data does not say which are.
         skip_bad: leave out images that cannot be read, instead of refusing all.
 
     Raises:
         TrainerError: a value that makes no sense.
+
     """
 
     image_size: int | str | None = None
@@ -64,7 +65,7 @@ class ImageOptions:
 
 
 def draw_test(names: Sequence[str], fraction: float) -> NDArray[np.bool_]:
-    """Which samples form the test half: those whose names have the smallest SHA-256.
+    """Choose the samples of the test half: those whose names have the smallest SHA-256.
 
     The hash spreads like a uniform draw, but neither a run's seed nor a library's version has a part in it: every run
     on the same files has the same test half, whatever its seed, and a file that is added moves few others.
@@ -74,7 +75,8 @@ def draw_test(names: Sequence[str], fraction: float) -> NDArray[np.bool_]:
         fraction: share wanted; at least one sample is drawn and at least one left.
 
     Returns:
-        Boolean `[N]`, true for the test half.
+        Boolean ``[N]``, true for the test half.
+
     """
     order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode(errors="surrogateescape")).digest())
     test = np.zeros(len(names), np.bool_)
@@ -83,13 +85,14 @@ def draw_test(names: Sequence[str], fraction: float) -> NDArray[np.bool_]:
 
 
 def channel_constants(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every channel, bytes divided by 255, from exact counts of each value.
+    """Return mean and standard deviation of every channel, bytes divided by 255, from exact counts of each value.
 
     Args:
-        images: uint8 `[N, C, H, W]`.
+        images: uint8 ``[N, C, H, W]``.
 
     Returns:
-        Means `[C]` and standard deviations `[C]`; a channel of one value gets the deviation 1.
+        Means ``[C]`` and standard deviations ``[C]``; a channel of one value gets the deviation 1.
+
     """
     n, channels = images.shape[:2]
     counts = np.zeros((channels, 256))
@@ -119,14 +122,15 @@ def assemble(
     Args:
         kind: the data set's name.
         classes: class names; the position is the label.
-        images: uint8 `[N, C, H, W]`.
-        labels: `[N]`.
+        images: uint8 ``[N, C, H, W]``.
+        labels: ``[N]``.
         n_train: how many of them are training images.
         paths: where each image came from.
         notes: what the reader of the images has to say.
 
     Raises:
         TrainerError: fewer than two classes.
+
     """
     if len(classes) < 2:
         raise TrainerError(f"{kind}: expected images of at least two classes, found only {classes[0]!r}; add another")
@@ -160,6 +164,7 @@ def require_memory(count: int, channels: int, size: tuple[int, int], limit: int 
 
     Raises:
         TrainerError: they take more; the message says which size would fit.
+
     """
     limit = limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     height, width = size
@@ -176,11 +181,23 @@ def require_memory(count: int, channels: int, size: tuple[int, int], limit: int 
 
 
 def counted(number: int, what: str) -> str:
-    """`1 file`, `2 files`."""
+    """Count in words: ``1 file``, ``2 files``.
+
+    Args:
+        number: how many.
+        what: one of them.
+
+    """
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
-    """The first few names, and how many more there are."""
+    """Return the first few names, and how many more there are.
+
+    Args:
+        names: what is listed.
+        most: how many are shown.
+
+    """
     shown = ", ".join(map(repr, names[:most]))
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

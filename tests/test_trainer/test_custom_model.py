@@ -1,5 +1,6 @@
-"""`PKG.MOD:FACTORY`: what a user's factory is called with, and every factory that is refused."""
+"""``PKG.MOD:FACTORY``: what a user's factory is called with, and every factory that is refused."""
 
+import json
 import sys
 
 import pytest
@@ -131,7 +132,7 @@ def test_torchvisions_networks_work_as_they_are():
 
 def test_the_specification_names_the_factory_so_that_the_network_can_be_built_again():
     made = spec("classes_only", width=6, words=["a", 1.5, None])
-    again = ModelSpec.from_json(made.to_json())
+    again = ModelSpec(**json.loads(made.to_json()))
     assert again == made
     one, other = build(made, seed=1), build(again, seed=1)
     assert all(torch.equal(t, other.state_dict()[name]) for name, t in one.state_dict().items())

@@ -17,10 +17,11 @@ from linearize.engine import costs
 from linearize.engine.compute import Chunk, ghost_gram
 from linearize.engine.devices import use
 from linearize.engine.execute import LARGE_UNIT, arithmetic, compiled
-from linearize.engine.work import Layout, Planned, Size, choose, forward_multiplications, lay_out, plan_passes
 from linearize.engine.tape import Tape, split
 from linearize.engine.units import Unit
-from linearize.kernel import Settings, tape_of
+from linearize.engine.work import Layout, Planned, Size, choose, forward_multiplications, lay_out, plan_passes
+from linearize.kernel import tape_of
+from linearize.options import KernelOptions
 from linearize.types import Precision
 
 ITEMSIZE = 4
@@ -30,7 +31,7 @@ EXAMPLES, ROWS, MOST_PLACES = 16, 32, 256
 
 def tape(net: Port, precision: Precision) -> Tape:
     with arithmetic(precision):
-        return tape_of(net.apply_fn, net.variables, images(1), Settings(precision=precision))
+        return tape_of(net.apply_fn, net.variables, images(1), KernelOptions(precision=precision))
 
 
 def without_ghosts(recorded: Tape) -> tuple[Planned, ...]:

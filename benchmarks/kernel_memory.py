@@ -18,8 +18,9 @@ import numpy as np
 from kernel_common import PATIENCE, ROUNDS, exponent, gemm_peak, header, images, port, precisions, relative, table
 
 from linearize.errors import MemoryBudgetError
-from linearize.kernel import Settings, compute_ntk, plan_ntk
+from linearize.kernel import compute_ntk, plan_ntk
 from linearize.memory import shown
+from linearize.options import KernelOptions
 from linearize.types import Precision
 
 SHARES = (1, 2, 4, 8, 16)
@@ -56,11 +57,11 @@ def point(text: str) -> None:
     """Plan and compute one kernel, and say as JSON what it took."""
     task = json.loads(text)
     net, x = port(task["network"]), images(task["n"])
-    settings = Settings(precision=task["precision"], memory_budget=task.get("budget"))
+    settings = KernelOptions(precision=task["precision"], memory_budget=task.get("budget"))
     reset()
     start = time.perf_counter()
     try:
-        plan = plan_ntk(net.apply_fn, net.variables, x, settings=settings)
+        plan = plan_ntk(net.apply_fn, net.variables, x, options=settings)
     except MemoryBudgetError as error:
         click.echo(json.dumps({"refused": str(error)}))
         return

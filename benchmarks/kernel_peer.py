@@ -28,9 +28,10 @@ from kernel_common import (
 from linearize import LinearizeError, empirical_ntk
 from linearize.engine.execute import arithmetic
 from linearize.engine.plan import Plan
-from linearize.kernel import Settings, compute_ntk
+from linearize.kernel import compute_ntk
 from linearize.memory import available_memory, shown
 from linearize.neural_tangents import import_neural_tangents
+from linearize.options import KernelOptions
 from linearize.types import Precision
 
 IMPLEMENTATIONS = {1: "JACOBIAN_CONTRACTION", 2: "NTK_VECTOR_PRODUCTS", 3: "STRUCTURED_DERIVATIVES"}
@@ -89,12 +90,12 @@ def compiled(net: Port, peer: Peer, x: np.ndarray, precision: Precision) -> tupl
 
 def ours(net: Port, x: np.ndarray, precision: Precision, theta: dict[str, np.ndarray]) -> dict[str, Callable[[], Any]]:
     """The engine from inputs to Θ, and with its plan at hand, as a compiled function of neural-tangents is."""
-    settings = Settings(precision=precision)
+    settings = KernelOptions(precision=precision)
 
     plans: list[Plan] = []
 
     def whole() -> None:
-        theta["engine"] = empirical_ntk(net.apply_fn, net.variables, x, settings=settings, on_plan=plans.append)
+        theta["engine"] = empirical_ntk(net.apply_fn, net.variables, x, options=settings, on_plan=plans.append)
 
     return {"engine": whole, "engine, plan at hand": lambda: compute_ntk(plans[-1], net.variables, x)}
 

@@ -57,10 +57,10 @@ class OneLineGroup(click.Group):
         except click.UsageError as error:
             reason, where = error.format_message().rstrip("."), (error.ctx or ctx).command_path
             _end(ctx, BAD_INPUT, f"error: {' '.join(reason.split()).rstrip('.')}; see '{where} --help'")
-        except self.bad_input as error:
-            _end(ctx, BAD_INPUT, f"error: {error}")
         except self.failures as error:
             _end(ctx, FAILED, f"failed: {error}")
+        except self.bad_input as error:  # whose sub-class a failure may be
+            _end(ctx, BAD_INPUT, f"error: {error}")
         except KeyboardInterrupt:
             _end(ctx, INTERRUPTED, self.interrupted)
         except OSError as error:

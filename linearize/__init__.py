@@ -4,7 +4,7 @@ from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Criterion, Dista
 from linearize.diagnostics import Diagnostics, ScoreDiagnostics
 from linearize.errors import LinearizeError, MemoryBudgetError, NonFiniteError, SingularKernelError
 from linearize.heads import HEADS
-from linearize.kernel import Settings, empirical_ntk, network_outputs, plan_ntk
+from linearize.kernel import empirical_ntk, network_outputs, plan_ntk
 from linearize.options import KernelOptions
 from linearize.posterior import Posterior
 from linearize.products import jacobian_vector_product, ntk_diagonal, ntk_vector_product, vector_jacobian_product
@@ -32,7 +32,6 @@ __all__ = [
     "Posterior",
     "Reference",
     "ScoreDiagnostics",
-    "Settings",
     "SingularKernelError",
     "empirical_ntk",
     "jacobian_vector_product",

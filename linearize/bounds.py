@@ -53,9 +53,8 @@ def check_budget(L: int, U: int, classes: int, options: KernelOptions, *, full: 
         MemoryBudgetError: the message says what it takes at the least.
 
     """
-    budget = options.settings.memory_budget
     least = least_bytes(L, U, options.rows(classes), full=full)
-    if budget is not None and least > budget:
+    if options.memory_budget is not None and least > (budget := options.budget):
         raise MemoryBudgetError(
             f"the kernel of {L + U} examples does not fit into a memory budget of {shown(budget)}: it takes more than "
             f"{shown(math.ceil(least / MIB) * MIB)}; raise the budget or score fewer candidates"

@@ -53,7 +53,7 @@ def plan_build(network: Network, data: Data, options: KernelOptions, *, full: bo
     k = options.rows(data.Y.shape[1])
     afterwards = posterior_bytes(len(data.X) * k, len(data.pool) * k, full=full)
     x = np.concatenate([data.X, data.pool])
-    return plan_ntk(*network, x, None if full else data.X, options.settings, afterwards=afterwards)
+    return plan_ntk(*network, x, None if full else data.X, options, afterwards=afterwards)
 
 
 def build(
@@ -151,7 +151,7 @@ def column_of(network: Network, pool: np.ndarray, options: KernelOptions, classe
     def column(row: int) -> np.ndarray:
         candidate, which = divmod(row, k)
         one = pool[candidate : candidate + 1]
-        return ntk_vector_product(*network, pool, np.eye(k)[which], one, settings=options.settings)
+        return ntk_vector_product(*network, pool, np.eye(k)[which], one, options=options)
 
     return column
 
@@ -170,7 +170,7 @@ def with_covariance(network: Network, data: Data, options: KernelOptions, poster
 
     """
     rows = len(posterior.variance)
-    plan = plan_ntk(*network, data.pool, settings=options.settings, afterwards=3 * 8 * rows**2)
+    plan = plan_ntk(*network, data.pool, options=options, afterwards=3 * 8 * rows**2)
     dense = Dense.of_factor(posterior.labelled, compute_ntk(plan, network.variables, data.pool), data.f_U)
     for answer in posterior.answers:
         dense = dense.condition(answer.candidate, answer.y, donate=True)
@@ -186,9 +186,9 @@ def _prior(
     labelled inputs look distant and close images look like copies, so each is scaled by what the nearest labelled
     input's own entry Θ(l,l) is of its exact norm.
     """
-    prior = ntk_diagonal(*network, pool, settings=options.settings)
+    prior = ntk_diagonal(*network, pool, options=options)
     if options.precision in ("float32", "float64"):
         return prior
-    exact = ntk_diagonal(*network, X, settings=options.settings)
+    exact = ntk_diagonal(*network, X, options=options)
     share = np.divide(labelled, exact, out=np.ones_like(exact), where=exact > 0)
     return np.asarray(prior * share[nearest_labelled(labelled, XU)])

@@ -21,7 +21,7 @@ from linearize.engine.explain import fallbacks, table
 from linearize.engine.plan import Plan
 from linearize.errors import LinearizeError
 from linearize.heads import HEADS
-from linearize.kernel import make_settings, plan_ntk
+from linearize.kernel import plan_ntk
 from linearize.memory import resident_memory, shown
 from linearize.service import KernelOptions, LookAhead
 from linearize.storage import write_npz
@@ -148,12 +148,12 @@ def explain(port: Path, example_shape: str, examples: int, columns: int | None, 
     Example: linearize explain port --example-shape 1,28,28 --examples 1600 --memory-budget 4GiB
     """
     network = _load(loader, port)
-    settings = make_settings(**kernel)
+    options = KernelOptions(**kernel)
     one = _example(example_shape)
     _probe(network, one[None], None)
     inputs = np.broadcast_to(one, (examples, *one.shape))
     other = None if columns is None else np.broadcast_to(one, (columns, *one.shape))
-    click.echo(table(plan_ntk(network.apply_fn, network.variables, inputs, other, settings)))
+    click.echo(table(plan_ntk(network.apply_fn, network.variables, inputs, other, options)))
 
 
 def _example(text: str) -> np.ndarray:

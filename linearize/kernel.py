@@ -5,9 +5,8 @@ collections are constants and are never differentiated.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,71 +18,11 @@ from linearize.engine.plan import Plan, check_free_memory, prepare
 from linearize.engine.tape import Tape, record, signature
 from linearize.engine.work import Size
 from linearize.errors import LinearizeError, NonFiniteError
-from linearize.heads import Head, SumOfLogits, make_head
-from linearize.memory import default_budget, parse_bytes
-from linearize.types import ApplyFn, Array, Float64, Layers, Precision, Progress, Variables
+from linearize.options import KernelOptions
+from linearize.types import ApplyFn, Array, Float64, Precision, Progress, Variables
 
 OUTPUTS_BLOCK, OUTPUTS_BYTES = 256, 2**28
 STEPS = 1000
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a kernel is computed; all of it has good defaults.
-
-    Args:
-        head: what is differentiated; sum-of-logits by default.
-        layers: ``all`` parameters, or those of the ``last`` linear layer.
-        precision: the arithmetic.
-        memory_budget: bytes for features, temporaries and Θ; half of what is free by default.
-        block: examples whose features lie in one array; chosen by default.
-        devices: how many of JAX's devices share the work; all by default.
-
-    """
-
-    head: Head = field(default_factory=SumOfLogits)
-    layers: Layers = "all"
-    precision: Precision = "float32"
-    memory_budget: int | None = None
-    block: int | None = None
-    devices: int | None = None
-
-
-def make_settings(
-    head: str = "sum-of-logits",
-    logit: int = 0,
-    layers: Layers = "all",
-    precision: Precision = "float32",
-    memory_budget: int | str | None = None,
-    block: int | None = None,
-    devices: int | None = None,
-) -> Settings:
-    """Read settings as people write them.
-
-    Args:
-        head: a head's name.
-        logit: which logit, for ``single-logit``.
-        layers: ``all`` or ``last``.
-        precision: the arithmetic.
-        memory_budget: bytes, or a size such as ``4GiB``.
-        block: examples whose features lie in one array.
-        devices: how many share the work.
-
-    Raises:
-        LinearizeError: a value that makes no sense.
-
-    """
-    for name, value, fine, expected in (
-        ("logit", logit, logit >= 0, "at least 0"),
-        ("layers", layers, layers in get_args(Layers), f"one of {', '.join(get_args(Layers))}"),
-        ("precision", precision, precision in get_args(Precision), f"one of {', '.join(get_args(Precision))}"),
-        ("block", block, block is None or block >= 1, "at least 1"),
-        ("devices", devices, devices is None or devices >= 1, "at least 1"),
-    ):
-        if not fine:
-            raise LinearizeError(f"kernel {name}: expected {expected}, got {value}")
-    budget = None if memory_budget is None else parse_bytes(memory_budget)
-    return Settings(make_head(head, logit), layers, precision, budget, block, devices)
 
 
 def plan_ntk(
@@ -91,7 +30,7 @@ def plan_ntk(
     variables: Variables,
     x: np.ndarray,
     x2: np.ndarray | None = None,
-    settings: Settings | None = None,
+    options: KernelOptions | None = None,
     *,
     afterwards: int = 0,
 ) -> Plan:
@@ -102,7 +41,7 @@ def plan_ntk(
         variables: its collections; only ``variables["params"]`` is differentiated.
         x: inputs ``[N, ...]``.
         x2: inputs of the columns ``[M, ...]``; None for the symmetric Θ(x, x).
-        settings: how.
+        options: how.
         afterwards: bytes that the caller needs, Θ included, once it is computed; the budget is for both.
 
     Returns:
@@ -113,32 +52,32 @@ def plan_ntk(
         MemoryBudgetError: no plan keeps the budget.
 
     """
-    settings = settings or Settings()
+    options = options or KernelOptions()
     for name, inputs in (("x", x), ("x2", x2)):
         if inputs is not None and len(inputs) == 0:
             raise LinearizeError(f"kernel: expected at least one input, got none ({name})")
     if x2 is not None and x2.shape[1:] != x.shape[1:]:
         raise LinearizeError(f"kernel: expected inputs of one shape, got {list(x.shape[1:])} and {list(x2.shape[1:])}")
-    with arithmetic(settings.precision):
-        tape = tape_of(apply_fn, *convert(variables, x, settings.precision), settings)
+    with arithmetic(options.precision):
+        tape = tape_of(apply_fn, *convert(variables, x, options.precision), options)
     plan = prepare(
         tape,
         Size(len(x), None if x2 is None else len(x2)),
-        block=settings.block,
-        budget=default_budget() if settings.memory_budget is None else settings.memory_budget,
-        devices=engine_devices.use(settings.devices),
-        precision=settings.precision,
+        block=options.block,
+        budget=options.budget,
+        devices=engine_devices.use(options.devices),
+        precision=options.precision,
         afterwards=afterwards,
     )
     check_free_memory(plan)
     return plan
 
 
-def tape_of(apply_fn: ApplyFn, variables: Variables, x: np.ndarray, settings: Settings) -> Tape:
+def tape_of(apply_fn: ApplyFn, variables: Variables, x: np.ndarray, options: KernelOptions) -> Tape:
     """Trace a network for inputs like ``x``; call it inside ``arithmetic``."""
     hashable: Any = apply_fn
     x64 = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
-    return record(hashable, settings.head, settings.layers, signature(variables, x[0]), x64, settings.precision)
+    return record(hashable, options.function, options.layers, signature(variables, x[0]), x64, options.precision)
 
 
 def convert(variables: Variables, x: np.ndarray, precision: Precision) -> tuple[Variables, np.ndarray]:
@@ -158,7 +97,7 @@ def empirical_ntk(
     x: np.ndarray,
     x2: np.ndarray | None = None,
     *,
-    settings: Settings | None = None,
+    options: KernelOptions | None = None,
     progress: Progress | None = None,
     on_plan: Callable[[Plan], None] | None = None,
 ) -> Float64:
@@ -176,7 +115,7 @@ def empirical_ntk(
         variables: its collections; only ``variables["params"]`` is differentiated.
         x: inputs ``[N, ...]``.
         x2: inputs of the columns ``[M, ...]``; None for the symmetric Θ(x, x).
-        settings: head, layers, precision, memory budget, devices.
+        options: head, layers, precision, memory budget, devices.
         progress: called with ``(done, total)``, proportional to the time that is predicted.
         on_plan: called with the plan before anything is computed.
 
@@ -189,7 +128,7 @@ def empirical_ntk(
         NonFiniteError: an entry is NaN or infinite.
 
     """
-    plan = plan_ntk(apply_fn, variables, x, x2, settings)
+    plan = plan_ntk(apply_fn, variables, x, x2, options)
     if on_plan:
         on_plan(plan)
     return compute_ntk(plan, variables, x, x2, progress)

@@ -13,7 +13,8 @@ from linearize.engine.execute import arithmetic
 from linearize.engine.tape import Tape, split
 from linearize.engine.work import CACHED, bytes_of_one
 from linearize.errors import LinearizeError
-from linearize.kernel import Settings, convert, tape_of
+from linearize.kernel import convert, tape_of
+from linearize.options import KernelOptions
 from linearize.types import ApplyFn, Array, Float64, Progress, Variables
 
 MOST_EXAMPLES = 256
@@ -24,7 +25,7 @@ def ntk_diagonal(
     variables: Variables,
     x: np.ndarray,
     *,
-    settings: Settings | None = None,
+    options: KernelOptions | None = None,
     progress: Progress | None = None,
 ) -> Float64:
     """Compute Θ(x_i, x_i) alone, at the price of one forward and backward pass and no N×N array.
@@ -36,7 +37,7 @@ def ntk_diagonal(
         apply_fn: the network in eval mode.
         variables: its collections.
         x: inputs ``[N, ...]``.
-        settings: head, layers and precision.
+        options: head, layers and precision.
         progress: called with ``(examples done, N)``.
 
     Returns:
@@ -46,10 +47,10 @@ def ntk_diagonal(
         LinearizeError: no inputs, or no trainable parameter.
 
     """
-    settings = settings or Settings()
-    with arithmetic(settings.precision):
-        variables, x = convert(variables, _some(x), settings.precision)
-        tape = tape_of(apply_fn, variables, x, settings)
+    options = options or KernelOptions()
+    with arithmetic(options.precision):
+        variables, x = convert(variables, _some(x), options.precision)
+        tape = tape_of(apply_fn, variables, x, options)
         arrays = split(variables)
         parts = []
         for start, portion in _portions(tape, x):
@@ -61,7 +62,7 @@ def ntk_diagonal(
 
 
 def vector_jacobian_product(
-    apply_fn: ApplyFn, variables: Variables, x: np.ndarray, v: np.ndarray, *, settings: Settings | None = None
+    apply_fn: ApplyFn, variables: Variables, x: np.ndarray, v: np.ndarray, *, options: KernelOptions | None = None
 ) -> Any:
     """Compute J(x)ᵀ v, a direction in parameter space.
 
@@ -72,7 +73,7 @@ def vector_jacobian_product(
         variables: its collections.
         x: inputs ``[N, ...]``.
         v: weights ``[N]``; ``[N, C]`` for the heads ``trace`` and ``full``, whose g has C outputs.
-        settings: head, layers and precision.
+        options: head, layers and precision.
 
     Returns:
         A tree like ``variables["params"]``; zero where ``layers`` leaves a parameter out.
@@ -81,17 +82,17 @@ def vector_jacobian_product(
         LinearizeError: the shapes do not fit.
 
     """
-    settings = settings or Settings()
-    with arithmetic(settings.precision):
-        variables, x = convert(variables, _some(x), settings.precision)
-        tape = tape_of(apply_fn, variables, x, settings)
+    options = options or KernelOptions()
+    with arithmetic(options.precision):
+        variables, x = convert(variables, _some(x), options.precision)
+        tape = tape_of(apply_fn, variables, x, options)
         weights = _weights(tape, v, len(x))
         structure = jax.tree.structure(variables["params"])
         return jax.tree.unflatten(structure, _pull(tape, split(variables), x, weights))
 
 
 def jacobian_vector_product(
-    apply_fn: ApplyFn, variables: Variables, x: np.ndarray, tangent: Any, *, settings: Settings | None = None
+    apply_fn: ApplyFn, variables: Variables, x: np.ndarray, tangent: Any, *, options: KernelOptions | None = None
 ) -> Float64:
     """Compute J(x) t, how much g moves at every x when the parameters move along t.
 
@@ -102,7 +103,7 @@ def jacobian_vector_product(
         variables: its collections.
         x: inputs ``[N, ...]``.
         tangent: a tree like ``variables["params"]``.
-        settings: head, layers and precision.
+        options: head, layers and precision.
 
     Returns:
         ``[N]``, or ``[N, C]`` for the heads ``trace`` and ``full``.
@@ -111,13 +112,13 @@ def jacobian_vector_product(
         LinearizeError: the tree does not fit.
 
     """
-    settings = settings or Settings()
-    with arithmetic(settings.precision):
-        variables, x = convert(variables, _some(x), settings.precision)
+    options = options or KernelOptions()
+    with arithmetic(options.precision):
+        variables, x = convert(variables, _some(x), options.precision)
         shapes = [jax.tree.map(np.shape, tree) for tree in (tangent, variables["params"])]
         if shapes[0] != shapes[1]:
             raise LinearizeError("tangent: expected a tree of arrays shaped like variables['params']")
-        tape = tape_of(apply_fn, variables, x, settings)
+        tape = tape_of(apply_fn, variables, x, options)
         moved = _push(tape, split(variables), x, jax.tree.leaves(tangent))
     return moved if tape.outputs > 1 else moved[:, 0]
 
@@ -129,7 +130,7 @@ def ntk_vector_product(
     v: np.ndarray,
     x2: np.ndarray | None = None,
     *,
-    settings: Settings | None = None,
+    options: KernelOptions | None = None,
 ) -> Float64:
     """Compute Θ(x, x2) v without forming Θ.
 
@@ -141,7 +142,7 @@ def ntk_vector_product(
         x: inputs of the rows ``[N, ...]``.
         v: ``[M]``, or ``[M C]`` for the head ``full``.
         x2: inputs of the columns ``[M, ...]``; x by default.
-        settings: head, layers and precision.
+        options: head, layers and precision.
 
     Returns:
         ``[N]``, or ``[N C]`` for the head ``full``.
@@ -150,11 +151,11 @@ def ntk_vector_product(
         LinearizeError: the shapes do not fit.
 
     """
-    settings = settings or Settings()
-    with arithmetic(settings.precision):
-        variables, x = convert(variables, _some(x), settings.precision)
-        columns = x if x2 is None else convert({}, _some(x2), settings.precision)[1]
-        tape = tape_of(apply_fn, variables, x, settings)
+    options = options or KernelOptions()
+    with arithmetic(options.precision):
+        variables, x = convert(variables, _some(x), options.precision)
+        columns = x if x2 is None else convert({}, _some(x2), options.precision)[1]
+        tape = tape_of(apply_fn, variables, x, options)
         arrays = split(variables)
         if np.shape(v) != (len(columns) * tape.rows,):
             raise LinearizeError(f"v: expected {len(columns) * tape.rows} numbers, got {list(np.shape(v))}")

@@ -297,7 +297,7 @@ class LookAhead:
             self._W = self._posterior.weights()
         known = np.concatenate([self.data.X, self.data.pool[self._posterior.told()]])
         f = network_outputs(*self.network, x, precision=self.options.precision).astype(np.float64)
-        theta = empirical_ntk(*self.network, x, known, settings=self.options.settings)
+        theta = empirical_ntk(*self.network, x, known, options=self.options)
         return f + (theta @ self._W.reshape(theta.shape[1], -1)).reshape(f.shape)
 
     def pseudo_labels(self) -> np.ndarray:
@@ -310,9 +310,12 @@ class LookAhead:
         Of the network a fingerprint is kept.
 
         Raises:
+            LinearizeError: the kernel's head is a function of one's own, which no file can hold.
             OSError: it cannot be written.
 
         """
+        if not isinstance(self.options.head, str):
+            raise LinearizeError(f"save: expected a kernel head given by name, got {self.options.head}")
         meta = {
             "network": fingerprint(self.network.variables),
             "full": self.full,

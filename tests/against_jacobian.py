@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, Phase, settings
 
 import reference
 from linearize.heads import HEADS, make_head
-from linearize.kernel import Settings, empirical_ntk
+from linearize.kernel import empirical_ntk
+from linearize.options import KernelOptions
 
 CLASSES = 3
 
@@ -32,8 +33,8 @@ def compare(apply_fn, variables, x, x2=None, *, head="full", columns=slice(None)
     J = reference.jacobian(apply_fn, variables, x if x2 is None else np.concatenate([x, x2]))[..., columns]
     J, J2 = J[: len(x)], J[0 if x2 is None else len(x) :]
     expected = reference.kernel_of(J, J2, head, 1)
-    kernel_settings = Settings(make_head(head, 1), **options)
-    close(empirical_ntk(apply_fn, variables, x, x2, settings=kernel_settings), expected, tolerance)
+    kernel_settings = KernelOptions(make_head(head, 1), **options)
+    close(empirical_ntk(apply_fn, variables, x, x2, options=kernel_settings), expected, tolerance)
     return expected
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from linearize import KernelOptions, LookAhead
 from linearize.engine import compute
 from linearize.heads import make_head
-from linearize.kernel import Settings, empirical_ntk
+from linearize.kernel import empirical_ntk
 
 L, U, CLASSES = 5, 9, 3
 
@@ -35,13 +35,13 @@ def results(devices=None):
         assert plans[0].devices.count == (devices or jax.device_count())
         assert "ghost" in {planned.method for planned in plans[0].work.units}
         found |= {f"{name} S": ahead.posterior.S, f"{name} mlmoc": ahead.scores("mlmoc")}
-    full = Settings(make_head("full"), precision="float64", block=3, devices=devices)
-    found["wide rectangle"] = empirical_ntk(apply_fn, variables, x[:L], x[L:], settings=full)
+    full = KernelOptions(make_head("full"), precision="float64", block=3, devices=devices)
+    found["wide rectangle"] = empirical_ntk(apply_fn, variables, x[:L], x[L:], options=full)
     rng = np.random.default_rng(0)
     table = {"params": {"table": rng.normal(size=(6, 2)), "w": rng.normal(size=(6, CLASSES))}}
     some = None if devices is None else min(devices, 3)
-    integers = Settings(precision="float64", devices=some)
-    found["wide integers"] = empirical_ntk(look_up, table, rng.integers(0, 6, (4, 3)), settings=integers)
+    integers = KernelOptions(precision="float64", devices=some)
+    found["wide integers"] = empirical_ntk(look_up, table, rng.integers(0, 6, (4, 3)), options=integers)
     return found
 
 

@@ -26,13 +26,9 @@ Ids = NDArray[np.int64]
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-class _TrainingFailed(Exception):
-    """The command was in order, but training came to nothing."""
-
-
 class _Group(OneLineGroup):
     bad_input = (TrainerError,)
-    failures = (_TrainingFailed,)
+    failures = (Diverged,)
 
 
 _FIT_EXAMPLE = "Example: trainer fit --model cnn --n-labelled 100 --out runs/fit"
@@ -153,10 +149,7 @@ def fit(
     if init is not None:
         load_weights(network, init)
     x, labels = data.inputs("train", ids), data.labels("train", ids)
-    try:
-        result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
-    except Diverged as error:
-        raise _TrainingFailed(str(error)) from error
+    result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
     test = accuracy(predict(network, data.inputs("test"), device=device), data.labels("test"))
     summary = {
         "epochs": result.epochs,

@@ -15,7 +15,8 @@ from jax import lax
 import reference
 from linearize import LinearizeError
 from linearize.heads import make_head
-from linearize.kernel import Settings, empirical_ntk, plan_ntk
+from linearize.kernel import empirical_ntk, plan_ntk
+from linearize.options import KernelOptions
 from linearize.products import ntk_diagonal
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -71,9 +72,9 @@ def test_heads_and_blocks(head, n, m, block):
     apply_fn, variables, x, J = worked_out()
     columns = slice(0, n) if m is None else slice(9 - m, 9)
     expected = reference.kernel_of(J[:n], J[columns], head, 1)
-    kernel_settings = Settings(make_head(head, 1), block=block)
+    kernel_settings = KernelOptions(make_head(head, 1), block=block)
     x2 = None if m is None else x[columns]
-    close(empirical_ntk(apply_fn, variables, x[:n], x2, settings=kernel_settings), expected)
+    close(empirical_ntk(apply_fn, variables, x[:n], x2, options=kernel_settings), expected)
 
 
 @cache
@@ -125,10 +126,10 @@ def test_what_belongs_to_the_last_layer(apply_fn, shapes, last):
 def test_a_network_without_a_linear_layer_has_no_last_one():
     variables = {"params": {"w": np.ones(3, np.float32)}}
     with pytest.raises(LinearizeError, match="no linear layer"):
-        empirical_ntk(lambda v, x: x * v["params"]["w"][None], variables, np.ones((2, 3), np.float32), settings=LAST)
+        empirical_ntk(lambda v, x: x * v["params"]["w"][None], variables, np.ones((2, 3), np.float32), options=LAST)
 
 
-LAST = Settings(layers="last")
+LAST = KernelOptions(layers="last")
 
 
 # Unusual networks and inputs ------------------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ def test_unusual_networks(case):
     apply_fn, params, x = UNUSUAL[case]
     expected = compare(apply_fn, {"params": params}, x)
     assert np.abs(expected).max() > 1e-3
-    diagonal = ntk_diagonal(apply_fn, {"params": params}, x, settings=Settings(make_head("full")))
+    diagonal = ntk_diagonal(apply_fn, {"params": params}, x, options=KernelOptions(make_head("full")))
     close(diagonal, np.diag(expected))
 
 
@@ -232,9 +233,9 @@ def test_precisions():
     expected = reference.kernel_of(J, J, "trace")
     errors = {}
     for precision in ("float64", "float32", "tensorfloat32"):
-        kernel_settings = Settings(make_head("trace"), precision=precision)
-        theta = empirical_ntk(apply_fn, variables, x, settings=kernel_settings)
-        rectangle = empirical_ntk(apply_fn, variables, x[:2], x, settings=kernel_settings)
+        kernel_settings = KernelOptions(make_head("trace"), precision=precision)
+        theta = empirical_ntk(apply_fn, variables, x, options=kernel_settings)
+        rectangle = empirical_ntk(apply_fn, variables, x[:2], x, options=kernel_settings)
         assert not jax.config.jax_enable_x64
         errors[precision] = np.abs(np.concatenate([theta, rectangle]) - expected[[*range(5), 0, 1]]).max()
         errors[precision] /= np.abs(expected).max()
@@ -254,7 +255,7 @@ def test_bfloat16_rounds_the_features_of_large_units_alone(monkeypatch):
 
     def error(layers):
         exact, rounded = (
-            empirical_ntk(apply_fn, variables, x, settings=Settings(precision=precision, layers=layers, block=100))
+            empirical_ntk(apply_fn, variables, x, options=KernelOptions(precision=precision, layers=layers, block=100))
             for precision in ("float32", "bfloat16")
         )
         return np.abs(rounded - exact).max() / exact.max()

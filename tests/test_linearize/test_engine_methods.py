@@ -13,13 +13,14 @@ from hypothesis import given
 import reference
 from linearize import MemoryBudgetError
 from linearize.engine.plan import RUNTIME
-from linearize.kernel import Settings, empirical_ntk, plan_ntk
+from linearize.kernel import empirical_ntk, plan_ntk
+from linearize.options import KernelOptions
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def methods_of(apply_fn, variables, x, **options):
-    plan = plan_ntk(apply_fn, variables, x, settings=Settings(**options))
+    plan = plan_ntk(apply_fn, variables, x, options=KernelOptions(**options))
     return {planned.method for planned in plan.work.units}
 
 
@@ -82,7 +83,7 @@ def test_passes_over_the_parameters_give_the_same_kernel(method, sizes, monkeypa
 
     monkeypatch.setattr(plan, "plan_passes", tight)
     found = []
-    theta = empirical_ntk(apply_fn, variables, x, x2, settings=Settings(block=4), on_plan=found.append)
+    theta = empirical_ntk(apply_fn, variables, x, x2, options=KernelOptions(block=4), on_plan=found.append)
     assert len(found[0].work.chunks) >= 3
     close(theta, expected[: len(theta), : len(theta.T)])
 
@@ -103,9 +104,9 @@ def test_smaller_budgets_take_more_passes_and_are_kept(monkeypatch):
     expected = reference.kernel_of(J, J, "sum-of-logits")
     budget, passes, refusal = 2**25, [], None  # beside what XLA takes itself
     while refusal is None:
-        kernel_settings, plans = Settings(memory_budget=budget + RUNTIME, block=16), []
+        kernel_settings, plans = KernelOptions(memory_budget=budget + RUNTIME, block=16), []
         try:
-            theta = empirical_ntk(apply_fn, variables, x, settings=kernel_settings, on_plan=plans.append)
+            theta = empirical_ntk(apply_fn, variables, x, options=kernel_settings, on_plan=plans.append)
         except MemoryBudgetError as error:
             refusal = str(error)
             continue
@@ -117,4 +118,4 @@ def test_smaller_budgets_take_more_passes_and_are_kept(monkeypatch):
     assert passes[0] == 1
     assert passes[-1] >= 4
     enough = re.search(r"(\d+) MiB would do", refusal)
-    assert plan_ntk(apply_fn, variables, x, settings=Settings(memory_budget=int(enough[1]) << 20, block=16))
+    assert plan_ntk(apply_fn, variables, x, options=KernelOptions(memory_budget=int(enough[1]) << 20, block=16))

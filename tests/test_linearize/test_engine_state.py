@@ -11,7 +11,7 @@ import pytest
 
 from linearize import KernelOptions, LookAhead
 from linearize.heads import make_head
-from linearize.kernel import Settings, empirical_ntk
+from linearize.kernel import empirical_ntk
 from linearize.products import ntk_diagonal
 
 CRITERIA = ("mlmoc", "mlmoc-flips", "emoc", "eer")
@@ -129,21 +129,21 @@ class Interrupting:
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_an_interrupt_leaves_nothing_behind(precision):
     apply_fn, variables = layers.network(["conv2d_plain", "dense"], dtype=np.float32)
-    x, settings = layers.inputs(0, 7, np.float32), Settings(make_head("full"), precision=precision, block=3)
+    x, settings = layers.inputs(0, 7, np.float32), KernelOptions(make_head("full"), precision=precision, block=3)
     counted = Interrupting(None)
-    expected = empirical_ntk(apply_fn, variables, x, settings=settings, progress=counted)
+    expected = empirical_ntk(apply_fn, variables, x, options=settings, progress=counted)
     assert counted.calls == 3 + 6  # blocks of features, tiles
     before = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision
     for after in (1, 3, 4, 9):
         with pytest.raises(KeyboardInterrupt):
-            empirical_ntk(apply_fn, variables, x, settings=settings, progress=Interrupting(after))
+            empirical_ntk(apply_fn, variables, x, options=settings, progress=Interrupting(after))
         assert (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision) == before
-        np.testing.assert_array_equal(empirical_ntk(apply_fn, variables, x, settings=settings), expected)
+        np.testing.assert_array_equal(empirical_ntk(apply_fn, variables, x, options=settings), expected)
     with pytest.raises(KeyboardInterrupt):
-        ntk_diagonal(apply_fn, variables, x, settings=settings, progress=Interrupting(1))
+        ntk_diagonal(apply_fn, variables, x, options=settings, progress=Interrupting(1))
     assert (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision) == before
     np.testing.assert_allclose(
-        ntk_diagonal(apply_fn, variables, x, settings=settings),
+        ntk_diagonal(apply_fn, variables, x, options=settings),
         np.diag(expected),
         rtol=1e-5 if "32" in precision else 1e-12,
     )
@@ -157,7 +157,7 @@ def test_an_interrupt_before_anything_is_computed_leaves_nothing_behind():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        empirical_ntk(apply_fn, variables, x, settings=Settings(precision="float64"), on_plan=stop)
+        empirical_ntk(apply_fn, variables, x, options=KernelOptions(precision="float64"), on_plan=stop)
     assert not jax.config.jax_enable_x64
     theta = empirical_ntk(apply_fn, variables, x)
     np.testing.assert_allclose(np.diag(theta), ntk_diagonal(apply_fn, variables, x), rtol=1e-5)

@@ -7,7 +7,8 @@ import cases
 import reference
 from linearize import LinearizeError, NonFiniteError
 from linearize.heads import make_head
-from linearize.kernel import Settings, empirical_ntk, network_outputs
+from linearize.kernel import empirical_ntk, network_outputs
+from linearize.options import KernelOptions
 
 
 @pytest.mark.parametrize("head", ["sum-of-logits", "single-logit"])
@@ -18,7 +19,7 @@ def test_kernel_equals_one_jacobian_at_a_time(head, block):
     x = cases.images(1, 11)
     by_definition = {"sum-of-logits": lambda f: f.sum() / np.sqrt(3), "single-logit": lambda f: f[1]}
     expected = reference.dense_ntk(apply_fn, variables, x, by_definition[head])
-    theta = empirical_ntk(apply_fn, variables, x, settings=Settings(make_head(head, 1), block=block))
+    theta = empirical_ntk(apply_fn, variables, x, options=KernelOptions(make_head(head, 1), block=block))
     np.testing.assert_allclose(theta, expected, rtol=1e-12, atol=1e-14)
 
 
@@ -57,7 +58,7 @@ def test_progress_reaches_the_total():
     apply_fn, variables = cases.tiny_conv_net(dtype=np.float32)
     seen = []
     x = cases.images(1, 10, np.float32)
-    empirical_ntk(apply_fn, variables, x, settings=Settings(block=4), progress=lambda *at: seen.append(at))
+    empirical_ntk(apply_fn, variables, x, options=KernelOptions(block=4), progress=lambda *at: seen.append(at))
     assert seen == sorted(seen)
     assert len(seen) == 3 + 6  # blocks of features, tiles
     assert seen[-1] == (1000, 1000)
@@ -71,7 +72,7 @@ def test_bad_inputs_are_named():
     with pytest.raises(LinearizeError, match="at least one input"):
         empirical_ntk(apply_fn, variables, x[:0])
     with pytest.raises(LinearizeError, match="between 0 and 2, got 3"):
-        empirical_ntk(apply_fn, variables, x, settings=Settings(make_head("single-logit", 3)))
+        empirical_ntk(apply_fn, variables, x, options=KernelOptions(make_head("single-logit", 3)))
     with pytest.raises(LinearizeError, match=r"expected one of .* got 'sum'"):
         make_head("sum")
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, variables)

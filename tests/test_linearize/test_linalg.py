@@ -41,9 +41,9 @@ def test_condition_number():
     assert condition_number(np.diag([1.0, -1.0])) == float("inf")
 
 
-def test_regression_refuses_shapes_that_do_not_fit():
+def test_a_posterior_refuses_shapes_that_do_not_fit():
     kernel = Kernel(np.eye(3), np.zeros((3, 4)), np.eye(4))
-    with pytest.raises(LinearizeError, match="regression: expected"):
+    with pytest.raises(LinearizeError, match="posterior: expected"):
         Dense.init(kernel, Targets(np.zeros((3, 2)), np.zeros((5, 2)), np.zeros((3, 2))))
     with pytest.raises(LinearizeError, match="ridge: expected a number of at least 0, got -1"):
         Dense.init(kernel, Targets(np.zeros((3, 2)), np.zeros((4, 2)), np.zeros((3, 2))), ridge=-1)

@@ -10,7 +10,7 @@ import pytest
 import reference
 from linearize import LinearizeError
 from linearize.heads import HEADS, make_head
-from linearize.kernel import Settings
+from linearize.options import KernelOptions
 from linearize.products import jacobian_vector_product, ntk_diagonal, ntk_vector_product, vector_jacobian_product
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -41,7 +41,7 @@ def rows_of(J, head):
 
 
 def settings_of(head, **options):
-    return Settings(make_head(head, 1), **options)
+    return KernelOptions(make_head(head, 1), **options)
 
 
 def flat(tree):
@@ -60,12 +60,12 @@ def test_products_with_the_jacobian(head):
     rows = rows_of(J, head)
     several = rows.shape[1] > 1
     v = RNG.normal(size=(N, rows.shape[1]))
-    direction = vector_jacobian_product(apply_fn, variables, x, v if several else v[:, 0], settings=settings_of(head))
+    direction = vector_jacobian_product(apply_fn, variables, x, v if several else v[:, 0], options=settings_of(head))
     assert jax.tree.structure(direction) == jax.tree.structure(variables["params"])
     close(flat(direction), np.einsum("nk,nkp->p", v, rows))
     assert not np.any(direction["1_unused"]["unused"])
     tangent = jax.tree.map(lambda leaf: RNG.normal(size=leaf.shape), variables["params"])
-    moved = jacobian_vector_product(apply_fn, variables, x, tangent, settings=settings_of(head))
+    moved = jacobian_vector_product(apply_fn, variables, x, tangent, options=settings_of(head))
     expected = np.einsum("nkp,p->nk", rows, flat(tangent))
     close(moved, expected if several else expected[:, 0])
 
@@ -77,7 +77,7 @@ def test_products_with_the_kernel(head):
     for columns, J_columns in ((None, J), (x2, J2)):
         theta = reference.kernel_of(J, J_columns, head, 1)
         v = RNG.normal(size=theta.shape[1])
-        close(ntk_vector_product(apply_fn, variables, x, v, columns, settings=settings_of(head)), theta @ v)
+        close(ntk_vector_product(apply_fn, variables, x, v, columns, options=settings_of(head)), theta @ v)
 
 
 @pytest.mark.parametrize("head", ["trace", "full"])
@@ -86,7 +86,7 @@ def test_the_diagonal(head):
     apply_fn, variables, x, _, J, _ = worked_out()
     seen = []
     diagonal = ntk_diagonal(
-        apply_fn, variables, x, settings=settings_of(head), progress=lambda done, total: seen.append((done, total))
+        apply_fn, variables, x, options=settings_of(head), progress=lambda done, total: seen.append((done, total))
     )
     close(diagonal, np.diag(reference.kernel_of(J, J, head, 1)))
     assert seen == [(4, 7), (7, 7)]
@@ -99,11 +99,11 @@ def test_the_last_layer_alone():
     settings = settings_of("full", layers="last")
     theta = reference.kernel_of(J[..., last], J2[..., last], "full")
     v = RNG.normal(size=M * CLASSES)
-    close(ntk_vector_product(apply_fn, variables, x, v, x2, settings=settings), theta @ v)
-    direction = flat(vector_jacobian_product(apply_fn, variables, x2, v.reshape(M, CLASSES), settings=settings))
+    close(ntk_vector_product(apply_fn, variables, x, v, x2, options=settings), theta @ v)
+    direction = flat(vector_jacobian_product(apply_fn, variables, x2, v.reshape(M, CLASSES), options=settings))
     close(direction, np.where(last, np.einsum("mk,mkp->p", v.reshape(M, CLASSES), J2), 0))
     diagonal = np.einsum("ncp,ncp->nc", J[..., last], J[..., last])
-    close(ntk_diagonal(apply_fn, variables, x, settings=settings), diagonal.reshape(-1))
+    close(ntk_diagonal(apply_fn, variables, x, options=settings), diagonal.reshape(-1))
 
 
 def test_float64_of_a_float32_network():
@@ -116,9 +116,9 @@ def test_float64_of_a_float32_network():
     v = RNG.normal(size=N)
     errors = {}
     for precision in ("float32", "float64"):
-        settings = Settings(precision=precision)
-        product = ntk_vector_product(apply_fn, variables, x, v, settings=settings)
-        diagonal = ntk_diagonal(apply_fn, variables, x, settings=settings)
+        settings = KernelOptions(precision=precision)
+        product = ntk_vector_product(apply_fn, variables, x, v, options=settings)
+        diagonal = ntk_diagonal(apply_fn, variables, x, options=settings)
         assert not jax.config.jax_enable_x64
         errors[precision] = np.abs(product - theta @ v).max() / np.abs(theta @ v).max()
         errors[precision] += np.abs(diagonal - np.diag(theta)).max() / np.diag(theta).max()
@@ -133,7 +133,7 @@ def test_shapes_that_do_not_fit_are_named():
         with pytest.raises(LinearizeError, match=r"v: expected .*7.*, got \[6\]"):
             product(apply_fn, variables, x, np.ones(6))
     with pytest.raises(LinearizeError, match=r"v: expected an array \[7, 3\], got \[7\]"):
-        vector_jacobian_product(apply_fn, variables, x, np.ones(7), settings=settings_of("trace"))
+        vector_jacobian_product(apply_fn, variables, x, np.ones(7), options=settings_of("trace"))
     tangent = jax.tree.map(lambda leaf: leaf[..., None], variables["params"])
     for wrong in (tangent, {"head": tangent["head"]}):
         with pytest.raises(LinearizeError, match="shaped like variables"):

@@ -10,7 +10,8 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.models.vgg import VGG, make_layers
 
 import reference
-from linearize.kernel import Settings, empirical_ntk
+from linearize.kernel import empirical_ntk
+from linearize.options import KernelOptions
 from migrator import migrate
 from trainer.models import ModelSpec, build
 
@@ -65,7 +66,7 @@ def test_theta_of_a_migrated_network(name):
             buffer.copy_(0.5 + torch.rand(buffer.shape))
     x = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
     migrated = migrate(module, (torch.from_numpy(x[:1]),))
-    theta = empirical_ntk(migrated.apply_fn, migrated.variables, x, settings=Settings(precision="float64"))
+    theta = empirical_ntk(migrated.apply_fn, migrated.variables, x, options=KernelOptions(precision="float64"))
 
     def head(variables, x):
         return migrated.apply_fn(variables, x).sum(1, keepdims=True) / np.sqrt(CLASSES)

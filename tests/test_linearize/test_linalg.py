@@ -46,4 +46,4 @@ def test_a_posterior_refuses_shapes_that_do_not_fit():
     with pytest.raises(LinearizeError, match="posterior: expected"):
         Dense.init(kernel, Targets(np.zeros((3, 2)), np.zeros((5, 2)), np.zeros((3, 2))))
     with pytest.raises(LinearizeError, match="ridge: expected a number of at least 0, got -1"):
-        Dense.init(kernel, Targets(np.zeros((3, 2)), np.zeros((4, 2)), np.zeros((3, 2))), ridge=-1)
+        Dense.init(kernel, Targets(np.zeros((3, 2)), np.zeros((4, 2)), np.zeros((3, 2))), ridge=-1.0)

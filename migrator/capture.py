@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.utils._pytree import tree_unflatten
 
-from migrator import screen
+from migrator import preflight
 from migrator.errors import DataDependentControlFlow, UnsupportedOp, UnsupportedOutput
 from migrator.export import exported, input_specs, user_inputs
 from migrator.graph import BATCH, Binding, Dtype, Graph, Input, Node, Ref, Result, TensorSpec
@@ -46,7 +46,7 @@ def capture(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Captured:
     Raises:
         MigratorError: the named error of whatever the module does that cannot be ported.
     """
-    module = screen.unwrap(module)
+    module = preflight.unwrap(module)
     program = exported(module, example_inputs)
     names = _canonical_names(program)
     calls = _calls(program)
@@ -76,7 +76,7 @@ def interpret(module: nn.Module, inputs: tuple[np.ndarray, ...]) -> tuple[Graph,
     Returns:
         The module's graph, and value by the graph's name.
     """
-    module = screen.unwrap(module)
+    module = preflight.unwrap(module)
     examples = tuple(torch.from_numpy(np.array(value)) for value in inputs)
     graph = capture(module, examples).graph
     double = copy.deepcopy(module).cpu().double()
@@ -91,7 +91,7 @@ def interpret(module: nn.Module, inputs: tuple[np.ndarray, ...]) -> tuple[Graph,
                 values[names[n.name]] = value.detach().numpy()
             return value
 
-    tensors, given = screen.named_tensors(double), iter(examples)
+    tensors, given = preflight.named_tensors(double), iter(examples)
     arguments = [
         next(given)
         if spec.kind is InputKind.USER_INPUT
@@ -129,7 +129,7 @@ def _calls(program: ExportedProgram) -> list[fx.Node]:
         raise DataDependentControlFlow(f"`.item()`, or a Python number made of a tensor, in {where}; keep it a tensor")
     if unknown:
         raise UnsupportedOp(
-            screen.describe_unsupported([(_op_name(n), module_path(n), source_line(n)) for n in unknown])
+            preflight.describe_unsupported([(_op_name(n), module_path(n), source_line(n)) for n in unknown])
         )
     return calls
 
@@ -208,7 +208,7 @@ def _bindings(
     module: nn.Module, program: ExportedProgram, names: Mapping[str, str], nodes: tuple[Node, ...]
 ) -> tuple[tuple[Binding, ...], dict[str, np.ndarray]]:
     uses = roles(nodes)
-    tensors = screen.named_tensors(module)
+    tensors = preflight.named_tensors(module)
     persistent = set(module.state_dict(keep_vars=True))
     siblings: dict[str, set[str]] = {}  # tensors and sub-modules beside each other
     for key in tensors:

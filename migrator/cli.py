@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from migrator.back import to_state_dict
 from migrator.convert import migrate
 from migrator.errors import MigratorError, PortMismatch, StateDictMismatch
 from migrator.graph import TensorSpec
@@ -23,6 +22,7 @@ from migrator.listing import listing
 from migrator.reading import read_regular
 from migrator.source import apply_source, check_source, to_source
 from migrator.store import load, save, write_new
+from migrator.to_torch import to_state_dict
 from migrator.verify import same_weights, verify
 
 if TYPE_CHECKING:

@@ -78,11 +78,11 @@ def refresh(port: Migrated, module: nn.Module) -> Migrated:
         StateDictMismatch: a tensor is missing in the module, or differs in shape, type, ties or trainability.
         MigratorError: the module is not in a state to be ported.
     """
-    from migrator import screen
+    from migrator import preflight
 
-    module = screen.unwrap(module)
-    screen.check_module(module)
-    tensors = screen.named_tensors(module)
+    module = preflight.unwrap(module)
+    preflight.check_module(module)
+    tensors = preflight.named_tensors(module)
     state = {
         binding.name: _tensor(binding, tensors)
         if binding.key

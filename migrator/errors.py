@@ -31,8 +31,8 @@ class BatchDependentNorm(MigratorError):
     """A batch norm has no running statistics, so an output depends on the other examples of its batch."""
 
 
-class GradientBarrier(MigratorError):
-    """A gradient barrier (`no_grad`, `detach`) stands where its meaning cannot be carried over."""
+class UnsupportedGradient(MigratorError):
+    """Gradients are changed by what cannot be carried over: a hook, a rule of one's own, a write under `no_grad`."""
 
 
 class UnsupportedOutput(MigratorError):

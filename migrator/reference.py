@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from migrator.errors import GradientBarrier, MigratorError, UnsupportedOutput
-from migrator.screen import check_module, named_tensors
+from migrator.errors import MigratorError, UnsupportedGradient, UnsupportedOutput
+from migrator.preflight import check_module, named_tensors
 
 
 class Reference:
@@ -34,7 +34,7 @@ class Reference:
         check_module(module)
         self.dtype = dtype
         raised = dtype == torch.float64 and all(value.dtype != dtype for value in module.parameters())
-        self.precision: type[AbstractContextManager[Any]] = Raised if raised else nullcontext
+        self.precision: type[AbstractContextManager[Any]] = Upcast if raised else nullcontext
         computed = {id(value): value.detach().clone() for value in _computed(module)}
         with torch.random.fork_rng(devices=[]):
             whole = copy.deepcopy(module, computed).cpu()
@@ -78,7 +78,7 @@ class Reference:
             gradients = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
         except (RuntimeError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise GradientBarrier(f"torch itself cannot differentiate this module ({reason})") from error
+            raise UnsupportedGradient(f"torch itself cannot differentiate this module ({reason})") from error
         dense = (gradient.to_dense() if gradient.is_sparse else gradient for gradient in gradients)
         return {name: gradient.numpy() for name, gradient in zip(names, dense, strict=True)}
 
@@ -91,32 +91,32 @@ def _computed(module: nn.Module) -> Iterator[Tensor]:
                 yield value
 
 
-class Raised(TorchDispatchMode):
+class Upcast(TorchDispatchMode):
     """Runs a float32 forward pass in float64, the tensors that it makes itself included."""
 
-    def __enter__(self) -> Raised:
-        self.finfo, self.spoken = torch.finfo, _Spoken()
-        torch.finfo = lambda dtype=torch.float32: self.finfo(_lowered(dtype))  # type: ignore[assignment, misc]
-        self.spoken.__enter__()
+    def __enter__(self) -> Upcast:
+        self.finfo, self.defaults = torch.finfo, _Float32Defaults()
+        torch.finfo = lambda dtype=torch.float32: self.finfo(_downcast(dtype))  # type: ignore[assignment, misc]
+        self.defaults.__enter__()
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        self.spoken.__exit__(*error)
+        self.defaults.__exit__(*error)
         torch.finfo = self.finfo  # type: ignore[misc]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         default = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
         try:
-            args, kwargs = tree_map(_raised, (args, kwargs or {}))
-            return tree_map(_raised_tensor, func(*args, **kwargs))
+            args, kwargs = tree_map(_upcast, (args, kwargs or {}))
+            return tree_map(_upcast_tensor, func(*args, **kwargs))
         finally:
             torch.set_default_dtype(default)
 
 
-class _Spoken(TorchFunctionMode):
+class _Float32Defaults(TorchFunctionMode):
     """Keeps the numbers that torch chooses by a tensor's type before it calls an operator."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -132,15 +132,15 @@ class _Spoken(TorchFunctionMode):
 _WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 
 
-def _lowered(dtype: torch.dtype) -> torch.dtype:
+def _downcast(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype == torch.float64 else dtype
 
 
-def _raised(value: Any) -> Any:
-    return _WIDER.get(value, value) if isinstance(value, torch.dtype) else _raised_tensor(value)
+def _upcast(value: Any) -> Any:
+    return _WIDER.get(value, value) if isinstance(value, torch.dtype) else _upcast_tensor(value)
 
 
-def _raised_tensor(value: Any) -> Any:
+def _upcast_tensor(value: Any) -> Any:
     return value.to(_WIDER[value.dtype]) if isinstance(value, Tensor) and value.dtype in _WIDER else value
 
 

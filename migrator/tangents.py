@@ -38,7 +38,7 @@ class Compiled(NamedTuple):
 
     forward: Callable[..., Any]
     tangents: Callable[..., Any]
-    pushed: Callable[..., Any]
+    jvp: Callable[..., Any]
 
 
 @lru_cache(maxsize=CACHED_GRAPHS)
@@ -57,7 +57,7 @@ def compiled_of(apply: ApplyFn, graph: Graph) -> Compiled:
         block = sum((leaf @ leaf.T for leaf in flat), jnp.zeros((len(x[0]), len(x[0]))))
         return jax.tree.map(lambda leaf: leaf.sum(0), rows), block
 
-    def pushed(variables: Any, x: Arrays, direction: Any, weights: Arrays) -> Any:
+    def jvp(variables: Any, x: Arrays, direction: Any, weights: Arrays) -> Any:
         params, rest = _split(variables)
 
         def along(row: Arrays, weight: Arrays) -> Any:
@@ -65,7 +65,7 @@ def compiled_of(apply: ApplyFn, graph: Graph) -> Compiled:
 
         return jax.vmap(along)(x, weights).sum()
 
-    return Compiled(lambda variables, *x: outputs_of(graph, apply(variables, *x)), jax.jit(tangents), jax.jit(pushed))
+    return Compiled(lambda variables, *x: outputs_of(graph, apply(variables, *x)), jax.jit(tangents), jax.jit(jvp))
 
 
 def _split(variables: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -109,7 +109,7 @@ def check_tangents(migrated: Migrated, variables: Any, x: Arrays, heads: Iterabl
         if not floor:
             floor = SMALL_GRADIENT * max(float(np.abs(expected).max()), head.slope**2)
             _check_gradient(migrated.graph, gradient, head, checks)
-            _check_pushed(compiled, variables, gradient, (x, head), checks)
+            _check_jvp(compiled, variables, gradient, (x, head), checks)
         name = f"tangent kernel of {len(x[0])} examples, {head.name} of logits"
         checks(name, relative(block, expected, floor), EXACT)
         head.rows.clear()
@@ -143,13 +143,13 @@ def _check_gradient(graph: Graph, gradient: Any, head: Head, checks: Checks) -> 
     checks("gradient of each parameter", worst, EXACT, lambda: f": largest for {name}; {UNRECORDED}")
 
 
-def _check_pushed(compiled: Compiled, variables: Any, gradient: Any, case: tuple[Arrays, Head], checks: Checks) -> None:
+def _check_jvp(compiled: Compiled, variables: Any, gradient: Any, case: tuple[Arrays, Head], checks: Checks) -> None:
     rng = np.random.default_rng(SEED)
     x, head = case
     direction = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), variables["params"])
-    pushed = float(compiled.pushed(variables, double(x), direction, head.weights))
+    jvp = float(compiled.jvp(variables, double(x), direction, head.weights))
     total, size = 0.0, 0.0
     for slope, step in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True):
         part = np.asarray(slope) * step
         total, size = total + float(part.sum()), size + float(np.abs(part).sum())
-    checks("forward against reverse derivative", abs(total - pushed) / (max(size, head.slope) or 1.0), EXACT)
+    checks("forward against reverse derivative", abs(total - jvp) / (max(size, head.slope) or 1.0), EXACT)

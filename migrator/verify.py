@@ -106,8 +106,8 @@ def _check_examples(graph: Graph, examples: Arrays) -> None:
 def _compare(module: nn.Module, migrated: Migrated, examples: Arrays, ntk_examples: int, checks: Checks) -> None:
     import torch
 
+    from migrator.preflight import unwrap
     from migrator.reference import Reference
-    from migrator.screen import unwrap
 
     module = unwrap(module)
     truth = Reference(module)
@@ -186,8 +186,8 @@ def _noise_like(rng: np.random.Generator, examples: np.ndarray) -> np.ndarray:
 
 def same_weights(module: nn.Module, migrated: Migrated) -> bool:
     """Whether a module has the very tensors of a port, by name."""
+    from migrator.preflight import unwrap
     from migrator.reference import state
-    from migrator.screen import unwrap
 
     found = state(unwrap(module))
     return all(

@@ -16,8 +16,8 @@ from migrator.module import Step, plan
 from migrator.ops import RULES
 from migrator.ops.elementwise import identity
 from migrator.port import Migrated
-from migrator.source.blocks import Block, group
-from migrator.source.calls import HOMES, infix, spoken, takes_all
+from migrator.source.blocks import ModuleBlock, group
+from migrator.source.calls import HOMES, explicit_arguments, infix, takes_all
 from migrator.source.inline import Library
 from migrator.source.text import (
     LOADING,
@@ -56,7 +56,7 @@ def to_source(migrated: Migrated) -> str:
         >>> lines[lines.index("class Network(Part):") + 6].strip()
         'layer_0 = linear(input_, self.tensor("params/0.kernel"), self.tensor("params/0.bias"))  # [N, 8]'
     """
-    return _Author(migrated.graph).module()
+    return _CodeGenerator(migrated.graph).module()
 
 
 @dataclass
@@ -69,7 +69,7 @@ class _Scope:
     lines: list[Line] = field(default_factory=list)
 
 
-class _Author:
+class _CodeGenerator:
     """Writes the classes of one graph."""
 
     def __init__(self, graph: Graph) -> None:
@@ -119,7 +119,7 @@ class _Author:
             f'"""'
         )
 
-    def _class(self, block: Block, inputs: list[str]) -> str:
+    def _class(self, block: ModuleBlock, inputs: list[str]) -> str:
         """The name of the class that computes a block, which is written unless an equal one was."""
         is_root = block.path == ""
         scope = _Scope(block.path, Names(set()))
@@ -160,7 +160,7 @@ class _Author:
     def _perm(self, name: str) -> Perm:
         return self.perms.get(name, LOGICAL)
 
-    def _outputs(self, block: Block) -> list[str]:
+    def _outputs(self, block: ModuleBlock) -> list[str]:
         inside = {step.node.name for step in block.steps()}
         wanted = {ref.name for ref in self.graph.outputs}
         return [
@@ -170,7 +170,7 @@ class _Author:
             and (name in wanted or any(user not in inside for user in self.users.get(name, ())))
         ]
 
-    def _inputs(self, block: Block) -> list[str]:
+    def _inputs(self, block: ModuleBlock) -> list[str]:
         inside = {step.node.name for step in block.steps()}
         free = dict.fromkeys(name for step in block.steps() for name in self._used(step) if name not in inside)
         inputs = [name for name in free if not self._belongs(name, block.path)]
@@ -183,14 +183,14 @@ class _Author:
         parts = tuple(path.split(".")) if path else ()
         return name in self.bindings and self.bindings[name].path[: len(parts)] == parts
 
-    def _body(self, block: Block, scope: _Scope) -> None:
+    def _body(self, block: ModuleBlock, scope: _Scope) -> None:
         for item in block.items:
-            if isinstance(item, Block):
+            if isinstance(item, ModuleBlock):
                 self._call_block(item, scope)
             else:
                 self._call_operator(item, scope)
 
-    def _call_block(self, block: Block, scope: _Scope) -> None:
+    def _call_block(self, block: ModuleBlock, scope: _Scope) -> None:
         inputs, outputs = self._inputs(block), self._outputs(block)
         name = self._class(block, inputs)
         relative = _relative(block.path, scope.path)
@@ -253,7 +253,7 @@ class _Author:
         function, fixed = (rule.func, dict(rule.keywords)) if partial else (rule, {})
         args = [self._argument(scope, value) for value in step.placed.args]
         kwargs = {key: self._argument(scope, value) for key, value in step.placed.kwargs}
-        named = spoken(function, step.placed.args, dict(step.placed.kwargs) | fixed, args, kwargs)
+        named = explicit_arguments(function, step.placed.args, dict(step.placed.kwargs) | fixed, args, kwargs)
         sign = infix(function)
         if sign and len(named) == 2 and not any("=" in argument for argument in named):
             return f"{named[0]} {sign} {named[1]}", None

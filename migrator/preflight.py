@@ -1,4 +1,4 @@
-"""What is refused before, during and after the recording of a torch module, each with its named error."""
+"""What is refused before and after the recording of a torch module, each with its named error."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from migrator.errors import (
     BatchDependentNorm,
     CorruptWeights,
     DataDependentControlFlow,
-    GradientBarrier,
     MigratorError,
     ModelNotInEvalMode,
     NonDeterministicForward,
+    UnsupportedGradient,
     UnsupportedOp,
     UnsupportedParameter,
 )
@@ -68,13 +68,13 @@ def check_module(module: nn.Module) -> None:
     Raises:
         ModelNotInEvalMode: a submodule is in training mode.
         BatchDependentNorm: a batch norm has no running statistics.
-        GradientBarrier: a hook changes gradients, or the call is made under `inference_mode`.
+        UnsupportedGradient: a hook changes gradients, or the call is made under `inference_mode`.
         UnsupportedOp: a layer is TorchScript or quantised.
         UnsupportedParameter: a tensor has a type without a counterpart.
         CorruptWeights: a tensor is not finite, or a running variance is negative.
     """
     if torch.is_inference_mode_enabled():
-        raise GradientBarrier("there are no gradients under `torch.inference_mode()`; leave it before porting")
+        raise UnsupportedGradient("there are no gradients under `torch.inference_mode()`; leave it before porting")
     training = [name or type(layer).__name__ for name, layer in module.named_modules() if layer.training]
     if training:
         raise ModelNotInEvalMode(
@@ -97,7 +97,7 @@ def _check_layer(name: str, layer: nn.Module) -> None:
     if "quantized" in type(layer).__module__:
         raise UnsupportedOp(f"{name} ({type(layer).__name__}) is quantised; port the floating-point module")
     if layer._backward_hooks or layer._backward_pre_hooks:
-        raise GradientBarrier(f"{name} has a backward hook, which changes gradients unseen; remove the hook")
+        raise UnsupportedGradient(f"{name} has a backward hook, which changes gradients unseen; remove the hook")
 
 
 def _check_tensor(name: str, tensor: Tensor) -> None:
@@ -106,7 +106,7 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
     if tensor.is_inference():
         raise UnsupportedParameter(f"{name} was made under `torch.inference_mode()`; make the module outside of it")
     if tensor._backward_hooks:
-        raise GradientBarrier(f"{name} has a gradient hook, which changes gradients unseen; remove the hook")
+        raise UnsupportedGradient(f"{name} has a gradient hook, which changes gradients unseen; remove the hook")
     buffer = not isinstance(tensor, nn.Parameter)
     known = tensor.dtype in TYPES or (buffer and tensor.dtype == torch.complex64)
     if tensor.is_meta or tensor.layout is not torch.strided or not known:

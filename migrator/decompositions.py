@@ -1,4 +1,4 @@
-"""Functions of torch that fix the size of the batch when they are recorded, written in others that do not."""
+"""Decompositions of torch functions that would fix the batch size when recorded, into ones that do not."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def multi_dot(tensors: list[Tensor]) -> Tensor:
     return reduce(torch.matmul, tensors)
 
 
-SPELLINGS = {
+DECOMPOSITIONS = {
     torch.take_along_dim: take_along_dim,
     Tensor.take_along_dim: take_along_dim,
     torch.kron: kron,
@@ -47,19 +47,19 @@ SPELLINGS = {
 }
 
 
-class _Respelled(TorchFunctionMode):
+class _Decomposed(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return SPELLINGS.get(func, func)(*args, **(kwargs or {}))
+        return DECOMPOSITIONS.get(func, func)(*args, **(kwargs or {}))
 
 
 @contextmanager
-def respelled() -> Iterator[None]:
+def decomposed() -> Iterator[None]:
     """While a forward pass is recorded.
 
     Torch's transformers look into a mask to see whether it is the causal one; here that is taken for not known, which
     costs speed in torch and changes no number: the mask is applied as it is.
     """
-    with _Respelled(), mock.patch("torch.nn.modules.transformer._detect_is_causal_mask", _said_to_be_causal):
+    with _Decomposed(), mock.patch("torch.nn.modules.transformer._detect_is_causal_mask", _said_to_be_causal):
         yield
 
 

@@ -1,4 +1,4 @@
-"""The way back: Flax variables, changed or not, to a torch `state_dict`."""
+"""Flax variables, changed or not, to a torch `state_dict`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""When two results count as the same, and the record of comparisons."""
+"""Inputs to compare on, when two results count as the same, and the record of comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from migrator.errors import PortMismatch
+from migrator.graph import TensorSpec
 from migrator.report import Check
 
 Arrays: TypeAlias = tuple[Any, ...]
@@ -17,6 +18,9 @@ Arrays: TypeAlias = tuple[Any, ...]
 
 EXACT = 1e-9
 """Largest relative difference in float64."""
+
+SEED = 20240
+"""Of the noise that verification draws: inputs, weights of outputs, directions."""
 
 SMALL_OUTPUT = 1e-6
 """An output is compared relative to its own size, but at least to this part of the largest input."""
@@ -41,6 +45,22 @@ class Checks:
                 f"the port differs from torch in `{name}`: {check.value:.3g}, at most {check.tolerance:.3g} is allowed"
                 f"{hint()}"
             )
+
+
+def drawn(rng: np.random.Generator, specs: Iterable[TensorSpec], count: int) -> Arrays:
+    """Return made-up examples: standard normal noise, and zeros and ones where an input is of whole numbers.
+
+    Args:
+        rng: what they are drawn from, one input after the other.
+        specs: of the inputs, the batch first.
+        count: number of examples n.
+
+    Returns:
+        One array ``[n, ...]`` for each input.
+
+    """
+    noise = [(spec, rng.standard_normal((count, *spec.example))) for spec in specs]
+    return tuple((x if spec.dtype.startswith("float") else x > 0).astype(spec.dtype) for spec, x in noise)
 
 
 def cast(tree: Any, dtype: Any) -> Any:

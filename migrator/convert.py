@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -108,11 +109,4 @@ def _tensor(binding: Binding, tensors: Mapping[str, Tensor]) -> np.ndarray:
 
 def count_parameters(graph: Graph) -> int:
     """Number of trainable numbers, tied ones counted once."""
-    total = 0
-    for binding in graph.bindings:
-        if binding.collection == "params":
-            size = 1
-            for length in binding.stored_shape:
-                size *= length
-            total += size
-    return total
+    return sum(math.prod(binding.stored_shape) for binding in graph.bindings if binding.collection == "params")

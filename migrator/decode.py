@@ -7,10 +7,22 @@ import re
 from typing import Any
 
 from migrator.errors import CorruptPort
-from migrator.graph import OPSET, Binding, Dtype, Graph, Input, Node, Ref, Result, Structure, TensorSpec, refs
+from migrator.graph import (
+    COLLECTIONS,
+    OPSET,
+    Binding,
+    Dtype,
+    Graph,
+    Input,
+    Node,
+    Ref,
+    Result,
+    Structure,
+    TensorSpec,
+    refs,
+)
 
 AGAIN = "convert the model again"
-COLLECTIONS = ("params", "batch_stats", "frozen", "buffers")
 DTYPES = frozenset(
     ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64", "complex64", "complex128")
 )

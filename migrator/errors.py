@@ -59,5 +59,9 @@ class PortMismatch(MigratorError):
     """The port does not compute what the torch module computes, or was not verified."""
 
 
+class PathTaken(MigratorError, FileExistsError):
+    """What is to be written would replace something that it must not."""
+
+
 class CorruptPort(MigratorError):
     """A saved port is incomplete, damaged, or written by another version of the operator set."""

@@ -16,6 +16,9 @@ OPSET = 2
 BATCH = "N"
 """How the batch dimension is written in a shape."""
 
+COLLECTIONS = ("params", "batch_stats", "frozen", "buffers")
+"""What Flax variables are divided into here."""
+
 
 class Ref(NamedTuple):
     """The value of another node."""
@@ -39,6 +42,11 @@ class TensorSpec:
 
     shape: tuple[int | str, ...]
     dtype: str
+
+    @property
+    def example(self) -> tuple[int, ...]:
+        """Shape of one example of an input: the sizes after the batch."""
+        return tuple(int(size) for size in self.shape[1:])
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"

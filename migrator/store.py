@@ -6,9 +6,10 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,17 @@ import numpy as np
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from common.files import replacing_folder, write_bytes
 from migrator.decode import from_json
-from migrator.errors import CorruptPort, CorruptWeights, PortMismatch, StateDictMismatch
-from migrator.graph import Graph, to_json
+from migrator.errors import CorruptPort, CorruptWeights, PathTaken, PortMismatch, StateDictMismatch
+from migrator.graph import COLLECTIONS, Graph, to_json
 from migrator.module import apply_function, canonical, plan
 from migrator.port import Migrated
 from migrator.reading import read_regular
 from migrator.report import Report
-from migrator.weights import COLLECTIONS, as_jax, fingerprint, get, put
+from migrator.weights import as_jax, fingerprint, get, put
 
 MODEL, GRAPH, REPORT = "model.safetensors", "graph.json", "report.json"
-
 
 NARROWED = {"int64": "int32"}
 """What JAX makes of torch's whole numbers while x64 is off."""
@@ -48,7 +49,7 @@ def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
 
     Raises:
         PortMismatch: when the port was not verified, or its variables changed afterwards.
-        FileExistsError: when the directory exists and holds something other than a port.
+        PathTaken: when the directory exists and holds something other than a port.
 
     Example:
         >>> import tempfile, numpy as np, torch
@@ -64,7 +65,7 @@ def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
         raise PortMismatch("only a port that passed `verify`, and did not change since, is saved; verify it first")
     target = Path(directory).absolute()
     if target.exists() and not _replaceable(target):
-        raise FileExistsError(f"{target} exists and is not a saved port; choose another directory")
+        raise PathTaken(f"{target} exists and is not a saved port; choose another directory")
     tensors = {b.file_key: np.ascontiguousarray(get(migrated.variables, b)) for b in migrated.graph.bindings}
     shapes = {b.file_key: b.stored_shape for b in migrated.graph.bindings}
     model = save_tensors({key: value.reshape(shapes[key]) for key, value in tensors.items()})
@@ -75,37 +76,40 @@ def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
     }
     contents = {MODEL: model, GRAPH: graph, REPORT: _dump(report | {"sha256": hashes})}
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f"{target.name}.tmp-", dir=target.parent))
-    try:
+    with ExitStack() as stack, replacing_folder(target) as draft:
         for name, content in contents.items():
-            _write(draft / name, content)
-        _sync(draft)
-        _swap(draft, target)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    _sync(target.parent)
+            write_bytes(draft / name, content)
+        stack.enter_context(_moved_aside(target))
     return target
+
+
+@contextmanager
+def _moved_aside(target: Path) -> Iterator[None]:
+    """Make room for a port where there is one, which goes once the new one is there and comes back if it is not."""
+    if not target.exists():
+        yield
+        return
+    old = target.with_name(f"{target.name}.old-{secrets.token_hex(4)}")
+    old.mkdir()
+    try:
+        target.rename(old / target.name)
+        yield
+    finally:
+        if not target.exists():
+            (old / target.name).rename(target)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_new(path: Path, content: bytes) -> None:
     """Write a file that does not exist yet, whole or not at all.
 
     Raises:
-        FileExistsError: when it exists.
+        PathTaken: when it exists.
     """
     if path.exists():
-        raise FileExistsError(f"{path} exists; name another file")
+        raise PathTaken(f"{path} exists; name another file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        _write(Path(name), content)
-        Path(name).chmod(0o644)
-        Path(name).rename(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_bytes(path, content)
 
 
 def _dump(data: Any) -> bytes:
@@ -114,38 +118,6 @@ def _dump(data: Any) -> bytes:
 
 def _replaceable(target: Path) -> bool:
     return target.is_dir() and {entry.name for entry in target.iterdir()} <= {MODEL, GRAPH, REPORT}
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _swap(draft: Path, target: Path) -> None:
-    """Put the draft in the target's place; the old port is removed only after that."""
-    if not target.exists():
-        draft.chmod(0o755)
-        draft.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f"{target.name}.old-", dir=target.parent))
-    target.rename(old / "port")
-    try:
-        draft.chmod(0o755)
-        draft.rename(target)
-    except OSError:
-        (old / "port").rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def load(directory: str | os.PathLike[str]) -> Migrated:
@@ -198,8 +170,7 @@ def _try(port: Migrated, source: Path) -> None:
     """Run a port on shapes alone: a graph may be well-formed and still make no sense."""
     try:
         examples = [
-            jax.ShapeDtypeStruct((2, *(int(size) for size in value.spec.shape[1:])), canonical(value.spec.dtype))
-            for value in port.graph.inputs
+            jax.ShapeDtypeStruct((2, *value.spec.example), canonical(value.spec.dtype)) for value in port.graph.inputs
         ]
         jax.eval_shape(port.apply_fn, port.variables, *examples)
     except Exception as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from migrator.errors import MigratorError
+from common.files import write_bytes
+from migrator.errors import MigratorError, PathTaken
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,7 +114,7 @@ def survey(names: list[str], path: Path, input_size: int | None, limit: float | 
         Each new row, after it was written.
 
     Raises:
-        FileExistsError: when the file exists and is not such a table.
+        PathTaken: when the file exists and is not such a table.
     """
     lines = _resume(path)
     _write(path, lines)
@@ -127,12 +127,7 @@ def survey(names: list[str], path: Path, input_size: int | None, limit: float | 
 
 
 def _write(path: Path, lines: dict[str, str]) -> None:
-    draft = path.with_name(f"{path.name}.tmp")
-    with draft.open("w", encoding="utf-8") as table:
-        table.write(PREAMBLE + HEADER + "".join(lines[name] for name in sorted(lines)))
-        table.flush()
-        os.fsync(table.fileno())
-    draft.replace(path)
+    write_bytes(path, (PREAMBLE + HEADER + "".join(lines[name] for name in sorted(lines))).encode())
 
 
 def _resume(path: Path) -> dict[str, str]:
@@ -142,7 +137,7 @@ def _resume(path: Path) -> dict[str, str]:
         return {}
     text = path.read_text(encoding="utf-8", errors="replace")
     if not text.startswith(PREAMBLE + HEADER):
-        raise FileExistsError(f"{path} exists and is not a table of `migrator survey`; choose another file")
+        raise PathTaken(f"{path} exists and is not a table of `migrator survey`; choose another file")
     lines = text[len(PREAMBLE + HEADER) :].splitlines(keepends=True)
     kept = (line for line in lines if line.endswith("|\n") and f"| {STOPPED}" not in line)
     return {line.split("|")[1].strip(): line for line in kept}

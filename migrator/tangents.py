@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from migrator.compare import EXACT, Arrays, Checks, double, floor_of, relative
+from migrator.compare import EXACT, SEED, Arrays, Checks, double, floor_of, relative
 from migrator.graph import Graph
 from migrator.module import CACHED_GRAPHS, ApplyFn, outputs_of
 from migrator.port import Migrated
@@ -18,8 +18,6 @@ from migrator.weights import get, to_torch_order
 
 if TYPE_CHECKING:
     from migrator.reference import Reference
-
-SEED = 20240
 
 SMALL_GRADIENT = 1e-4
 """A parameter's gradient is compared relative to its own size, but at least to this part of the largest gradient."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from migrator.compare import EXACT, Arrays, Checks, cast, double, floor_of, furthest, relative
+from migrator.compare import EXACT, SEED, Arrays, Checks, cast, double, floor_of, furthest, relative
 from migrator.errors import BatchDependentNorm, NonDeterministicForward, PortMismatch, StaticBatch
 from migrator.graph import Graph
 from migrator.module import check_variables
@@ -32,8 +32,6 @@ FLOAT32_FLOOR = 32 * float(np.finfo(np.float32).eps)
 BATCHES = (1, 2, 5)
 ALONE = 3
 """How many examples torch's output is taken of both alone and together."""
-
-SEED = 20240
 
 
 def verify(

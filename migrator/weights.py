@@ -11,11 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from migrator.errors import PrecisionLoss
-from migrator.graph import Binding, Graph, Node, Perm, Ref
+from migrator.graph import COLLECTIONS, Binding, Graph, Node, Perm, Ref
 from migrator.layout import LOGICAL
 from migrator.ops import RULES, Role
-
-COLLECTIONS = ("params", "batch_stats", "frozen", "buffers")
 
 
 def roles(nodes: Iterable[Node]) -> dict[str, set[Role | None]]:

@@ -1,4 +1,4 @@
-"""From a torch module to the torch-free graph, by `torch.export`."""
+"""From a torch module to the torch-free graph, by ``torch.export``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ IGNORED_KWARGS = frozenset({"device", "layout", "pin_memory", "memory_format", "
 
 @dataclass(frozen=True)
 class Captured:
-    """A graph and torch's tensors by the graph's names, in torch's own order of axes."""
+    """A graph and torch's tensors.
+
+    Args:
+        graph: what the module computes.
+        state: the graph's name of a tensor -> its values, in torch's own order of axes.
+
+    """
 
     graph: Graph
     state: dict[str, np.ndarray]
@@ -45,6 +51,7 @@ def capture(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Captured:
 
     Raises:
         MigratorError: the named error of whatever the module does that cannot be ported.
+
     """
     module = preflight.unwrap(module)
     program = exported(module, example_inputs)
@@ -67,7 +74,7 @@ def capture(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Captured:
 
 
 def interpret(module: nn.Module, inputs: tuple[np.ndarray, ...]) -> tuple[Graph, dict[str, np.ndarray]]:
-    """Torch's own value of every operator of the graph, in float64.
+    """Return torch's own value of every operator of the graph, in float64.
 
     Args:
         module: in evaluation mode; it is not changed.
@@ -75,6 +82,7 @@ def interpret(module: nn.Module, inputs: tuple[np.ndarray, ...]) -> tuple[Graph,
 
     Returns:
         The module's graph, and value by the graph's name.
+
     """
     module = preflight.unwrap(module)
     examples = tuple(torch.from_numpy(np.array(value)) for value in inputs)
@@ -106,7 +114,7 @@ def interpret(module: nn.Module, inputs: tuple[np.ndarray, ...]) -> tuple[Graph,
 
 
 def _canonical_names(program: ExportedProgram) -> dict[str, str]:
-    """Names that do not depend on the exporter's counters: `conv2d_3` is the third convolution."""
+    """Names that do not depend on the exporter's counters: ``conv2d_3`` is the third convolution."""
     counts: dict[str, int] = {}
     names = {}
     for node in program.graph.nodes:
@@ -256,7 +264,7 @@ def _bindings(
 
 
 def _flax_path(path: tuple[str, ...]) -> tuple[str, ...]:
-    """The keys under a collection; Flax takes a first key `params` for a second collection."""
+    """The keys under a collection; Flax takes a first key ``params`` for a second collection."""
     return (f"{path[0]}_", *path[1:]) if path[0] == "params" else path
 
 

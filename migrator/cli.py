@@ -1,4 +1,4 @@
-"""The command line: `migrator convert`, `verify`, `show`, `source`, `survey`."""
+"""The command line: ``migrator convert``, ``verify``, ``show``, ``source``, ``survey``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def cli() -> None:
 
 
 class _Shape(click.ParamType[TensorSpec]):
-    """`N,C,H,W`, or with a type `N,L:int64`."""
+    """``N,C,H,W``, or with a type ``N,L:int64``."""
 
     name = "N,C,H,W"
 

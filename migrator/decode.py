@@ -39,10 +39,11 @@ WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def from_json(data: Any) -> Graph:
-    """The graph of `migrator.graph.to_json`'s data.
+    """Return the graph of ``migrator.graph.to_json``'s data.
 
     Raises:
-        CorruptPort: when the data is not a well-formed graph of this operator-set version.
+        CorruptPort: the data is not a well-formed graph of this operator-set version.
+
     """
     fields = _fields(data, "opset", "inputs", "bindings", "nodes", "outputs", "structure", "modules")
     if type(fields["opset"]) is not int or fields["opset"] != OPSET:

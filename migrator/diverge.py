@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def first_diverging(module: nn.Module, migrated: Migrated, inputs: tuple[np.ndarray, ...], tolerance: float) -> str:
-    """Run both sides operator by operator in float64.
+    """Run both sides operator by operator in float64, and say where they part.
 
     Args:
         module: the torch side.
@@ -30,6 +30,7 @@ def first_diverging(module: nn.Module, migrated: Migrated, inputs: tuple[np.ndar
 
     Returns:
         A sentence for an error message, empty when all operators agree.
+
     """
     from migrator.capture import interpret
 

@@ -32,7 +32,7 @@ class BatchDependentNorm(MigratorError):
 
 
 class UnsupportedGradient(MigratorError):
-    """Gradients are changed by what cannot be carried over: a hook, a rule of one's own, a write under `no_grad`."""
+    """Gradients are changed by what cannot be carried over: a hook, a rule of one's own, a write under ``no_grad``."""
 
 
 class UnsupportedOutput(MigratorError):

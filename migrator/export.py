@@ -32,7 +32,16 @@ NUMBERS = "use `x.shape[0]` or -1 where it writes a number or `len(x)`"
 
 
 def exported(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
-    """The exported program, functional and in operators that have rules as far as torch can break others down."""
+    """Return the exported program, functional and in operators that have rules as far as torch can break others down.
+
+    Args:
+        module: in evaluation mode.
+        example_inputs: tensors with the batch as first axis; only shapes and types matter.
+
+    Raises:
+        MigratorError: the named error of whatever cannot be recorded.
+
+    """
     preflight.check_module(module)
     inputs = _widen(example_inputs)
     with _quiet(), torch.enable_grad():
@@ -141,10 +150,16 @@ def _missing_only() -> dict[Any, Any]:
 
 
 def input_specs(program: ExportedProgram, *kinds: InputKind) -> list[InputSpec]:
-    """What the program's placeholders of these kinds stand for."""
+    """Return what the program's placeholders of some kinds stand for.
+
+    Args:
+        program: as exported.
+        *kinds: which placeholders.
+
+    """
     return [spec for spec in program.graph_signature.input_specs if spec.kind in kinds]
 
 
 def user_inputs(program: ExportedProgram) -> list[str]:
-    """The exporter's names of the module's own inputs."""
+    """Return the exporter's names of the module's own inputs."""
     return [str(spec.arg.name) for spec in input_specs(program, InputKind.USER_INPUT)]

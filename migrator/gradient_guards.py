@@ -1,4 +1,4 @@
-"""Guards on gradients: `no_grad` regions are carried over, what torch does not record is refused."""
+"""Guards on gradients: ``no_grad`` regions are carried over, what torch does not record is refused."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def guard_gradients() -> Iterator[None]:
 
     Raises:
         UnsupportedGradient: naming what was called, and from where.
+
     """
     entries = (
         (torch.autograd.Function, "apply", "a `torch.autograd.Function`", "write it with operators and `detach()`"),
@@ -52,7 +53,7 @@ def _refused(home: Any, name: str, message: str, advice: str) -> Iterator[None]:
 
 
 def _user_line() -> str:
-    """`file.py:line` that called the guarded function, empty when torch itself did for its own purposes."""
+    """``file.py:line`` that called the guarded function, empty when torch itself did for its own purposes."""
     torch_home = PurePath(torch.__file__).parent
     through = (__file__, str(torch_home / "utils" / "_contextlib.py"))
     caller = next(frame for frame in reversed(traceback.extract_stack()) if frame.filename not in through)
@@ -61,12 +62,13 @@ def _user_line() -> str:
 
 
 def lower_no_grad_regions(graph_module: fx.GraphModule) -> None:
-    """Write every `no_grad` region's end as `detach` on what it returns, so that the gradient still stops there.
+    """Write every ``no_grad`` region's end as ``detach`` on what it returns, so that the gradient still stops there.
 
     Torch keeps such a region as a call of a sub-graph, and inlines it without a trace when it decomposes operators.
 
     Raises:
-        UnsupportedGradient: when a region changes a tensor of its outside in place.
+        UnsupportedGradient: a region changes a tensor of its outside in place.
+
     """
     for node in list(graph_module.graph.nodes):
         if "wrap_with_set_grad_enabled" not in str(node.target):

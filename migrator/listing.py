@@ -9,7 +9,7 @@ from migrator.graph import COLLECTIONS, Binding, Dtype, Graph, Ref, Result
 
 
 def listing(graph: Graph) -> str:
-    """The graph line by line: inputs, tensors by collection, operators, outputs."""
+    """Return a graph line by line: inputs, tensors by collection, operators, outputs."""
     lines = [f"input  {value.name}: {value.spec}" for value in graph.inputs]
     for name in COLLECTIONS:
         members = [binding for binding in graph.bindings if binding.collection == name]

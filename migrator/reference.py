@@ -23,11 +23,12 @@ from migrator.preflight import check_module, named_tensors
 class Reference:
     """A float64 or float32 copy of a module on the CPU; the module itself is not changed.
 
-    In float64, `float32` in the forward pass means float64: the model's own precision is what is raised.
+    In float64, ``float32`` in the forward pass means float64: the model's own precision is what is raised.
 
     Args:
         module: in evaluation mode.
         dtype: the precision of the copy.
+
     """
 
     def __init__(self, module: nn.Module, dtype: torch.dtype = torch.float64) -> None:
@@ -43,12 +44,21 @@ class Reference:
         self.trainable = {name: value for name, value in parameters if value.requires_grad}
 
     def forward(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """All outputs for a batch, as NumPy."""
+        """Return all outputs for a batch, as NumPy."""
         with torch.no_grad():
             return tuple(output.numpy() for output in self._outputs(inputs))
 
     def vjp(self, inputs: tuple[np.ndarray, ...], cotangents: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
-        """Gradient of `sum(cotangent * output)` for each trainable parameter by torch's name."""
+        """Return the gradient of Σ cotangent ⊙ output, for each trainable parameter by torch's name.
+
+        Args:
+            inputs: a batch, one array for each input.
+            cotangents: one array for each output, in its shape; those of outputs that are no floats do not count.
+
+        Raises:
+            UnsupportedGradient: torch itself cannot differentiate the module.
+
+        """
         with torch.enable_grad():
             outputs = self._outputs(inputs)
             terms = [
@@ -84,7 +94,7 @@ class Reference:
 
 
 def _computed(module: nn.Module) -> Iterator[Tensor]:
-    """Tensors that hooks put into a module, such as the weight of an old `weight_norm`; torch refuses to copy them."""
+    """Tensors that hooks put into a module, such as the weight of an old ``weight_norm``; torch will not copy them."""
     for layer in module.modules():
         for value in vars(layer).values():
             if isinstance(value, Tensor) and value.grad_fn is not None:
@@ -145,10 +155,15 @@ def _upcast_tensor(value: Any) -> Any:
 
 
 def run(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-    """What a module returns.
+    """Return what a module returns.
+
+    Args:
+        module: in evaluation mode.
+        inputs: a batch, one tensor for each input.
 
     Raises:
-        MigratorError: when the module itself cannot be run on such inputs, naming the line of the user's code.
+        MigratorError: the module itself cannot be run on such inputs, naming the line of the user's code.
+
     """
     try:
         return module(*inputs)
@@ -169,18 +184,21 @@ def run(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 
 def state(module: nn.Module) -> dict[str, np.ndarray]:
-    """All parameters and buffers of a module by every qualified name, as NumPy."""
+    """Return all parameters and buffers of a module by every qualified name, as NumPy."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in named_tensors(module).items()}
 
 
 def trainable_names(module: nn.Module) -> set[str]:
-    """Names of the parameters that training changes, tied ones once."""
+    """Return the names of the parameters that training changes, tied ones once."""
     return {name for name, value in module.named_parameters() if value.requires_grad}
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch on one thread: on few cores its threads and JAX's wait for each other, 80 times slower than one alone."""
+    """Run torch on one thread.
+
+    On few cores its threads and JAX's wait for each other, 80 times slower than one alone.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""A port on disk: `model.safetensors`, `graph.json`, `report.json`; written atomically, read with suspicion."""
+"""A port on disk: ``model.safetensors``, ``graph.json``, ``report.json``; written atomically, read with suspicion."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
     """Write a verified port.
 
     Args:
-        migrated: after `verify`, unchanged since.
+        migrated: after ``verify``, unchanged since.
         directory: where it goes; an existing port there is replaced as a whole.
 
     Returns:
         The directory.
 
     Raises:
-        PortMismatch: when the port was not verified, or its variables changed afterwards.
-        PathTaken: when the directory exists and holds something other than a port.
+        PortMismatch: the port was not verified, or its variables changed afterwards.
+        PathTaken: the directory exists and holds something other than a port.
 
     Example:
         >>> import tempfile, numpy as np, torch
@@ -60,6 +60,7 @@ def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
         >>> directory = save(port, tempfile.mkdtemp() + "/port")
         >>> sorted(path.name for path in directory.iterdir())
         ['graph.json', 'model.safetensors', 'report.json']
+
     """
     if not migrated.report.verified or migrated.report.weights != fingerprint(migrated.graph, migrated.variables):
         raise PortMismatch("only a port that passed `verify`, and did not change since, is saved; verify it first")
@@ -103,8 +104,14 @@ def _moved_aside(target: Path) -> Iterator[None]:
 def write_new(path: Path, content: bytes) -> None:
     """Write a file that does not exist yet, whole or not at all.
 
+    Args:
+        path: where it goes.
+        content: its bytes.
+
     Raises:
-        PathTaken: when it exists.
+        PathTaken: it exists.
+        OSError: it cannot be written.
+
     """
     if path.exists():
         raise PathTaken(f"{path} exists; name another file")
@@ -124,15 +131,15 @@ def load(directory: str | os.PathLike[str]) -> Migrated:
     """Read a saved port; torch is not needed.
 
     Args:
-        directory: as written by `save`.
+        directory: as written by ``save``.
 
     Returns:
         The port, with the report of its verification.
 
     Raises:
-        CorruptPort: when a file is missing, damaged or not of this version.
-        CorruptWeights: when the weights are damaged.
-        StateDictMismatch: when the weights do not fit the graph.
+        CorruptPort: a file is missing, damaged or not of this version.
+        CorruptWeights: the weights are damaged.
+        StateDictMismatch: the weights do not fit the graph.
 
     Example:
         >>> import tempfile, numpy as np, torch
@@ -143,6 +150,7 @@ def load(directory: str | os.PathLike[str]) -> Migrated:
         >>> again = load(save(port, tempfile.mkdtemp() + "/port"))
         >>> again.apply_fn(again.variables, np.ones((3, 4), np.float32)).shape
         (3, 2)
+
     """
     source = Path(directory)
     graph_bytes, report_bytes = (_read(source / name, LARGEST_TEXT) for name in (GRAPH, REPORT))

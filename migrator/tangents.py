@@ -32,7 +32,15 @@ UNRECORDED = (
 
 
 class Compiled(NamedTuple):
-    """The functions that verification runs, compiled once for each graph."""
+    """The functions that verification runs, compiled once for each graph.
+
+    Args:
+        forward: maps variables and inputs to the flat tuple of outputs.
+        tangents: maps variables, inputs and weights of the outputs to the gradient of the weighted sum and the block of
+            the tangent kernel ``[B, B]``.
+        jvp: maps variables, inputs, a direction of the parameters and weights to the derivative of that sum along it.
+
+    """
 
     forward: Callable[..., Any]
     tangents: Callable[..., Any]
@@ -41,7 +49,13 @@ class Compiled(NamedTuple):
 
 @lru_cache(maxsize=CACHED_GRAPHS)
 def compiled_of(apply: ApplyFn, graph: Graph) -> Compiled:
-    """The functions for one way of computing a graph: the port's own, or its source's."""
+    """Return the functions for one way of computing a graph: the port's own, or its source's.
+
+    Args:
+        apply: maps variables and inputs to outputs.
+        graph: says how these are nested.
+
+    """
 
     def weighted(params: Any, rest: Mapping[str, Any], row: Arrays, weights: Arrays) -> Any:
         y = outputs_of(graph, apply({**rest, "params": params}, *(value[None] for value in row)))
@@ -71,7 +85,15 @@ def _split(variables: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 class Head(NamedTuple):
-    """A weighted sum of the outputs, torch's gradient of it for each example, and how steep it may well be."""
+    """A weighted sum of the outputs.
+
+    Args:
+        name: what a check calls it.
+        weights: one array ``[B, ...]`` for each output.
+        rows: torch's gradient of it, for each of B examples, by torch's name of the parameter.
+        slope: how steep it may well be.
+
+    """
 
     name: str
     weights: Arrays
@@ -80,7 +102,13 @@ class Head(NamedTuple):
 
 
 def heads_of(truth: Reference, x: Arrays) -> Iterator[Head]:
-    """`f(x) = sum(weights * outputs)` with random weights, then with ones; outputs that are no floats do not count."""
+    """Yield f(x) = Σ weights ⊙ outputs with random weights, then with ones; outputs that are no floats do not count.
+
+    Args:
+        truth: torch in float64.
+        x: B examples, one array for each input.
+
+    """
     rng = np.random.default_rng(SEED)
     singles = [tuple(value[i : i + 1] for value in x) for i in range(len(x[0]))]
     outputs = truth.forward(singles[0])
@@ -99,7 +127,19 @@ def heads_of(truth: Reference, x: Arrays) -> Iterator[Head]:
 
 
 def check_tangents(migrated: Migrated, variables: Any, x: Arrays, heads: Iterable[Head], checks: Checks) -> None:
-    """Gradients and kernel of each head."""
+    """Compare gradient and tangent kernel of each head, and of the first the gradient with the forward-mode derivative.
+
+    Args:
+        migrated: the port.
+        variables: its variables in float64.
+        x: B examples, one array for each input.
+        heads: of ``heads_of``; their gradients are dropped once compared.
+        checks: take the comparisons.
+
+    Raises:
+        PortMismatch: one of them fails.
+
+    """
     compiled, floor = compiled_of(migrated.apply_fn, migrated.graph), 0.0
     for head in heads:
         gradient, block = compiled.tangents(variables, double(x), head.weights)
@@ -114,7 +154,7 @@ def check_tangents(migrated: Migrated, variables: Any, x: Arrays, heads: Iterabl
 
 
 def kernel_block(rows: list[dict[str, np.ndarray]]) -> np.ndarray:
-    """`Theta[i, j] = grad f(x_i) . grad f(x_j)` from one gradient a row, `[B, B]`."""
+    """Return Θ[i, j] = ∇f(x_i) · ∇f(x_j) ``[B, B]`` from one gradient a row."""
     block = np.zeros((len(rows), len(rows)))
     for name in rows[0]:  # parameter by parameter: all of a large network's gradients in one matrix take too much
         part = np.stack([row[name].ravel() for row in rows])

@@ -1,4 +1,4 @@
-"""`verify`: a port against its torch module, in float64 down to the tangent kernel."""
+"""``verify``: a port against its torch module, in float64 down to the tangent kernel."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def verify(
 
     Args:
         module: in evaluation mode; it is not changed.
-        migrated: the port; its `report` becomes the returned one.
-        inputs: real examples, `[n, ...]` as the module takes them; a tuple when it takes several inputs.
+        migrated: the port; its ``report`` becomes the returned one.
+        inputs: real examples, ``[n, ...]`` as the module takes them; a tuple when it takes several inputs.
         ntk_examples: side of the kernel block.
 
     Returns:
-        The report, with `verified` true.
+        The report, with ``verified`` true.
 
     Raises:
         PortMismatch: naming the check that failed, with numbers.
-        MigratorError: when the module itself is not in a state to compare with.
+        MigratorError: the module itself is not in a state to compare with.
 
     Example:
         >>> import numpy as np, torch
@@ -65,6 +65,7 @@ def verify(
         >>> report = verify(net, port, np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32))
         >>> report.verified, [check.name for check in report.checks][-1]
         (True, 'tangent kernel of 4 examples, sum of logits')
+
     """
     from migrator.reference import one_thread
 
@@ -183,7 +184,13 @@ def _noise_like(rng: np.random.Generator, examples: np.ndarray) -> np.ndarray:
 
 
 def same_weights(module: nn.Module, migrated: Migrated) -> bool:
-    """Whether a module has the very tensors of a port, by name."""
+    """Return whether a module has the very tensors of a port, by name.
+
+    Args:
+        module: the torch side.
+        migrated: the port.
+
+    """
     from migrator.preflight import unwrap
     from migrator.reference import state
 

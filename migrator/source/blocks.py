@@ -22,6 +22,7 @@ class ModuleBlock:
         path: qualified name of the module.
         kind: name of its class.
         items: operators and blocks in order of execution.
+
     """
 
     path: str
@@ -29,7 +30,7 @@ class ModuleBlock:
     items: tuple[Step | ModuleBlock, ...]
 
     def steps(self) -> Iterator[Step]:
-        """All operators, those of the blocks inside too."""
+        """Yield all operators, those of the blocks inside too."""
         for item in self.items:
             if isinstance(item, ModuleBlock):
                 yield from item.steps()
@@ -38,12 +39,13 @@ class ModuleBlock:
 
 
 def group(steps: tuple[Step, ...], kinds: Mapping[str, str], path: str = "") -> ModuleBlock:
-    """Group operators, in order, by the modules below `path`; small modules and containers dissolve.
+    """Group operators, in order, by the modules below ``path``; small modules and containers dissolve.
 
     Args:
-        steps: operators of the module at `path`.
+        steps: operators of the module at ``path``.
         kinds: path of each torch module that was called -> name of its class.
-        path: of the module, `""` for the network.
+        path: of the module, ``""`` for the network.
+
     """
     items: list[Step | ModuleBlock] = []
     for child, run in groupby(steps, lambda step: _child(step.node.module, path, kinds)):
@@ -58,7 +60,7 @@ def group(steps: tuple[Step, ...], kinds: Mapping[str, str], path: str = "") -> 
 
 
 def _child(module: str, path: str, kinds: Mapping[str, str]) -> str | None:
-    """The outermost called module below `path` that contains `module`."""
+    """The outermost called module below ``path`` that contains ``module``."""
     if module == path:
         return None
     parts = module.split(".")

@@ -37,13 +37,13 @@ HOMES: tuple[tuple[str, Any, str], ...] = (
 
 
 def takes_all(args: tuple[Any, ...]) -> bool:
-    """Whether a slice's arguments take all of an axis."""
+    """Return whether a slice's arguments take all of an axis."""
     start, end, step = args[2:] + (None, None, 1)[len(args) - 2 :]
     return start in (None, 0) and end in (None, LAST) and step == 1
 
 
 def infix(function: Callable[..., Any]) -> str | None:
-    """The sign that stands between the operands, for functions that have one."""
+    """Return the sign that stands between the operands, ``None`` for functions that have none."""
     try:
         return INFIX.get(function)
     except TypeError:  # not every callable can be looked up
@@ -57,7 +57,16 @@ def explicit_arguments(
     texts: list[str],
     keyword_texts: dict[str, str],
 ) -> list[str]:
-    """The arguments of a call without those that say what is the default anyway."""
+    """Return the arguments of a call without those that say what is the default anyway.
+
+    Args:
+        function: what is called.
+        args: its positional arguments.
+        named: its keyword arguments.
+        texts: how the positional ones are written.
+        keyword_texts: how the keyword ones are written; ``repr`` where there is none.
+
+    """
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except ValueError:

@@ -18,10 +18,11 @@ def check_source(migrated: Migrated, text: str) -> None:
 
     Args:
         migrated: the port.
-        text: as `migrator.to_source` writes it; it is executed.
+        text: as ``migrator.to_source`` writes it; it is executed.
 
     Raises:
-        PortMismatch: when outputs, gradients or tangent kernel differ, or the text cannot be run.
+        PortMismatch: outputs, gradients or tangent kernel differ, or the text cannot be run.
+
     """
     graph, checks, rng = migrated.graph, Checks(), np.random.default_rng(SEED)
     ours, written = (compiled_of(apply, graph) for apply in (migrated.apply_fn, apply_source(text)))

@@ -39,7 +39,7 @@ FLOATING = "dtype"
 def to_source(migrated: Migrated) -> str:
     """Write a port as a Python module that needs JAX and Flax, but neither torch nor this package.
 
-    Its Flax class takes the port's variables: `Network().apply(port.variables, x)`.
+    Its Flax class takes the port's variables: ``Network().apply(port.variables, x)``.
 
     Args:
         migrated: the port.
@@ -55,6 +55,7 @@ def to_source(migrated: Migrated) -> str:
         >>> lines = to_source(port).splitlines()
         >>> lines[lines.index("class Network(Part):") + 6].strip()
         'layer_0 = linear(input_, self.tensor("params/0.kernel"), self.tensor("params/0.bias"))  # [N, 8]'
+
     """
     return _CodeGenerator(migrated.graph).module()
 
@@ -89,7 +90,7 @@ class _CodeGenerator:
         self.class_names = Names({"Part"}, classes=True)
 
     def module(self) -> str:
-        """The whole text."""
+        """Return the whole text."""
         root = group(tuple(self.steps.values()), self.graph.modules)
         name = self._class(root, [value.name for value in self.graph.inputs])
         needs_precision = any(FLOATING in self._used(step) for step in self.steps.values())
@@ -110,12 +111,12 @@ class _CodeGenerator:
         arguments = ", ".join(identifier(value.name) for value in self.graph.inputs)
         shapes = "; ".join(f"{identifier(value.name)} {value.spec}" for value in self.graph.inputs)
         return (
-            f'"""{name} in Flax, written by `migrator source` from a verified port of a PyTorch module.\n\n'
+            f'"""{name} in Flax, written by ``migrator source`` from a verified port of a PyTorch module.\n\n'
             f'    variables = load_variables("model.safetensors")\n'
             f"    outputs = {name}().apply(variables, {arguments})\n\n"
             f"Inputs and outputs are as in torch: {shapes}. Inside, images are stored channels-last.\n"
             f"Shapes stand at the ends of lines where there is room and all that share a class agree; N is the batch.\n"
-            f"There is no `init` and no training mode: the variables are the port's; only the batch size may change.\n"
+            f"There is no ``init`` or training mode: the variables are the port's; only the batch size may change.\n"
             f'"""'
         )
 
@@ -225,7 +226,7 @@ class _CodeGenerator:
         scope.lines.append(Line(target, call, arguments, self._shape(shaped), index))
 
     def _one_of_several(self, name: str) -> str | None:
-        """The `getitem` that takes the only one of several results that is used."""
+        """The ``getitem`` that takes the only one of several results that is used."""
         users = self.users.get(name, [])
         single = len(users) == 1 and name in self.steps and isinstance(self.graph.results[name], tuple)
         if not single or name in {ref.name for ref in self.graph.outputs}:
@@ -325,7 +326,7 @@ class _CodeGenerator:
         return (self._perm(name) or tuple(range(len(spec.shape)))).index(spec.shape.index(BATCH))
 
     def _used(self, step: Step) -> list[str]:
-        """The values that a step reads; `FLOATING` and `BATCH` stand for that type and the size of the batch."""
+        """The values that a step reads; ``FLOATING`` and ``BATCH`` stand for that type and the size of the batch."""
 
         def walk(value: Any) -> list[str]:
             if isinstance(value, Operand):

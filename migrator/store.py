@@ -50,6 +50,7 @@ def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
     Raises:
         PortMismatch: the port was not verified, or its variables changed afterwards.
         PathTaken: the directory exists and holds something other than a port.
+        OSError: it cannot be written; a port that was there is left as it was.
 
     Example:
         >>> import tempfile, numpy as np, torch

@@ -12,7 +12,7 @@ import numpy as np
 
 from migrator.errors import PrecisionLoss
 from migrator.graph import COLLECTIONS, Binding, Graph, Node, Perm, Ref
-from migrator.layout import LOGICAL
+from migrator.layout import LOGICAL, inverse
 from migrator.ops import RULES, Role
 
 
@@ -130,7 +130,7 @@ def to_torch_order(binding: Binding, value: Any) -> np.ndarray:
 
     """
     array = np.asarray(value)
-    return np.transpose(array, np.argsort(binding.perm)) if binding.perm else array
+    return np.transpose(array, inverse(binding.perm)) if binding.perm else array
 
 
 def as_jax(value: np.ndarray, name: str) -> jax.Array:

@@ -33,14 +33,12 @@ class Rule:
     """How one torch operator runs in JAX.
 
     Args:
-        op: torch's name, for example ``aten.conv2d.default``.
         apply: the JAX function; its arguments are the operator's own.
         policy: in which storage order it wants its operands.
         roles: position of an argument -> what a tensor stored there is called.
 
     """
 
-    op: str
     apply: Implementation
     policy: Policy
     roles: Mapping[int, Role] = field(default_factory=dict)
@@ -65,7 +63,7 @@ def rule(
         for op in ops:
             if op in RULES:
                 raise RuntimeError(f"{op} already has a rule")
-            RULES[op] = Rule(op, apply, policy, roles or {})
+            RULES[op] = Rule(apply, policy, roles or {})
         return apply
 
     return register

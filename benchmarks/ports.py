@@ -3,7 +3,7 @@
     OMP_WAIT_POLICY=PASSIVE python benchmarks/ports.py speed --model resnet18 --model vit_b_16
     python benchmarks/ports.py gradients
 
-Everything in a table of `speed` takes turns in one process: the ratios count, the seconds are of the machine. Without
+Everything in a table of ``speed`` takes turns in one process: the ratios count, the seconds are of the machine. Without
 the setting, threads of torch that wait keep the cores busy while JAX computes, and the reverse.
 """
 
@@ -26,6 +26,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from migrator import migrate
+from migrator.compare import relative
 from migrator.survey import build
 from migrator.weights import get, to_torch_order
 
@@ -34,7 +35,7 @@ SEED = 0
 
 
 def torchax_function(module: nn.Module) -> tuple[dict[str, Any], Callable[..., Any]] | None:
-    """What torchax makes of a module, `None` where it is not installed."""
+    """What torchax makes of a module, ``None`` where it is not installed."""
     try:
         import torchax
     except ImportError:
@@ -84,7 +85,7 @@ def jax_sides(module: nn.Module, x: np.ndarray) -> dict[str, tuple[Callable[[], 
 
 
 def torch_side(module: nn.Module, x: np.ndarray) -> tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]:
-    """Torch's forward pass, and its per-example gradients by `vmap(grad)` and by a loop."""
+    """Torch's forward pass, and its per-example gradients by ``vmap(grad)`` and by a loop."""
     rows, names = torch.from_numpy(x), trainable(module)
     params = {name: value.detach() for name, value in module.named_parameters() if name in names}
     per_example = vmap(grad(lambda p, row: functional_call(module, p, (row[None],)).sum()), (None, 0))
@@ -150,11 +151,6 @@ def speed(models: tuple[str, ...], side: int, batch: int, rows: int, repeats: in
         gradients = {"torch vmap(grad)": by_vmap, "torch loop": by_loop}
         gradients |= {side: call for side, (_, call, _) in parts.items()}
         table(f"Gradients of each of {rows} examples", in_turns(gradients, repeats), "torch vmap(grad)")
-
-
-def relative(value: Any, truth: Any) -> float:
-    a, b = np.asarray(value, np.float64), np.asarray(truth, np.float64)
-    return float(np.abs(a - b).max()) / (float(np.abs(b).max()) or 1.0)
 
 
 def difference(found: dict[str, Any], expected: dict[str, np.ndarray]) -> float:

@@ -1,4 +1,4 @@
-"""From a torch module to the torch-free graph, by `torch.export`."""
+"""From a torch module to the torch-free graph, by ``torch.export``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.utils._pytree import tree_unflatten
 
-from migrator import screen
+from migrator import preflight
 from migrator.errors import DataDependentControlFlow, UnsupportedOp, UnsupportedOutput
 from migrator.export import exported, input_specs, user_inputs
 from migrator.graph import BATCH, Binding, Dtype, Graph, Input, Node, Ref, Result, TensorSpec
@@ -27,7 +27,13 @@ IGNORED_KWARGS = frozenset({"device", "layout", "pin_memory", "memory_format", "
 
 @dataclass(frozen=True)
 class Captured:
-    """A graph and torch's tensors by the graph's names, in torch's own order of axes."""
+    """A graph and torch's tensors.
+
+    Args:
+        graph: what the module computes.
+        state: the graph's name of a tensor -> its values, in torch's own order of axes.
+
+    """
 
     graph: Graph
     state: dict[str, np.ndarray]
@@ -45,8 +51,9 @@ def capture(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Captured:
 
     Raises:
         MigratorError: the named error of whatever the module does that cannot be ported.
+
     """
-    module = screen.unwrap(module)
+    module = preflight.unwrap(module)
     program = exported(module, example_inputs)
     names = _canonical_names(program)
     calls = _calls(program)
@@ -67,7 +74,7 @@ def capture(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Captured:
 
 
 def interpret(module: nn.Module, inputs: tuple[np.ndarray, ...]) -> tuple[Graph, dict[str, np.ndarray]]:
-    """Torch's own value of every operator of the graph, in float64.
+    """Return torch's own value of every operator of the graph, in float64.
 
     Args:
         module: in evaluation mode; it is not changed.
@@ -75,8 +82,9 @@ def interpret(module: nn.Module, inputs: tuple[np.ndarray, ...]) -> tuple[Graph,
 
     Returns:
         The module's graph, and value by the graph's name.
+
     """
-    module = screen.unwrap(module)
+    module = preflight.unwrap(module)
     examples = tuple(torch.from_numpy(np.array(value)) for value in inputs)
     graph = capture(module, examples).graph
     double = copy.deepcopy(module).cpu().double()
@@ -91,7 +99,7 @@ def interpret(module: nn.Module, inputs: tuple[np.ndarray, ...]) -> tuple[Graph,
                 values[names[n.name]] = value.detach().numpy()
             return value
 
-    tensors, given = screen.named_tensors(double), iter(examples)
+    tensors, given = preflight.named_tensors(double), iter(examples)
     arguments = [
         next(given)
         if spec.kind is InputKind.USER_INPUT
@@ -106,7 +114,7 @@ def interpret(module: nn.Module, inputs: tuple[np.ndarray, ...]) -> tuple[Graph,
 
 
 def _canonical_names(program: ExportedProgram) -> dict[str, str]:
-    """Names that do not depend on the exporter's counters: `conv2d_3` is the third convolution."""
+    """Names that do not depend on the exporter's counters: ``conv2d_3`` is the third convolution."""
     counts: dict[str, int] = {}
     names = {}
     for node in program.graph.nodes:
@@ -129,7 +137,7 @@ def _calls(program: ExportedProgram) -> list[fx.Node]:
         raise DataDependentControlFlow(f"`.item()`, or a Python number made of a tensor, in {where}; keep it a tensor")
     if unknown:
         raise UnsupportedOp(
-            screen.describe_unsupported([(_op_name(n), module_path(n), source_line(n)) for n in unknown])
+            preflight.describe_unsupported([(_op_name(n), module_path(n), source_line(n)) for n in unknown])
         )
     return calls
 
@@ -208,7 +216,7 @@ def _bindings(
     module: nn.Module, program: ExportedProgram, names: Mapping[str, str], nodes: tuple[Node, ...]
 ) -> tuple[tuple[Binding, ...], dict[str, np.ndarray]]:
     uses = roles(nodes)
-    tensors = screen.named_tensors(module)
+    tensors = preflight.named_tensors(module)
     persistent = set(module.state_dict(keep_vars=True))
     siblings: dict[str, set[str]] = {}  # tensors and sub-modules beside each other
     for key in tensors:
@@ -256,7 +264,7 @@ def _bindings(
 
 
 def _flax_path(path: tuple[str, ...]) -> tuple[str, ...]:
-    """The keys under a collection; Flax takes a first key `params` for a second collection."""
+    """The keys under a collection; Flax takes a first key ``params`` for a second collection."""
     return (f"{path[0]}_", *path[1:]) if path[0] == "params" else path
 
 

@@ -1,4 +1,4 @@
-"""Foreign weights into a torch module: safetensors, or `.pt` without executing anything in it."""
+"""Foreign weights into a torch module: safetensors, or ``.pt`` without executing anything in it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from migrator.errors import CorruptWeights, StateDictMismatch
 
 PREFIXES = ("module.", "_orig_mod.")
-"""What `DataParallel` and `torch.compile` put before every name."""
+"""What ``DataParallel`` and ``torch.compile`` put before every name."""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name.
+    """Return the tensors of a weights file by name.
 
     Args:
-        path: a `.safetensors` file, or a `.pt` / `.pth` file that holds a state dict and nothing else.
+        path: a ``.safetensors`` file, or a ``.pt`` / ``.pth`` file that holds a state dict and nothing else.
 
     Raises:
-        CorruptWeights: when the file is missing, damaged, or would run code when opened.
+        CorruptWeights: the file is missing, damaged, or would run code when opened.
+
     """
     if not path.is_file():
         raise CorruptWeights(f"no weights at {path}; give the path of a .safetensors or .pt file")
@@ -79,6 +80,7 @@ def load_state(module: nn.Module, state: dict[str, Tensor]) -> tuple[str, ...]:
 
     Raises:
         StateDictMismatch: naming what is missing, unknown, or of another shape or type.
+
     """
     own = module.state_dict()
     state, notes = unwrapped(state, set(own))
@@ -99,7 +101,7 @@ def load_state(module: nn.Module, state: dict[str, Tensor]) -> tuple[str, ...]:
 
 
 def unwrapped(state: dict[str, Tensor], wanted: set[str]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Weights without the prefixes of wrappers that all names share, from the outside in.
+    """Return weights without the prefixes of wrappers that all names share, from the outside in.
 
     Args:
         state: qualified name -> tensor.
@@ -107,6 +109,7 @@ def unwrapped(state: dict[str, Tensor], wanted: set[str]) -> tuple[dict[str, Ten
 
     Returns:
         The same tensors under the shorter names, and one sentence for each removed prefix.
+
     """
     notes: list[str] = []
     while state and not wanted & set(state):

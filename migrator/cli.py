@@ -1,4 +1,4 @@
-"""The command line: `migrator convert`, `verify`, `show`, `source`, `survey`."""
+"""The command line: ``migrator convert``, ``verify``, ``show``, ``source``, ``survey``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import importlib
 import io
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from migrator.back import to_state_dict
+from common.command_line import OneLineGroup
+from migrator.compare import drawn
 from migrator.convert import migrate
 from migrator.errors import MigratorError, PortMismatch, StateDictMismatch
 from migrator.graph import TensorSpec
@@ -23,6 +22,7 @@ from migrator.listing import listing
 from migrator.reading import read_regular
 from migrator.source import apply_source, check_source, to_source
 from migrator.store import load, save, write_new
+from migrator.to_torch import to_state_dict
 from migrator.verify import same_weights, verify
 
 if TYPE_CHECKING:
@@ -31,48 +31,16 @@ if TYPE_CHECKING:
     from migrator.port import Migrated
     from migrator.report import Report
 
-BAD_INPUT, INTERRUPTED = 2, 130
 EXAMPLES = 8
-MESSAGE = 4000
-"""Characters of the longest error message; the start says what is wrong."""
-
 LARGEST_EXAMPLES = 2**34
 SEED = 0
 INPUT_TYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
 
 
-class _Group(click.Group):
-    """Turns errors into one line on standard error and an exit code."""
+class _Group(OneLineGroup):
+    """``OneLineGroup`` with the migrator's refusals."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with _one_line(ctx):
-            return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with _one_line(ctx):
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _one_line(ctx: click.Context) -> Iterator[None]:
-    """Let whatever goes wrong end in one line and its exit code."""
-    try:
-        yield
-    except click.exceptions.NoArgsIsHelpError:
-        raise  # it shows the help
-    except click.UsageError as error:
-        reason, where = " ".join(error.format_message().split()).rstrip("."), (error.ctx or ctx).command_path
-        click.echo(f"error: {reason}; see '{where} --help'", err=True)
-        ctx.exit(BAD_INPUT)
-    except (MigratorError, OSError) as error:
-        text = " ".join(str(error).split())
-        if isinstance(error, OSError) and error.strerror and error.filename:
-            text = f"{error.filename}: {error.strerror}"
-        click.echo(f"error: {''.join(c for c in text if c.isprintable())[:MESSAGE]}", err=True)
-        ctx.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        ctx.exit(INTERRUPTED)
+    bad_input = (MigratorError,)
 
 
 def _example(line: str) -> str:
@@ -89,7 +57,7 @@ def cli() -> None:
 
 
 class _Shape(click.ParamType[TensorSpec]):
-    """`N,C,H,W`, or with a type `N,L:int64`."""
+    """``N,C,H,W``, or with a type ``N,L:int64``."""
 
     name = "N,C,H,W"
 
@@ -286,7 +254,11 @@ def survey_command(
 
 
 def _verify_source(source: Path, module: nn.Module, migrated: Migrated, real: tuple[np.ndarray, ...]) -> Report:
-    migrated.apply_fn = apply_source(source.read_text(encoding="utf-8"), str(source))
+    try:
+        text = source.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise MigratorError(f"--source {source} is not a text in UTF-8 ({error})") from error
+    migrated.apply_fn = apply_source(text, str(source))
     try:
         return verify(module, migrated, real)
     except PortMismatch as error:
@@ -327,15 +299,8 @@ def _real(paths: tuple[Path, ...], inputs: tuple[TensorSpec, ...]) -> tuple[np.n
     if paths and len(paths) != len(inputs):
         raise MigratorError(f"--examples: the model takes {len(inputs)} inputs, but {len(paths)} files were given")
     if not paths:
-        rng = np.random.default_rng(SEED)
-        drawn = [(spec, rng.standard_normal((EXAMPLES, *_fixed(spec)))) for spec in inputs]
-        return tuple((d if s.dtype.startswith("float") else d > 0).astype(s.dtype) for s, d in drawn)
+        return drawn(np.random.default_rng(SEED), inputs, EXAMPLES)
     return tuple(_read_examples(path, spec) for path, spec in zip(paths, inputs, strict=True))
-
-
-def _fixed(spec: TensorSpec) -> tuple[int, ...]:
-    """The sizes after the batch."""
-    return tuple(int(size) for size in spec.shape[1:])
 
 
 def _read_examples(path: Path, spec: TensorSpec) -> np.ndarray:
@@ -344,8 +309,8 @@ def _read_examples(path: Path, spec: TensorSpec) -> np.ndarray:
         examples = np.lib.format.read_array(content, allow_pickle=False)
     except Exception as error:  # a damaged header can make it raise anything
         raise MigratorError(f"--examples {path} is not a .npy array ({error})") from error
-    if examples.ndim == 0 or examples.shape[1:] != _fixed(spec) or not len(examples):
-        raise StateDictMismatch(f"--examples {path}: expected [n, {list(_fixed(spec))}], found {list(examples.shape)}")
+    if examples.ndim == 0 or examples.shape[1:] != spec.example or not len(examples):
+        raise StateDictMismatch(f"--examples {path}: expected [n, {list(spec.example)}], found {list(examples.shape)}")
     if examples.dtype.kind != np.dtype(spec.dtype).kind:
         raise StateDictMismatch(f"--examples {path}: expected {spec.dtype}, found {examples.dtype}")
     if not np.isfinite(examples).all():

@@ -1,8 +1,8 @@
-"""When two results count as the same, and the record of comparisons."""
+"""Inputs to compare on, when two results count as the same, and the record of comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from migrator.errors import PortMismatch
+from migrator.graph import TensorSpec
 from migrator.report import Check
 
 Arrays: TypeAlias = tuple[Any, ...]
@@ -17,6 +18,9 @@ Arrays: TypeAlias = tuple[Any, ...]
 
 EXACT = 1e-9
 """Largest relative difference in float64."""
+
+SEED = 20240
+"""Of the noise that verification draws: inputs, weights of outputs, directions."""
 
 SMALL_OUTPUT = 1e-6
 """An output is compared relative to its own size, but at least to this part of the largest input."""
@@ -29,10 +33,17 @@ class Checks:
         self.done: list[Check] = []
 
     def __call__(self, name: str, value: float, tolerance: float, hint: Callable[[], str] = str) -> None:
-        """Add one comparison; `hint` is asked for more to say when it fails.
+        """Add one comparison.
+
+        Args:
+            name: what is compared.
+            value: the difference.
+            tolerance: its largest allowed value.
+            hint: asked for more to say when it is larger.
 
         Raises:
-            PortMismatch: when the value is not within the tolerance.
+            PortMismatch: the value is not within the tolerance.
+
         """
         check = Check(name, float(value), float(tolerance))
         self.done.append(check)
@@ -43,15 +54,46 @@ class Checks:
             )
 
 
+def drawn(rng: np.random.Generator, specs: Iterable[TensorSpec], count: int) -> Arrays:
+    """Return made-up examples: standard normal noise, and zeros and ones where an input is of whole numbers.
+
+    Args:
+        rng: what they are drawn from, one input after the other.
+        specs: of the inputs, the batch first.
+        count: number of examples n.
+
+    Returns:
+        One array ``[n, ...]`` for each input.
+
+    """
+    noise = [(spec, rng.standard_normal((count, *spec.example))) for spec in specs]
+    return tuple((x if spec.dtype.startswith("float") else x > 0).astype(spec.dtype) for spec, x in noise)
+
+
 def cast(tree: Any, dtype: Any) -> Any:
-    """Variables with their floating-point numbers in another type."""
+    """Return variables with their floating-point numbers in another type.
+
+    Args:
+        tree: nested arrays.
+        dtype: the type.
+
+    """
     return jax.tree.map(lambda a: jnp.asarray(a, dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
 
 
 def relative(value: Any, truth: Any, floor: float = 0.0) -> float:
-    """Largest difference, relative to the largest finite number of the truth or to `floor`, whichever is larger.
+    """Return the largest difference, relative to the largest finite number of the truth, or to a larger floor.
 
-    It is infinite when shapes differ, NaN appears, or something infinite in one is not so in the other.
+    max |value - truth| / max(max |truth|, floor)
+
+    Args:
+        value: any array.
+        truth: an array of the same shape.
+        floor: what smaller truths are compared relative to.
+
+    Returns:
+        The difference; infinite when shapes differ, NaN appears, or something infinite in one is not so in the other.
+
     """
     a, b = np.asarray(value), np.asarray(truth)
     kind = np.complex128 if a.dtype.kind == "c" or b.dtype.kind == "c" else np.float64
@@ -64,18 +106,25 @@ def relative(value: Any, truth: Any, floor: float = 0.0) -> float:
 
 
 def floor_of(x: Arrays) -> float:
-    """Outputs smaller than this are rounding errors of what went in, if nothing else."""
+    """Return the size below which outputs are rounding errors of what went in, if nothing else."""
     sizes = [float(np.abs(value).max()) for value in x if np.issubdtype(value.dtype, np.floating)]
     return SMALL_OUTPUT * max(sizes, default=1.0)
 
 
 def furthest(values: Arrays, truths: Arrays, floor: float) -> float:
-    """The largest relative difference of any output."""
+    """Return the largest relative difference of any output, see ``relative``.
+
+    Args:
+        values: one array for each output.
+        truths: likewise; infinite when there are not as many.
+        floor: what smaller truths are compared relative to.
+
+    """
     if len(values) != len(truths):
         return float("inf")
     return max((relative(value, truth, floor) for value, truth in zip(values, truths, strict=True)), default=0.0)
 
 
 def double(x: Arrays) -> Arrays:
-    """Inputs with their floating-point numbers in float64."""
+    """Return inputs with their floating-point numbers in float64."""
     return tuple(value.astype(np.float64) if np.issubdtype(value.dtype, np.floating) else value for value in x)

@@ -1,7 +1,8 @@
-"""`migrate`: the whole way from a torch module to a Flax function and its variables."""
+"""``migrate``: the whole way from a torch module to a Flax function and its variables."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,11 +28,11 @@ def migrate(module: nn.Module, example_inputs: Tensor | tuple[Tensor, ...]) -> M
 
     Args:
         module: the network; it is not changed.
-        example_inputs: a tensor, or a tuple of tensors, with the batch as first axis, `[N, C, H, W]` for images; values
-            do not matter.
+        example_inputs: a tensor, or a tuple of tensors, with the batch as first axis, ``[N, C, H, W]`` for images;
+            values do not matter.
 
     Returns:
-        The port, not yet verified: `verify` compares it with the module, `save` writes it after that.
+        The port, not yet verified: ``verify`` compares it with the module, ``save`` writes it after that.
 
     Raises:
         MigratorError: the named error of whatever cannot be ported.
@@ -43,6 +44,7 @@ def migrate(module: nn.Module, example_inputs: Tensor | tuple[Tensor, ...]) -> M
         >>> port = migrate(net, (torch.zeros(2, 3, 2, 2),))
         >>> port.apply_fn(port.variables, torch.ones(5, 3, 2, 2).numpy()).shape
         (5, 3)
+
     """
     import torch
 
@@ -67,22 +69,23 @@ def refresh(port: Migrated, module: nn.Module) -> Migrated:
     """Port a module again after its tensors changed, without recording its forward pass again.
 
     Args:
-        port: what `migrate` made of the same module, or of another of the same architecture.
+        port: what ``migrate`` made of the same module, or of another of the same architecture.
         module: in evaluation mode, with other values in its parameters and buffers; it is not changed.
 
     Returns:
-        The port with the module's tensors and the same `apply_fn`, not yet verified: `verify` shows whether the forward
-        pass still is the one that was recorded.
+        The port with the module's tensors and the same ``apply_fn``, not yet verified: ``verify`` shows whether the
+        forward pass still is the one that was recorded.
 
     Raises:
         StateDictMismatch: a tensor is missing in the module, or differs in shape, type, ties or trainability.
         MigratorError: the module is not in a state to be ported.
-    """
-    from migrator import screen
 
-    module = screen.unwrap(module)
-    screen.check_module(module)
-    tensors = screen.named_tensors(module)
+    """
+    from migrator import preflight
+
+    module = preflight.unwrap(module)
+    preflight.check_module(module)
+    tensors = preflight.named_tensors(module)
     state = {
         binding.name: _tensor(binding, tensors)
         if binding.key
@@ -107,12 +110,5 @@ def _tensor(binding: Binding, tensors: Mapping[str, Tensor]) -> np.ndarray:
 
 
 def count_parameters(graph: Graph) -> int:
-    """Number of trainable numbers, tied ones counted once."""
-    total = 0
-    for binding in graph.bindings:
-        if binding.collection == "params":
-            size = 1
-            for length in binding.stored_shape:
-                size *= length
-            total += size
-    return total
+    """Return the number of trainable numbers, tied ones counted once."""
+    return sum(math.prod(binding.stored_shape) for binding in graph.bindings if binding.collection == "params")

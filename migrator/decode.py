@@ -7,10 +7,22 @@ import re
 from typing import Any
 
 from migrator.errors import CorruptPort
-from migrator.graph import OPSET, Binding, Dtype, Graph, Input, Node, Ref, Result, Structure, TensorSpec, refs
+from migrator.graph import (
+    COLLECTIONS,
+    OPSET,
+    Binding,
+    Dtype,
+    Graph,
+    Input,
+    Node,
+    Ref,
+    Result,
+    Structure,
+    TensorSpec,
+    refs,
+)
 
 AGAIN = "convert the model again"
-COLLECTIONS = ("params", "batch_stats", "frozen", "buffers")
 DTYPES = frozenset(
     ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64", "complex64", "complex128")
 )
@@ -27,10 +39,11 @@ WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def from_json(data: Any) -> Graph:
-    """The graph of `migrator.graph.to_json`'s data.
+    """Return the graph of ``migrator.graph.to_json``'s data.
 
     Raises:
-        CorruptPort: when the data is not a well-formed graph of this operator-set version.
+        CorruptPort: the data is not a well-formed graph of this operator-set version.
+
     """
     fields = _fields(data, "opset", "inputs", "bindings", "nodes", "outputs", "structure", "modules")
     if type(fields["opset"]) is not int or fields["opset"] != OPSET:

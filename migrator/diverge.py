@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from migrator.compare import relative
+from migrator.compare import cast, double, relative
 from migrator.graph import TensorSpec
 from migrator.layout import LOGICAL, Operand
 from migrator.module import trace
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def first_diverging(module: nn.Module, migrated: Migrated, inputs: tuple[np.ndarray, ...], tolerance: float) -> str:
-    """Run both sides operator by operator in float64.
+    """Run both sides operator by operator in float64, and say where they part.
 
     Args:
         module: the torch side.
@@ -30,6 +30,7 @@ def first_diverging(module: nn.Module, migrated: Migrated, inputs: tuple[np.ndar
 
     Returns:
         A sentence for an error message, empty when all operators agree.
+
     """
     from migrator.capture import interpret
 
@@ -38,13 +39,10 @@ def first_diverging(module: nn.Module, migrated: Migrated, inputs: tuple[np.ndar
         return "; the module is not the one that was ported: its graph differs"
     nodes = [node for node in graph.nodes if isinstance(node.result, TensorSpec)]
     with jax.enable_x64(True):
-
-        def read(binding: Any) -> jax.Array:
-            value = jnp.asarray(get(migrated.variables, binding))
-            return value.astype(jnp.float64) if jnp.issubdtype(value.dtype, jnp.floating) else value
-
-        x = [value.astype(np.float64) if np.issubdtype(value.dtype, np.floating) else value for value in inputs]
-        found = trace(graph, read, tuple(map(jnp.asarray, x)), tuple(Operand(node.name, LOGICAL) for node in nodes))
+        variables = cast(migrated.variables, np.float64)
+        x = tuple(jnp.asarray(value) for value in double(inputs))
+        wanted = tuple(Operand(node.name, LOGICAL) for node in nodes)
+        found = trace(graph, lambda binding: jnp.asarray(get(variables, binding)), x, wanted)
     for node, value in zip(nodes, found, strict=True):
         if not relative(value, expected[node.name]) <= tolerance:
             where = node.module or "the forward pass"

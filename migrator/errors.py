@@ -31,8 +31,8 @@ class BatchDependentNorm(MigratorError):
     """A batch norm has no running statistics, so an output depends on the other examples of its batch."""
 
 
-class GradientBarrier(MigratorError):
-    """A gradient barrier (`no_grad`, `detach`) stands where its meaning cannot be carried over."""
+class UnsupportedGradient(MigratorError):
+    """Gradients are changed by what cannot be carried over: a hook, a rule of one's own, a write under ``no_grad``."""
 
 
 class UnsupportedOutput(MigratorError):
@@ -57,6 +57,10 @@ class PrecisionLoss(MigratorError):
 
 class PortMismatch(MigratorError):
     """The port does not compute what the torch module computes, or was not verified."""
+
+
+class PathTaken(MigratorError, FileExistsError):
+    """What is to be written would replace something that it must not."""
 
 
 class CorruptPort(MigratorError):

@@ -16,11 +16,11 @@ from torch._dynamo.exc import UserError
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec
 
-from migrator import barriers, screen
-from migrator.errors import DataDependentControlFlow, GradientBarrier, MigratorError, StaticBatch, UnsupportedOp
+from migrator import gradient_guards, preflight
+from migrator.decompositions import decomposed
+from migrator.errors import DataDependentControlFlow, MigratorError, StaticBatch, UnsupportedGradient, UnsupportedOp
 from migrator.ops import RULES
 from migrator.reference import run
-from migrator.respell import respelled
 
 RESIZES = [
     getattr(torch.ops.aten, f"upsample_{kind}").vec
@@ -32,16 +32,25 @@ NUMBERS = "use `x.shape[0]` or -1 where it writes a number or `len(x)`"
 
 
 def exported(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
-    """The exported program, functional and in operators that have rules as far as torch can break others down."""
-    screen.check_module(module)
+    """Return the exported program, functional and in operators that have rules as far as torch can break others down.
+
+    Args:
+        module: in evaluation mode.
+        example_inputs: tensors with the batch as first axis; only shapes and types matter.
+
+    Raises:
+        MigratorError: the named error of whatever cannot be recorded.
+
+    """
+    preflight.check_module(module)
     inputs = _widen(example_inputs)
     with _quiet(), torch.enable_grad():
         run(module, inputs)  # whatever fails here is not the exporter's fault
     program = _export(module, inputs)
-    barriers.lower_barriers(program.graph_module)
+    gradient_guards.lower_no_grad_regions(program.graph_module)
     with _quiet():
         program = program.run_decompositions(_missing_only())
-    screen.check_graph(program)
+    preflight.check_graph(program)
     return program
 
 
@@ -77,7 +86,7 @@ def _quiet() -> Iterator[None]:
 
 def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     try:
-        with _quiet(), torch.enable_grad(), barriers.watch_gradients(), respelled():
+        with _quiet(), torch.enable_grad(), gradient_guards.guard_gradients(), decomposed():
             try:
                 return _record(module, inputs, Dim("batch", min=1))
             except UserError as error:  # some operators choose their algorithm by the size of the batch
@@ -119,12 +128,12 @@ def _named(error: Exception) -> MigratorError:
             "replace `if`/`.item()` on tensors by `torch.where`"
         )
     if "_FunctionBase" in text:
-        return GradientBarrier(
+        return UnsupportedGradient(
             "the forward pass uses a `torch.autograd.Function`, which is not recorded, perhaps that of reentrant "
             "checkpointing; give `checkpoint` use_reentrant=False"
         )
     if "fake tensor in the exported program constant" in text:
-        return GradientBarrier(
+        return UnsupportedGradient(
             "the forward pass uses `.data`, or a transform such as `torch.func.grad`; use `.detach()` for the former, "
             "which says the same and can be recorded"
         )
@@ -141,10 +150,16 @@ def _missing_only() -> dict[Any, Any]:
 
 
 def input_specs(program: ExportedProgram, *kinds: InputKind) -> list[InputSpec]:
-    """What the program's placeholders of these kinds stand for."""
+    """Return what the program's placeholders of some kinds stand for.
+
+    Args:
+        program: as exported.
+        *kinds: which placeholders.
+
+    """
     return [spec for spec in program.graph_signature.input_specs if spec.kind in kinds]
 
 
 def user_inputs(program: ExportedProgram) -> list[str]:
-    """The exporter's names of the module's own inputs."""
+    """Return the exporter's names of the module's own inputs."""
     return [str(spec.arg.name) for spec in input_specs(program, InputKind.USER_INPUT)]

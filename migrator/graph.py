@@ -16,6 +16,9 @@ OPSET = 2
 BATCH = "N"
 """How the batch dimension is written in a shape."""
 
+COLLECTIONS = ("params", "batch_stats", "frozen", "buffers")
+"""What Flax variables are divided into here."""
+
 
 class Ref(NamedTuple):
     """The value of another node."""
@@ -24,28 +27,39 @@ class Ref(NamedTuple):
 
 
 class Dtype(NamedTuple):
-    """A number type by its NumPy name; `float32` means the precision that the model runs in."""
+    """A number type by its NumPy name; ``float32`` means the precision that the model runs in."""
 
     dtype: str
 
 
 Perm: TypeAlias = tuple[int, ...]
-"""Storage order of a tensor: the torch axes in the order in which they are stored; `()` is torch's own order."""
+"""Storage order of a tensor: the torch axes in the order in which they are stored; ``()`` is torch's own order."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Shape (an unknown dimension is a string such as `N`) and number type of a tensor."""
+    """Shape and number type of a tensor.
+
+    Args:
+        shape: sizes; one that is not known is a string such as ``N``.
+        dtype: NumPy's name.
+
+    """
 
     shape: tuple[int | str, ...]
     dtype: str
+
+    @property
+    def example(self) -> tuple[int, ...]:
+        """Shape of one example of an input: the sizes after the batch."""
+        return tuple(int(size) for size in self.shape[1:])
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
 Result: TypeAlias = "TensorSpec | tuple[Result, ...] | None"
-"""What a node returns: a tensor, several, or `None` for a plain number."""
+"""What a node returns: a tensor, several, or ``None`` for a plain number."""
 
 
 Structure: TypeAlias = "int | tuple[Structure, ...] | dict[str, Structure] | None"
@@ -58,13 +72,14 @@ class Binding:
 
     Args:
         name: the graph's name of the value.
-        key: torch's qualified name, or `""` for a constant of the forward pass.
-        collection: `params`, `batch_stats`, `frozen` or `buffers`.
+        key: torch's qualified name, or ``""`` for a constant of the forward pass.
+        collection: ``params``, ``batch_stats``, ``frozen`` or ``buffers``.
         path: the keys under the collection.
         perm: storage order of the axes.
         spec: shape and type as in torch.
         aliases: further qualified names of the same tensor (tied weights).
-        persistent: whether torch's `state_dict` contains it.
+        persistent: whether torch's ``state_dict`` contains it.
+
     """
 
     name: str
@@ -78,7 +93,7 @@ class Binding:
 
     @property
     def file_key(self) -> str:
-        """Name of the tensor in `model.safetensors`, for example `params/layer1.0.conv1.kernel`."""
+        """Name of the tensor in ``model.safetensors``, for example ``params/layer1.0.conv1.kernel``."""
         return f"{self.collection}/{'.'.join(self.path)}"
 
     @property
@@ -90,7 +105,18 @@ class Binding:
 
 @dataclass(frozen=True)
 class Node:
-    """One operator: `name = op(*args, **kwargs)`, and where in the torch model it came from."""
+    """One operator, ``name = op(*args, **kwargs)``.
+
+    Args:
+        name: the graph's name of its value.
+        op: torch's name, for example ``aten.conv2d.default``.
+        args: numbers, strings, ``Ref``, ``Dtype``, and tuples of such.
+        kwargs: likewise, by name.
+        result: what its value is.
+        module: qualified name of the torch module that called it.
+        source: ``file.py:line`` of the user's code that did.
+
+    """
 
     name: str
     op: str
@@ -118,9 +144,10 @@ class Graph:
         bindings: its tensors.
         nodes: its operators.
         outputs: the values that it returns.
-        structure: how these are nested: a position in `outputs`, `None`, or a tuple or dict of such.
+        structure: how these are nested: a position in ``outputs``, ``None``, or a tuple or dict of such.
         opset: version of the operators' meaning.
-        modules: path of each torch module that was called -> name of its class; `""` is the network itself.
+        modules: path of each torch module that was called -> name of its class; ``""`` is the network itself.
+
     """
 
     inputs: tuple[Input, ...]
@@ -156,7 +183,7 @@ class Graph:
 
 
 def refs(value: Any) -> Iterator[Ref]:
-    """All references inside an argument, in order."""
+    """Yield all references inside an argument, in order."""
     if isinstance(value, Ref):
         yield value
     elif isinstance(value, tuple) and not isinstance(value, Dtype):
@@ -165,7 +192,13 @@ def refs(value: Any) -> Iterator[Ref]:
 
 
 def map_refs(value: Any, change: Callable[[Ref], Any]) -> Any:
-    """The argument with every reference replaced by `change(reference)`."""
+    """Return an argument with every reference replaced.
+
+    Args:
+        value: the argument, nested in tuples.
+        change: maps a reference to what takes its place.
+
+    """
     if isinstance(value, Ref):
         return change(value)
     if isinstance(value, tuple) and not isinstance(value, Dtype):
@@ -194,7 +227,13 @@ def _encode_result(result: Result) -> Any:
 
 
 def to_json(graph: Graph, *, origins: bool = True) -> dict[str, Any]:
-    """The graph as plain JSON data; `origins` adds module paths and source lines."""
+    """Return a graph as plain JSON data, see ``migrator.decode.from_json`` for the way back.
+
+    Args:
+        graph: any graph.
+        origins: whether module paths and source lines are in it.
+
+    """
     nodes = []
     for node in graph.nodes:
         entry = {

@@ -1,7 +1,7 @@
 """Which tensors are kept channels-last, decided by one pass over the graph before it runs.
 
 XLA's CPU convolutions are faster on NHWC, torch's logical order is NCHW. Every value carries a tag, its storage order
-(`Perm`); each operator's policy says in which order it wants its operands and in which order it leaves its result.
+(``Perm``); each operator's policy says in which order it wants its operands and in which order it leaves its result.
 Where the two differ the interpreter transposes, so a flatten always sees torch's own order.
 """
 
@@ -20,14 +20,27 @@ LOGICAL: Perm = ()
 
 
 class Operand(NamedTuple):
-    """A value of the graph in the storage order in which an operator wants it."""
+    """A value of the graph in the storage order in which an operator wants it.
+
+    Args:
+        name: the graph's name of the value.
+        perm: the storage order.
+
+    """
 
     name: str
     perm: Perm
 
 
 class Placed(NamedTuple):
-    """An operator's arguments with orders filled in, and the order of its result."""
+    """An operator's arguments with orders filled in, and the order of its result.
+
+    Args:
+        args: as the node's, with an ``Operand`` for each reference.
+        kwargs: likewise.
+        perm: storage order of the result.
+
+    """
 
     args: tuple[Any, ...]
     kwargs: tuple[tuple[str, Any], ...]
@@ -36,18 +49,24 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class Tags:
-    """What is known about the values so far: what they are, and in which order they are stored."""
+    """What is known about the values so far.
+
+    Args:
+        results: what each of them is, by the graph's name.
+        perms: in which order they are stored; torch's own where there is none.
+
+    """
 
     results: Mapping[str, Result]
     perms: Mapping[str, Perm]
 
     def rank(self, ref: Any) -> int | None:
-        """Number of axes of a tensor, `None` for anything else."""
+        """Return the number of axes of a tensor, ``None`` for anything else."""
         result = self.results.get(ref.name) if isinstance(ref, Ref) else None
         return len(result.shape) if isinstance(result, TensorSpec) else None
 
     def perm(self, ref: Ref) -> Perm:
-        """Storage order of a value."""
+        """Return the storage order of a value."""
         return self.perms.get(ref.name, LOGICAL)
 
 
@@ -55,12 +74,19 @@ Policy: TypeAlias = Callable[[Node, Tags], Placed]
 
 
 def channels_last(rank: int) -> Perm:
-    """Storage order N, spatial axes, C."""
+    """Return the storage order N, spatial axes, C; torch's own for fewer than three axes."""
     return (0, *range(2, rank), 1) if rank > 2 else LOGICAL
 
 
 def to_perm(value: Array, source: Perm, target: Perm) -> Array:
-    """The tensor stored as `source` re-ordered to `target`; a longer target first adds leading axes of size one."""
+    """Return a tensor in another storage order; a longer one first adds leading axes of size one.
+
+    Args:
+        value: the tensor as it is stored.
+        source: its storage order.
+        target: the order wanted, for at least as many axes.
+
+    """
     if source == target:
         return value
     if source:
@@ -73,12 +99,19 @@ def to_perm(value: Array, source: Perm, target: Perm) -> Array:
 
 
 def inverse(perm: Perm) -> Perm:
-    """The permutation that undoes `perm`."""
+    """Return the permutation that undoes one."""
     return tuple(perm.index(axis) for axis in range(len(perm)))
 
 
 def place(node: Node, order: Callable[[Ref], Perm], perm: Perm) -> Placed:
-    """The arguments with `order(reference)` as each operand's order, and `perm` for the result."""
+    """Return a node's arguments with orders filled in.
+
+    Args:
+        node: the operator.
+        order: gives the storage order in which a reference is wanted.
+        perm: storage order of the result.
+
+    """
 
     def operand(ref: Ref) -> Operand:
         return Operand(ref.name, order(ref))
@@ -88,12 +121,24 @@ def place(node: Node, order: Callable[[Ref], Perm], perm: Perm) -> Placed:
 
 
 def logical(node: Node, tags: Tags) -> Placed:
-    """Policy: everything in torch's own order."""
+    """Place everything in torch's own order.
+
+    Args:
+        node: the operator.
+        tags: what is known about the values so far.
+
+    """
     return place(node, lambda ref: LOGICAL, LOGICAL)
 
 
 def pointwise(node: Node, tags: Tags) -> Placed:
-    """Policy: channels-last when an operand of full rank already is, else torch's own order."""
+    """Place channels-last when an operand of full rank already is, else in torch's own order.
+
+    Args:
+        node: the operator.
+        tags: what is known about the values so far.
+
+    """
     ranks = {ref: tags.rank(ref) or 0 for ref in refs((node.args, node.kwargs))}
     last = channels_last(max(ranks.values(), default=0))
     if not last or not any(tags.perm(ref) == last for ref in ranks):
@@ -102,17 +147,24 @@ def pointwise(node: Node, tags: Tags) -> Placed:
 
 
 def passing(node: Node, tags: Tags) -> Placed:
-    """Policy: the first operand as it is stored, and the result likewise."""
+    """Place the first operand as it is stored, and the result likewise.
+
+    Args:
+        node: the operator.
+        tags: what is known about the values so far.
+
+    """
     perm = tags.perm(node.args[0])
     return place(node, lambda ref: perm if ref == node.args[0] else LOGICAL, perm)
 
 
 def spatial(axes: int | None = None, kernel: Callable[[int], Perm] | None = None) -> Policy:
-    """Policy of convolutions, pools and norms: the first operand channels-last, the second in its kernel's order.
+    """Return the policy of convolutions, pools and norms: the data channels-last, the kernel in its own order.
 
     Args:
-        axes: number of spatial axes; an operand with only one axis more has no batch axis. `None`: any number.
-        kernel: storage order of the second operand for its rank.
+        axes: number of spatial axes; an operand with only one axis more has no batch axis. ``None``: any number.
+        kernel: storage order of the second operand for its rank; torch's own where there is none.
+
     """
 
     def policy(node: Node, tags: Tags) -> Placed:
@@ -133,13 +185,14 @@ def spatial(axes: int | None = None, kernel: Callable[[int], Perm] | None = None
 
 
 def along(position: int, keepdim: int | None = None, *, reduces: bool = False, default: Any = None) -> Policy:
-    """Policy of operators that work along axes: keeps channels-last and renumbers the axes.
+    """Return the policy of operators that work along axes: it keeps channels-last and renumbers the axes.
 
     Args:
         position: which argument holds the axis or axes.
         keepdim: which argument says that reduced axes stay, for reductions.
         reduces: whether the axes disappear.
-        default: the axes when the argument is left out; `None` means all.
+        default: the axes when the argument is left out; ``None`` means all.
+
     """
 
     def policy(node: Node, tags: Tags) -> Placed:

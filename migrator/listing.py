@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from migrator.graph import Binding, Dtype, Graph, Ref, Result
+from migrator.graph import COLLECTIONS, Binding, Dtype, Graph, Ref, Result
 
 
 def listing(graph: Graph) -> str:
-    """The graph line by line: inputs, tensors by collection, operators, outputs."""
+    """Return a graph line by line: inputs, tensors by collection, operators, outputs."""
     lines = [f"input  {value.name}: {value.spec}" for value in graph.inputs]
-    for name in ("params", "batch_stats", "frozen", "buffers"):
+    for name in COLLECTIONS:
         members = [binding for binding in graph.bindings if binding.collection == name]
         lines += [f"{name}:"] * bool(members) + [_tensor(binding) for binding in members]
     lines.append("operators:")
@@ -26,9 +27,7 @@ def listing(graph: Graph) -> str:
 
 
 def _tensor(binding: Binding) -> str:
-    count = 1
-    for size in binding.stored_shape:
-        count *= size
+    count = math.prod(binding.stored_shape)
     tied = f", also {', '.join(binding.aliases)}" if binding.aliases else ""
     stored = f"{binding.spec.dtype}{list(binding.stored_shape)}"
     return f"  {'.'.join(binding.path)}: {stored} = {count:,} numbers, torch's {binding.key or 'constant'}{tied}"

@@ -38,8 +38,9 @@ def plan(graph: Graph) -> tuple[Step, ...]:
     """Decide for every value in which order it is stored.
 
     Raises:
-        UnsupportedOp: when an operator of the graph has no rule.
-        CorruptPort: when an operator's arguments do not fit it.
+        UnsupportedOp: an operator of the graph has no rule.
+        CorruptPort: an operator's arguments do not fit it.
+
     """
     missing = sorted({node.op for node in graph.nodes if node.op not in RULES})
     if missing:
@@ -67,11 +68,18 @@ class Values:
         self._converted: dict[Operand, Array] = {}
 
     def put(self, name: str, value: Any, perm: Perm = LOGICAL) -> None:
-        """Remember a value, or several, stored in the given order."""
+        """Remember a value, or several.
+
+        Args:
+            name: the graph's name of it.
+            value: as it is stored.
+            perm: in which order.
+
+        """
         self._stored[name] = (value, perm)
 
     def take(self, operand: Operand) -> Any:
-        """The value in the order that the operand asks for."""
+        """Return a value in the order that the operand asks for."""
         value, perm = self._stored[operand.name]
         if perm == operand.perm:
             return value
@@ -90,6 +98,7 @@ def run(graph: Graph, read: Callable[[Binding], Array], inputs: tuple[Array, ...
 
     Returns:
         The outputs in torch's own order of axes.
+
     """
     return trace(graph, read, inputs, tuple(Operand(ref.name, LOGICAL) for ref in graph.outputs))
 
@@ -97,7 +106,21 @@ def run(graph: Graph, read: Callable[[Binding], Array], inputs: tuple[Array, ...
 def trace(
     graph: Graph, read: Callable[[Binding], Array], inputs: tuple[Array, ...], wanted: tuple[Operand, ...]
 ) -> tuple[Array, ...]:
-    """Like `run`, for any values of the graph."""
+    """Run a graph operator by operator, for any of its values.
+
+    Args:
+        graph: the network.
+        read: gives the stored tensor of a binding, in its storage order.
+        inputs: one array per input, in torch's own order of axes.
+        wanted: which values, and in which storage order.
+
+    Returns:
+        The values.
+
+    Raises:
+        CorruptPort: a size is larger than any array can be.
+
+    """
     values = Values()
     stored = [(binding, read(binding)) for binding in graph.bindings]
     floating = _precision([value for _, value in stored] + list(inputs))
@@ -137,7 +160,7 @@ def _precision(values: list[Array]) -> Any:
 
 
 def canonical(name: str) -> Any:
-    """The type of that name, or the narrower one that stands for it while x64 is off."""
+    """Return the type of that name, or the narrower one that stands for it while x64 is off."""
     return jax.dtypes.canonicalize_dtype(name)
 
 
@@ -166,7 +189,13 @@ def _nest(structure: Structure, outputs: tuple[Array, ...]) -> Any:
 
 
 def outputs_of(graph: Graph, nested: Any) -> tuple[Array, ...]:
-    """What a graph's function returned, as one flat tuple in the graph's order."""
+    """Return what a graph's function returned, as one flat tuple in the graph's order.
+
+    Args:
+        graph: says how it is nested.
+        nested: what came.
+
+    """
     found: dict[int, Array] = {}
 
     def collect(structure: Structure, value: Any) -> None:
@@ -186,8 +215,13 @@ def outputs_of(graph: Graph, nested: Any) -> tuple[Array, ...]:
 def check_variables(graph: Graph, variables: Variables) -> None:
     """Refuse variables that lack a tensor of the graph or have one in another shape.
 
+    Args:
+        graph: the network.
+        variables: nested, by collection.
+
     Raises:
         CorruptPort: naming the first tensor that does not fit.
+
     """
     for binding in graph.bindings:
         value: Any = variables.get(binding.collection, {})
@@ -200,7 +234,7 @@ def check_variables(graph: Graph, variables: Variables) -> None:
 
 @lru_cache(maxsize=CACHED_GRAPHS)
 def apply_function(graph: Graph) -> ApplyFn:
-    """The jitted function `(variables, x) -> y` of a graph: the very same object for every equal graph.
+    """Return the jitted function ``(variables, x) -> y`` of a graph: the very same object for every equal graph.
 
     JAX finds compiled code by the identity of the function, so new weights for the same network cost no compilation.
     """

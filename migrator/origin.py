@@ -10,14 +10,14 @@ from torch import fx
 
 
 def module_path(node: fx.Node) -> str:
-    """Qualified name of the torch module that a node came from."""
+    """Return the qualified name of the torch module that a node came from."""
     stack = node.meta.get("nn_module_stack") or {}
     paths = [entry[0] for entry in stack.values() if isinstance(entry, tuple)]
     return paths[-1] if paths and "_empty_nn_module_stack" not in paths[-1] else ""
 
 
 def module_kinds(nodes: Iterable[fx.Node]) -> dict[str, str]:
-    """Qualified name of each torch module that was called -> name of its class."""
+    """Return the qualified name of each torch module that was called -> the name of its class."""
     kinds: dict[str, str] = {}
     for node in nodes:
         for path, kind in (node.meta.get("nn_module_stack") or {}).values():
@@ -28,7 +28,7 @@ def module_kinds(nodes: Iterable[fx.Node]) -> dict[str, str]:
 
 
 def source_line(node: fx.Node) -> str:
-    """`file.py:line` of the innermost line of the user's code, else of torch's."""
+    """Return ``file.py:line`` of the innermost line of the user's code, else of torch's."""
     lines = [
         line.strip() for line in (node.meta.get("stack_trace") or "").splitlines() if line.strip().startswith("File")
     ]

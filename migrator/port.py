@@ -1,4 +1,4 @@
-"""`Migrated`: a network that has moved from torch to Flax."""
+"""``Migrated``: a network that has moved from torch to Flax."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ class Migrated:
     """A ported network.
 
     Args:
-        apply_fn: `(variables, x) -> y` with `x` in torch's own layout, such as `[N, C, H, W]`. It is jitted, and the
-            same object for every port of the same network, whatever the weights.
-        variables: `params`, `batch_stats` (frozen running statistics), `frozen` and `buffers`, nested by torch's names.
+        apply_fn: ``(variables, x) -> y`` with ``x`` in torch's own layout, such as ``[N, C, H, W]``. It is jitted, and
+            the same object for every port of the same network, whatever the weights.
+        variables: ``params``, ``batch_stats`` (frozen running statistics), ``frozen`` and ``buffers``, nested by
+            torch's names.
         graph: the operators.
-        report: what was converted; `verify` replaces it by one that also says what was checked.
+        report: what was converted; ``verify`` replaces it by one that also says what was checked.
+
     """
 
     apply_fn: ApplyFn
@@ -30,5 +32,5 @@ class Migrated:
 
     @property
     def module(self) -> GraphModule:
-        """The Flax module, for `module.apply(variables, x)`."""
+        """The Flax module, for ``module.apply(variables, x)``."""
         return GraphModule(self.graph)

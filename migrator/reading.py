@@ -8,14 +8,15 @@ from pathlib import Path
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """The content of a regular file.
+    """Return the content of a regular file.
 
     Args:
         path: the file, or a link to one.
         limit: largest size in bytes.
 
     Raises:
-        OSError: when it cannot be read, is no regular file, or is larger.
+        OSError: it cannot be read, is no regular file, or is larger.
+
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would wait for its other end
     with os.fdopen(handle, "rb") as file:

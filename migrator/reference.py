@@ -16,25 +16,26 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from migrator.errors import GradientBarrier, MigratorError, UnsupportedOutput
-from migrator.screen import check_module, named_tensors
+from migrator.errors import MigratorError, UnsupportedGradient, UnsupportedOutput
+from migrator.preflight import check_module, named_tensors
 
 
 class Reference:
     """A float64 or float32 copy of a module on the CPU; the module itself is not changed.
 
-    In float64, `float32` in the forward pass means float64: the model's own precision is what is raised.
+    In float64, ``float32`` in the forward pass means float64: the model's own precision is what is raised.
 
     Args:
         module: in evaluation mode.
         dtype: the precision of the copy.
+
     """
 
     def __init__(self, module: nn.Module, dtype: torch.dtype = torch.float64) -> None:
         check_module(module)
         self.dtype = dtype
         raised = dtype == torch.float64 and all(value.dtype != dtype for value in module.parameters())
-        self.precision: type[AbstractContextManager[Any]] = Raised if raised else nullcontext
+        self.precision: type[AbstractContextManager[Any]] = Upcast if raised else nullcontext
         computed = {id(value): value.detach().clone() for value in _computed(module)}
         with torch.random.fork_rng(devices=[]):
             whole = copy.deepcopy(module, computed).cpu()
@@ -43,12 +44,21 @@ class Reference:
         self.trainable = {name: value for name, value in parameters if value.requires_grad}
 
     def forward(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """All outputs for a batch, as NumPy."""
+        """Return all outputs for a batch, as NumPy."""
         with torch.no_grad():
             return tuple(output.numpy() for output in self._outputs(inputs))
 
     def vjp(self, inputs: tuple[np.ndarray, ...], cotangents: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
-        """Gradient of `sum(cotangent * output)` for each trainable parameter by torch's name."""
+        """Return the gradient of Σ cotangent ⊙ output, for each trainable parameter by torch's name.
+
+        Args:
+            inputs: a batch, one array for each input.
+            cotangents: one array for each output, in its shape; those of outputs that are no floats do not count.
+
+        Raises:
+            UnsupportedGradient: torch itself cannot differentiate the module.
+
+        """
         with torch.enable_grad():
             outputs = self._outputs(inputs)
             terms = [
@@ -78,45 +88,45 @@ class Reference:
             gradients = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
         except (RuntimeError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise GradientBarrier(f"torch itself cannot differentiate this module ({reason})") from error
+            raise UnsupportedGradient(f"torch itself cannot differentiate this module ({reason})") from error
         dense = (gradient.to_dense() if gradient.is_sparse else gradient for gradient in gradients)
         return {name: gradient.numpy() for name, gradient in zip(names, dense, strict=True)}
 
 
 def _computed(module: nn.Module) -> Iterator[Tensor]:
-    """Tensors that hooks put into a module, such as the weight of an old `weight_norm`; torch refuses to copy them."""
+    """Tensors that hooks put into a module, such as the weight of an old ``weight_norm``; torch will not copy them."""
     for layer in module.modules():
         for value in vars(layer).values():
             if isinstance(value, Tensor) and value.grad_fn is not None:
                 yield value
 
 
-class Raised(TorchDispatchMode):
+class Upcast(TorchDispatchMode):
     """Runs a float32 forward pass in float64, the tensors that it makes itself included."""
 
-    def __enter__(self) -> Raised:
-        self.finfo, self.spoken = torch.finfo, _Spoken()
-        torch.finfo = lambda dtype=torch.float32: self.finfo(_lowered(dtype))  # type: ignore[assignment, misc]
-        self.spoken.__enter__()
+    def __enter__(self) -> Upcast:
+        self.finfo, self.defaults = torch.finfo, _Float32Defaults()
+        torch.finfo = lambda dtype=torch.float32: self.finfo(_downcast(dtype))  # type: ignore[assignment, misc]
+        self.defaults.__enter__()
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        self.spoken.__exit__(*error)
+        self.defaults.__exit__(*error)
         torch.finfo = self.finfo  # type: ignore[misc]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         default = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
         try:
-            args, kwargs = tree_map(_raised, (args, kwargs or {}))
-            return tree_map(_raised_tensor, func(*args, **kwargs))
+            args, kwargs = tree_map(_upcast, (args, kwargs or {}))
+            return tree_map(_upcast_tensor, func(*args, **kwargs))
         finally:
             torch.set_default_dtype(default)
 
 
-class _Spoken(TorchFunctionMode):
+class _Float32Defaults(TorchFunctionMode):
     """Keeps the numbers that torch chooses by a tensor's type before it calls an operator."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -132,23 +142,28 @@ class _Spoken(TorchFunctionMode):
 _WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 
 
-def _lowered(dtype: torch.dtype) -> torch.dtype:
+def _downcast(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype == torch.float64 else dtype
 
 
-def _raised(value: Any) -> Any:
-    return _WIDER.get(value, value) if isinstance(value, torch.dtype) else _raised_tensor(value)
+def _upcast(value: Any) -> Any:
+    return _WIDER.get(value, value) if isinstance(value, torch.dtype) else _upcast_tensor(value)
 
 
-def _raised_tensor(value: Any) -> Any:
+def _upcast_tensor(value: Any) -> Any:
     return value.to(_WIDER[value.dtype]) if isinstance(value, Tensor) and value.dtype in _WIDER else value
 
 
 def run(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-    """What a module returns.
+    """Return what a module returns.
+
+    Args:
+        module: in evaluation mode.
+        inputs: a batch, one tensor for each input.
 
     Raises:
-        MigratorError: when the module itself cannot be run on such inputs, naming the line of the user's code.
+        MigratorError: the module itself cannot be run on such inputs, naming the line of the user's code.
+
     """
     try:
         return module(*inputs)
@@ -169,18 +184,21 @@ def run(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 
 def state(module: nn.Module) -> dict[str, np.ndarray]:
-    """All parameters and buffers of a module by every qualified name, as NumPy."""
+    """Return all parameters and buffers of a module by every qualified name, as NumPy."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in named_tensors(module).items()}
 
 
 def trainable_names(module: nn.Module) -> set[str]:
-    """Names of the parameters that training changes, tied ones once."""
+    """Return the names of the parameters that training changes, tied ones once."""
     return {name for name, value in module.named_parameters() if value.requires_grad}
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch on one thread: on few cores its threads and JAX's wait for each other, 80 times slower than one alone."""
+    """Run torch on one thread.
+
+    On few cores its threads and JAX's wait for each other, 80 times slower than one alone.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -13,7 +13,14 @@ from migrator.errors import CorruptPort
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: passed when `value <= tolerance`."""
+    """One comparison: passed when value ≤ tolerance.
+
+    Args:
+        name: what is compared.
+        value: the difference.
+        tolerance: its largest allowed value.
+
+    """
 
     name: str
     value: float
@@ -27,7 +34,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """The record of a migration and, once `verify` has run, of its verification.
+    """The record of a migration and, once ``verify`` has run, of its verification.
 
     Args:
         digest: of the graph.
@@ -40,6 +47,7 @@ class Report:
         key_map: torch's qualified name -> key of the saved file.
         versions: of torch, jax and flax.
         seconds: what the migration and the verification took.
+
     """
 
     digest: str
@@ -54,15 +62,16 @@ class Report:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON data."""
+        """Return the report as plain JSON data."""
         return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     def from_json(cls, data: Any) -> Report:
-        """The report of `to_json`'s data.
+        """Return the report of ``to_json``'s data.
 
         Raises:
-            CorruptPort: when the data is not a report.
+            CorruptPort: the data is not a report.
+
         """
         try:
             report = TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
@@ -80,7 +89,7 @@ class Report:
         return self.verified and bool(self.checks) and all(check.passed for check in self.checks)
 
     def summary(self) -> str:
-        """One line for each note and each check."""
+        """Return one line for each note and each check."""
         lines = [f"note {note}" for note in self.notes]
         lines += [
             f"{'ok  ' if c.passed else 'FAIL'} {c.name}: {c.value:.3g} (at most {c.tolerance:.3g})" for c in self.checks

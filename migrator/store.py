@@ -1,4 +1,4 @@
-"""A port on disk: `model.safetensors`, `graph.json`, `report.json`; written atomically, read with suspicion."""
+"""A port on disk: ``model.safetensors``, ``graph.json``, ``report.json``; written atomically, read with suspicion."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,17 @@ import numpy as np
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from common.files import replacing_folder, write_bytes
 from migrator.decode import from_json
-from migrator.errors import CorruptPort, CorruptWeights, PortMismatch, StateDictMismatch
-from migrator.graph import Graph, to_json
+from migrator.errors import CorruptPort, CorruptWeights, PathTaken, PortMismatch, StateDictMismatch
+from migrator.graph import COLLECTIONS, Graph, to_json
 from migrator.module import apply_function, canonical, plan
 from migrator.port import Migrated
 from migrator.reading import read_regular
 from migrator.report import Report
-from migrator.weights import COLLECTIONS, as_jax, fingerprint, get, put
+from migrator.weights import as_jax, fingerprint, get, put
 
 MODEL, GRAPH, REPORT = "model.safetensors", "graph.json", "report.json"
-
 
 NARROWED = {"int64": "int32"}
 """What JAX makes of torch's whole numbers while x64 is off."""
@@ -40,15 +41,16 @@ def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
     """Write a verified port.
 
     Args:
-        migrated: after `verify`, unchanged since.
+        migrated: after ``verify``, unchanged since.
         directory: where it goes; an existing port there is replaced as a whole.
 
     Returns:
         The directory.
 
     Raises:
-        PortMismatch: when the port was not verified, or its variables changed afterwards.
-        FileExistsError: when the directory exists and holds something other than a port.
+        PortMismatch: the port was not verified, or its variables changed afterwards.
+        PathTaken: the directory exists and holds something other than a port.
+        OSError: it cannot be written; a port that was there is left as it was.
 
     Example:
         >>> import tempfile, numpy as np, torch
@@ -59,12 +61,13 @@ def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
         >>> directory = save(port, tempfile.mkdtemp() + "/port")
         >>> sorted(path.name for path in directory.iterdir())
         ['graph.json', 'model.safetensors', 'report.json']
+
     """
     if not migrated.report.verified or migrated.report.weights != fingerprint(migrated.graph, migrated.variables):
         raise PortMismatch("only a port that passed `verify`, and did not change since, is saved; verify it first")
     target = Path(directory).absolute()
     if target.exists() and not _replaceable(target):
-        raise FileExistsError(f"{target} exists and is not a saved port; choose another directory")
+        raise PathTaken(f"{target} exists and is not a saved port; choose another directory")
     tensors = {b.file_key: np.ascontiguousarray(get(migrated.variables, b)) for b in migrated.graph.bindings}
     shapes = {b.file_key: b.stored_shape for b in migrated.graph.bindings}
     model = save_tensors({key: value.reshape(shapes[key]) for key, value in tensors.items()})
@@ -75,37 +78,46 @@ def save(migrated: Migrated, directory: str | os.PathLike[str]) -> Path:
     }
     contents = {MODEL: model, GRAPH: graph, REPORT: _dump(report | {"sha256": hashes})}
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f"{target.name}.tmp-", dir=target.parent))
-    try:
+    with ExitStack() as stack, replacing_folder(target) as draft:
         for name, content in contents.items():
-            _write(draft / name, content)
-        _sync(draft)
-        _swap(draft, target)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    _sync(target.parent)
+            write_bytes(draft / name, content)
+        stack.enter_context(_moved_aside(target))
     return target
+
+
+@contextmanager
+def _moved_aside(target: Path) -> Iterator[None]:
+    """Make room for a port where there is one, which goes once the new one is there and comes back if it is not."""
+    if not target.exists():
+        yield
+        return
+    old = target.with_name(f"{target.name}.old-{secrets.token_hex(4)}")
+    old.mkdir()
+    try:
+        target.rename(old / target.name)
+        yield
+    finally:
+        if not target.exists():
+            (old / target.name).rename(target)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_new(path: Path, content: bytes) -> None:
     """Write a file that does not exist yet, whole or not at all.
 
+    Args:
+        path: where it goes.
+        content: its bytes.
+
     Raises:
-        FileExistsError: when it exists.
+        PathTaken: it exists.
+        OSError: it cannot be written.
+
     """
     if path.exists():
-        raise FileExistsError(f"{path} exists; name another file")
+        raise PathTaken(f"{path} exists; name another file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        _write(Path(name), content)
-        Path(name).chmod(0o644)
-        Path(name).rename(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_bytes(path, content)
 
 
 def _dump(data: Any) -> bytes:
@@ -116,51 +128,19 @@ def _replaceable(target: Path) -> bool:
     return target.is_dir() and {entry.name for entry in target.iterdir()} <= {MODEL, GRAPH, REPORT}
 
 
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _swap(draft: Path, target: Path) -> None:
-    """Put the draft in the target's place; the old port is removed only after that."""
-    if not target.exists():
-        draft.chmod(0o755)
-        draft.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f"{target.name}.old-", dir=target.parent))
-    target.rename(old / "port")
-    try:
-        draft.chmod(0o755)
-        draft.rename(target)
-    except OSError:
-        (old / "port").rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def load(directory: str | os.PathLike[str]) -> Migrated:
     """Read a saved port; torch is not needed.
 
     Args:
-        directory: as written by `save`.
+        directory: as written by ``save``.
 
     Returns:
         The port, with the report of its verification.
 
     Raises:
-        CorruptPort: when a file is missing, damaged or not of this version.
-        CorruptWeights: when the weights are damaged.
-        StateDictMismatch: when the weights do not fit the graph.
+        CorruptPort: a file is missing, damaged or not of this version.
+        CorruptWeights: the weights are damaged.
+        StateDictMismatch: the weights do not fit the graph.
 
     Example:
         >>> import tempfile, numpy as np, torch
@@ -171,6 +151,7 @@ def load(directory: str | os.PathLike[str]) -> Migrated:
         >>> again = load(save(port, tempfile.mkdtemp() + "/port"))
         >>> again.apply_fn(again.variables, np.ones((3, 4), np.float32)).shape
         (3, 2)
+
     """
     source = Path(directory)
     graph_bytes, report_bytes = (_read(source / name, LARGEST_TEXT) for name in (GRAPH, REPORT))
@@ -198,8 +179,7 @@ def _try(port: Migrated, source: Path) -> None:
     """Run a port on shapes alone: a graph may be well-formed and still make no sense."""
     try:
         examples = [
-            jax.ShapeDtypeStruct((2, *(int(size) for size in value.spec.shape[1:])), canonical(value.spec.dtype))
-            for value in port.graph.inputs
+            jax.ShapeDtypeStruct((2, *value.spec.example), canonical(value.spec.dtype)) for value in port.graph.inputs
         ]
         jax.eval_shape(port.apply_fn, port.variables, *examples)
     except Exception as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from migrator.errors import MigratorError
+from common.files import write_bytes
+from migrator.errors import MigratorError, PathTaken
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +59,21 @@ STOPPED = "stopped: "
 
 @dataclass(frozen=True)
 class Row:
-    """What came out for one architecture; NaN where it did not get so far."""
+    """What came out for one architecture; NaN where it did not get so far.
+
+    Args:
+        name: torchvision's name.
+        input_size: side of the images.
+        parameters: number of trainable numbers.
+        operators: number of different ones.
+        seconds: that the migration took.
+        float64: largest relative difference of outputs in float64.
+        float32: in float32.
+        gradients: of the gradient of any parameter.
+        kernel: of the block of the tangent kernel.
+        outcome: ``ok``, the error that was met, or why it was stopped.
+
+    """
 
     name: str
     input_size: int = 0
@@ -85,10 +99,11 @@ def _cell(value: Any) -> str:
 
 
 def architectures(pattern: str = "*") -> list[str]:
-    """Names of torchvision's classification architectures that match a shell pattern such as `resnet*`.
+    """Return the names of torchvision's classification architectures that match a shell pattern such as ``resnet*``.
 
     Raises:
-        MigratorError: when torchvision is not installed, or nothing matches.
+        MigratorError: torchvision is not installed, or nothing matches.
+
     """
     try:
         from torchvision import models
@@ -105,7 +120,7 @@ def survey(names: list[str], path: Path, input_size: int | None, limit: float | 
     """Measure each architecture that the table does not have yet, and add its row in alphabetical order.
 
     Args:
-        names: of `architectures`.
+        names: of ``architectures``.
         path: the table, made where it does not exist.
         input_size: side of the images; where torch itself cannot run on it, and by default, the architecture's own.
         limit: seconds for each architecture, after which it is stopped and left for another time.
@@ -114,7 +129,8 @@ def survey(names: list[str], path: Path, input_size: int | None, limit: float | 
         Each new row, after it was written.
 
     Raises:
-        FileExistsError: when the file exists and is not such a table.
+        PathTaken: the file exists and is not such a table.
+
     """
     lines = _resume(path)
     _write(path, lines)
@@ -127,12 +143,7 @@ def survey(names: list[str], path: Path, input_size: int | None, limit: float | 
 
 
 def _write(path: Path, lines: dict[str, str]) -> None:
-    draft = path.with_name(f"{path.name}.tmp")
-    with draft.open("w", encoding="utf-8") as table:
-        table.write(PREAMBLE + HEADER + "".join(lines[name] for name in sorted(lines)))
-        table.flush()
-        os.fsync(table.fileno())
-    draft.replace(path)
+    write_bytes(path, (PREAMBLE + HEADER + "".join(lines[name] for name in sorted(lines))).encode())
 
 
 def _resume(path: Path) -> dict[str, str]:
@@ -142,7 +153,7 @@ def _resume(path: Path) -> dict[str, str]:
         return {}
     text = path.read_text(encoding="utf-8", errors="replace")
     if not text.startswith(PREAMBLE + HEADER):
-        raise FileExistsError(f"{path} exists and is not a table of `migrator survey`; choose another file")
+        raise PathTaken(f"{path} exists and is not a table of `migrator survey`; choose another file")
     lines = text[len(PREAMBLE + HEADER) :].splitlines(keepends=True)
     kept = (line for line in lines if line.endswith("|\n") and f"| {STOPPED}" not in line)
     return {line.split("|")[1].strip(): line for line in kept}
@@ -164,11 +175,12 @@ def measure(name: str, input_size: int | None = None) -> Row:
     """Port and verify one architecture in this process.
 
     Args:
-        name: of `architectures`.
-        input_size: as for `survey`.
+        name: of ``architectures``.
+        input_size: as for ``survey``.
 
     Returns:
         The row; an error that the architecture met is its outcome.
+
     """
     import torch
 
@@ -203,7 +215,7 @@ def _worst(report: Report, kind: str) -> float:
 
 
 def build(name: str) -> nn.Module:
-    """An architecture with random weights, and batch-norm statistics as after a training, in evaluation mode.
+    """Return an architecture with random weights, and batch-norm statistics as after a training, in evaluation mode.
 
     What torchvision sets to a constant is disturbed: a head of zeros, or a layer scale of 1e-6, would hide differences.
     """

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from migrator.compare import EXACT, Arrays, Checks, double, floor_of, relative
+from migrator.compare import EXACT, SEED, Arrays, Checks, double, floor_of, relative
 from migrator.graph import Graph
 from migrator.module import CACHED_GRAPHS, ApplyFn, outputs_of
 from migrator.port import Migrated
@@ -18,8 +18,6 @@ from migrator.weights import get, to_torch_order
 
 if TYPE_CHECKING:
     from migrator.reference import Reference
-
-SEED = 20240
 
 SMALL_GRADIENT = 1e-4
 """A parameter's gradient is compared relative to its own size, but at least to this part of the largest gradient."""
@@ -34,16 +32,30 @@ UNRECORDED = (
 
 
 class Compiled(NamedTuple):
-    """The functions that verification runs, compiled once for each graph."""
+    """The functions that verification runs, compiled once for each graph.
+
+    Args:
+        forward: maps variables and inputs to the flat tuple of outputs.
+        tangents: maps variables, inputs and weights of the outputs to the gradient of the weighted sum and the block of
+            the tangent kernel ``[B, B]``.
+        jvp: maps variables, inputs, a direction of the parameters and weights to the derivative of that sum along it.
+
+    """
 
     forward: Callable[..., Any]
     tangents: Callable[..., Any]
-    pushed: Callable[..., Any]
+    jvp: Callable[..., Any]
 
 
 @lru_cache(maxsize=CACHED_GRAPHS)
 def compiled_of(apply: ApplyFn, graph: Graph) -> Compiled:
-    """The functions for one way of computing a graph: the port's own, or its source's."""
+    """Return the functions for one way of computing a graph: the port's own, or its source's.
+
+    Args:
+        apply: maps variables and inputs to outputs.
+        graph: says how these are nested.
+
+    """
 
     def weighted(params: Any, rest: Mapping[str, Any], row: Arrays, weights: Arrays) -> Any:
         y = outputs_of(graph, apply({**rest, "params": params}, *(value[None] for value in row)))
@@ -57,7 +69,7 @@ def compiled_of(apply: ApplyFn, graph: Graph) -> Compiled:
         block = sum((leaf @ leaf.T for leaf in flat), jnp.zeros((len(x[0]), len(x[0]))))
         return jax.tree.map(lambda leaf: leaf.sum(0), rows), block
 
-    def pushed(variables: Any, x: Arrays, direction: Any, weights: Arrays) -> Any:
+    def jvp(variables: Any, x: Arrays, direction: Any, weights: Arrays) -> Any:
         params, rest = _split(variables)
 
         def along(row: Arrays, weight: Arrays) -> Any:
@@ -65,7 +77,7 @@ def compiled_of(apply: ApplyFn, graph: Graph) -> Compiled:
 
         return jax.vmap(along)(x, weights).sum()
 
-    return Compiled(lambda variables, *x: outputs_of(graph, apply(variables, *x)), jax.jit(tangents), jax.jit(pushed))
+    return Compiled(lambda variables, *x: outputs_of(graph, apply(variables, *x)), jax.jit(tangents), jax.jit(jvp))
 
 
 def _split(variables: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -73,7 +85,15 @@ def _split(variables: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 class Head(NamedTuple):
-    """A weighted sum of the outputs, torch's gradient of it for each example, and how steep it may well be."""
+    """A weighted sum of the outputs.
+
+    Args:
+        name: what a check calls it.
+        weights: one array ``[B, ...]`` for each output.
+        rows: torch's gradient of it, for each of B examples, by torch's name of the parameter.
+        slope: how steep it may well be.
+
+    """
 
     name: str
     weights: Arrays
@@ -82,7 +102,13 @@ class Head(NamedTuple):
 
 
 def heads_of(truth: Reference, x: Arrays) -> Iterator[Head]:
-    """`f(x) = sum(weights * outputs)` with random weights, then with ones; outputs that are no floats do not count."""
+    """Yield f(x) = Σ weights ⊙ outputs with random weights, then with ones; outputs that are no floats do not count.
+
+    Args:
+        truth: torch in float64.
+        x: B examples, one array for each input.
+
+    """
     rng = np.random.default_rng(SEED)
     singles = [tuple(value[i : i + 1] for value in x) for i in range(len(x[0]))]
     outputs = truth.forward(singles[0])
@@ -101,7 +127,19 @@ def heads_of(truth: Reference, x: Arrays) -> Iterator[Head]:
 
 
 def check_tangents(migrated: Migrated, variables: Any, x: Arrays, heads: Iterable[Head], checks: Checks) -> None:
-    """Gradients and kernel of each head."""
+    """Compare gradient and tangent kernel of each head, and of the first the gradient with the forward-mode derivative.
+
+    Args:
+        migrated: the port.
+        variables: its variables in float64.
+        x: B examples, one array for each input.
+        heads: of ``heads_of``; their gradients are dropped once compared.
+        checks: take the comparisons.
+
+    Raises:
+        PortMismatch: one of them fails.
+
+    """
     compiled, floor = compiled_of(migrated.apply_fn, migrated.graph), 0.0
     for head in heads:
         gradient, block = compiled.tangents(variables, double(x), head.weights)
@@ -109,14 +147,14 @@ def check_tangents(migrated: Migrated, variables: Any, x: Arrays, heads: Iterabl
         if not floor:
             floor = SMALL_GRADIENT * max(float(np.abs(expected).max()), head.slope**2)
             _check_gradient(migrated.graph, gradient, head, checks)
-            _check_pushed(compiled, variables, gradient, (x, head), checks)
+            _check_jvp(compiled, variables, gradient, (x, head), checks)
         name = f"tangent kernel of {len(x[0])} examples, {head.name} of logits"
         checks(name, relative(block, expected, floor), EXACT)
         head.rows.clear()
 
 
 def kernel_block(rows: list[dict[str, np.ndarray]]) -> np.ndarray:
-    """`Theta[i, j] = grad f(x_i) . grad f(x_j)` from one gradient a row, `[B, B]`."""
+    """Return Θ[i, j] = ∇f(x_i) · ∇f(x_j) ``[B, B]`` from one gradient a row."""
     block = np.zeros((len(rows), len(rows)))
     for name in rows[0]:  # parameter by parameter: all of a large network's gradients in one matrix take too much
         part = np.stack([row[name].ravel() for row in rows])
@@ -143,13 +181,13 @@ def _check_gradient(graph: Graph, gradient: Any, head: Head, checks: Checks) -> 
     checks("gradient of each parameter", worst, EXACT, lambda: f": largest for {name}; {UNRECORDED}")
 
 
-def _check_pushed(compiled: Compiled, variables: Any, gradient: Any, case: tuple[Arrays, Head], checks: Checks) -> None:
+def _check_jvp(compiled: Compiled, variables: Any, gradient: Any, case: tuple[Arrays, Head], checks: Checks) -> None:
     rng = np.random.default_rng(SEED)
     x, head = case
     direction = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), variables["params"])
-    pushed = float(compiled.pushed(variables, double(x), direction, head.weights))
+    jvp = float(compiled.jvp(variables, double(x), direction, head.weights))
     total, size = 0.0, 0.0
     for slope, step in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True):
         part = np.asarray(slope) * step
         total, size = total + float(part.sum()), size + float(np.abs(part).sum())
-    checks("forward against reverse derivative", abs(total - pushed) / (max(size, head.slope) or 1.0), EXACT)
+    checks("forward against reverse derivative", abs(total - jvp) / (max(size, head.slope) or 1.0), EXACT)

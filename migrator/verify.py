@@ -1,4 +1,4 @@
-"""`verify`: a port against its torch module, in float64 down to the tangent kernel."""
+"""``verify``: a port against its torch module, in float64 down to the tangent kernel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from migrator.compare import EXACT, Arrays, Checks, cast, double, floor_of, furthest, relative
+from migrator.compare import EXACT, SEED, Arrays, Checks, cast, double, floor_of, furthest, relative
 from migrator.errors import BatchDependentNorm, NonDeterministicForward, PortMismatch, StaticBatch
 from migrator.graph import Graph
 from migrator.module import check_variables
@@ -33,8 +33,6 @@ BATCHES = (1, 2, 5)
 ALONE = 3
 """How many examples torch's output is taken of both alone and together."""
 
-SEED = 20240
-
 
 def verify(
     module: nn.Module, migrated: Migrated, inputs: np.ndarray | tuple[np.ndarray, ...], *, ntk_examples: int = 4
@@ -48,16 +46,16 @@ def verify(
 
     Args:
         module: in evaluation mode; it is not changed.
-        migrated: the port; its `report` becomes the returned one.
-        inputs: real examples, `[n, ...]` as the module takes them; a tuple when it takes several inputs.
+        migrated: the port; its ``report`` becomes the returned one.
+        inputs: real examples, ``[n, ...]`` as the module takes them; a tuple when it takes several inputs.
         ntk_examples: side of the kernel block.
 
     Returns:
-        The report, with `verified` true.
+        The report, with ``verified`` true.
 
     Raises:
         PortMismatch: naming the check that failed, with numbers.
-        MigratorError: when the module itself is not in a state to compare with.
+        MigratorError: the module itself is not in a state to compare with.
 
     Example:
         >>> import numpy as np, torch
@@ -67,6 +65,7 @@ def verify(
         >>> report = verify(net, port, np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32))
         >>> report.verified, [check.name for check in report.checks][-1]
         (True, 'tangent kernel of 4 examples, sum of logits')
+
     """
     from migrator.reference import one_thread
 
@@ -106,8 +105,8 @@ def _check_examples(graph: Graph, examples: Arrays) -> None:
 def _compare(module: nn.Module, migrated: Migrated, examples: Arrays, ntk_examples: int, checks: Checks) -> None:
     import torch
 
+    from migrator.preflight import unwrap
     from migrator.reference import Reference
-    from migrator.screen import unwrap
 
     module = unwrap(module)
     truth = Reference(module)
@@ -185,9 +184,15 @@ def _noise_like(rng: np.random.Generator, examples: np.ndarray) -> np.ndarray:
 
 
 def same_weights(module: nn.Module, migrated: Migrated) -> bool:
-    """Whether a module has the very tensors of a port, by name."""
+    """Return whether a module has the very tensors of a port, by name.
+
+    Args:
+        module: the torch side.
+        migrated: the port.
+
+    """
+    from migrator.preflight import unwrap
     from migrator.reference import state
-    from migrator.screen import unwrap
 
     found = state(unwrap(module))
     return all(

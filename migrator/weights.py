@@ -11,15 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from migrator.errors import PrecisionLoss
-from migrator.graph import Binding, Graph, Node, Perm, Ref
-from migrator.layout import LOGICAL
+from migrator.graph import COLLECTIONS, Binding, Graph, Node, Perm, Ref
+from migrator.layout import LOGICAL, inverse
 from migrator.ops import RULES, Role
-
-COLLECTIONS = ("params", "batch_stats", "frozen", "buffers")
 
 
 def roles(nodes: Iterable[Node]) -> dict[str, set[Role | None]]:
-    """What each value is to the operators that use it directly; `None` stands for a use without a role."""
+    """Return what each value is to the operators that use it directly; ``None`` stands for a use without a role."""
     found: dict[str, set[Role | None]] = {}
     for node in nodes:
         known = RULES[node.op].roles if node.op in RULES else {}
@@ -30,18 +28,25 @@ def roles(nodes: Iterable[Node]) -> dict[str, set[Role | None]]:
 
 
 def choose_perm(uses: set[Role | None], rank: int) -> Perm:
-    """Flax's order when all operators that give the tensor a role agree on it, else torch's own."""
+    """Return Flax's order when all operators that give a tensor a role agree on it, else torch's own.
+
+    Args:
+        uses: what the tensor is to the operators that use it.
+        rank: its number of axes.
+
+    """
     wanted = {role.perm(rank) for role in uses if role is not None}
     return wanted.pop() if len(wanted) == 1 else LOGICAL
 
 
 def choose_leaf(uses: set[Role | None], leaf: str, siblings: Iterable[str]) -> str:
-    """Flax's name of a tensor (`weight` of a convolution is `kernel`), unless a sibling has that name already.
+    """Return Flax's name of a tensor, ``kernel`` for a convolution's ``weight``, unless a sibling has it already.
 
     Args:
         uses: what the tensor is to the operators that use it.
         leaf: torch's name, without the module path.
         siblings: torch's names of all tensors of the same module.
+
     """
     names = {role.leaf for role in uses if role is not None}
     if leaf not in ("weight", "bias", "running_mean", "running_var") or len(names) != 1:
@@ -51,7 +56,14 @@ def choose_leaf(uses: set[Role | None], leaf: str, siblings: Iterable[str]) -> s
 
 
 def collection(*, parameter: bool, trainable: bool, uses: set[Role | None]) -> str:
-    """Which Flax collection a tensor of torch belongs to."""
+    """Return which Flax collection a tensor of torch belongs to.
+
+    Args:
+        parameter: whether it is a parameter, not a buffer.
+        trainable: whether it requires a gradient.
+        uses: what it is to the operators that use it.
+
+    """
     if parameter:
         return "params" if trainable else "frozen"
     statistic = any(role is not None and role.statistic for role in uses)
@@ -59,17 +71,18 @@ def collection(*, parameter: bool, trainable: bool, uses: set[Role | None]) -> s
 
 
 def to_variables(graph: Graph, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Nested Flax variables from torch's tensors.
+    """Return nested Flax variables of torch's tensors.
 
     Args:
         graph: says where each tensor goes, and in which storage order.
         state: the graph's name of the tensor -> its values in torch's own order.
 
     Returns:
-        `{"params": {...}, "batch_stats": {...}, "frozen": {...}, "buffers": {...}}`.
+        ``{"params": {...}, "batch_stats": {...}, "frozen": {...}, "buffers": {...}}``.
 
     Raises:
-        PrecisionLoss: when JAX, as it is set, cannot hold a tensor's numbers.
+        PrecisionLoss: JAX, as it is set, cannot hold a tensor's numbers.
+
     """
     variables: dict[str, Any] = {name: {} for name in COLLECTIONS}
     for binding in graph.bindings:
@@ -80,7 +93,14 @@ def to_variables(graph: Graph, state: Mapping[str, np.ndarray]) -> dict[str, Any
 
 
 def put(variables: dict[str, Any], binding: Binding, value: Any) -> None:
-    """Store a tensor under its collection and path."""
+    """Store a tensor under its collection and path.
+
+    Args:
+        variables: changed in place.
+        binding: says where.
+        value: the tensor in its storage order.
+
+    """
     level = variables.setdefault(binding.collection, {})
     for part in binding.path[:-1]:
         level = level.setdefault(part, {})
@@ -88,7 +108,13 @@ def put(variables: dict[str, Any], binding: Binding, value: Any) -> None:
 
 
 def get(variables: Mapping[str, Any], binding: Binding) -> Any:
-    """The tensor under a binding's collection and path, in its storage order."""
+    """Return the tensor under a binding's collection and path, in its storage order.
+
+    Args:
+        variables: nested, by collection.
+        binding: says where.
+
+    """
     value: Any = variables[binding.collection]
     for part in binding.path:
         value = value[part]
@@ -96,13 +122,28 @@ def get(variables: Mapping[str, Any], binding: Binding) -> Any:
 
 
 def to_torch_order(binding: Binding, value: Any) -> np.ndarray:
-    """A stored tensor in torch's own order of axes."""
+    """Return a stored tensor in torch's own order of axes.
+
+    Args:
+        binding: says in which order it is stored.
+        value: the tensor.
+
+    """
     array = np.asarray(value)
-    return np.transpose(array, np.argsort(binding.perm)) if binding.perm else array
+    return np.transpose(array, inverse(binding.perm)) if binding.perm else array
 
 
 def as_jax(value: np.ndarray, name: str) -> jax.Array:
-    """A copy on JAX's side (torch changes its weights in place), refused when it would be rounded on the way."""
+    """Return a copy on JAX's side; torch changes its weights in place.
+
+    Args:
+        value: the tensor.
+        name: what an error calls it.
+
+    Raises:
+        PrecisionLoss: JAX, as it is set, cannot hold its numbers.
+
+    """
     array = jnp.array(value, copy=True)
     if array.dtype != value.dtype:
         if value.dtype == np.float64:
@@ -116,7 +157,13 @@ def as_jax(value: np.ndarray, name: str) -> jax.Array:
 
 
 def fingerprint(graph: Graph, variables: Mapping[str, Any]) -> str:
-    """SHA-256 over the graph and all stored tensors."""
+    """Return the SHA-256 of a graph and all its stored tensors.
+
+    Args:
+        graph: the network.
+        variables: its tensors.
+
+    """
     sha = hashlib.sha256(graph.digest.encode())
     for binding in sorted(graph.bindings, key=lambda b: b.file_key):
         array = np.asarray(get(variables, binding))
@@ -126,7 +173,7 @@ def fingerprint(graph: Graph, variables: Mapping[str, Any]) -> str:
 
 
 def key_map(graph: Graph) -> dict[str, str]:
-    """Torch's qualified names, tied ones included -> keys of the saved file."""
+    """Return torch's qualified names, tied ones included -> keys of the saved file."""
     names = {binding.key: binding.file_key for binding in graph.bindings if binding.key}
     tied = {alias: binding.file_key for binding in graph.bindings for alias in binding.aliases}
     return names | tied

@@ -17,7 +17,7 @@ from migrator.ops import (
     shape,
     sort,
 )
-from migrator.ops.registry import RULES, Role, Rule
+from migrator.ops.registry import RULES, Role
 
 _FAMILIES = (
     activations,
@@ -40,24 +40,4 @@ _FAMILIES = (
 FAMILIES = tuple(module.__name__ for module in _FAMILIES)
 """Names of the modules whose functions run the operators."""
 
-__all__ = [
-    "FAMILIES",
-    "RULES",
-    "Role",
-    "Rule",
-    "activations",
-    "attention",
-    "conv",
-    "elementwise",
-    "fft",
-    "index",
-    "linalg",
-    "linear",
-    "norm",
-    "pool",
-    "reduce",
-    "resample",
-    "scatter",
-    "shape",
-    "sort",
-]
+__all__ = ["FAMILIES", "RULES", "Role"]

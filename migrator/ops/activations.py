@@ -1,4 +1,4 @@
-"""Activation functions with settings or with kinks, where the derivative is torch's; plain ones: `elementwise`."""
+"""Activation functions with settings or with kinks, where the derivative is torch's; plain ones: ``elementwise``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from migrator.ops.registry import rule
 
 @rule("aten.leaky_relu.default", policy=passing)
 def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
-    """X where positive, else slope times x; the derivative at zero is the slope."""
+    """x where positive, else slope times x; the derivative at zero is the slope."""
     return jnp.where(x > 0, x, negative_slope * x)
 
 
@@ -28,7 +28,7 @@ def prelu(x: Array, weight: Array) -> Array:
 
 @rule("aten.hardtanh.default", policy=passing)
 def hardtanh(x: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
-    """X cut to an interval; the derivative on both ends is zero."""
+    """x cut to an interval; the derivative on both ends is zero."""
     return jnp.where(x <= min_val, min_val, jnp.where(x >= max_val, max_val, x)).astype(x.dtype)
 
 
@@ -40,19 +40,19 @@ def relu6(x: Array) -> Array:
 
 @rule("aten.threshold.default", policy=passing)
 def threshold(x: Array, limit: float, value: float) -> Array:
-    """X above the limit, else the value."""
+    """x above the limit, else the value."""
     return jnp.where(x > limit, x, value).astype(x.dtype)
 
 
 @rule("aten.gelu.default", policy=passing)
 def gelu(x: Array, approximate: str = "none") -> Array:
-    """Gaussian error linear unit, exact unless `approximate='tanh'`."""
+    """Gaussian error linear unit, exact unless ``approximate='tanh'``."""
     return jax.nn.gelu(x, approximate=approximate == "tanh")
 
 
 @rule("aten.elu.default", policy=passing)
 def elu(x: Array, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Array:
-    """Exponential linear unit; `selu` and `celu` are settings of it."""
+    """Exponential linear unit; ``selu`` and ``celu`` are settings of it."""
     negative = jnp.where(x > 0, 0.0, x * input_scale)
     return jnp.where(x > 0, x * scale, alpha * scale * jnp.expm1(negative))
 
@@ -97,13 +97,13 @@ def softplus(x: Array, beta: float = 1.0, limit: float = 20.0) -> Array:
 
 @rule("aten.mish.default", policy=passing)
 def mish(x: Array) -> Array:
-    """X tanh(softplus(x))."""
+    """x tanh(softplus(x))."""
     return x * jnp.tanh(softplus(x))
 
 
 @rule("aten.hardswish.default", policy=passing)
 def hardswish(x: Array) -> Array:
-    """X times hardsigmoid of x, with torch's derivatives at -3 and 3."""
+    """x times hardsigmoid of x, with torch's derivatives at -3 and 3."""
     return jnp.where(x <= -3, 0.0, jnp.where(x < 3, x * (x + 3) / 6, x)).astype(x.dtype)
 
 
@@ -124,5 +124,5 @@ def _hardsigmoid_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arr
 
 @rule("aten.hardsigmoid.default", policy=passing)
 def hardsigmoid(x: Array) -> Array:
-    """X / 6 + 1 / 2 cut to [0, 1]; the derivative on both ends is zero."""
+    """x / 6 + 1 / 2 cut to [0, 1]; the derivative on both ends is zero."""
     return _hardsigmoid(x)

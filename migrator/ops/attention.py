@@ -25,17 +25,18 @@ def attention(
     """softmax(scale Q K' + mask) V over the last two axes; a row that is masked throughout gives zeros.
 
     Args:
-        query: `[..., L, E]`.
-        key: `[..., S, E]`.
-        value: `[..., S, V]`.
-        mask: added to the scores, or true where a key may be seen; `[..., L, S]`.
+        query: ``[..., L, E]``.
+        key: ``[..., S, E]``.
+        value: ``[..., S, V]``.
+        mask: added to the scores, or true where a key may be seen; ``[..., L, S]``.
         dropout: zero in evaluation mode.
         is_causal: each query sees the keys up to its own position.
-        scale: `1 / sqrt(E)` unless given.
+        scale: ``1 / sqrt(E)`` unless given.
         enable_gqa: groups of query heads share a key head.
 
     Returns:
-        `[..., L, V]`.
+        ``[..., L, V]``.
+
     """
     if enable_gqa:
         key, value = (jnp.repeat(t, query.shape[-3] // t.shape[-3], axis=-3) for t in (key, value))

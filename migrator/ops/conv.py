@@ -18,7 +18,7 @@ from migrator.ops.windows import batched, each
 LETTERS = "DHW"
 
 
-def dimension_numbers(axes: int) -> lax.ConvDimensionNumbers:
+def _dimension_numbers(axes: int) -> lax.ConvDimensionNumbers:
     """Channels last, in the data as in the kernel."""
     letters = LETTERS[-axes:]
     data, kernel = f"N{letters}C", f"{letters}IO"
@@ -37,16 +37,17 @@ def conv(
     """Cross-correlation with explicit padding, as torch defines it.
 
     Args:
-        x: `[N, spatial..., C]`, or without the batch axis.
-        kernel: `[spatial..., C / groups, O]`.
-        bias: `[O]`.
+        x: ``[N, spatial..., C]``, or without the batch axis.
+        kernel: ``[spatial..., C / groups, O]``.
+        bias: ``[O]``.
         stride: step along each spatial axis.
-        padding: zeros on both sides of each axis, or `same` / `valid`.
+        padding: zeros on both sides of each axis, or ``same`` / ``valid``.
         dilation: spacing of the kernel's points.
         groups: number of groups of channels.
 
     Returns:
-        `[N, spatial..., O]`.
+        ``[N, spatial..., O]``.
+
     """
     axes = kernel.ndim - 2
     spacing = each(dilation, axes)
@@ -59,9 +60,9 @@ def conv(
 
     def run(data: Array) -> Array:
         if groups == 1:
-            return direct_conv(data, kernel, settings)
+            return _direct_conv(data, kernel, settings)
         depthwise = kernel.shape[-2] == 1
-        return shifted_conv(data, kernel, settings) if depthwise else grouped_conv(data, kernel, settings)
+        return shifted_conv(data, kernel, settings) if depthwise else _grouped_conv(data, kernel, settings)
 
     y = batched(run, x, kernel.ndim)
     return y if bias is None else y + bias
@@ -76,24 +77,33 @@ class Settings(NamedTuple):
     groups: int
 
 
-def direct_conv(x: Array, kernel: Array, settings: Settings) -> Array:
-    """`conv` as one operator of JAX."""
+def _direct_conv(x: Array, kernel: Array, settings: Settings) -> Array:
+    """``conv`` as one operator of JAX."""
     return lax.conv_general_dilated(
         x,
         kernel,
         window_strides=settings.stride,
         padding=settings.pads,
         rhs_dilation=settings.dilation,
-        dimension_numbers=dimension_numbers(kernel.ndim - 2),
+        dimension_numbers=_dimension_numbers(kernel.ndim - 2),
         feature_group_count=settings.groups,
     )
 
 
 def shifted_conv(x: Array, kernel: Array, settings: Settings) -> Array:
-    """`conv` as a sum of shifted, scaled inputs, one term for each point of the kernel.
+    """``conv`` as a sum of shifted, scaled inputs, one term for each point of the kernel.
 
     A kernel's derivative in groups is a sum over positions here. As an operator of JAX it would be a convolution with
     the batch in groups, which is thousands of times slower on CPUs and takes gigabytes.
+
+    Args:
+        x: ``[N, spatial..., C]``.
+        kernel: ``[spatial..., C / groups, O]``.
+        settings: how it moves.
+
+    Returns:
+        ``[N, spatial..., O]``.
+
     """
     groups, (inputs, outputs) = settings.groups, kernel.shape[-2:]
     padded = jnp.pad(x, [(0, 0), *settings.pads, (0, 0)])
@@ -113,19 +123,19 @@ def shifted_conv(x: Array, kernel: Array, settings: Settings) -> Array:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
-def grouped_conv(x: Array, kernel: Array, settings: Settings) -> Array:
-    """`conv` in groups of several channels: the operator of JAX, but for the kernel's derivative."""
-    return direct_conv(x, kernel, settings)
+def _grouped_conv(x: Array, kernel: Array, settings: Settings) -> Array:
+    """``conv`` in groups of several channels: the operator of JAX, but for the kernel's derivative."""
+    return _direct_conv(x, kernel, settings)
 
 
-@grouped_conv.defjvp
-def grouped_conv_jvp(
+@_grouped_conv.defjvp
+def _grouped_conv_jvp(
     settings: Settings, primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
     """The derivative along both; the convolution is linear in each."""
     (x, kernel), (dx, dkernel) = primals, tangents
-    moved = direct_conv(dx, kernel, settings) + shifted_conv(x, dkernel, settings)
-    return direct_conv(x, kernel, settings), moved
+    moved = _direct_conv(dx, kernel, settings) + shifted_conv(x, dkernel, settings)
+    return _direct_conv(x, kernel, settings), moved
 
 
 def conv_transpose(
@@ -138,12 +148,12 @@ def conv_transpose(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Array:
-    """The transpose of `conv`: the kernel flipped, its channels swapped, the data spread out by the stride.
+    """The transpose of ``conv``: the kernel flipped, its channels swapped, the data spread out by the stride.
 
     Args:
-        x: `[N, spatial..., C]`, or without the batch axis.
-        kernel: `[spatial..., C, O / groups]`.
-        bias: `[O]`.
+        x: ``[N, spatial..., C]``, or without the batch axis.
+        kernel: ``[spatial..., C, O / groups]``.
+        bias: ``[O]``.
         stride: spacing of the data's points in the output.
         padding: rows cut from both ends of each axis.
         output_padding: rows added at the end of each axis.
@@ -151,7 +161,8 @@ def conv_transpose(
         dilation: spacing of the kernel's points.
 
     Returns:
-        `[N, spatial..., O]`.
+        ``[N, spatial..., O]``.
+
     """
     axes = kernel.ndim - 2
     spacing = each(dilation, axes)
@@ -170,7 +181,7 @@ def conv_transpose(
             padding=pads,
             lhs_dilation=each(stride, axes),
             rhs_dilation=spacing,
-            dimension_numbers=dimension_numbers(axes),
+            dimension_numbers=_dimension_numbers(axes),
             feature_group_count=groups,
         )
 

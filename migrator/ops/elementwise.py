@@ -14,7 +14,7 @@ from migrator.ops.registry import rule
 
 
 def identity(x: Array) -> Array:
-    """X itself."""
+    """x itself."""
     return x
 
 
@@ -121,7 +121,7 @@ def absolute(x: Array) -> Array:
 
 @rule("aten.sgn.default", policy=passing)
 def sgn(x: Array) -> Array:
-    """X / |x|, zero where x is; there the derivative is zero."""
+    """x / |x|, zero where x is; there the derivative is zero."""
     if not jnp.iscomplexobj(x):
         return jnp.sign(x)
     zero = x == 0
@@ -156,7 +156,7 @@ def atan2(y: Array, x: Array) -> Array:
 
 @rule("aten.pow.Tensor_Tensor", "aten.pow.Tensor_Scalar", "aten.pow.Scalar", policy=pointwise)
 def power(x: Any, y: Any) -> Array:
-    """X to the power of y; the derivatives of zero to the power of zero are zero."""
+    """x to the power of y; the derivatives of zero to the power of zero are zero."""
     if isinstance(y, int | float):
         return jnp.power(x, y)
     corner = (x == 0) & (y == 0)
@@ -171,7 +171,7 @@ def rsqrt(x: Array) -> Array:
 
 @rule("aten.round.decimals", policy=passing)
 def round_decimals(x: Array, decimals: int = 0) -> Array:
-    """X rounded to a number of digits after the point."""
+    """x rounded to a number of digits after the point."""
     return jnp.round(x, decimals)
 
 
@@ -195,27 +195,27 @@ def fmin(x: Array, y: Array) -> Array:
 
 @rule("aten.copysign.Tensor", "aten.copysign.Scalar", policy=pointwise)
 def copysign(x: Array, y: Any) -> Array:
-    """X with the sign of y; the derivative at zero is zero."""
+    """x with the sign of y; the derivative at zero is zero."""
     value = jnp.copysign(x, y)
     return jnp.where(x == 0, lax.stop_gradient(value), value)
 
 
 @rule("aten.ldexp.Tensor", policy=pointwise)
 def ldexp(x: Array, power: Array) -> Array:
-    """X times two to a power."""
+    """x times two to a power."""
     return x * jnp.exp2(power)
 
 
 @rule("aten.xlogy.Tensor", "aten.xlogy.Scalar_Self", "aten.xlogy.Scalar_Other", policy=pointwise)
 def xlogy(x: Any, y: Any) -> Array:
-    """X log y, zero where x is; there the derivative is log y, or zero where that has no number."""
+    """x log y, zero where x is; there the derivative is log y, or zero where that has no number."""
     dead = (x == 0) & (y <= 0)
     return jnp.where(dead, 0.0, jax.scipy.special.xlogy(x, jnp.where(dead, 1.0, y)))
 
 
 @rule("aten.special_xlog1py.default", policy=pointwise)
 def xlog1py(x: Any, y: Any) -> Array:
-    """X log(1 + y), zero where x is; there the derivative is log(1 + y), or zero where that has no number."""
+    """x log(1 + y), zero where x is; there the derivative is log(1 + y), or zero where that has no number."""
     dead = (x == 0) & (y <= -1)
     return jnp.where(dead, 0.0, jax.scipy.special.xlog1py(x, jnp.where(dead, 0.0, y)))
 
@@ -252,7 +252,7 @@ def div(x: Any, y: Any, rounding_mode: str | None = None) -> Array:
 
 @rule("aten.clamp.default", "aten.clamp_min.default", policy=passing)
 def clamp(x: Array, low: Any = None, high: Any = None, **bounds: Any) -> Array:
-    """X cut to an interval of numbers; the derivative on both ends is zero."""
+    """x cut to an interval of numbers; the derivative on both ends is zero."""
     low, high = bounds.get("min", low), bounds.get("max", high)
     kept = x if low is None else jnp.where(x <= low, low, x)
     return (kept if high is None else jnp.where(kept >= high, high, kept)).astype(jnp.result_type(x))
@@ -260,13 +260,13 @@ def clamp(x: Array, low: Any = None, high: Any = None, **bounds: Any) -> Array:
 
 @rule("aten.clamp_max.default", policy=passing)
 def clamp_max(x: Array, high: Any) -> Array:
-    """X cut from above."""
+    """x cut from above."""
     return clamp(x, None, high)
 
 
 @rule("aten.clamp.Tensor", "aten.clamp_min.Tensor", policy=pointwise)
 def clamp_tensor(x: Array, low: Any = None, high: Any = None, **bounds: Any) -> Array:
-    """X cut to an interval of tensors; on an end both share the derivative."""
+    """x cut to an interval of tensors; on an end both share the derivative."""
     low, high = bounds.get("min", low), bounds.get("max", high)
     kept = x if low is None else jnp.maximum(x, low)
     return kept if high is None else jnp.minimum(kept, high)
@@ -274,13 +274,13 @@ def clamp_tensor(x: Array, low: Any = None, high: Any = None, **bounds: Any) -> 
 
 @rule("aten.clamp_max.Tensor", policy=pointwise)
 def clamp_max_tensor(x: Array, high: Array) -> Array:
-    """X cut from above by a tensor."""
+    """x cut from above by a tensor."""
     return jnp.minimum(x, high)
 
 
 @rule("aten.where.self", "aten.where.ScalarOther", "aten.where.ScalarSelf", "aten.where.Scalar", policy=pointwise)
 def where(condition: Array, x: Any, y: Any) -> Array:
-    """X where the condition holds, else y."""
+    """x where the condition holds, else y."""
     return jnp.where(condition, x, y)
 
 

@@ -13,13 +13,13 @@ from migrator.ops.registry import rule
 
 @rule("aten.complex.default")
 def complex_(real: Array, imag: Array) -> Array:
-    """Real + i imag."""
+    """real + i imag."""
     return lax.complex(*jnp.broadcast_arrays(real, imag))
 
 
 @rule("aten.polar.default")
 def polar(size: Array, angles: Array) -> Array:
-    """Size exp(i angle)."""
+    """size exp(i angle)."""
     return complex_(size * jnp.cos(angles), size * jnp.sin(angles))
 
 
@@ -73,7 +73,7 @@ def _scaled(y: Array, count: int, normalization: int) -> Array:
 
 @rule("aten._fft_r2c.default")
 def fft_of_real(x: Array, dims: tuple[int, ...], normalization: int, onesided: bool) -> Array:
-    """The Fourier transform of real numbers; `onesided` keeps half of the last axis."""
+    """The Fourier transform of real numbers; ``onesided`` keeps half of the last axis."""
     y = jnp.fft.rfftn(x, axes=dims) if onesided else jnp.fft.fftn(x, axes=dims)
     return _scaled(y, math.prod(x.shape[dim] for dim in dims), normalization)
 

@@ -13,7 +13,7 @@ from migrator.ops.scatter import scatter_reduce
 
 @rule("aten.embedding.default", roles={0: EMBEDDING})
 def embedding(table: Array, indices: Array, padding_idx: int = -1, *_: Any) -> Array:
-    """Rows of a table; the row of `padding_idx` receives no gradient."""
+    """Rows of a table; the row of ``padding_idx`` receives no gradient."""
     rows = jnp.take(table, indices, 0)
     if padding_idx < 0:
         return rows
@@ -35,7 +35,7 @@ def embedding_bag(
     """Sum, mean or largest of the rows of each bag as the first of several results, of which only it is for use.
 
     Args:
-        table: `[rows, E]`.
+        table: ``[rows, E]``.
         indices: the rows of all bags, one bag after the other.
         offsets: where each bag starts.
         scale_grad_by_freq: must be false.
@@ -44,6 +44,7 @@ def embedding_bag(
         weights: a factor for each of the indices; sum only.
         include_last_offset: whether the end of the last bag is among the offsets.
         padding_idx: rows that do not count.
+
     """
     bags = offsets.shape[0] - int(include_last_offset)
     numbers = jnp.searchsorted(offsets[:bags], jnp.arange(indices.shape[0]), side="right") - 1
@@ -64,7 +65,7 @@ def embedding_bag(
 
 @rule("aten.index.Tensor")
 def index(x: Array, indices: tuple[Array | None, ...]) -> Array:
-    """Advanced indexing; `None` takes a whole axis."""
+    """Advanced indexing; ``None`` takes a whole axis."""
     return x[tuple(slice(None) if place is None else place for place in indices)]
 
 
@@ -81,20 +82,21 @@ def gather(x: Array, dim: int, indices: Array, *_: Any, **__: Any) -> Array:
 
 
 def _shrunk(x: Array, indices: Array, dim: int) -> Array:
-    """X cut to the shape of the indices on every other axis."""
+    """x cut to the shape of the indices on every other axis."""
     ends = [x.shape[dim] if axis == dim % x.ndim else size for axis, size in enumerate(indices.shape)]
     return x[tuple(slice(end) for end in ends)]
 
 
 @rule("aten.index_put.default")
 def index_put(x: Array, indices: tuple[Array | None, ...], values: Array, accumulate: bool = False) -> Array:
-    """X with the places of an advanced index replaced, or added to; `None` takes a whole axis.
+    """x with the places of an advanced index replaced, or added to; ``None`` takes a whole axis.
 
     Args:
         x: any array.
         indices: numbers; or one mask, and then one value for all of its places.
         values: broadcast to what the index picks.
         accumulate: whether to add; a place that is picked twice is added to twice.
+
     """
     masks = [axis for axis, place in enumerate(indices) if place is not None and place.dtype == bool]
     if masks:
@@ -114,13 +116,13 @@ def _range(x: Array, dim: int, start: Any, end: Any, step: int) -> tuple[Any, ..
 
 @rule("aten.slice_scatter.default")
 def slice_scatter(x: Array, source: Array, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Array:
-    """X with a range of one axis replaced."""
+    """x with a range of one axis replaced."""
     return x.at[_range(x, dim, start, end, step)].set(source)
 
 
 @rule("aten.select_scatter.default")
 def select_scatter(x: Array, source: Array, dim: int, position: int) -> Array:
-    """X with one position of one axis replaced."""
+    """x with one position of one axis replaced."""
     place: list[Any] = [slice(None)] * x.ndim
     place[dim] = position
     return x.at[tuple(place)].set(source)

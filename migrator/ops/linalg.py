@@ -158,7 +158,7 @@ def householder_product(x: Array, scales: Array) -> Array:
 
 @rule("aten.linalg_pinv.atol_rtol_tensor")
 def pinv(x: Array, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Array:
-    """The pseudo-inverse; singular values below the larger of `atol` and `rtol` times the largest count as zero."""
+    """The pseudo-inverse; singular values below the larger of ``atol`` and ``rtol`` times the largest count as zero."""
     still = lax.stop_gradient(x)
     smallest = max(x.shape[-2:]) * jnp.finfo(x.dtype).eps
     relative = (smallest if atol is None else jnp.where(atol > 0, 0.0, smallest)) if rtol is None else rtol

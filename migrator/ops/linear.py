@@ -20,27 +20,27 @@ def _dense(node: Node, tags: Tags) -> Placed:
 
 @rule("aten.linear.default", policy=_dense, roles={1: LINEAR_KERNEL, 2: BIAS})
 def linear(x: Array, kernel: Array, bias: Array | None = None) -> Array:
-    """X @ kernel + bias with the kernel as [in, out]."""
+    """x @ kernel + bias with the kernel as [in, out]."""
     product = jnp.matmul(x, kernel)
     return product if bias is None else product + bias
 
 
 @rule("aten.mm.default", "aten.bmm.default", "aten.matmul.default", "aten.mv.default", "aten.dot.default")
 def matmul(x: Array, y: Array) -> Array:
-    """X @ y."""
+    """x @ y."""
     return jnp.matmul(x, y)
 
 
 @rule("aten.addmm.default", "aten.baddbmm.default", "aten.addmv.default")
 def addmm(bias: Array, x: Array, y: Array, beta: Any = 1, alpha: Any = 1) -> Array:
-    """Beta bias + alpha x @ y."""
+    """beta bias + alpha x @ y."""
     product = jnp.matmul(x, y)
     return (bias if beta == 1 else beta * bias) + (product if alpha == 1 else alpha * product)
 
 
 @rule("aten.addbmm.default")
 def addbmm(bias: Array, x: Array, y: Array, beta: Any = 1, alpha: Any = 1) -> Array:
-    """Beta bias + alpha times the sum of all x @ y."""
+    """beta bias + alpha times the sum of all x @ y."""
     return beta * bias + alpha * jnp.einsum("bij,bjk->ik", x, y)
 
 
@@ -63,7 +63,7 @@ def trilinear(
 
 @rule("aten._cdist_forward.default")
 def cdist(x: Array, y: Array, order: float, mode: Any = None) -> Array:
-    """P-norms of the differences of all pairs of rows; the derivative of equal rows is zero."""
+    """p-norms of the differences of all pairs of rows; the derivative of equal rows is zero."""
     return vector_norm(x[..., :, None, :] - y[..., None, :, :], order, -1)
 
 

@@ -60,7 +60,7 @@ def group_norm(
     eps: float = 1e-5,
     *_: Any,
 ) -> Array:
-    """Normalised over each group of channels and all spatial axes; x is `[N, C, spatial...]`."""
+    """Normalised over each group of channels and all spatial axes; x is ``[N, C, spatial...]``."""
     grouped = x.reshape(x.shape[0], groups, -1)
     y = _standardise(grouped, (-1,), eps).reshape(x.shape)
     channels = (-1,) + (1,) * (x.ndim - 2)
@@ -80,7 +80,7 @@ def instance_norm(
     eps: float,
     *_: Any,
 ) -> Array:
-    """Normalised over the spatial axes of each example, or by running statistics; x is `[N, C, spatial...]`."""
+    """Normalised over the spatial axes of each example, or by running statistics; x is ``[N, C, spatial...]``."""
     channels = (-1,) + (1,) * (x.ndim - 2)
     if use_input_stats or mean is None or var is None:
         y = _standardise(x, tuple(range(2, x.ndim)), eps)

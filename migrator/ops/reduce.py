@@ -115,7 +115,15 @@ def min_dim(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
 
 
 def pick(x: Array, places: Array, dim: int, keepdim: bool) -> tuple[Array, Array]:
-    """The values at one position of an axis each, and the positions."""
+    """The values at one position of an axis each, and the positions.
+
+    Args:
+        x: any array.
+        places: positions along the axis, of size one there and as x along the others.
+        dim: the axis.
+        keepdim: whether the axis stays, with size one.
+
+    """
     values = jnp.take_along_axis(x, places, dim)
     return (values, places) if keepdim else (jnp.squeeze(values, dim), jnp.squeeze(places, dim))
 
@@ -176,7 +184,7 @@ def prod_all(x: Array, dtype: Any = None) -> Array:
 
 @rule("aten.linalg_vector_norm.default")
 def vector_norm(x: Array, order: float = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Array:
-    """P-norm over axes, for p = 0 the number of others than zero; the derivative of a zero vector is zero."""
+    """p-norm over axes, for p = 0 the number of others than zero; the derivative of a zero vector is zero."""
     size = absolute(x if dtype is None else x.astype(dtype))
     axes = _axes(dim)
     if order == jnp.inf:
@@ -199,5 +207,5 @@ def vector_norm(x: Array, order: float = 2, dim: Any = None, keepdim: bool = Fal
 
 @rule("aten.dist.default")
 def dist(x: Array, y: Array, order: float = 2) -> Array:
-    """P-norm of a difference."""
+    """p-norm of a difference."""
     return vector_norm(x - y, order)

@@ -1,4 +1,4 @@
-"""The table of operators: one `Rule` for each, found by torch's own name of the operator."""
+"""The table of operators: one ``Rule`` for each, found by torch's own name of the operator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ Implementation: TypeAlias = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Role:
-    """What a stored tensor is to an operator: its Flax name, and the order in which Flax keeps it."""
+    """What a stored tensor is to an operator.
+
+    Args:
+        leaf: its name in Flax.
+        perm: the order in which Flax keeps it, for its number of axes.
+        statistic: whether it is a running statistic.
+
+    """
 
     leaf: str
     perm: Callable[[int], Perm] = lambda rank: LOGICAL
@@ -26,13 +33,12 @@ class Rule:
     """How one torch operator runs in JAX.
 
     Args:
-        op: torch's name, for example `aten.conv2d.default`.
         apply: the JAX function; its arguments are the operator's own.
         policy: in which storage order it wants its operands.
         roles: position of an argument -> what a tensor stored there is called.
+
     """
 
-    op: str
     apply: Implementation
     policy: Policy
     roles: Mapping[int, Role] = field(default_factory=dict)
@@ -44,13 +50,20 @@ RULES: dict[str, Rule] = {}
 def rule(
     *ops: str, policy: Policy = logical, roles: Mapping[int, Role] | None = None
 ) -> Callable[[Implementation], Implementation]:
-    """Register the decorated function as the rule of one or more operators."""
+    """Return a decorator that registers a function as the rule of one or more operators.
+
+    Args:
+        *ops: torch's names, for example ``aten.conv2d.default``.
+        policy: in which storage order the operators want their operands.
+        roles: position of an argument -> what a tensor stored there is called.
+
+    """
 
     def register(apply: Implementation) -> Implementation:
         for op in ops:
             if op in RULES:
                 raise RuntimeError(f"{op} already has a rule")
-            RULES[op] = Rule(op, apply, policy, roles or {})
+            RULES[op] = Rule(apply, policy, roles or {})
         return apply
 
     return register

@@ -25,14 +25,15 @@ def grid_sample(x: Array, grid: Array, mode: int, padding: int, align_corners: b
     """The values of images at places between -1 and 1.
 
     Args:
-        x: `[N, C, spatial...]`.
-        grid: `[N, points..., spatial axes]`, the last spatial axis first.
+        x: ``[N, C, spatial...]``.
+        grid: ``[N, points..., spatial axes]``, the last spatial axis first.
         mode: 0 between the neighbours linearly, 1 the nearest, 2 cubic.
         padding: beyond the border 0 there are zeros, 1 it goes on, 2 the image is reflected.
         align_corners: whether -1 and 1 are the middles of the outermost points, not their edges.
 
     Returns:
-        `[N, C, points...]`.
+        ``[N, C, points...]``.
+
     """
     sizes = x.shape[2:]
     flat = grid.reshape(grid.shape[0], -1, len(sizes))

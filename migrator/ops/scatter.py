@@ -11,7 +11,7 @@ from migrator.ops.registry import rule
 
 
 def _places(x: Array, dim: int, indices: Array) -> Any:
-    """The places of x to which `indices` point."""
+    """The places of x to which ``indices`` point."""
     grid = list(jnp.ogrid[tuple(slice(size) for size in indices.shape)])
     grid[dim] = indices
     return x.at[tuple(grid)]
@@ -24,19 +24,19 @@ def _cut(source: Any, indices: Array) -> Array:
 
 @rule("aten.scatter.src")
 def scatter(x: Array, dim: int, indices: Array, source: Array) -> Array:
-    """X with places replaced by a source."""
+    """x with places replaced by a source."""
     return _places(x, dim, indices).set(_cut(source, indices))
 
 
 @rule("aten.scatter.value")
 def scatter_value(x: Array, dim: int, indices: Array, value: Any) -> Array:
-    """X with places replaced by a number."""
+    """x with places replaced by a number."""
     return _places(x, dim, indices).set(value)
 
 
 @rule("aten.scatter_add.default")
 def scatter_add(x: Array, dim: int, indices: Array, source: Array) -> Array:
-    """X with a source added."""
+    """x with a source added."""
     return _places(x, dim, indices).add(_cut(source, indices))
 
 
@@ -46,13 +46,13 @@ NAMES = {"add": "sum", "multiply": "prod"}
 
 @rule("aten.scatter.reduce")
 def scatter_source(x: Array, dim: int, indices: Array, source: Array, reduce: str) -> Array:
-    """X with a source added or multiplied."""
+    """x with a source added or multiplied."""
     return scatter_reduce(x, dim, indices, source, NAMES[reduce])
 
 
 @rule("aten.scatter.value_reduce")
 def scatter_number(x: Array, dim: int, indices: Array, value: Any, reduce: str) -> Array:
-    """X with a number added or multiplied."""
+    """x with a number added or multiplied."""
     return scatter_reduce(x, dim, indices, jnp.full(indices.shape, value, x.dtype), NAMES[reduce])
 
 
@@ -62,11 +62,12 @@ def scatter_reduce(x: Array, dim: int, indices: Array, source: Array, reduce: st
 
     Args:
         x: what is there before.
-        dim: the axis along which `indices` point.
+        dim: the axis along which ``indices`` point.
         indices: as large as the part of the source that is used.
         source: what is placed.
-        reduce: `sum`, `prod`, `mean`, `amax` or `amin`; equal largest ones share the derivative.
+        reduce: ``sum``, ``prod``, ``mean``, ``amax`` or ``amin``; equal largest ones share the derivative.
         include_self: whether x takes part where something is placed.
+
     """
     part = _cut(source, indices)
     if reduce in ("amax", "amin"):
@@ -112,7 +113,7 @@ def _scatter_extreme(x: Array, dim: int, indices: Array, part: Array, reduce: st
 
 @rule("aten.index_reduce.default")
 def index_reduce(x: Array, dim: int, indices: Array, source: Array, reduce: str, include_self: bool = True) -> Array:
-    """`scatter_reduce` of whole slices."""
+    """``scatter_reduce`` of whole slices."""
     shape = [-1 if axis == dim % x.ndim else 1 for axis in range(x.ndim)]
     spread = jnp.broadcast_to(indices.reshape(shape), source.shape)
     return scatter_reduce(x, dim, spread, source, reduce, include_self)
@@ -120,7 +121,7 @@ def index_reduce(x: Array, dim: int, indices: Array, source: Array, reduce: str,
 
 @rule("aten.masked_scatter.default")
 def masked_scatter(x: Array, mask: Array, source: Array) -> Array:
-    """X with the places of a mask replaced by a source, taken in order."""
+    """x with the places of a mask replaced by a source, taken in order."""
     where = jnp.broadcast_to(mask, x.shape)
     order = jnp.cumsum(where.ravel()) - 1
     return jnp.where(where, source.ravel()[jnp.maximum(order, 0)].reshape(x.shape), x)
@@ -128,6 +129,6 @@ def masked_scatter(x: Array, mask: Array, source: Array) -> Array:
 
 @rule("aten.put.default")
 def put(x: Array, indices: Array, source: Array, accumulate: bool = False) -> Array:
-    """X with places of the flattened array replaced, or added to."""
+    """x with places of the flattened array replaced, or added to."""
     places = x.ravel().at[indices.ravel()]
     return (places.add(source.ravel()) if accumulate else places.set(source.ravel())).reshape(x.shape)

@@ -234,7 +234,7 @@ def diagonal(x: Array, offset: int = 0, first: int = 0, second: int = 1) -> Arra
 
 @rule("aten.diagonal_scatter.default")
 def diagonal_scatter(x: Array, source: Array, offset: int = 0, first: int = 0, second: int = 1) -> Array:
-    """X with a diagonal of two axes replaced."""
+    """x with a diagonal of two axes replaced."""
     last = jnp.moveaxis(x, (first, second), (-2, -1))
     steps = np.arange(source.shape[-1])
     placed = last.at[..., steps + max(-offset, 0), steps + max(offset, 0)].set(source)
@@ -259,7 +259,7 @@ def as_strided(x: Array, size: tuple[int, ...], stride: tuple[int, ...], offset:
 def as_strided_scatter(
     x: Array, source: Array, size: tuple[int, ...], stride: tuple[int, ...], offset: int | None = None
 ) -> Array:
-    """X, stored in torch's order, with the places of such a view replaced."""
+    """x, stored in torch's order, with the places of such a view replaced."""
     return x.ravel().at[_strided(size, stride, offset)].set(source).reshape(x.shape)
 
 

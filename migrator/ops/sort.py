@@ -55,16 +55,16 @@ def nanmedian(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
 @rule("aten.median.default")
 def median_all(x: Array) -> Array:
     """The lower of the middle values of everything; equal ones share the derivative."""
-    return evenly(x, median(lax.stop_gradient(x).ravel(), 0)[0])
+    return _evenly(x, median(lax.stop_gradient(x).ravel(), 0)[0])
 
 
 @rule("aten.nanmedian.default")
 def nanmedian_all(x: Array) -> Array:
     """The lower of the middle values of everything that is not NaN; equal ones share the derivative."""
-    return evenly(x, nanmedian(lax.stop_gradient(x).ravel(), 0)[0])
+    return _evenly(x, nanmedian(lax.stop_gradient(x).ravel(), 0)[0])
 
 
-def evenly(x: Array, value: Array) -> Array:
+def _evenly(x: Array, value: Array) -> Array:
     """A value that occurs in x, as the mean of its occurrences, for the derivative."""
     same = (x == value) | (jnp.isnan(x) & jnp.isnan(value))
     return jnp.sum(jnp.where(same, x, 0)) / jnp.sum(same)
@@ -111,7 +111,7 @@ def searchsorted(
     side: str | None = None,
     sorter: Array | None = None,
 ) -> Array:
-    """Where each number belongs among sorted ones, before or (`right`) after equals; row by row if these have axes."""
+    """Where each number belongs among sorted ones, before equals or (``right``) after; row by row for several rows."""
     if sorter is not None:
         edges = jnp.take_along_axis(edges, sorter, -1)
     where = side or ("right" if right else "left")

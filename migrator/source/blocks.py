@@ -15,37 +15,39 @@ CONTAINERS = ("Sequential", "ModuleList", "ModuleDict")
 
 
 @dataclass(frozen=True)
-class Block:
+class ModuleBlock:
     """A run of operators of one torch module, those of its sub-modules grouped again.
 
     Args:
         path: qualified name of the module.
         kind: name of its class.
         items: operators and blocks in order of execution.
+
     """
 
     path: str
     kind: str
-    items: tuple[Step | Block, ...]
+    items: tuple[Step | ModuleBlock, ...]
 
     def steps(self) -> Iterator[Step]:
-        """All operators, those of the blocks inside too."""
+        """Yield all operators, those of the blocks inside too."""
         for item in self.items:
-            if isinstance(item, Block):
+            if isinstance(item, ModuleBlock):
                 yield from item.steps()
             else:
                 yield item
 
 
-def group(steps: tuple[Step, ...], kinds: Mapping[str, str], path: str = "") -> Block:
-    """Group operators, in order, by the modules below `path`; small modules and containers dissolve.
+def group(steps: tuple[Step, ...], kinds: Mapping[str, str], path: str = "") -> ModuleBlock:
+    """Group operators, in order, by the modules below ``path``; small modules and containers dissolve.
 
     Args:
-        steps: operators of the module at `path`.
+        steps: operators of the module at ``path``.
         kinds: path of each torch module that was called -> name of its class.
-        path: of the module, `""` for the network.
+        path: of the module, ``""`` for the network.
+
     """
-    items: list[Step | Block] = []
+    items: list[Step | ModuleBlock] = []
     for child, run in groupby(steps, lambda step: _child(step.node.module, path, kinds)):
         members = tuple(run)
         if child is None:
@@ -54,11 +56,11 @@ def group(steps: tuple[Step, ...], kinds: Mapping[str, str], path: str = "") -> 
         block = group(members, kinds, child)
         dissolves = len(members) <= INLINED or block.kind in CONTAINERS
         items += block.items if dissolves else [block]
-    return Block(path, kinds.get(path, "Network"), tuple(items))
+    return ModuleBlock(path, kinds.get(path, "Network"), tuple(items))
 
 
 def _child(module: str, path: str, kinds: Mapping[str, str]) -> str | None:
-    """The outermost called module below `path` that contains `module`."""
+    """The outermost called module below ``path`` that contains ``module``."""
     if module == path:
         return None
     parts = module.split(".")

@@ -37,35 +37,44 @@ HOMES: tuple[tuple[str, Any, str], ...] = (
 
 
 def takes_all(args: tuple[Any, ...]) -> bool:
-    """Whether a slice's arguments take all of an axis."""
+    """Return whether a slice's arguments take all of an axis."""
     start, end, step = args[2:] + (None, None, 1)[len(args) - 2 :]
     return start in (None, 0) and end in (None, LAST) and step == 1
 
 
 def infix(function: Callable[..., Any]) -> str | None:
-    """The sign that stands between the operands, for functions that have one."""
+    """Return the sign that stands between the operands, ``None`` for functions that have none."""
     try:
         return INFIX.get(function)
     except TypeError:  # not every callable can be looked up
         return None
 
 
-def spoken(
+def explicit_arguments(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     named: Mapping[str, Any],
     texts: list[str],
-    spelled: dict[str, str],
+    keyword_texts: dict[str, str],
 ) -> list[str]:
-    """The arguments of a call without those that say what is the default anyway."""
+    """Return the arguments of a call without those that say what is the default anyway.
+
+    Args:
+        function: what is called.
+        args: its positional arguments.
+        named: its keyword arguments.
+        texts: how the positional ones are written.
+        keyword_texts: how the keyword ones are written; ``repr`` where there is none.
+
+    """
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except ValueError:
         parameters = []
-    spelled = {key: spelled.get(key, repr(value)) for key, value in named.items()}
+    keyword_texts = {key: keyword_texts.get(key, repr(value)) for key, value in named.items()}
     if not parameters or getattr(function, "__module__", "").partition(".")[0] != "migrator":
-        return [*texts, *(f"{key}={text}" for key, text in spelled.items())]
-    spoken: list[str] = []
+        return [*texts, *(f"{key}={text}" for key, text in keyword_texts.items())]
+    explicit: list[str] = []
     skipped = False
     windows = function.__module__.endswith((".conv", ".pool"))
     accepted = {p.name: p for p in parameters if p.kind is not p.VAR_KEYWORD}
@@ -75,14 +84,14 @@ def spoken(
         if _says_default(args[position], parameter.default, broadcast=windows):
             skipped = True
         elif skipped or (parameter.default is not parameter.empty and not isinstance(args[position], Operand)):
-            spoken.append(f"{parameter.name}={texts[position]}")
+            explicit.append(f"{parameter.name}={texts[position]}")
             skipped = True
         else:
-            spoken.append(texts[position])
-    for key, text in spelled.items():
+            explicit.append(texts[position])
+    for key, text in keyword_texts.items():
         if key in accepted or any(p.kind is p.VAR_KEYWORD and key in ("min", "max") for p in parameters):
-            spoken.append(f"{key}={text}")
-    return spoken
+            explicit.append(f"{key}={text}")
+    return explicit
 
 
 def _says_default(value: Any, default: Any, *, broadcast: bool) -> bool:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from migrator.compare import EXACT, Checks, cast, double, floor_of, furthest, relative
-from migrator.graph import TensorSpec
+from migrator.compare import EXACT, SEED, Checks, cast, double, drawn, floor_of, furthest, relative
 from migrator.port import Migrated
 from migrator.source.run import apply_source
 from migrator.tangents import compiled_of
 
 BATCH = 2
-SEED = 20240
 
 
 def check_source(migrated: Migrated, text: str) -> None:
@@ -20,25 +18,20 @@ def check_source(migrated: Migrated, text: str) -> None:
 
     Args:
         migrated: the port.
-        text: as `migrator.to_source` writes it; it is executed.
+        text: as ``migrator.to_source`` writes it; it is executed.
 
     Raises:
-        PortMismatch: when outputs, gradients or tangent kernel differ, or the text cannot be run.
+        PortMismatch: outputs, gradients or tangent kernel differ, or the text cannot be run.
+
     """
     graph, checks, rng = migrated.graph, Checks(), np.random.default_rng(SEED)
     ours, written = (compiled_of(apply, graph) for apply in (migrated.apply_fn, apply_source(text)))
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         variables = cast(migrated.variables, np.float64)
-        x = double(tuple(_drawn(rng, value.spec) for value in graph.inputs))
+        x = double(drawn(rng, (value.spec for value in graph.inputs), BATCH))
         expected = ours.forward(variables, *x)
         checks("output of the source", furthest(written.forward(variables, *x), expected, floor_of(x)), EXACT)
         single = ours.forward(variables, *(value[:1] for value in x))
         weights = tuple(rng.standard_normal((len(x[0]), *np.shape(y))) for y in single)
         pairs = zip(*(jax.tree.leaves(side.tangents(variables, x, weights)) for side in (written, ours)), strict=True)
         checks("gradients of the source", max((relative(a, b) for a, b in pairs), default=0.0), EXACT)
-
-
-def _drawn(rng: np.random.Generator, spec: TensorSpec) -> np.ndarray:
-    """A made-up batch of one input; whole numbers are zeros and ones."""
-    values = rng.standard_normal((BATCH, *(int(size) for size in spec.shape[1:])))
-    return (values if spec.dtype.startswith("float") else values > 0).astype(spec.dtype)

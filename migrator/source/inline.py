@@ -14,7 +14,13 @@ OURS = __name__.partition(".")[0]
 
 @dataclass
 class Library:
-    """Functions to be written into a file, each after those that it calls, and the imports of all."""
+    """Functions to be written into a file, each after those that it calls, and the imports of all.
+
+    Args:
+        imports: imported name -> the line that imports it.
+        definitions: defined name -> its text, in the order of the file.
+
+    """
 
     imports: dict[str, str] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
@@ -22,8 +28,13 @@ class Library:
     def add(self, module: str, name: str) -> None:
         """Take in a top-level name of one of our modules, and everything that it uses.
 
+        Args:
+            module: qualified name of the module.
+            name: of a function, class or constant that it defines.
+
         Raises:
-            ValueError: when another module's different definition has the same name already.
+            ValueError: another module's different definition has the same name already.
+
         """
         text, uses = _definition(module, name)
         if name in self.definitions:
@@ -37,7 +48,13 @@ class Library:
         self.definitions[name] = text
 
     def use(self, module: str, name: str) -> None:
-        """Take in a name as a module knows it: one of its own, or one that it imports."""
+        """Take in a name as a module knows it: one of its own, or one that it imports.
+
+        Args:
+            module: qualified name of the module.
+            name: anything that it reads; names of neither kind are left out.
+
+        """
         home, line = _imports(module).get(name, ("", ""))
         if home.partition(".")[0] == OURS:
             self.add(home, name)
@@ -48,7 +65,7 @@ class Library:
 
 
 def top_level_names(module: str) -> set[str]:
-    """Every name that a module defines or imports at its top level."""
+    """Return every name that a module defines or imports at its top level."""
     return set(_definitions(module)) | set(_imports(module))
 
 

@@ -11,14 +11,15 @@ from migrator.module import ApplyFn
 
 
 def apply_source(text: str, name: str = "source") -> ApplyFn:
-    """The function `(variables, x) -> y` of such a text, which is executed.
+    """Return the function ``(variables, x) -> y`` of the source of a port, which is executed.
 
     Args:
-        text: as `to_source` writes it, perhaps changed by hand.
+        text: as ``to_source`` writes it, perhaps changed by hand.
         name: what an error calls it.
 
     Raises:
-        PortMismatch: when it is not Python, or has no Flax class to run.
+        PortMismatch: it is not Python, or has no Flax class to run.
+
     """
     module = ModuleType("ported")
     try:

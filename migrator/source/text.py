@@ -20,7 +20,7 @@ PART = '''class Part(nn.Module):
     """A part of the network; it finds its tensors under the names that they have in torch."""
 
     def tensor(self, key):
-        """A tensor by its key, for example `self.tensor("params/conv1.kernel")`."""
+        """A tensor by its key, for example ``self.tensor("params/conv1.kernel")``."""
         collection, _, path = key.partition("/")
         first, *rest = path.split(".")
         value = self.get_variable(collection, first)
@@ -44,7 +44,7 @@ PRECISION = '''def precision(variables, *inputs):
 '''
 
 LOADING = '''def load_variables(path):
-    """The variables of a saved port, from its `model.safetensors`."""
+    """The variables of a saved port, from its ``model.safetensors``."""
     variables = {"params": {}, "batch_stats": {}, "frozen": {}, "buffers": {}}
     for key, value in load_file(path).items():
         collection, _, name = key.partition("/")
@@ -66,13 +66,19 @@ RESERVED = (
 
 @dataclass
 class Names:
-    """Identifiers that are in use; the second of a name is `relu_2`, of a class `Block2`."""
+    """Identifiers that are in use; the second of a name is ``relu_2``, of a class ``Block2``.
+
+    Args:
+        taken: them.
+        classes: whether they name classes.
+
+    """
 
     taken: set[str]
     classes: bool = False
 
     def new(self, wanted: str) -> str:
-        """An identifier like the wanted one that is not in use yet."""
+        """Return an identifier like the wanted one that is not in use yet."""
         base = re.sub(r"\W+", "_", wanted).strip("_") or "value"
         base = f"layer_{base}" if base[0].isdigit() else base
         mark = "" if self.classes else "_"
@@ -84,7 +90,16 @@ class Names:
 
 @dataclass(frozen=True)
 class Line:
-    """`targets = call(arguments)`, which of several results is meant, and the shape of what comes out."""
+    """``targets = call(arguments)[index]  # comment``.
+
+    Args:
+        targets: what is assigned to.
+        call: a function's text, or the whole expression.
+        arguments: of the function; None where there is none.
+        comment: shape of what comes out.
+        index: which of several results is meant.
+
+    """
 
     targets: str
     call: str
@@ -93,7 +108,7 @@ class Line:
     index: str = ""
 
     def text(self, *, comments: bool) -> str:
-        """The line, or several when it is long."""
+        """Return the line, or several when it is long."""
         start = f"{self.targets} = {self.call}"
         line = start if self.arguments is None else f"{start}({', '.join(self.arguments)}){self.index}"
         note = f"  # {self.comment}" if comments and self.comment else ""
@@ -106,7 +121,18 @@ class Line:
 
 @dataclass
 class ClassText:
-    """One class to be written, and the modules that it stands for."""
+    """One class to be written.
+
+    Args:
+        name: its name.
+        kind: class of the torch modules that it stands for.
+        signature: arguments of its call, ``self`` included.
+        lines: of its body.
+        returned: what it returns.
+        paths: qualified names of the modules that it stands for.
+        comments: whether shapes are written, which must be the same for all of them.
+
+    """
 
     name: str
     kind: str
@@ -117,7 +143,7 @@ class ClassText:
     comments: bool = True
 
     def text(self) -> str:
-        """The whole class."""
+        """Return the whole class."""
         paths = [re.sub(r"[^\w.\-]", "_", path) or "the network" for path in self.paths]
         shown, left = paths[0], paths[1:]
         while left and len(shown) + len(left[0]) < WIDTH - 40:
@@ -135,25 +161,25 @@ def _indent(text: str, by: int) -> str:
 
 
 def quoted(text: str) -> str:
-    """A string literal; a graph may come from anyone, and its names must not become code."""
+    """Return a string literal; a graph may come from anyone, and its names must not become code."""
     return json.dumps(text)
 
 
 def last_words(path: str) -> str:
-    """The last word of a path, with the numbers after it."""
+    """Return the last word of a path, with the numbers after it."""
     parts = path.split(".")
     start = max((i for i, part in enumerate(parts) if not part.isdigit()), default=0)
     return "_".join(parts[start:])
 
 
 def identifier(name: str) -> str:
-    """A name as Python takes it."""
+    """Return a name as Python takes it."""
     cleaned = re.sub(r"\W+", "_", name)
     return f"{cleaned}_" if cleaned in RESERVED else cleaned
 
 
 def import_lines(lines: Iterable[str]) -> str:
-    """Import statements as a linter wants them: grouped, joined, in order."""
+    """Return import statements as a linter wants them: grouped, joined, in order."""
     plain = {line for line in lines if line.startswith("import ")}
     joined: dict[str, set[str]] = {}
     for line in set(lines) - plain:

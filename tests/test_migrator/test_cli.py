@@ -91,10 +91,31 @@ def test_source_is_written_and_verified_against_torch(migrator, tmp_path):
     code, _, error = migrator("verify", out, "--against", MODEL, "--source", source)
     assert code == 2
     assert error.startswith(f"error: {source}: the source differs from torch in `float64 output")
+    (tmp_path / "binary.py").write_bytes(b"\xff\xfe")
+    code, _, error = migrator("verify", out, "--against", MODEL, "--source", tmp_path / "binary.py")
+    assert code == 2
+    assert "binary.py is not a text in UTF-8" in error
     source.write_text(source.read_text().replace("1.kernel", "1.kernal"))
     code, _, error = migrator("verify", out, "--against", MODEL, "--source", source)
     assert code == 2
     assert "cannot be run with the tensors of this port (KeyError" in error
+
+
+def test_a_wrong_path_is_bad_input_and_a_full_disk_a_failure(migrator, tmp_path, monkeypatch):
+    out = tmp_path / "port"
+    assert migrator(*convert("-o", out))[0] == 0
+    (tmp_path / "file").write_text("")
+    code, _, error = migrator("source", out, "-o", tmp_path / "file" / "network.py")
+    assert code == 2
+    assert error == f"error: cannot read or write {tmp_path / 'file'}: File exists\n"
+
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("migrator.store.write_bytes", full)
+    code, _, error = migrator("source", out, "-o", tmp_path / "network.py")
+    assert code == 1
+    assert error == f"failed: cannot read or write {tmp_path / 'network.py'}: No space left on device\n"
 
 
 def test_several_inputs_of_several_types(migrator, tmp_path):

@@ -91,7 +91,7 @@ def test_unused_parameters_are_kept_with_zero_gradient():
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_no_grad_blocks_stop_the_gradient(nested):
-    class Barrier(nn.Module):
+    class Frozen(nn.Module):
         def __init__(self):
             super().__init__()
             self.inside, self.outside = nn.Linear(6, 6), nn.Linear(6, 6)
@@ -104,7 +104,7 @@ def test_no_grad_blocks_stop_the_gradient(nested):
                         y = self.inside(y)
             return self.outside(x) * y + x
 
-    migrated = passes(Barrier().eval())
+    migrated = passes(Frozen().eval())
     assert any(node.op == "aten.detach.default" for node in migrated.graph.nodes)
 
 
@@ -186,7 +186,7 @@ def test_a_wrong_rule_is_named_with_its_module(monkeypatch):
         verify(module, ported(module), networks.examples(SHAPE))
 
 
-def test_a_missing_barrier_has_equal_outputs_and_fails_in_the_gradient():
+def test_a_missing_detach_has_equal_outputs_and_fails_in_the_gradient():
     class Detached(nn.Module):
         def __init__(self):
             super().__init__()
@@ -198,10 +198,10 @@ def test_a_missing_barrier_has_equal_outputs_and_fails_in_the_gradient():
 
     module = Detached().eval()
 
-    def open_barrier(node):
+    def passed_through(node):
         node["op"] = "aten.clone.default"
 
-    broken = damaged(ported(module), "aten.detach.default", open_barrier)
+    broken = damaged(ported(module), "aten.detach.default", passed_through)
     with pytest.raises(PortMismatch, match="gradient of each parameter"):
         verify(module, broken, networks.examples(SHAPE))
 

@@ -90,11 +90,11 @@ def test_in_place_change_inside_no_grad():
             x.mul_(2)
         return x
 
-    refuse(called(function), errors.GradientBarrier, "in place")
+    refuse(called(function), errors.UnsupportedGradient, "in place")
 
 
 def test_data_attribute():
-    refuse(called(lambda x: x * x.data), errors.GradientBarrier, "detach")
+    refuse(called(lambda x: x * x.data), errors.UnsupportedGradient, "detach")
 
 
 def test_lazy_half_and_complex_parameters():
@@ -199,7 +199,7 @@ def module_with_gradient_hook():
     return module
 
 
-BARRIERS = {
+GRADIENTS = {
     "own gradient": (
         lambda: Layered(lambda y: Sign.apply(y)),
         r"autograd.Function.*at test_refusals.py:\d+; write it with",
@@ -218,14 +218,14 @@ def port_and_verify(module, x=None):
     verify(module, migrate(module, torch.zeros(2, 6)), networks.examples((6,)) if x is None else x)
 
 
-@pytest.mark.parametrize("name", BARRIERS)
+@pytest.mark.parametrize("name", GRADIENTS)
 def test_gradients_that_are_not_recorded(name):
-    build, message = BARRIERS[name]
-    with pytest.raises(errors.GradientBarrier, match=message):
+    build, message = GRADIENTS[name]
+    with pytest.raises(errors.UnsupportedGradient, match=message):
         port_and_verify(build().eval())
 
 
-def test_watching_leaves_torch_as_it_was():
+def test_guarding_leaves_torch_as_it_was():
     names = ((torch.autograd.Function, "apply"), (torch.Tensor, "detach_"), (torch.inference_mode, "__enter__"))
     before = [vars(home)[name] for home, name in names]
     migrate(networks.mlp(), torch.zeros(2, 1, 8, 8))
@@ -279,7 +279,7 @@ def test_things_that_are_no_modules():
 
 
 def test_inference_mode_around_the_port():
-    with torch.inference_mode(), pytest.raises(errors.GradientBarrier, match="leave it before"):
+    with torch.inference_mode(), pytest.raises(errors.UnsupportedGradient, match="leave it before"):
         migrate(networks.mlp(), torch.zeros(2, 1, 8, 8))
 
 

@@ -97,8 +97,24 @@ def test_a_full_disk_leaves_the_old_port(verified, saved, monkeypatch):
         raise OSError(28, "No space left on device", str(path))
 
     before = {entry.name: entry.read_bytes() for entry in saved.iterdir()}
-    monkeypatch.setattr("migrator.store._write", full)
+    monkeypatch.setattr("migrator.store.write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
+        save(verified, saved)
+    assert {entry.name: entry.read_bytes() for entry in saved.iterdir()} == before
+    assert [entry.name for entry in saved.parent.iterdir()] == ["port"]
+
+
+def test_a_new_port_that_does_not_get_its_name_leaves_the_old_one(verified, saved, monkeypatch):
+    replace = Path.replace
+
+    def refuse(path, target):
+        if target == saved:
+            raise OSError(5, "Input/output error", str(target))
+        return replace(path, target)
+
+    before = {entry.name: entry.read_bytes() for entry in saved.iterdir()}
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
         save(verified, saved)
     assert {entry.name: entry.read_bytes() for entry in saved.iterdir()} == before
     assert [entry.name for entry in saved.parent.iterdir()] == ["port"]

@@ -1,4 +1,4 @@
-"""Functions of torch that fix the size of the batch when they are recorded, written in others that do not."""
+"""Decompositions of torch functions that would fix the batch size when recorded, into ones that do not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from torch.overrides import TorchFunctionMode
 
 
 def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """Positions of one axis, the others broadcast."""
+    """Return ``torch.take_along_dim`` by ``gather``.
+
+    Args:
+        x: any tensor.
+        indices: positions along the axis; along the others both are broadcast.
+        dim: the axis; of the flattened tensors where there is none.
+
+    """
     if dim is None:
         return x.flatten().gather(0, indices.flatten())
     axis = dim % x.ndim
@@ -25,7 +32,13 @@ def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor
 
 
 def kron(x: Tensor, y: Tensor) -> Tensor:
-    """Every number of x times all of y."""
+    """Return ``torch.kron``, every number of x times all of y, by products and a reshape.
+
+    Args:
+        x: any tensor.
+        y: any tensor; the one with fewer axes gets leading ones of size one.
+
+    """
     rank = max(x.ndim, y.ndim)
     x, y = (value[(None,) * (rank - value.ndim)] for value in (x, y))
     for axis in range(rank):
@@ -34,11 +47,11 @@ def kron(x: Tensor, y: Tensor) -> Tensor:
 
 
 def multi_dot(tensors: list[Tensor]) -> Tensor:
-    """The product of matrices, from left to right."""
+    """Return ``torch.linalg.multi_dot``, the product of matrices, from left to right."""
     return reduce(torch.matmul, tensors)
 
 
-SPELLINGS = {
+DECOMPOSITIONS = {
     torch.take_along_dim: take_along_dim,
     Tensor.take_along_dim: take_along_dim,
     torch.kron: kron,
@@ -47,19 +60,19 @@ SPELLINGS = {
 }
 
 
-class _Respelled(TorchFunctionMode):
+class _Decomposed(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return SPELLINGS.get(func, func)(*args, **(kwargs or {}))
+        return DECOMPOSITIONS.get(func, func)(*args, **(kwargs or {}))
 
 
 @contextmanager
-def respelled() -> Iterator[None]:
-    """While a forward pass is recorded.
+def decomposed() -> Iterator[None]:
+    """Put the decompositions in place while a forward pass is recorded.
 
     Torch's transformers look into a mask to see whether it is the causal one; here that is taken for not known, which
     costs speed in torch and changes no number: the mask is applied as it is.
     """
-    with _Respelled(), mock.patch("torch.nn.modules.transformer._detect_is_causal_mask", _said_to_be_causal):
+    with _Decomposed(), mock.patch("torch.nn.modules.transformer._detect_is_causal_mask", _said_to_be_causal):
         yield
 
 

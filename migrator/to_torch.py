@@ -1,4 +1,4 @@
-"""The way back: Flax variables, changed or not, to a torch `state_dict`."""
+"""Flax variables, changed or not, to a torch ``state_dict``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = 8
 
 
 def to_state_dict(port: Migrated | Graph, variables: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Flax variables as the `state_dict` of the torch module that was ported.
+    """Return Flax variables as the ``state_dict`` of the torch module that was ported.
 
     Every number comes back as it is, in torch's own order of axes and type; tied names share one tensor, as in torch.
 
@@ -28,11 +28,11 @@ def to_state_dict(port: Migrated | Graph, variables: Mapping[str, Any]) -> dict[
         variables: nested as the port's own, for example after a training in JAX.
 
     Returns:
-        Qualified name -> tensor on the CPU, for `module.load_state_dict`.
+        Qualified name -> tensor on the CPU, for ``module.load_state_dict``.
 
     Raises:
         StateDictMismatch: listing what is missing, unknown, or of another shape or kind.
-        PrecisionLoss: when torch's type of a tensor cannot hold its numbers.
+        PrecisionLoss: torch's type of a tensor cannot hold its numbers.
 
     Example:
         >>> import torch
@@ -45,6 +45,7 @@ def to_state_dict(port: Migrated | Graph, variables: Mapping[str, Any]) -> dict[
         <All keys matched successfully>
         >>> net[1].bias.tolist()
         [0.5, 0.5, 0.5]
+
     """
     import torch
 

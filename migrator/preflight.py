@@ -1,4 +1,4 @@
-"""What is refused before, during and after the recording of a torch module, each with its named error."""
+"""What is refused before and after the recording of a torch module, each with its named error."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from migrator.errors import (
     BatchDependentNorm,
     CorruptWeights,
     DataDependentControlFlow,
-    GradientBarrier,
     MigratorError,
     ModelNotInEvalMode,
     NonDeterministicForward,
+    UnsupportedGradient,
     UnsupportedOp,
     UnsupportedParameter,
 )
@@ -31,7 +31,7 @@ SHOWN = 8
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers by every qualified name that they have."""
+    """Return all parameters and buffers by every qualified name that they have."""
     return dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
 
 
@@ -42,14 +42,15 @@ def _listed(names: Iterable[str]) -> str:
 
 
 WRAPPERS = ("DataParallel", "DistributedDataParallel", "AveragedModel")
-"""Classes of torch that hold the module proper in `.module`."""
+"""Classes of torch that hold the module proper in ``.module``."""
 
 
 def unwrap(module: Any) -> nn.Module:
-    """The module proper, out of what `torch.compile`, data parallelism or weight averaging put around it.
+    """Return the module proper, out of what ``torch.compile``, data parallelism or weight averaging put around it.
 
     Raises:
-        MigratorError: when it is no `torch.nn.Module` at all.
+        MigratorError: it is no ``torch.nn.Module`` at all.
+
     """
     if not isinstance(module, nn.Module):
         what = module.__name__ if isinstance(module, type) else type(module).__name__
@@ -68,13 +69,14 @@ def check_module(module: nn.Module) -> None:
     Raises:
         ModelNotInEvalMode: a submodule is in training mode.
         BatchDependentNorm: a batch norm has no running statistics.
-        GradientBarrier: a hook changes gradients, or the call is made under `inference_mode`.
+        UnsupportedGradient: a hook changes gradients, or the call is made under ``inference_mode``.
         UnsupportedOp: a layer is TorchScript or quantised.
         UnsupportedParameter: a tensor has a type without a counterpart.
         CorruptWeights: a tensor is not finite, or a running variance is negative.
+
     """
     if torch.is_inference_mode_enabled():
-        raise GradientBarrier("there are no gradients under `torch.inference_mode()`; leave it before porting")
+        raise UnsupportedGradient("there are no gradients under `torch.inference_mode()`; leave it before porting")
     training = [name or type(layer).__name__ for name, layer in module.named_modules() if layer.training]
     if training:
         raise ModelNotInEvalMode(
@@ -97,7 +99,7 @@ def _check_layer(name: str, layer: nn.Module) -> None:
     if "quantized" in type(layer).__module__:
         raise UnsupportedOp(f"{name} ({type(layer).__name__}) is quantised; port the floating-point module")
     if layer._backward_hooks or layer._backward_pre_hooks:
-        raise GradientBarrier(f"{name} has a backward hook, which changes gradients unseen; remove the hook")
+        raise UnsupportedGradient(f"{name} has a backward hook, which changes gradients unseen; remove the hook")
 
 
 def _check_tensor(name: str, tensor: Tensor) -> None:
@@ -106,7 +108,7 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
     if tensor.is_inference():
         raise UnsupportedParameter(f"{name} was made under `torch.inference_mode()`; make the module outside of it")
     if tensor._backward_hooks:
-        raise GradientBarrier(f"{name} has a gradient hook, which changes gradients unseen; remove the hook")
+        raise UnsupportedGradient(f"{name} has a gradient hook, which changes gradients unseen; remove the hook")
     buffer = not isinstance(tensor, nn.Parameter)
     known = tensor.dtype in TYPES or (buffer and tensor.dtype == torch.complex64)
     if tensor.is_meta or tensor.layout is not torch.strided or not known:
@@ -121,11 +123,13 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
 
 
 def check_graph(program: ExportedProgram) -> None:
-    """Refuse operators that draw random numbers or normalise over the batch.
+    """Refuse operators that draw random numbers, index by a mask, or mix the examples of a batch.
 
     Raises:
         NonDeterministicForward: listing the random operators.
-        BatchDependentNorm: listing the norms.
+        DataDependentControlFlow: listing where a mask is an index.
+        BatchDependentNorm: listing norms over the batch, and embeddings whose gradient depends on it.
+
     """
     calls = [node for node in program.graph.nodes if node.op == "call_function"]
     overloads = [(node, node.target) for node in calls if isinstance(node.target, torch._ops.OpOverload)]
@@ -178,7 +182,12 @@ def _where(node: fx.Node) -> str:
 
 
 def describe_unsupported(entries: list[tuple[str, str, str]]) -> str:
-    """One message for all operators without a rule: operator, module path, source line, and what to do."""
+    """Return one message for all operators without a rule.
+
+    Args:
+        entries: operator, module path and source line of each.
+
+    """
     lines = dict.fromkeys(
         f"{op} in {path or 'the forward pass'}{f' at {source}' if source else ''}" for op, path, source in entries
     )

@@ -1,4 +1,4 @@
-"""What stands in the way of gradients: `no_grad` regions are carried over, what torch does not record is refused."""
+"""Guards on gradients: ``no_grad`` regions are carried over, what torch does not record is refused."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from migrator.errors import GradientBarrier
+from migrator.errors import UnsupportedGradient
 
 
 @contextmanager
-def watch_gradients() -> Iterator[None]:
+def guard_gradients() -> Iterator[None]:
     """Refuse, while a forward pass is recorded, what changes its gradient without being recorded.
 
     Raises:
-        GradientBarrier: naming what was called, and from where.
+        UnsupportedGradient: naming what was called, and from where.
+
     """
     entries = (
         (torch.autograd.Function, "apply", "a `torch.autograd.Function`", "write it with operators and `detach()`"),
@@ -38,13 +39,13 @@ def _refused(home: Any, name: str, message: str, advice: str) -> Iterator[None]:
     """Make a function of torch raise when it is called from outside of torch."""
     own = vars(home)[name]
 
-    def watch(*args: Any, **kwargs: Any) -> Any:
+    def guarded(*args: Any, **kwargs: Any) -> Any:
         place = _user_line()
         if place:
-            raise GradientBarrier(f"{message}, at {place}; {advice}")
+            raise UnsupportedGradient(f"{message}, at {place}; {advice}")
         return (own.__func__ if isinstance(own, classmethod) else own)(*args, **kwargs)
 
-    setattr(home, name, classmethod(watch) if isinstance(own, classmethod) else watch)
+    setattr(home, name, classmethod(guarded) if isinstance(own, classmethod) else guarded)
     try:
         yield
     finally:
@@ -52,7 +53,7 @@ def _refused(home: Any, name: str, message: str, advice: str) -> Iterator[None]:
 
 
 def _user_line() -> str:
-    """`file.py:line` that called the watched function, empty when torch itself did for its own purposes."""
+    """``file.py:line`` that called the guarded function, empty when torch itself did for its own purposes."""
     torch_home = PurePath(torch.__file__).parent
     through = (__file__, str(torch_home / "utils" / "_contextlib.py"))
     caller = next(frame for frame in reversed(traceback.extract_stack()) if frame.filename not in through)
@@ -60,29 +61,30 @@ def _user_line() -> str:
     return "" if own else f"{PurePath(caller.filename).name}:{caller.lineno}"
 
 
-def lower_barriers(graph_module: fx.GraphModule) -> None:
-    """Write every `no_grad` region's end as `detach` on what it returns, so that the barrier survives.
+def lower_no_grad_regions(graph_module: fx.GraphModule) -> None:
+    """Write every ``no_grad`` region's end as ``detach`` on what it returns, so that the gradient still stops there.
 
     Torch keeps such a region as a call of a sub-graph, and inlines it without a trace when it decomposes operators.
 
     Raises:
-        GradientBarrier: when a region changes a tensor of its outside in place.
+        UnsupportedGradient: a region changes a tensor of its outside in place.
+
     """
     for node in list(graph_module.graph.nodes):
         if "wrap_with_set_grad_enabled" not in str(node.target):
             if "wrap_with_autocast" in str(node.target) and node.args[2]:
-                raise GradientBarrier("the forward pass uses autocast; port the module without it")
+                raise UnsupportedGradient("the forward pass uses autocast; port the module without it")
             continue
         enabled, region = node.args[0], getattr(graph_module, node.args[1].target)
-        lower_barriers(region)
+        lower_no_grad_regions(region)
         if enabled:
             continue
         _check_region(region)
         for result in list(node.users):
             with graph_module.graph.inserting_after(result):
-                barrier = graph_module.graph.call_function(torch.ops.aten.detach.default, (result,))
-            barrier.meta = dict(result.meta)
-            result.replace_all_uses_with(barrier, delete_user_cb=lambda user, new=barrier: user is not new)
+                detached = graph_module.graph.call_function(torch.ops.aten.detach.default, (result,))
+            detached.meta = dict(result.meta)
+            result.replace_all_uses_with(detached, delete_user_cb=lambda user, new=detached: user is not new)
     graph_module.recompile()
 
 
@@ -95,7 +97,7 @@ def _check_region(region: fx.GraphModule) -> None:
             continue
         if any(argument.alias_info is not None for argument in target._schema.arguments) and node.args[0] in outside:
             if target._schema.is_mutable:
-                raise GradientBarrier(
+                raise UnsupportedGradient(
                     f"{target} changes a tensor in place inside `no_grad`; write it out of place, or outside the block"
                 )
             outside.add(node)  # a view

@@ -16,8 +16,8 @@ from migrator.module import Step, plan
 from migrator.ops import RULES
 from migrator.ops.elementwise import identity
 from migrator.port import Migrated
-from migrator.source.blocks import Block, group
-from migrator.source.calls import HOMES, infix, spoken, takes_all
+from migrator.source.blocks import ModuleBlock, group
+from migrator.source.calls import HOMES, explicit_arguments, infix, takes_all
 from migrator.source.inline import Library
 from migrator.source.text import (
     LOADING,
@@ -39,7 +39,7 @@ FLOATING = "dtype"
 def to_source(migrated: Migrated) -> str:
     """Write a port as a Python module that needs JAX and Flax, but neither torch nor this package.
 
-    Its Flax class takes the port's variables: `Network().apply(port.variables, x)`.
+    Its Flax class takes the port's variables: ``Network().apply(port.variables, x)``.
 
     Args:
         migrated: the port.
@@ -55,8 +55,9 @@ def to_source(migrated: Migrated) -> str:
         >>> lines = to_source(port).splitlines()
         >>> lines[lines.index("class Network(Part):") + 6].strip()
         'layer_0 = linear(input_, self.tensor("params/0.kernel"), self.tensor("params/0.bias"))  # [N, 8]'
+
     """
-    return _Author(migrated.graph).module()
+    return _CodeGenerator(migrated.graph).module()
 
 
 @dataclass
@@ -69,7 +70,7 @@ class _Scope:
     lines: list[Line] = field(default_factory=list)
 
 
-class _Author:
+class _CodeGenerator:
     """Writes the classes of one graph."""
 
     def __init__(self, graph: Graph) -> None:
@@ -89,7 +90,7 @@ class _Author:
         self.class_names = Names({"Part"}, classes=True)
 
     def module(self) -> str:
-        """The whole text."""
+        """Return the whole text."""
         root = group(tuple(self.steps.values()), self.graph.modules)
         name = self._class(root, [value.name for value in self.graph.inputs])
         needs_precision = any(FLOATING in self._used(step) for step in self.steps.values())
@@ -110,16 +111,16 @@ class _Author:
         arguments = ", ".join(identifier(value.name) for value in self.graph.inputs)
         shapes = "; ".join(f"{identifier(value.name)} {value.spec}" for value in self.graph.inputs)
         return (
-            f'"""{name} in Flax, written by `migrator source` from a verified port of a PyTorch module.\n\n'
+            f'"""{name} in Flax, written by ``migrator source`` from a verified port of a PyTorch module.\n\n'
             f'    variables = load_variables("model.safetensors")\n'
             f"    outputs = {name}().apply(variables, {arguments})\n\n"
             f"Inputs and outputs are as in torch: {shapes}. Inside, images are stored channels-last.\n"
             f"Shapes stand at the ends of lines where there is room and all that share a class agree; N is the batch.\n"
-            f"There is no `init` and no training mode: the variables are the port's; only the batch size may change.\n"
+            f"There is no ``init`` or training mode: the variables are the port's; only the batch size may change.\n"
             f'"""'
         )
 
-    def _class(self, block: Block, inputs: list[str]) -> str:
+    def _class(self, block: ModuleBlock, inputs: list[str]) -> str:
         """The name of the class that computes a block, which is written unless an equal one was."""
         is_root = block.path == ""
         scope = _Scope(block.path, Names(set()))
@@ -160,7 +161,7 @@ class _Author:
     def _perm(self, name: str) -> Perm:
         return self.perms.get(name, LOGICAL)
 
-    def _outputs(self, block: Block) -> list[str]:
+    def _outputs(self, block: ModuleBlock) -> list[str]:
         inside = {step.node.name for step in block.steps()}
         wanted = {ref.name for ref in self.graph.outputs}
         return [
@@ -170,7 +171,7 @@ class _Author:
             and (name in wanted or any(user not in inside for user in self.users.get(name, ())))
         ]
 
-    def _inputs(self, block: Block) -> list[str]:
+    def _inputs(self, block: ModuleBlock) -> list[str]:
         inside = {step.node.name for step in block.steps()}
         free = dict.fromkeys(name for step in block.steps() for name in self._used(step) if name not in inside)
         inputs = [name for name in free if not self._belongs(name, block.path)]
@@ -183,14 +184,14 @@ class _Author:
         parts = tuple(path.split(".")) if path else ()
         return name in self.bindings and self.bindings[name].path[: len(parts)] == parts
 
-    def _body(self, block: Block, scope: _Scope) -> None:
+    def _body(self, block: ModuleBlock, scope: _Scope) -> None:
         for item in block.items:
-            if isinstance(item, Block):
+            if isinstance(item, ModuleBlock):
                 self._call_block(item, scope)
             else:
                 self._call_operator(item, scope)
 
-    def _call_block(self, block: Block, scope: _Scope) -> None:
+    def _call_block(self, block: ModuleBlock, scope: _Scope) -> None:
         inputs, outputs = self._inputs(block), self._outputs(block)
         name = self._class(block, inputs)
         relative = _relative(block.path, scope.path)
@@ -225,7 +226,7 @@ class _Author:
         scope.lines.append(Line(target, call, arguments, self._shape(shaped), index))
 
     def _one_of_several(self, name: str) -> str | None:
-        """The `getitem` that takes the only one of several results that is used."""
+        """The ``getitem`` that takes the only one of several results that is used."""
         users = self.users.get(name, [])
         single = len(users) == 1 and name in self.steps and isinstance(self.graph.results[name], tuple)
         if not single or name in {ref.name for ref in self.graph.outputs}:
@@ -253,7 +254,7 @@ class _Author:
         function, fixed = (rule.func, dict(rule.keywords)) if partial else (rule, {})
         args = [self._argument(scope, value) for value in step.placed.args]
         kwargs = {key: self._argument(scope, value) for key, value in step.placed.kwargs}
-        named = spoken(function, step.placed.args, dict(step.placed.kwargs) | fixed, args, kwargs)
+        named = explicit_arguments(function, step.placed.args, dict(step.placed.kwargs) | fixed, args, kwargs)
         sign = infix(function)
         if sign and len(named) == 2 and not any("=" in argument for argument in named):
             return f"{named[0]} {sign} {named[1]}", None
@@ -325,7 +326,7 @@ class _Author:
         return (self._perm(name) or tuple(range(len(spec.shape)))).index(spec.shape.index(BATCH))
 
     def _used(self, step: Step) -> list[str]:
-        """The values that a step reads; `FLOATING` and `BATCH` stand for that type and the size of the batch."""
+        """The values that a step reads; ``FLOATING`` and ``BATCH`` stand for that type and the size of the batch."""
 
         def walk(value: Any) -> list[str]:
             if isinstance(value, Operand):

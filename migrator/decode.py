@@ -41,6 +41,9 @@ WORD = re.compile(r"[A-Za-z_]\w*")
 def from_json(data: Any) -> Graph:
     """Return the graph of ``migrator.graph.to_json``'s data.
 
+    Args:
+        data: what ``json.loads`` made of ``graph.json``.
+
     Raises:
         CorruptPort: the data is not a well-formed graph of this operator-set version.
 

@@ -66,6 +66,9 @@ def lower_no_grad_regions(graph_module: fx.GraphModule) -> None:
 
     Torch keeps such a region as a call of a sub-graph, and inlines it without a trace when it decomposes operators.
 
+    Args:
+        graph_module: the exported graph, changed in place.
+
     Raises:
         UnsupportedGradient: a region changes a tensor of its outside in place.
 

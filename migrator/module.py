@@ -37,6 +37,9 @@ class Step:
 def plan(graph: Graph) -> tuple[Step, ...]:
     """Decide for every value in which order it is stored.
 
+    Args:
+        graph: the captured network.
+
     Raises:
         UnsupportedOp: an operator of the graph has no rule.
         CorruptPort: an operator's arguments do not fit it.

@@ -48,6 +48,9 @@ WRAPPERS = ("DataParallel", "DistributedDataParallel", "AveragedModel")
 def unwrap(module: Any) -> nn.Module:
     """Return the module proper, out of what ``torch.compile``, data parallelism or weight averaging put around it.
 
+    Args:
+        module: what the caller passed as one.
+
     Raises:
         MigratorError: it is no ``torch.nn.Module`` at all.
 
@@ -65,6 +68,9 @@ def unwrap(module: Any) -> nn.Module:
 
 def check_module(module: nn.Module) -> None:
     """Refuse a module whose mode, layers or weights cannot be ported.
+
+    Args:
+        module: the network to be ported.
 
     Raises:
         ModelNotInEvalMode: a submodule is in training mode.
@@ -124,6 +130,9 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
 
 def check_graph(program: ExportedProgram) -> None:
     """Refuse operators that draw random numbers, index by a mask, or mix the examples of a batch.
+
+    Args:
+        program: what ``torch.export`` made of it.
 
     Raises:
         NonDeterministicForward: listing the random operators.

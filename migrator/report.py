@@ -69,6 +69,9 @@ class Report:
     def from_json(cls, data: Any) -> Report:
         """Return the report of ``to_json``'s data.
 
+        Args:
+            data: what ``json.loads`` made of ``report.json``.
+
         Raises:
             CorruptPort: the data is not a report.
 

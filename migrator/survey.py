@@ -101,6 +101,9 @@ def _cell(value: Any) -> str:
 def architectures(pattern: str = "*") -> list[str]:
     """Return the names of torchvision's classification architectures that match a shell pattern such as ``resnet*``.
 
+    Args:
+        pattern: a shell pattern of names.
+
     Raises:
         MigratorError: torchvision is not installed, or nothing matches.
 

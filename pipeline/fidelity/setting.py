@@ -15,16 +15,16 @@ from linearize.residuals import BY_LOSS, targets
 from migrator import load as load_port
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.infinite import check_affordable, kernel_maker
-from pipeline.pool import Labelled, Pool
+from pipeline.progress import StageProgress, silent
 from pipeline.queries import STRATEGIES
 from pipeline.queries.infinite import INFINITE, regression_of
-from pipeline.rundir import check_unchanged, cycle_path, read_config, read_events
-from pipeline.stages.migrate import run_migrate
-from pipeline.stages.progress import StageProgress, silent
-from pipeline.stages.score import draw_candidates
-from pipeline.stages.store import read_manifest
-from pipeline.stages.train import WEIGHTS, read_summary
-from pipeline.workbench import Workbench, open_workbench
+from pipeline.run.context import RunContext, open_context
+from pipeline.run.pool import Labelled, Pool
+from pipeline.run.rundir import check_unchanged, cycle_path, read_config, read_events
+from pipeline.run.stages.migrate import run_migrate
+from pipeline.run.stages.score import draw_candidates
+from pipeline.run.stages.store import read_manifest
+from pipeline.run.stages.train import WEIGHTS, read_summary
 from trainer.checkpoint import load_weights
 from trainer.losses import one_hot
 from trainer.predict import predict, release_cached_memory
@@ -38,7 +38,7 @@ class Setting:
     """A cycle's trained network, its data and its linearisation.
 
     Args:
-        bench: the run's constants.
+        context: the run's constants.
         cycle: number of the cycle.
         labelled: what the network was trained on.
         candidates: ids of the cycle's candidates ``[U]``.
@@ -50,7 +50,7 @@ class Setting:
 
     """
 
-    bench: Workbench
+    context: RunContext
     cycle: int
     labelled: Labelled
     candidates: np.ndarray
@@ -86,9 +86,9 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
         raise PipelineError(
             f"--cycle: cycle {cycle} of {run} has not been trained, or is damaged: 'pipeline resume {run}'"
         )
-    bench = open_workbench(config)
-    check_unchanged(events[0], config, bench.data.fingerprint())
-    pool = Pool(len(bench.data.train), events)
+    context = open_context(config)
+    check_unchanged(events[0], config, context.data.fingerprint())
+    pool = Pool(len(context.data.train), events)
     labelled, candidates = pool.labelled(cycle), draw_candidates(config, pool, cycle)
     if not FEWEST <= n <= len(candidates):
         raise PipelineError(
@@ -96,18 +96,18 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
         )
     infinite = infinite or bool(getattr(STRATEGIES.get(config.query.strategy), "needs_infinite", False))
     if infinite:
-        check_affordable(bench.spec, config.kernel_options, len(labelled), len(candidates))
+        check_affordable(context.spec, config.kernel_options, len(labelled), len(candidates))
     started = time.perf_counter()
-    look_ahead = _linearised(bench, labelled, candidates, trained, progress)
+    look_ahead = _linearised(context, labelled, candidates, trained, progress)
     seconds = time.perf_counter() - started
     others = {}
     if infinite:
-        others = _infinite(bench, labelled, candidates, trained, progress, look_ahead.probabilities)
-    return Setting(bench, cycle, labelled, candidates, trained, read_summary(trained), look_ahead, seconds, others)
+        others = _infinite(context, labelled, candidates, trained, progress, look_ahead.probabilities)
+    return Setting(context, cycle, labelled, candidates, trained, read_summary(trained), look_ahead, seconds, others)
 
 
 def _infinite(
-    bench: Workbench,
+    context: RunContext,
     labelled: Labelled,
     candidates: np.ndarray,
     trained: Path,
@@ -115,14 +115,14 @@ def _infinite(
     probabilities: Probabilities,
 ) -> dict[str, Regression]:
     """Fit what the strategies ``infinite`` and ``gp`` look ahead with."""
-    X, pool = bench.images(labelled.ids), bench.images(candidates)
-    model = bench.network()
+    X, pool = context.images(labelled.ids), context.images(candidates)
+    model = context.network()
     load_weights(model, trained / WEIGHTS)
-    f = predict(model, X, device=bench.device), predict(model, pool, device=bench.device)
-    Y = one_hot(labelled.labels, bench.data.num_classes)
+    f = predict(model, X, device=context.device), predict(model, pool, device=context.device)
+    Y = one_hot(labelled.labels, context.data.num_classes)
     wanted = targets(f[0], Y, probabilities)
     try:
-        kernel = kernel_maker(bench.spec, bench.config.kernel_options, progress)(X, pool)
+        kernel = kernel_maker(context.spec, context.config.kernel_options, progress)(X, pool)
         return {
             one.name: (regression_of(kernel, wanted, f) if one.model == "network" else regression_of(kernel, Y))[0]
             for one in INFINITE
@@ -132,16 +132,16 @@ def _infinite(
 
 
 def _linearised(
-    bench: Workbench, labelled: Labelled, candidates: np.ndarray, trained: Path, progress: StageProgress
+    context: RunContext, labelled: Labelled, candidates: np.ndarray, trained: Path, progress: StageProgress
 ) -> LookAhead:
     """Port the network, where the run has not done so for a strategy that needs none, and linearise it."""
     with tempfile.TemporaryDirectory(prefix="fidelity-") as scratch:
         port = trained.with_name("migrate")
         if read_manifest(port) is None:
             port = Path(scratch)
-            run_migrate(bench, labelled, trained, port)
+            run_migrate(context, labelled, trained, port)
         migrated = load_port(port)
-    X, Y = bench.images(labelled.ids), one_hot(labelled.labels, bench.data.num_classes)
+    X, Y = context.images(labelled.ids), one_hot(labelled.labels, context.data.num_classes)
     release_cached_memory()
     try:
         return LookAhead.fit(
@@ -149,11 +149,11 @@ def _linearised(
             migrated.variables,
             X,
             Y,
-            bench.images(candidates),
-            bench.config.kernel_options,
+            context.images(candidates),
+            context.config.kernel_options,
             progress,
             lambda plan: progress.plan(plan.summary()),
-            **BY_LOSS[bench.config.train_options.loss],
+            **BY_LOSS[context.config.train_options.loss],
         )
     except LinearizeError as error:
         raise RunFailedError(f"the network cannot be linearised: {error}") from error

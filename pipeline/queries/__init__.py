@@ -1,7 +1,6 @@
 """Query strategies by name; one family a file."""
 
 from pipeline.errors import PipelineError
-from pipeline.queries.ask import ask
 from pipeline.queries.badge import Badge
 from pipeline.queries.base import (
     LookAheadOptions,
@@ -12,12 +11,13 @@ from pipeline.queries.base import (
     select_top,
 )
 from pipeline.queries.coreset import CoreSet
-from pipeline.queries.external import load_strategy, offered, strategy_sha256
 from pipeline.queries.infinite import INFINITE
 from pipeline.queries.lookahead import LOOK_AHEAD, LookAheadStrategy
+from pipeline.queries.plugins import load_strategy, offered, strategy_sha256
 from pipeline.queries.proxies import PROXIES
 from pipeline.queries.random_ import Random
 from pipeline.queries.uncertainty import UNCERTAINTY
+from pipeline.queries.validated_query import validated_query
 
 _ALL: tuple[QueryStrategy, ...] = (*LOOK_AHEAD, *PROXIES, *INFINITE, Random(), *UNCERTAINTY, CoreSet(), Badge())
 STRATEGIES = {strategy.name: strategy for strategy in _ALL}
@@ -30,12 +30,12 @@ __all__ = [
     "QueryState",
     "QueryStrategy",
     "Selection",
-    "ask",
     "get_strategy",
     "installed_strategies",
     "select_in_order",
     "select_top",
     "strategy_sha256",
+    "validated_query",
 ]
 
 

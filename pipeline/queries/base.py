@@ -10,10 +10,10 @@ import numpy as np
 from linearize import Distance, LookAhead, Mode, Reference
 from pipeline.errors import PipelineError
 from pipeline.infinite import InfiniteKernel
-from pipeline.pool import Labelled
 from pipeline.probabilities import probabilities
+from pipeline.progress import StageProgress, silent
 from pipeline.retraining import Retrainer
-from pipeline.stages.progress import StageProgress, silent
+from pipeline.run.pool import Labelled
 
 
 class Selection(NamedTuple):

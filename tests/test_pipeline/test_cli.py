@@ -155,7 +155,7 @@ def test_resume_of_what_is_no_run(invoke, tmp_path):
 
 
 def test_a_run_in_use_names_its_holder(invoke, finished):
-    from pipeline.rundir import RunDirectory
+    from pipeline.run.rundir import RunDirectory
 
     path, _ = finished
     with RunDirectory(path, print):

@@ -12,10 +12,10 @@ import cases
 from linearize import LookAhead
 from linearize.residuals import BY_LOSS
 from pipeline.errors import PipelineError, RunFailedError
-from pipeline.pool import Labelled
-from pipeline.queries import QueryState, Selection, ask, get_strategy, select_in_order, select_top
+from pipeline.queries import QueryState, Selection, get_strategy, select_in_order, select_top, validated_query
 from pipeline.queries.uncertainty import entropy, lack_of_confidence, negative_margin
 from pipeline.retraining import Retrainer
+from pipeline.run.pool import Labelled
 from trainer.options import TrainOptions
 
 # Four samples, three classes.  By hand, per row:
@@ -69,7 +69,7 @@ def test_coreset_covers_candidates_from_the_labelled_by_hand():
     features, labelled = np.array([[1.0], [10.0], [4.0], [6.0], [-3.0]]), np.array([[0.0], [5.0]])
     state = fixed_state(np.arange(50, 55), features=features, labelled_features=labelled)
     # from 0 and 5: 1, 5, 1, 1, 3; from 10 too: 1, -, 1, 1, 3; from -3 too: 1, -, 1, 1, -, the first of equals
-    selection = ask(get_strategy("coreset"), state, 3)
+    selection = validated_query(get_strategy("coreset"), state, 3)
     np.testing.assert_array_equal(selection.indices, [51, 54, 50])
     np.testing.assert_allclose(selection.scores, [5, 3, 1], atol=1e-12)
 
@@ -80,7 +80,7 @@ def test_badge_starts_at_the_longest_gradient_of_the_loss_by_hand(loss, longest)
     # (.91, .05, .05) and (.42, .42, .16), so ‖p - y‖ = .52, .11 and .73.
     outputs, features = np.array([[1.0, 0, 0], [3, 0, 0], [0, 0, -1]]), np.ones((3, 1))
     state = fixed_state(np.arange(50, 53), outputs=outputs, features=features, loss=loss)
-    assert ask(get_strategy("badge"), state, 1).indices.tolist() == [longest]
+    assert validated_query(get_strategy("badge"), state, 1).indices.tolist() == [longest]
 
 
 def fixed_state(candidates, *, outputs=None, features=None, labelled_features=None, loss="l2", rng=None):
@@ -178,9 +178,9 @@ class TestContract:
             np.testing.assert_array_equal(array, copy)
 
     def test_pool_of_one_and_query_as_large_as_the_pool(self, name, loss):
-        assert len(ask(get_strategy(name), Network(U=1, loss=loss).state(), 1).indices) == 1
+        assert len(validated_query(get_strategy(name), Network(U=1, loss=loss).state(), 1).indices) == 1
         network = Network(loss=loss)
-        selection = ask(get_strategy(name), network.state(), 12)
+        selection = validated_query(get_strategy(name), network.state(), 12)
         assert sorted(selection.indices) == sorted(network.candidates)
 
     def test_refuses_more_than_there_are(self, name, loss):
@@ -189,7 +189,7 @@ class TestContract:
 
     def test_exact_duplicates_are_handled(self, name, loss):
         network = Network(loss=loss, duplicate=True)
-        selection = ask(get_strategy(name), network.state(), 12)
+        selection = validated_query(get_strategy(name), network.state(), 12)
         assert np.isfinite(selection.scores).all()
         assert len(set(selection.indices)) == 12
         if name in AWARE_OF_THE_BATCH:
@@ -201,7 +201,7 @@ class TestContract:
     def test_a_pool_of_copies_is_handled(self, name, loss):
         network = Network(loss=loss)
         network.images[network.candidates] = network.images[network.candidates[0]]
-        assert len(set(ask(get_strategy(name), network.state(), 7).indices)) == 7
+        assert len(set(validated_query(get_strategy(name), network.state(), 7).indices)) == 7
 
     def test_describes_itself_in_one_line(self, name, loss):
         strategy = get_strategy(name)
@@ -307,7 +307,7 @@ IDS, RAMP = np.arange(10, 15), np.arange(5.0, 0, -1)
 )
 def test_what_a_strategy_returns_is_checked(answer, message):
     with pytest.raises(RunFailedError, match=f"strategy 'faulty'.*{message}") as error:
-        ask(Faulty(answer), fixed_state(IDS), 2)
+        validated_query(Faulty(answer), fixed_state(IDS), 2)
     assert "\n" not in str(error.value)
 
 
@@ -321,7 +321,7 @@ def test_a_lookahead_needs_a_port_and_says_so():
 
     state = dataclasses.replace(fixed_state(IDS), linearize=refuse)
     with pytest.raises(RunFailedError, match="set needs_port = True"):
-        ask(Forgetful(None), dataclasses.replace(state, evaluate=lambda x: x, inputs=lambda x: x), 2)
+        validated_query(Forgetful(None), dataclasses.replace(state, evaluate=lambda x: x, inputs=lambda x: x), 2)
 
 
 @pytest.mark.parametrize("criterion", ["mlmoc", "mlmoc-flips", "margin-lin", "entropy-lin"])

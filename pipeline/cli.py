@@ -245,8 +245,6 @@ def list_(what: str) -> None:
     }[what]  # type: ignore[assignment]
     width = max(map(len, registry))
     for name, entry in registry.items():
-        if getattr(entry, "mode", None):
-            continue
         options = ", ".join(f"{option}={spec.default}" for option, spec in getattr(entry, "options", {}).items())
         click.echo(f"{name:<{width}}  {entry.description}{options and f'; options {options}'} ({entry.source})")
     if what == "strategies":

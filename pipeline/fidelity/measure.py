@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from common.losses import get_loss
 from linearize.criteria import get_halfway
 from linearize.criteria.flips import below_one
 from pipeline import seeds
@@ -40,7 +41,6 @@ from pipeline.fidelity.ranking_target import RankingTarget, ranking_target
 from pipeline.fidelity.sample import draw_sample
 from pipeline.fidelity.setting import Setting
 from pipeline.oracle import SimulatedOracle
-from pipeline.probabilities import told
 from pipeline.retraining import Retrained
 from trainer.errors import TrainerError
 
@@ -177,6 +177,7 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
     work = _Work(setting, reporter, len(sgd) + repeats * (PLACEBOS + len(sample.positions)))
     naive = int(proxies.generate_state(1, np.uint64)[0] >> 1)
     f0, background = _background(setting, work, sgd, repeats, np.random.default_rng(copies))
+    loss = get_loss(setting.context.config.train_options.loss)
     rows = []
     others = np.roll(sample.positions, -1).tolist()
     for position, other, how in zip(sample.positions.tolist(), others, sample.how, strict=True):
@@ -184,8 +185,8 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
         label = _label(setting, position, labels)
         trained = [work(seed, sample_id, label) for seed in sgd[:repeats]]
         f1 = np.mean([one.outputs for one in trained], axis=0)
-        now = [told(f[position : position + 1], setting.context.config.train_options.loss)[0] for f in (f1, f0)]
-        error = [float(np.linalg.norm(np.eye(f1.shape[1])[label] - one)) for one in now]
+        wanted = np.eye(f1.shape[1])[[label]]
+        error = [float(np.linalg.norm(loss.residual(f[position : position + 1], wanted))) for f in (f1, f0)]
         predicted = predicted_changes(setting, position, label) | work.proxies(position, label, naive)
         figures = _figures(setting.look_ahead.state.f, predicted, f0, f1)
         figures["linearized"]["cosine_other"] = _of_another(setting, other, label, Change(f0, f1))

@@ -4,12 +4,12 @@ from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 from linearize import CRITERIA as LOOK_AHEAD
-from linearize import HALFWAY, Distance, Reference
+from linearize import HALFWAY, Distance, LinearizeError, Reference
 from linearize.criteria import get_criterion
 from pipeline.config import RunConfig
-from pipeline.queries import STRATEGIES
-from pipeline.queries.infinite import INFINITE
-from pipeline.queries.proxies import PROXIES as RANKED_BY_MLMOC
+from pipeline.errors import PipelineError
+from pipeline.fidelity.changes import FROM_NETWORK
+from pipeline.queries import Ranking
 
 By = Literal["size", "flips", "direction", "training"]
 DEFAULT_CRITERION = "mlmoc-flips"
@@ -47,28 +47,34 @@ def ranking_target(config: RunConfig, proxies: Collection[str]) -> RankingTarget
         config: of the run.
         proxies: those that are compared.
 
+    Raises:
+        PipelineError: the strategy ranks by a criterion that there is not, or cannot be loaded any more.
+
     """
     name, options = config.query.strategy, config.query.look_ahead
-    strategy = STRATEGIES.get(name)
-    distance = options.distance or "outputs"
-    if strategy in RANKED_BY_MLMOC:
-        proxy = name if name in proxies else "network"
-        return RankingTarget("mlmoc", "size", proxy, "network", "outputs", f"{_sizes('network')}, as {name} ranks by")
-    if strategy in INFINITE:
-        reference = options.reference or "network"
-        subject = f"{_sizes('network')}, as {name} ranks by{_unlike(distance)}"
-        if reference == "linearized" and name == "infinite":
-            subject += ", but from the linearised network (query.reference linearized)"
-        return RankingTarget("mlmoc", "size", name if name in proxies else "network", reference, distance, subject)
-    criterion = getattr(strategy, "criterion", None)  # the same in every mode
-    if criterion is None:
+    ranking = config.query.resolved.strategy.ranking(options)
+    if ranking is None:
         subject = f"predictions that flip, as {DEFAULT_CRITERION} would rank by: {name} does not look ahead"
         return RankingTarget(DEFAULT_CRITERION, "flips", "linearized", "linearized", "outputs", subject)
-    return _of_criterion(str(criterion), options.reference, distance)
+    if ranking.proxy is None:
+        return _of_criterion(ranking)
+    reference = _reference(ranking)
+    subject = f"{_sizes('network')}, as {name} ranks by{_unlike(ranking.distance)}"
+    if reference == "linearized" and ranking.proxy in FROM_NETWORK:
+        subject += ", but from the linearised network (query.reference linearized)"
+    proxy = ranking.proxy if ranking.proxy in proxies else "network"
+    return RankingTarget(ranking.criterion, "size", proxy, reference, ranking.distance, subject)
 
 
-def _of_criterion(criterion: str, wanted: Reference | None, distance: Distance) -> RankingTarget:
-    reference = wanted or get_criterion(criterion).default_reference
+def _reference(ranking: Ranking) -> Reference:
+    try:
+        return ranking.reference or get_criterion(ranking.criterion).default_reference
+    except LinearizeError as error:
+        raise PipelineError(f"the strategy's ranking: {error}") from error
+
+
+def _of_criterion(ranking: Ranking) -> RankingTarget:
+    criterion, reference, distance = ranking.criterion, _reference(ranking), ranking.distance
     averaged = f" for one label, of which {criterion} takes the mean" if criterion.startswith("emoc") else ""
     if criterion in SIZES:
         subject = f"{_sizes(reference)}{averaged or f', as {criterion} ranks by'}{_unlike(distance)}"

@@ -1,4 +1,8 @@
-"""Strategies that are not ours: from an installed package's entry point, or from a module in the working directory."""
+"""Strategies that are not ours: from an installed package's entry point, or from a module in the working directory.
+
+What one brings is checked when it is loaded, and what it leaves out is filled in with the defaults of
+``QueryStrategy``: nothing after that asks what it has.
+"""
 
 import importlib
 import inspect
@@ -14,7 +18,31 @@ from pipeline.files import sha256_of
 from pipeline.queries.base import QueryStrategy
 
 GROUP = "ntk_lookahead.strategies"
-_ATTRIBUTES: Mapping[str, type] = {"name": str, "description": str, "source": str, "needs_port": bool}
+_REQUIRED: dict[str, type] = {"name": str, "description": str, "source": str, "needs_port": bool}
+_OPTIONAL: dict[str, type] = {"needs_features": bool, "needs_infinite": bool, "takes_mode": bool}
+_METHODS: dict[str, str] = {
+    "query": "state, n",
+    "query_sizes": "options, size, answers",
+    "sequential_query": "state",
+    "covariance": "options, answers, candidates",
+    "ranking": "options",
+}
+"""What a strategy does, and with which arguments; all but the first have a default."""
+
+
+class Adapted(QueryStrategy):
+    """A strategy that does not inherit ``QueryStrategy``: what it brings, and the defaults for the rest.
+
+    Args:
+        brought: the strategy, checked.
+
+    """
+
+    def __init__(self, brought: Any) -> None:
+        self.brought = brought
+        for member in (*_REQUIRED, *_OPTIONAL, *_METHODS):
+            if hasattr(brought, member):
+                setattr(self, member, getattr(brought, member))
 
 
 @cache
@@ -52,13 +80,13 @@ def load_strategy(name: str, taken: Mapping[str, QueryStrategy]) -> QueryStrateg
         raise PipelineError(f"expected one of {known}, or MODULE:STRATEGY for one of your own; got {name!r}")
     strategy = _made(name, _imported(name, module, attribute))
     _check(name, strategy, taken)
-    return strategy
+    return strategy if isinstance(strategy, QueryStrategy) else Adapted(strategy)
 
 
 def strategy_sha256(strategy: QueryStrategy) -> str | None:
     """Hash of the file that defines a strategy, or None where there is none."""
     try:
-        file = inspect.getsourcefile(type(strategy))
+        file = inspect.getsourcefile(type(strategy.brought if isinstance(strategy, Adapted) else strategy))
         return sha256_of(Path(file)) if file else None
     except (TypeError, OSError):  # built in, or typed into an interpreter
         return None
@@ -96,16 +124,35 @@ def _made(name: str, found: Any) -> Any:
 
 
 def _check(name: str, strategy: Any, taken: Mapping[str, QueryStrategy]) -> None:
-    for attribute, kind in _ATTRIBUTES.items():
+    """Refuse, in one line, what cannot do what a run asks of a strategy."""
+    for attribute, kind in (_REQUIRED | _OPTIONAL).items():
+        if attribute in _OPTIONAL and not hasattr(strategy, attribute):
+            continue
         value = getattr(strategy, attribute, None)
         if not isinstance(value, kind) or (isinstance(value, str) and len(value.splitlines()) != 1):
             what = "True or False" if kind is bool else "one line of text"
             came = repr(value) if hasattr(strategy, attribute) else "none"
             raise PipelineError(f"strategy {name!r}: expected an attribute {attribute!r}, {what}; got {came}")
-    if not callable(getattr(strategy, "query", None)):
-        raise PipelineError(f"strategy {name!r}: expected a method query(state, n); got none")
+    for method, arguments in _METHODS.items():
+        found = getattr(strategy, method, None)
+        if method != "query" and found is None and not hasattr(strategy, method):
+            continue
+        if not callable(found) or (method == "query" and not _brings(strategy, method)):
+            came = "none" if found is None or callable(found) else repr(found)
+            raise PipelineError(f"strategy {name!r}: expected a method {method}({arguments}); got {came}")
+    if _brings(strategy, "query_sizes") and not _brings(strategy, "sequential_query"):
+        raise PipelineError(
+            f"strategy {name!r}: expected a method sequential_query(state) beside query_sizes, for cycles of several "
+            "queries; got none"
+        )
     if strategy.name in taken:
         raise PipelineError(f"strategy {name!r} calls itself {strategy.name!r}, as a built-in does: rename it")
+
+
+def _brings(strategy: Any, method: str) -> bool:
+    """Whether a strategy has a method of its own, not the default."""
+    found = getattr(strategy, method, None)
+    return found is not None and getattr(found, "__func__", found) is not getattr(QueryStrategy, method)
 
 
 def _package(point: EntryPoint) -> str:

@@ -1,6 +1,7 @@
 """What every stage of a run works with: the resolved configuration, the loaded data and the network as it begins."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from pipeline.config import ModelSection, RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
 from pipeline.infinite import check_affordable
-from pipeline.queries import STRATEGIES, LookAheadStrategy, get_strategy, strategy_sha256
+from pipeline.queries import STRATEGIES, QueryStrategy, strategy_sha256
+from pipeline.run.stages.sequential import query_sizes
 from trainer.batch_norm import has_batch_norm
 from trainer.checkpoint import initialise
 from trainer.data import DataSet, ImageView, load
@@ -55,13 +57,18 @@ class RunContext:
         """Normalised, unaugmented training inputs by id, without the labels."""
         return self.data.view("train")
 
+    @cached_property
+    def strategy(self) -> QueryStrategy:
+        """Who chooses what to label."""
+        return self.config.query.resolved.strategy
+
     @property
     def sources(self) -> dict[str, str]:
         """Hashes of the files that define a user's own network and strategy; they may change, with a warning."""
-        model, strategy = self.config.model.name, self.config.query.strategy
+        model, strategy = self.config.model.name, self.strategy
         digests = {
             model: source_sha256(model) if own_family(model) else None,
-            strategy: None if strategy in STRATEGIES else strategy_sha256(get_strategy(strategy)),
+            self.config.query.strategy: None if strategy in STRATEGIES.values() else strategy_sha256(strategy),
         }
         return {name: f"SHA-256 {digest[:12]}" for name, digest in digests.items() if digest}
 
@@ -127,20 +134,25 @@ def open_context(config: RunConfig) -> RunContext:
 def check_strategy(config: RunConfig, data: DataSet) -> None:
     """Check that a run can compute the largest kernel that its strategy asks for, as far as is known before training.
 
+    Args:
+        config: of the run.
+        data: its data set.
+
     Raises:
         PipelineError: the kernel takes too much; or, of infinite width, neural-tangents is missing or the network has
-            no twin.
+            no twin; or the strategy asks for other sizes than the run.
 
     """
-    strategy = get_strategy(config.query.strategy)
+    strategy, query = config.query.resolved.strategy, config.query
+    query_sizes(strategy, query)
     if config.cycles == 1:
         return
-    L = config.query.n_init + config.query.answers * (config.cycles - 2)
-    U = min(config.query.subset, len(data.train) - L)
-    if getattr(strategy, "needs_infinite", False):
+    L = query.n_init + query.answers * (config.cycles - 2)
+    U = min(query.subset, len(data.train) - L)
+    if strategy.needs_infinite:
         check_affordable(config.model_spec(data.input_shape, data.num_classes), config.kernel_options, L, U)
     if strategy.needs_port:
-        full = strategy.needs_S if isinstance(strategy, LookAheadStrategy) else True
+        full = strategy.covariance(query.look_ahead, query.answers, U) == "required"
         try:
             check_budget(L, U, data.num_classes, config.kernel_options, full=full)
         except MemoryBudgetError as error:
@@ -186,17 +198,17 @@ def _read_pretrained(model: ModelSection) -> dict[str, Tensor] | None:
 
 def _try_network(context: RunContext) -> None:
     """Build a network that may not fit, so that it is refused before anything is written."""
-    own = own_family(context.spec.name) is not None
-    if not own and context.pretrained is None and context.config.query.n_init > 1:
+    custom = own_family(context.spec.name) is not None
+    if not custom and context.pretrained is None and context.config.query.n_init > 1:
         return
     try:
         model = context.network()
-        if own and not _equal(model, context.network()):
+        if custom and not _equal(model, context.network()):
             raise PipelineError(
                 f"model.name: {context.spec.name} made other weights the second time; draw them with torch's global "
                 "generator alone, which the run seeds"
             )
-        if getattr(get_strategy(context.config.query.strategy), "needs_features", False):
+        if context.strategy.needs_features:
             embed(model, np.zeros((2, *context.data.input_shape), np.float32))
     except TrainerError as error:
         weights = f" ({context.config.model.init_weights})" if context.pretrained is not None else ""

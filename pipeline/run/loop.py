@@ -1,7 +1,8 @@
 """The active-learning loop: train → migrate → score → query → label, again and again, resumable at every step."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipeline import seeds
 from pipeline.errors import PipelineError, RunFailedError
@@ -9,12 +10,12 @@ from pipeline.files import write_json_lines
 from pipeline.machine import hardware
 from pipeline.oracle import Oracle, SimulatedOracle
 from pipeline.progress import StageProgress
-from pipeline.queries import LookAheadStrategy, QueryState, get_strategy
+from pipeline.queries import QueryState
 from pipeline.run.context import RunContext
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.rundir import RunDirectory, environment_versions
 from pipeline.run.stages.diagnostics import cautions, read_diagnostics
-from pipeline.run.stages.migrate import VARIABLES, run_migrate
+from pipeline.run.stages.migrate import VARIABLES, Porter, run_migrate
 from pipeline.run.stages.score import (
     SCORES,
     draw_candidates,
@@ -24,11 +25,19 @@ from pipeline.run.stages.score import (
     run_score,
 )
 from pipeline.run.stages.select import QUERY, query_rows
-from pipeline.run.stages.sequential import SEQUENTIAL, SequentialQuery, query_sizes, read_sequential, write_sequential
+from pipeline.run.stages.sequential import (
+    SEQUENTIAL,
+    TimedSequentialQuery,
+    query_sizes,
+    read_sequential,
+    write_sequential,
+)
 from pipeline.run.stages.store import read_manifest
 from pipeline.run.stages.train import WEIGHTS, run_train
 from pipeline.run.summary import CycleRow, read_row, write_report
 
+StateOf = Callable[[StageProgress], QueryState]
+"""Gives a cycle's state, which tells this progress how far it is where it is computed now."""
 UNFIT = 0.5
 """A residual per sample above which the labelled images were not learned at all: one that always says 0 has 1."""
 
@@ -70,7 +79,7 @@ class ActiveLearningLoop:
         self.config = context.config
         self.reporter = reporter
         self.oracle = oracle or SimulatedOracle(context.data.labels("train"))
-        self._state: tuple[int, QueryState] | None = None  # of the cycle that was scored last
+        self.porter = Porter()
 
     def __call__(self) -> None:
         """Run every step that has not been done; repeat none that has.
@@ -89,11 +98,11 @@ class ActiveLearningLoop:
             except RunFailedError as error:
                 failure = {"cycle": cycle, "reason": str(error)}
                 if not {"event": "failed", **failure}.items() <= self.run.events[-1].items():
-                    self.run.log.append("failed", **failure)
+                    self.run.append("failed", **failure)
                 raise
         write_report(self.run.path)
         if not self.run.has("finished"):
-            self.run.log.append("finished")
+            self.run.append("finished")
 
     def _pool(self) -> Pool:
         return self.run.pool(len(self.context.data.train))
@@ -103,30 +112,62 @@ class ActiveLearningLoop:
         if INITIAL not in pool.queries:
             rng = seeds.generator(self.config.seed, 0, "initial")
             ids = rng.choice(pool.size, size=self.config.query.n_init, replace=False)
-            self.run.log.append("query", cycle=INITIAL, ids=ids.tolist(), scores=[0.0] * len(ids))
+            self.run.append("query", cycle=INITIAL, ids=ids.tolist(), scores=[0.0] * len(ids))
         self._label(INITIAL)
 
     def _cycle(self, cycle: int, last: bool) -> None:
         self._train(cycle)
         if not last:
-            if get_strategy(self.config.query.strategy).needs_port:
-                self._migrate(cycle)
-            self._score(cycle)
-            if len(query_sizes(self.config)) > 1:
-                self._interview(cycle)
-            else:
-                self._query(cycle)
-                self._label(cycle)
+            self._ask(cycle)
         if not self.run.has("cycle_done", cycle=cycle):
-            self.run.log.append("cycle_done", cycle=cycle)
+            self.run.append("cycle_done", cycle=cycle)
             write_report(self.run.path)  # only now: on resume, later cycles are not yet checked
         row = read_row(self.run.path, cycle)
         self.reporter.row(row)
         if not row.converged:
             self.reporter.warn(self._not_converged(row))
 
+    def _ask(self, cycle: int) -> None:
+        """Choose what to label in view of the cycle's network, and have it labelled."""
+        if self.context.strategy.needs_port:
+            self._migrate(cycle)
+        state = self._state_of(cycle)
+        self._score(cycle, state)
+        if len(self._query_sizes) > 1:
+            self._sequential(cycle, state)
+        else:
+            self._query(cycle)
+            self._label(cycle)
+
+    def _state_of(self, cycle: int) -> StateOf:
+        """Return what computes a cycle's state when first asked for, and keeps it for as long as it is kept itself.
+
+        Each stage draws from the beginning of the state's random stream, whichever stages were done before.
+        """
+        made: list[QueryState] = []
+        stream = dict[str, Any]()
+
+        def state(progress: StageProgress) -> QueryState:
+            if made:
+                made[0].rng.bit_generator.state = stream
+            else:
+                pool = self._pool()
+                candidates = draw_candidates(self.config, pool, cycle)
+                trained, port = (self.run.stage_path(cycle, stage) for stage in ("train", "migrate"))
+                ported = port if self.context.strategy.needs_port else None
+                labelled = pool.labelled(cycle)
+                made.append(query_state(self.context, cycle, labelled, candidates, trained, ported, progress))
+                stream.update(made[0].rng.bit_generator.state)
+            return made[0]
+
+        return state
+
+    @property
+    def _query_sizes(self) -> tuple[int, ...]:
+        return query_sizes(self.context.strategy, self.config.query)
+
     def _not_converged(self, row: CycleRow) -> str:
-        looks_ahead = get_strategy(self.config.query.strategy).needs_port
+        looks_ahead = self.context.strategy.needs_port
         rate = self.config.train_options.max_lr
         caution = "; look-ahead scores assume about 0" if looks_ahead else ""
         another = f"a lower train.max_lr (it was {rate:g})" if row.residual_rms > UNFIT else "another train.max_lr"
@@ -151,85 +192,70 @@ class ActiveLearningLoop:
 
         def build(into: Path) -> None:
             self.reporter.stage(cycle, "migrate")
-            run_migrate(self.context, labelled, trained, into)
+            run_migrate(self.context, labelled, trained, into, self.porter)
 
         self.run.ensure_stage(cycle, "migrate", VARIABLES, build)
 
-    def _score(self, cycle: int) -> None:
+    def _score(self, cycle: int, state: StateOf) -> None:
         def build(into: Path) -> None:
-            state = self._query_state(cycle, self.reporter.stage(cycle, "score"))
-            run_score(self.config, cycle, state, into)
-            self._state = (cycle, state) if len(query_sizes(self.config)) > 1 else None  # the interview goes on with it
+            run_score(self.context, cycle, state(self.reporter.stage(cycle, "score")), into)
 
         self.run.ensure_stage(cycle, "score", SCORES, build)
         for caution in cautions(read_diagnostics(self.run.stage_path(cycle, "score"))):
             self.reporter.warn(f"cycle {cycle}: {caution}")
 
-    def _query_state(self, cycle: int, progress: StageProgress) -> QueryState:
-        pool = self._pool()
-        candidates = draw_candidates(self.config, pool, cycle)
-        trained, port = (self.run.stage_path(cycle, stage) for stage in ("train", "migrate"))
-        return query_state(self.context, cycle, pool.labelled(cycle), candidates, trained, port, progress)
-
-    def _interview(self, cycle: int) -> None:
-        """Ask again and again without training; a resumed one first takes in the answers that there are.
+    def _sequential(self, cycle: int, state: StateOf) -> None:
+        """Ask again and again without training; a resumed cycle first takes in the answers that there are.
 
         Its time is that of choosing and of taking answers in: not of waiting for them, nor of linearising once more.
         """
-        strategy = get_strategy(self.config.query.strategy)
-        assert isinstance(strategy, LookAheadStrategy)
         self._ask_as_recorded(cycle)
 
         def build(into: Path) -> float:
-            progress = self.reporter.stage(cycle, "interview")
-            fresh, state = self._state or (None, None)
-            if fresh != cycle or state is None:
-                state = self._query_state(cycle, progress)
-            self._state = None  # the answers change it
-            interview = SequentialQuery(state, strategy)
+            progress = self.reporter.stage(cycle, "sequential")
             with explaining(cycle):
-                self._ask_in_turn(cycle, interview, progress)
+                query = TimedSequentialQuery(self.context.strategy, state(progress))
+                self._ask_in_turn(cycle, query, progress)
             write_sequential(into, [e for e in self.run.events if e["event"] == "query" and e["cycle"] == cycle])
-            return interview.seconds
+            return query.seconds
 
-        self.run.ensure_stage(cycle, "interview", SEQUENTIAL, build)
+        self.run.ensure_stage(cycle, "sequential", SEQUENTIAL, build)
 
     def _ask_as_recorded(self, cycle: int) -> None:
-        """Ask what a finished interview asked, where an older copy of the log or a new one does not have it."""
-        finished = self.run.stage_path(cycle, "interview")
+        """Ask what a finished stage asked, where an older copy of the log or a new one does not have it."""
+        finished = self.run.stage_path(cycle, "sequential")
         if read_manifest(finished) is None:
             return
         for ids, scores in read_sequential(finished):
             if not self._pool().asked(cycle).issuperset(ids):
-                self.run.log.append("query", cycle=cycle, ids=ids, scores=scores)
+                self.run.append("query", cycle=cycle, ids=ids, scores=scores)
             self._label(cycle)
 
-    def _ask_in_turn(self, cycle: int, interview: SequentialQuery, progress: StageProgress) -> None:
-        observed = 0
-        for size in query_sizes(self.config):
-            pool = self._pool()
+    def _ask_in_turn(self, cycle: int, query: TimedSequentialQuery, progress: StageProgress) -> None:
+        pool, observed = self._pool(), 0
+        for size in self._query_sizes:
             if len(pool.queries.get(cycle, ())) == observed:
-                ids, scores = interview.choose(size)
+                ids, scores = query.choose(size)
                 if not ids:  # the candidates are used up
                     return
-                self.run.log.append("query", cycle=cycle, ids=ids, scores=scores)
-            asked = self._pool().queries[cycle][observed : observed + size]
+                self.run.append("query", cycle=cycle, ids=ids, scores=scores)
+            asked = pool.queries[cycle][observed : observed + size]
             self._label(cycle)
-            answers = self._pool().answers.get(cycle, {})
+            answers = pool.answers.get(cycle, {})
             if left := [sample for sample in asked if sample not in answers]:
                 raise RunFailedError(
                     f"cycle {cycle}: sample {left[0]} got no label, and the next query depends on it: label it, or "
                     "ask for all at once (--query-mode top or greedy)"
                 )
             for sample in asked:
-                interview.observe(sample, answers[sample])
+                query.observe(sample, answers[sample])
             observed += len(asked)
             progress(observed, self.config.query.answers)
 
     def _query(self, cycle: int) -> None:
         if not self.run.has("query", cycle=cycle):  # what was asked stands, whatever happens to the scores
             chosen = read_scores(self.run.stage_path(cycle, "score")).select(self.config.query.answers)
-            self.run.log.append("query", cycle=cycle, ids=chosen.indices.tolist(), scores=chosen.scores.tolist())
+            self.run.append("query", cycle=cycle, ids=chosen.indices.tolist(), scores=chosen.scores.tolist())
 
     def _label(self, round_: int) -> None:
         pool = self._pool()
@@ -237,7 +263,7 @@ class ActiveLearningLoop:
             rows = query_rows(self.context, self.run.run_id, round_, pool.queries[round_], pool.scores[round_])
             write_json_lines(self.run.cycle_path(round_) / QUERY, rows)
         if asked := pool.unanswered(round_):
-            self.run.log.append("label", cycle=round_, labels=[list(pair) for pair in self.oracle.answer(asked)])
+            self.run.append("label", cycle=round_, labels=[list(pair) for pair in self.oracle.answer(asked)])
         if round_ == INITIAL:
             return
         answers = self._pool().answers.get(round_, {})

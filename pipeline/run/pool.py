@@ -30,18 +30,18 @@ class Labelled:
 
 
 class Pool:
-    """The state of one run's labelling.
+    """The state of one run's labelling, which goes on event by event.
 
     Args:
         size: number of training samples in the data set.
-        events: the run's log.
+        events: the run's log so far.
 
     Raises:
         PipelineError: the log contradicts itself.
 
     """
 
-    def __init__(self, size: int, events: Iterable[Event]) -> None:
+    def __init__(self, size: int, events: Iterable[Event] = ()) -> None:
         self.size = size
         self.queries: dict[int, list[int]] = {}
         self.scores: dict[int, list[float]] = {}
@@ -49,9 +49,15 @@ class Pool:
         self.skipped: dict[int, set[int]] = {}
         self._asked: dict[int, set[int]] = {}
         for event in events:
-            self._apply(event)
+            self.apply(event)
 
-    def _apply(self, event: Event) -> None:
+    def apply(self, event: Event) -> None:
+        """Take the log's next event in; those that say nothing of labels change nothing.
+
+        Raises:
+            PipelineError: it contradicts those before it.
+
+        """
         if event["event"] == "query":
             self._query(event["cycle"], event["ids"], event["scores"])
         elif event["event"] == "label":

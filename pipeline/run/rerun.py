@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of, write_json_lines
-from pipeline.queries import get_strategy
 from pipeline.run.context import RunContext, open_context
+from pipeline.run.former_names import existing
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.rundir import check_unchanged, cycle_path, read_config, read_events
 from pipeline.run.stages.migrate import VARIABLES, run_migrate
@@ -60,7 +59,7 @@ class _Sources:
             PipelineError: it is missing or damaged.
 
         """
-        path = cycle_path(self.run, cycle) / name
+        path = existing(cycle_path(self.run, cycle), name)
         if read_manifest(path) is None:
             raise PipelineError(f"stage {self.stage} of cycle {self.cycle} reads {path}, which is missing or damaged")
         self.read.append(path)
@@ -97,20 +96,21 @@ def rerun(run: Path, stage: str, cycle: int, into: Path) -> Rerun:
     sources = _Sources(run, stage, cycle, [run / "config.yaml", run / "events.jsonl"])
     result = into / Path(RESULTS[stage]).name
     if stage == "select":
-        write_json_lines(result, query_rows(context, events[0]["run_id"], cycle, *_chosen(config, cycle, sources)))
+        write_json_lines(result, query_rows(context, events[0]["run_id"], cycle, *_chosen(context, cycle, sources)))
     else:
         _compute(context, pool, stage, cycle, sources, into)
-    own = cycle_path(run, cycle) / RESULTS[stage]
-    same = sha256_of(own) == sha256_of(result) if own.is_file() else None
+    recorded = cycle_path(run, cycle) / RESULTS[stage]
+    same = sha256_of(recorded) == sha256_of(result) if recorded.is_file() else None
     return Rerun(sources.read, sorted(path for path in into.rglob("*") if path.is_file()), same)
 
 
-def _chosen(config: RunConfig, cycle: int, sources: _Sources) -> tuple[list[int], list[float]]:
+def _chosen(context: RunContext, cycle: int, sources: _Sources) -> tuple[list[int], list[float]]:
     """Return the samples that a cycle asked for, in order, with their scores."""
-    if len(query_sizes(config)) == 1:
-        chosen = read_scores(sources("score", cycle)).select(config.query.answers)
+    query = context.config.query
+    if len(query_sizes(context.strategy, query)) == 1:
+        chosen = read_scores(sources("score", cycle)).select(query.answers)
         return chosen.indices.tolist(), chosen.scores.tolist()
-    queries = read_sequential(sources("interview", cycle))
+    queries = read_sequential(sources("sequential", cycle))
     return [sample for ids, _ in queries for sample in ids], [score for _, scores in queries for score in scores]
 
 
@@ -124,7 +124,6 @@ def _compute(context: RunContext, pool: Pool, stage: str, cycle: int, sources: _
     if stage == "migrate":
         run_migrate(context, labelled, trained, into)
         return
-    looks_ahead = get_strategy(context.config.query.strategy).needs_port
-    port = sources("migrate", cycle) if looks_ahead else None
+    port = sources("migrate", cycle) if context.strategy.needs_port else None
     candidates = draw_candidates(context.config, pool, cycle)
-    run_score(context.config, cycle, query_state(context, cycle, labelled, candidates, trained, port), into)
+    run_score(context, cycle, query_state(context, cycle, labelled, candidates, trained, port), into)

@@ -13,10 +13,11 @@ from pipeline.files import write_atomically
 from pipeline.lock import LOCK, DirectoryLock
 from pipeline.parsing import parse_yaml
 from pipeline.run.events import Event, EventLog, parse_events
+from pipeline.run.former_names import existing, present_name
 from pipeline.run.pool import Pool
 from pipeline.run.stages.store import Manifest, read_manifest, remove_leftovers, set_aside, write_stage
 
-Stage = Literal["train", "migrate", "score", "interview"]
+Stage = Literal["train", "migrate", "score", "sequential"]
 
 EVENTS, CONFIG = "events.jsonl", "config.yaml"
 
@@ -123,6 +124,7 @@ class RunDirectory:
         self.path = path
         self.warn = warn
         self.config = read_config(path)
+        self._pool: Pool | None = None
         self._lock = DirectoryLock(path)
         try:
             self.log = EventLog(path / EVENTS)
@@ -156,9 +158,33 @@ class RunDirectory:
         """Tell whether an event with these fields was logged."""
         return any(e["event"] == event and all(e.get(k) == v for k, v in fields.items()) for e in self.events)
 
+    def append(self, event: str, **fields: Any) -> Event:
+        """Log an event, and let the state of the labelling follow.
+
+        Args:
+            event: its kind.
+            **fields: what it says.
+
+        Raises:
+            OSError: it could not be written.
+            PipelineError: it contradicts what was logged before.
+
+        """
+        entry = self.log.append(event, **fields)
+        if self._pool is not None:
+            self._pool.apply(entry)
+        return entry
+
     def pool(self, size: int) -> Pool:
-        """Derive the state of the labelling from the events."""
-        return Pool(size, self.events)
+        """Return the state of the labelling: derived from the events once, and kept up with them since.
+
+        Args:
+            size: number of training samples in the data set, the same every time.
+
+        """
+        if self._pool is None:
+            self._pool = Pool(size, self.events)
+        return self._pool
 
     def start(self, facts: dict[str, Any]) -> None:
         """Log the first event, or check that a resumed run still is what it was.
@@ -173,7 +199,7 @@ class RunDirectory:
         if not self.events:
             digest = self.config.digest()
             run_id = hashlib.sha256((digest + facts["dataset_sha256"]).encode()).hexdigest()[:12]
-            self.log.append("start", run_id=run_id, config=self.config.scientific(), config_sha256=digest, **facts)
+            self.append("start", run_id=run_id, config=self.config.scientific(), config_sha256=digest, **facts)
             return
         check_unchanged(self.events[0], self.config, facts["dataset_sha256"])
         for change in differences(self.events[0]["versions"], facts["versions"]):
@@ -181,7 +207,7 @@ class RunDirectory:
 
     def stage_path(self, cycle: int, stage: Stage) -> Path:
         """Where a stage of a cycle lies."""
-        return self.cycle_path(cycle) / stage
+        return existing(self.cycle_path(cycle), stage)
 
     def cycle_path(self, cycle: int) -> Path:
         """Where a cycle lies."""
@@ -198,20 +224,29 @@ class RunDirectory:
 
         """
         directory = self.stage_path(cycle, stage)
+        file = existing(directory, result)
         manifest = read_manifest(directory)
-        if manifest is not None and result not in manifest.files:
+        if manifest is not None and file.name not in manifest.files:
             manifest = None
-        if manifest is None and directory.exists():
-            aside = set_aside(directory)
-            self.warn(f"{directory} is damaged: set aside as {aside.name} and done again")
         if manifest is None:
+            if directory.exists():
+                aside = set_aside(directory)
+                self.warn(f"{directory} is damaged: set aside as {aside.name} and done again")
+            directory = self.cycle_path(cycle) / stage
+            file = directory / result
             manifest = write_stage(directory, build)
-        logged = [e for e in self.events if e["event"] == "stage_done" and (e["cycle"], e["stage"]) == (cycle, stage)]
-        if logged and logged[-1]["sha256"] != manifest.files[result]:
-            self.warn(f"{directory / result} differs from what the run first computed; is this another machine?")
-        elif not logged:
-            self.log.append("stage_done", cycle=cycle, stage=stage, sha256=manifest.files[result])
+        digest = manifest.files[file.name]
+        if logged := self._digest_of(cycle, stage):
+            if logged != digest:
+                self.warn(f"{file} differs from what the run first computed; is this another machine?")
+        else:
+            self.append("stage_done", cycle=cycle, stage=stage, sha256=digest)
         return manifest
+
+    def _digest_of(self, cycle: int, stage: Stage) -> str | None:
+        """Return the hash of a stage's result as it was logged last."""
+        done = (event for event in reversed(self.events) if event["event"] == "stage_done" and event["cycle"] == cycle)
+        return next((event["sha256"] for event in done if present_name(event["stage"]) == stage), None)
 
 
 def environment_versions() -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline.errors import RunFailedError
-from pipeline.queries import get_strategy
+from pipeline.queries import resolve
 from pipeline.run.rundir import create_run
 from pipeline.sweep.cells import cycles_done
 from pipeline.sweep.estimate import Times
@@ -31,10 +31,10 @@ def calibrate(cells: Iterable[Cell], times: Times, cpus: int, say: Callable[[str
         RunFailedError: the cell failed, for the reason given.
 
     """
-    known = {get_strategy(name).needs_port for name, _ in times.stages}
+    known = {resolve(name).strategy.needs_port for name, _ in times.stages}
     measured = []
     for cell in cells:
-        if (kind := get_strategy(cell.strategy).needs_port) not in known:
+        if (kind := resolve(cell.strategy).strategy.needs_port) not in known:
             known.add(kind)
             measured.append(cell.name)
             say(f"measuring the first cycle of {cell.name} in a temporary directory")

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pipeline.queries import get_strategy
+from pipeline.queries import resolve
 from pipeline.run.rundir import cycle_path
 from pipeline.run.stages.store import read_stage_seconds
 from pipeline.sweep.cells import State
@@ -107,12 +107,12 @@ class Times:
 def _alike(strategy: str, measured: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
     """Return the strategies to estimate another by: itself, those of its kind, all."""
     known = list(dict.fromkeys(measured))
-    kind = get_strategy(strategy).needs_port
-    return [strategy], [name for name in known if get_strategy(name).needs_port == kind], known
+    kind = resolve(strategy).strategy.needs_port
+    return [strategy], [name for name in known if resolve(name).strategy.needs_port == kind], known
 
 
 def _stages(strategy: str) -> tuple[str, ...]:
-    return STAGES if get_strategy(strategy).needs_port else ("train", "score")
+    return STAGES if resolve(strategy).strategy.needs_port else ("train", "score")
 
 
 def read_times(out: Path, states: Iterable[State]) -> Times:

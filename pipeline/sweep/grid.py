@@ -12,7 +12,7 @@ import yaml
 from pipeline.config import RunConfig, differences, validate
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
-from pipeline.queries import get_strategy
+from pipeline.queries import resolve
 
 GRID = "grid.yaml"
 MOST_SEEDS = 1000
@@ -207,7 +207,7 @@ def parse_strategies(text: str) -> tuple[str, ...]:
     """
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
-        get_strategy(name)
+        resolve(name)
     _each_once("strategies", names)
     return names
 

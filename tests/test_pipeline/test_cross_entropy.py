@@ -90,7 +90,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing above it handles it."""
 
 
-def test_a_run_goes_on_after_a_crash_within_its_interview(start, go_on, monkeypatch):
+def test_a_run_goes_on_after_a_crash_within_its_sequential_query(start, go_on, monkeypatch):
     options = RUN | {"query__strategy": "margin-influence-sequential"}
     whole, path = start("whole", **options), start("crashed", **options)
     go_on(whole)

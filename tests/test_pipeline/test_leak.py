@@ -10,7 +10,7 @@ from all_strategies import NAMES, gaussian_kernel
 
 from pipeline.config import load_config
 from pipeline.oracle import SimulatedOracle
-from pipeline.queries import STRATEGIES, QueryStrategy, select_top
+from pipeline.queries import QueryStrategy, select_top
 from pipeline.run.context import RunContext, open_context
 from pipeline.run.pool import Labelled
 from pipeline.run.stages import score
@@ -54,7 +54,6 @@ def test_the_walk_finds_what_is_hidden_in_closures_and_methods():
 
 
 def test_nothing_that_a_strategy_is_given_leads_to_a_pool_label(tiny, tmp_path, monkeypatch):
-    context = open_context(load_config(options=tiny))
     seen = []
 
     class Spy(QueryStrategy):
@@ -65,12 +64,13 @@ def test_nothing_that_a_strategy_is_given_leads_to_a_pool_label(tiny, tmp_path, 
             seen.append(state)
             return select_top(state.candidates, state.candidates, n)
 
-    monkeypatch.setattr(score, "get_strategy", lambda name: Spy())
+    context = open_context(load_config(options=tiny))
+    vars(context)["strategy"] = Spy()
     labelled = Labelled(np.arange(12), context.data.labels("train", np.arange(12)))
     run_train(context, 0, labelled, None, tmp_path)
     monkeypatch.setattr(score, "figures_of", lambda *_: {})
     state = score.query_state(context, 0, labelled, np.arange(12, 40), tmp_path, tmp_path)
-    score.run_score(context.config, 0, state, tmp_path)
+    score.run_score(context, 0, state, tmp_path)
     found = reachable(seen[0])
     assert len(found) > 20
     assert not [thing for thing in found if isinstance(thing, FORBIDDEN)]
@@ -96,7 +96,7 @@ def test_no_strategy_reads_a_pool_label(tiny, tmp_path, monkeypatch):
     for name in NAMES:
         mine = dataclasses.replace(context, config=load_config(options={**tiny, "query.strategy": name}))
         state = score.query_state(mine, 0, labelled, np.arange(12, 40), train, migrate)
-        if getattr(STRATEGIES[name], "needs_infinite", False):  # the real one takes an optional package
+        if mine.strategy.needs_infinite:  # the real one takes an optional package
             state = dataclasses.replace(state, infinite=gaussian_kernel)
-        score.run_score(mine.config, 0, state, tmp_path)
+        score.run_score(mine, 0, state, tmp_path)
         assert len(score.read_scores(tmp_path).scores) == 28

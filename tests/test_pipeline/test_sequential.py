@@ -10,7 +10,7 @@ from linearize import CRITERIA, HALFWAY, LookAhead, MemoryBudgetError
 from pipeline.config import load_config
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.oracle import SimulatedOracle
-from pipeline.queries import get_strategy
+from pipeline.queries import get_strategy, resolve
 from pipeline.run.context import open_context
 from pipeline.run.events import EventLog
 from pipeline.run.pool import Pool
@@ -46,7 +46,8 @@ def rounds(path, cycle, kind):
     ids=str,
 )
 def test_how_many_are_asked_at_once(options, expected):
-    assert query_sizes(load_config(options={"query.size": 4, **options})) == expected
+    query = load_config(options={"query.size": 4, **options}).query
+    assert query_sizes(query.resolved.strategy, query) == expected
 
 
 def test_one_query_and_one_answer_at_a_time(start, go_on):
@@ -60,7 +61,7 @@ def test_one_query_and_one_answer_at_a_time(start, go_on):
     assert [row["sample_id"] for row in shown] == [event["ids"][0] for event in asked]
     assert [row["rank"] for row in shown] == [1, 2, 3, 4]
     assert [row.n_labelled for row in recorder.rows] == [12, 16]
-    assert (0, "interview") in recorder.stages
+    assert (0, "sequential") in recorder.stages
 
 
 @pytest.mark.parametrize("strategy", ["mlmoc-flips", "mlmoc", "margin-lin"])
@@ -106,7 +107,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing above it handles it."""
 
 
-def test_a_crash_at_any_event_of_an_interview_changes_nothing(start, go_on, monkeypatch):
+def test_a_crash_at_any_event_of_a_sequential_query_changes_nothing(start, go_on, monkeypatch):
     whole = start("whole", **SEQUENTIAL)
     go_on(whole)
     append = EventLog.append
@@ -131,7 +132,7 @@ def test_a_crash_at_any_event_of_an_interview_changes_nothing(start, go_on, monk
             assert not list(path.rglob("*.tmp-*"))
 
 
-def test_sigkill_in_an_interview_then_resume(start, go_on, spawn, wait_for):
+def test_sigkill_in_a_sequential_query_then_resume(start, go_on, spawn, wait_for):
     many = SEQUENTIAL | {"query__size": 25}
     whole, path = start("whole", **many), start("killed", **many)
     go_on(whole)
@@ -146,7 +147,7 @@ def test_sigkill_in_an_interview_then_resume(start, go_on, spawn, wait_for):
 
 @pytest.mark.parametrize("kept", [0, 3, 9, 10], ids=lambda kept: f"{kept} events")
 def test_a_log_restored_from_an_older_copy_gets_back_what_was_asked(start, go_on, kept):
-    """The stages are all there; the log ends before, in the middle of or after the interview's first query."""
+    """The stages are all there; the log ends before, in the middle of or after the stage's first query."""
     path = start(**SEQUENTIAL)
     go_on(path)
     whole = (path / "events.jsonl").read_bytes()
@@ -164,7 +165,7 @@ def test_select_shows_what_was_asked_one_by_one(start, go_on, tmp_path):
     assert rerun(path, "score", 0, tmp_path / "score").same
 
 
-def test_no_stage_of_the_next_cycle_runs_in_the_middle_of_an_interview(start, go_on, tmp_path):
+def test_no_stage_of_the_next_cycle_runs_in_the_middle_of_a_sequential_query(start, go_on, tmp_path):
     path = start(**SEQUENTIAL)
     go_on(path)
     lines = (path / "events.jsonl").read_bytes().splitlines(keepends=True)
@@ -187,7 +188,7 @@ def test_a_query_that_nobody_answers_stops_the_run_and_is_asked_again(start, go_
     assert rounds(path, 0, "query")[0] == asked
 
 
-def test_an_interviews_time_is_that_of_choosing_and_observing(start, go_on, monkeypatch):
+def test_a_sequential_querys_time_is_that_of_choosing_and_observing(start, go_on, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("pipeline.run.stages.sequential.time.perf_counter", lambda: now[0])
 
@@ -205,7 +206,7 @@ def test_an_interviews_time_is_that_of_choosing_and_observing(start, go_on, monk
     taking(SimulatedOracle, "answer", 1000)
     path = start(**SEQUENTIAL | {"query__size": 3})
     go_on(path)
-    assert json.loads((path / "cycles/000/interview/manifest.json").read_text())["seconds"] == 33
+    assert json.loads((path / "cycles/000/sequential/manifest.json").read_text())["seconds"] == 33
 
 
 def test_columns_alone_are_computed_where_all_of_S_does_not_fit(start, go_on, monkeypatch):
@@ -260,16 +261,21 @@ def test_more_answers_than_candidates_are_refused():
 @pytest.mark.parametrize(
     ("strategy", "answers", "U", "expected"),
     [
-        ("mlmoc", 1, 10**6, True),
-        ("margin-lin", 20, 5000, False),
-        ("margin-lin-sequential", 20, 5000, True),
-        ("margin-lin-greedy", 5, 5000, False),
+        ("mlmoc", 1, 10**6, "required"),
+        ("margin-lin", 20, 5000, "none"),
+        ("margin-lin-sequential", 20, 5000, "helpful"),
+        ("margin-lin-greedy", 5, 5000, "none"),
     ],
 )
 def test_only_columns_are_computed_where_that_is_cheaper(strategy, answers, U, expected):
-    assert get_strategy(strategy).takes_S(load_config().query.look_ahead, answers, U) is expected
+    query = load_config(options={"query.strategy": strategy}).query
+    assert query.resolved.strategy.covariance(query.look_ahead, answers, U) == expected
 
 
-def test_a_strategy_of_a_mode_says_so():
-    assert get_strategy("eer-sequential").mode == "sequential"
-    assert get_strategy("eer").mode is None
+def test_a_name_and_a_mode_are_resolved_in_one_place():
+    assert resolve("eer-sequential")[1:] == (get_strategy("eer"), "sequential")
+    assert resolve("eer", "greedy")[1:] == (get_strategy("eer"), "greedy")
+    assert resolve("eer")[1:] == (get_strategy("eer"), "top")
+    assert resolve("margin", on="linearized")[:2] == ("margin-lin", get_strategy("margin-lin"))
+    with pytest.raises(PipelineError, match="got 'margin-greedy'"):
+        resolve("margin-greedy")

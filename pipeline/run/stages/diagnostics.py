@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from linearize.diagnostics import COMMON_SHARE
-from pipeline.queries import LookAheadStrategy, QueryState, QueryStrategy
+from pipeline.queries import QueryState, QueryStrategy
 
 DIAGNOSTICS = "diagnostics.json"
 
@@ -26,9 +26,15 @@ MOST = 0.5
 
 
 def figures_of(strategy: QueryStrategy, state: QueryState, scores: np.ndarray) -> dict[str, Any]:
-    """Return the figures by which a cycle's scores ``[U]`` can be judged; of a look-ahead, its kernel's too.
+    """Return the figures by which a cycle's scores can be judged; of a look-ahead, its kernel's too.
 
-    Strategies that are none of ``LookAheadStrategy`` know alone what is common to their scores, and say so themselves.
+    What is common to its scores, a strategy knows alone: it says so in its selection's figures.
+
+    Args:
+        strategy: who ranked.
+        state: what it was shown.
+        scores: of the candidates ``[U]``.
+
     """
     mean = float(scores.mean())
     figures: dict[str, Any] = {
@@ -44,12 +50,6 @@ def figures_of(strategy: QueryStrategy, state: QueryState, scores: np.ndarray) -
     figures |= service.diagnostics.to_json()
     figures |= {"rounding": rounding if np.isfinite(rounding) else None}
     figures |= {"kernel_bytes": plan.estimate, "kernel_passes": len(plan.work.chunks)}
-    if isinstance(strategy, LookAheadStrategy):
-        options = state.options
-        judged = service.score_diagnostics(
-            strategy.criterion, options.reference, options.distance or "outputs", scores=scores
-        )
-        figures["common_share"] = judged.common_share
     return figures
 
 

@@ -1,16 +1,15 @@
 """Stage ``score``: a strategy looks at the candidates and ranks what to ask next."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from torch.nn import Module
 
 from linearize import KernelOptions, LinearizeError, LookAhead, MemoryBudgetError
-from linearize.residuals import BY_LOSS, Meaning
+from linearize.residuals import BY_LOSS
 from migrator import load as load_port
 from pipeline import seeds
 from pipeline.config import RunConfig
@@ -18,7 +17,7 @@ from pipeline.errors import RunFailedError
 from pipeline.files import write_json
 from pipeline.infinite import kernel_maker
 from pipeline.progress import StageProgress, silent
-from pipeline.queries import LookAheadStrategy, QueryState, Selection, get_strategy, select_top, validated_query
+from pipeline.queries import Covariance, QueryState, Selection, select_top, validated_query
 from pipeline.retraining import Retrainer
 from pipeline.run.context import RunContext
 from pipeline.run.pool import Labelled, Pool
@@ -27,9 +26,8 @@ from pipeline.run.stages.sequential import query_sizes
 from pipeline.run.stages.train import WEIGHTS
 from trainer.checkpoint import load_weights
 from trainer.errors import TrainerError
-from trainer.features import Embedding, embed
+from trainer.features import embed
 from trainer.losses import one_hot
-from trainer.options import TrainOptions
 from trainer.predict import predict, release_cached_memory
 
 SCORES = "scores.npz"
@@ -56,7 +54,14 @@ class Scores:
 
 
 def draw_candidates(config: RunConfig, pool: Pool, cycle: int) -> np.ndarray:
-    """Draw the ids that a cycle's network scores, ``[U]``: the same for every strategy at a seed."""
+    """Draw the ids that a cycle's network scores, ``[U]``: the same for every strategy at a seed.
+
+    Args:
+        config: the run's configuration.
+        pool: the state of its labelling.
+        cycle: number of the cycle.
+
+    """
     return pool.candidates(cycle, config.query.subset, seeds.generator(config.seed, cycle, "subset"))
 
 
@@ -68,8 +73,11 @@ def query_state(
     trained: Path,
     port: Path | None,
     progress: StageProgress = silent,
+    covariance: Covariance | None = None,
 ) -> QueryState:
-    """Return what the run's strategy is shown of a cycle; the network is linearised when it first asks.
+    """Return what a cycle's network says of its candidates; what takes long is computed when first asked for.
+
+    It is what the run's strategy is shown, and what the fidelity report predicts with.
 
     Args:
         context: the run's constants.
@@ -77,48 +85,77 @@ def query_state(
         labelled: the labelled set that the network was trained on.
         candidates: ids of the candidate subset ``[U]``.
         trained: the cycle's train stage.
-        port: the cycle's migrate stage; needed by look-ahead strategies alone.
+        port: the network in Flax, the cycle's migrate stage; without it, it is not linearised.
         progress: called while the kernel is computed, and by slow strategies.
+        covariance: how much of the kernel is needed; what the run's strategy says where absent.
 
     """
-    strategy = get_strategy(context.config.query.strategy)
+    config, device, classes = context.config, context.device, context.data.num_classes  # no closure may hold the data
+    query, options = config.query, config.train_options
+    if covariance is None:
+        covariance = context.strategy.covariance(query.look_ahead, query.answers, len(candidates))
     model = context.network()
-    evaluate, embedder = _network(model, trained, context.device)
-    query = context.config.query
-    full, needed = True, True
-    if isinstance(strategy, LookAheadStrategy):
-        full, needed = strategy.takes_S(query.look_ahead, query.answers, len(candidates)), strategy.needs_S
-    port = port if strategy.needs_port else None
+    load_weights(model, trained / WEIGHTS)
+
+    def retrain(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> Retrainer:
+        return Retrainer(model, X, labels, pool, classes, options, device)
+
+    def linearise(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:
+        if port is None:
+            raise ValueError("this strategy looks ahead, so the network must be migrated first: set needs_port = True")
+        Y = one_hot(labels, classes)
+        return _linearised(port, X, Y, pool, options.loss, config.kernel_options, progress, covariance)
+
     return QueryState(
         candidates=candidates,
         labelled=labelled,
-        num_classes=context.data.num_classes,
-        loss=context.config.train_options.loss,
-        rng=seeds.generator(context.config.seed, cycle, "query"),
+        num_classes=classes,
+        loss=options.loss,
+        rng=seeds.generator(config.seed, cycle, "query"),
         inputs=context.images,
-        evaluate=evaluate,
-        embed=embedder,
-        linearize=_linearizer(
-            context.config.kernel_options,
-            BY_LOSS[context.config.train_options.loss],
-            context.data.num_classes,
-            port,
-            progress,
-            full=full,
-            needed=needed,
-        ),
-        options=context.config.query.look_ahead,
-        retrain=_retrainer(model, context.data.num_classes, context.config.train_options, context.device),
-        infinite=kernel_maker(context.spec, context.config.kernel_options, progress),
+        evaluate=partial(predict, model, device=device),
+        embed=partial(embed, model, device=device),
+        linearize=linearise,
+        options=query.look_ahead,
+        retrain=retrain,
+        infinite=kernel_maker(context.spec, config.kernel_options, progress),
         progress=progress,
     )
 
 
-def run_score(config: RunConfig, cycle: int, state: QueryState, into: Path) -> None:
+def _linearised(
+    port: Path,
+    X: np.ndarray,
+    Y: np.ndarray,
+    pool: np.ndarray,
+    loss: str,
+    options: KernelOptions,
+    progress: StageProgress,
+    covariance: Covariance,
+) -> LookAhead:
+    """Linearise a port over labelled ∪ candidates; without Θ(U,U) where that is not needed and does not fit."""
+    migrated = load_port(port)
+    release_cached_memory()
+
+    def fit(full: bool) -> LookAhead:
+        data = migrated.apply_fn, migrated.variables, X, Y, pool
+        return LookAhead.fit(
+            *data, options, progress, lambda plan: progress.plan(plan.summary()), full=full, **BY_LOSS[loss]
+        )
+
+    try:
+        return fit(covariance != "none")
+    except MemoryBudgetError:
+        if covariance != "helpful":
+            raise
+        return fit(False)  # slower, but within the budget
+
+
+def run_score(context: RunContext, cycle: int, state: QueryState, into: Path) -> None:
     """Rank the candidates by the run's strategy.
 
     Args:
-        config: the run's configuration.
+        context: the run's constants.
         cycle: number of the cycle.
         state: what the strategy is shown.
         into: directory to write scores and diagnostics to.
@@ -128,9 +165,10 @@ def run_score(config: RunConfig, cycle: int, state: QueryState, into: Path) -> N
             contract.
 
     """
-    strategy = get_strategy(config.query.strategy)
+    strategy = context.strategy
+    first = query_sizes(strategy, context.config.query)[0]
     with explaining(cycle):
-        selection = validated_query(strategy, state, min(query_sizes(config)[0], len(state.candidates)))
+        selection = validated_query(strategy, state, min(first, len(state.candidates)))
     scores = selection.candidate_scores
     np.savez(into / SCORES, candidates=state.candidates, scores=scores, pseudo_labels=state.outputs.argmax(1))
     write_json(into / DIAGNOSTICS, figures_of(strategy, state, scores) | (selection.figures or {}))
@@ -152,52 +190,3 @@ def read_scores(directory: Path) -> Scores:
     """Return what ``run_score`` decided."""
     with np.load(directory / SCORES, allow_pickle=False) as arrays:
         return Scores(**arrays)
-
-
-def _network(
-    model: Module, trained: Path, device: str
-) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], Embedding]]:
-    load_weights(model, trained / WEIGHTS)
-    return partial(predict, model, device=device), partial(embed, model, device=device)
-
-
-def _retrainer(
-    model: Module, num_classes: int, options: TrainOptions, device: str
-) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Retrainer]:
-    def retrain(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> Retrainer:
-        return Retrainer(model, X, labels, pool, num_classes, options, device)
-
-    return retrain
-
-
-def _linearizer(
-    options: KernelOptions,
-    outputs: Meaning,
-    num_classes: int,
-    port: Path | None,
-    progress: StageProgress,
-    *,
-    full: bool,
-    needed: bool,
-) -> Callable[[np.ndarray, np.ndarray, np.ndarray], LookAhead]:
-    def linearize(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:
-        if port is None:
-            raise ValueError("this strategy looks ahead, so the network must be migrated first: set needs_port = True")
-        migrated = load_port(port)
-        Y = one_hot(labels, num_classes)
-        release_cached_memory()
-
-        def fit(full: bool) -> LookAhead:
-            data = migrated.apply_fn, migrated.variables, X, Y, pool
-            return LookAhead.fit(
-                *data, options, progress, lambda plan: progress.plan(plan.summary()), full=full, **outputs
-            )
-
-        try:
-            return fit(full)
-        except MemoryBudgetError:
-            if needed or not full:
-                raise
-            return fit(False)  # slower, but within the budget
-
-    return linearize

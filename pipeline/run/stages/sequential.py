@@ -1,4 +1,4 @@
-"""Stage ``interview``: a cycle's queries one after another, each in view of all answers so far, without training."""
+"""Stage ``sequential``: a cycle's queries one after another, each in view of all answers so far, without training."""
 
 import json
 import time
@@ -6,57 +6,72 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.config import RunConfig
+from pipeline.config import QuerySection
+from pipeline.errors import PipelineError
 from pipeline.files import write_json
-from pipeline.queries import LookAheadStrategy, QueryState, get_strategy
+from pipeline.queries import QueryState, QueryStrategy
+from pipeline.queries.validated_query import ValidatedSequentialQuery
 from pipeline.run.events import Event
+from pipeline.run.former_names import existing
 
-SEQUENTIAL = "interview.json"
+SEQUENTIAL = "sequential.json"
 
 
-def query_sizes(config: RunConfig) -> tuple[int, ...]:
+def query_sizes(strategy: QueryStrategy, query: QuerySection) -> tuple[int, ...]:
     """Return how many samples each query of a cycle asks for.
 
-    One query of all, unless the strategy looks ahead: then its answers count before the next query, without training.
+    Args:
+        strategy: who chooses.
+        query: what a cycle asks for.
+
+    Raises:
+        PipelineError: the strategy's sizes do not make up what a cycle asks for.
+
     """
-    query = config.query
-    strategy = get_strategy(query.strategy)
-    if not isinstance(strategy, LookAheadStrategy):
-        return (query.answers,)
-    size = 1 if strategy.mode_of(query.look_ahead) == "sequential" else query.size
-    whole, rest = divmod(query.answers, size)
-    return (size,) * whole + (rest,) * bool(rest)
+    try:
+        sizes = tuple(strategy.query_sizes(query.look_ahead, query.size, query.answers))
+        sound = all(type(size) is int and size > 0 for size in sizes) and sum(sizes) == query.answers
+    except Exception as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise PipelineError(f"strategy {strategy.name!r}: query_sizes failed: {what}") from error
+    if not sound:
+        raise PipelineError(
+            f"strategy {strategy.name!r}: query_sizes: expected positive whole numbers that add up to {query.answers}, "
+            f"got {sizes}"
+        )
+    return sizes
 
 
-class SequentialQuery:
-    """A linearised network that chooses queries and takes the answers to them into account.
+class TimedSequentialQuery:
+    """The queries of a cycle, and what choosing them and taking the answers in takes.
 
     ``seconds`` is the wall-clock time that both have taken so far.
 
     Args:
-        state: the cycle's state; its look-ahead is answered, so it is not to be used for anything else afterwards.
         strategy: who chooses.
+        state: the cycle's state, which stays what it is.
 
     """
 
-    def __init__(self, state: QueryState, strategy: LookAheadStrategy) -> None:
-        self._state, self._strategy = state, strategy
+    def __init__(self, strategy: QueryStrategy, state: QueryState) -> None:
+        self._query = ValidatedSequentialQuery(strategy, state)
         self.seconds = 0.0
-        self._positions = {int(sample): position for position, sample in enumerate(state.candidates)}
 
     def choose(self, n: int) -> tuple[list[int], list[float]]:
         """Return the next ``n`` samples to ask about, fewer where fewer are left, with their scores, best first."""
-        left = len(self._positions) - len(self._state.look_ahead.observed)
-        if not left:
-            return [], []
         with self._counted():
-            choice = self._strategy.choose(self._state, min(n, left))
-        return [int(self._state.candidates[p]) for p in choice.ids], choice.scores.tolist()
+            return self._query.choose(n)
 
     def observe(self, sample: int, label: int) -> None:
-        """Take an answer into account."""
+        """Take an answer into account.
+
+        Args:
+            sample: the candidate's id.
+            label: its class.
+
+        """
         with self._counted():
-            self._state.look_ahead.observe(self._positions[sample], label)
+            self._query.observe(sample, label)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -66,12 +81,18 @@ class SequentialQuery:
 
 
 def write_sequential(directory: Path, queries: Iterable[Event]) -> None:
-    """Write what was asked, query by query."""
+    """Write what was asked, query by query.
+
+    Args:
+        directory: the stage's.
+        queries: the cycle's events of that kind.
+
+    """
     asked = [{"ids": event["ids"], "scores": event["scores"]} for event in queries]
     write_json(directory / SEQUENTIAL, {"queries": asked})
 
 
 def read_sequential(directory: Path) -> list[tuple[list[int], list[float]]]:
     """Return what was asked, query by query, as samples and their scores."""
-    queries = json.loads((directory / SEQUENTIAL).read_text())["queries"]
+    queries = json.loads(existing(directory, SEQUENTIAL).read_text())["queries"]
     return [(query["ids"], query["scores"]) for query in queries]

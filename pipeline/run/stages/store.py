@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.files import fsync_file, naming, sha256_of, sync_folder, write_json
+from pipeline.run.former_names import existing
 
 MANIFEST = "manifest.json"
 
@@ -49,10 +50,10 @@ def read_seconds(directory: Path) -> float | None:
 
 
 def read_stage_seconds(cycle: Path, stage: str) -> float | None:
-    """Return the time that a stage of a cycle took; ``score`` with what an interview added to it."""
+    """Return the time that a stage of a cycle took; ``score`` with what a sequential query added to it."""
     seconds = read_seconds(cycle / stage)
     if stage == "score" and seconds is not None:
-        seconds += read_seconds(cycle / "interview") or 0.0
+        seconds += read_seconds(existing(cycle, "sequential")) or 0.0
     return seconds
 
 

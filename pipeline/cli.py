@@ -163,16 +163,16 @@ def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **opt
     Example: pipeline run --dataset mnist --data-root data --model cnn --n-init 100 --query-size 20 --cycles 8
     """
     from pipeline.files import slug
-    from pipeline.rundir import create_run
-    from pipeline.workbench import open_workbench
+    from pipeline.run.context import open_context
+    from pipeline.run.rundir import create_run
 
     config = config_from(config_file, sets, options)
-    bench = open_workbench(config)
-    for note in bench.data.notes:
+    context = open_context(config)
+    for note in context.data.notes:
         click.echo(f"note: {note}", err=True)
     path = out or _fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
     create_run(path, config)
-    _go_on(path, bench)
+    _go_on(path, context)
 
 
 @cli.command()
@@ -182,10 +182,10 @@ def resume(run_directory: Path) -> None:
 
     Example: pipeline resume runs/digits-margin-influence-sequential-seed0
     """
-    from pipeline.rundir import read_config
-    from pipeline.workbench import open_workbench
+    from pipeline.run.context import open_context
+    from pipeline.run.rundir import read_config
 
-    _go_on(run_directory, open_workbench(read_config(run_directory)))
+    _go_on(run_directory, open_context(read_config(run_directory)))
 
 
 @cli.command()
@@ -199,7 +199,7 @@ def stage(name: str, run_directory: Path, cycle: int, out: Path | None) -> None:
     Example: pipeline stage score runs/digits-margin-influence-sequential-seed0 --cycle 2
     """
     from pipeline.interrupts import Interrupts
-    from pipeline.restage import restage
+    from pipeline.run.rerun import rerun
 
     keep_compiled()
     if out is not None and out.exists():
@@ -212,7 +212,7 @@ def stage(name: str, run_directory: Path, cycle: int, out: Path | None) -> None:
     into.mkdir(exist_ok=True)
     try:
         with Interrupts("interrupted"):
-            done = restage(run_directory, name, cycle, into)
+            done = rerun(run_directory, name, cycle, into)
     except BaseException:
         shutil.rmtree(into)
         raise
@@ -245,8 +245,6 @@ def list_(what: str) -> None:
     }[what]  # type: ignore[assignment]
     width = max(map(len, registry))
     for name, entry in registry.items():
-        if getattr(entry, "mode", None):
-            continue
         options = ", ".join(f"{option}={spec.default}" for option, spec in getattr(entry, "options", {}).items())
         click.echo(f"{name:<{width}}  {entry.description}{options and f'; options {options}'} ({entry.source})")
     if what == "strategies":
@@ -279,20 +277,20 @@ def keep_compiled() -> None:
         compilation.keep_compiled()
 
 
-def _go_on(path: Path, bench: Any) -> None:
-    from pipeline.console import RunConsole
+def _go_on(path: Path, context: Any) -> None:
     from pipeline.interrupts import Interrupts
-    from pipeline.loop import ActiveLearningLoop
-    from pipeline.report import area_under_curve, read_rows
-    from pipeline.rundir import RunDirectory
+    from pipeline.run.console import RunConsole
+    from pipeline.run.loop import ActiveLearningLoop
+    from pipeline.run.rundir import RunDirectory
+    from pipeline.run.summary import area_under_curve, read_rows
 
     keep_compiled()
     interrupts = Interrupts(f"interrupted; go on with: pipeline resume {path}")
     try:
         with interrupts, RunConsole(interrupts.check) as console, RunDirectory(path, console.warn) as opened:
-            ActiveLearningLoop(opened, bench, console)()
+            ActiveLearningLoop(opened, context, console)()
             rows = read_rows(path)
-            console.say(f"final test accuracy {rows[-1].test_accuracy:.2%} with {rows[-1].n_labeled} labels")
+            console.say(f"final test accuracy {rows[-1].test_accuracy:.2%} with {rows[-1].n_labelled} labels")
             console.say(f"area under the curve {area_under_curve(rows):.4f}")
             console.say(f"learning curve {path / 'report' / 'learning_curve.png'}")
             console.say(f"run {path}")

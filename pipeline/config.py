@@ -20,11 +20,12 @@ from pydantic import (
     model_validator,
 )
 
-from linearize import HALFWAY, KernelOptions
+from common.losses import get_loss
+from linearize import KernelOptions
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
 from pipeline.parsing import parse_yaml
-from pipeline.queries import STRATEGIES, LookAheadOptions, get_strategy
+from pipeline.queries import LookAheadOptions, Resolved, resolve
 from trainer.data import DATASETS, ImageOptions, custom_kind
 from trainer.models import ModelSpec, family_of
 from trainer.options import TrainOptions, options_for
@@ -53,14 +54,26 @@ def _sha256(name: str) -> str:
         raise ValueError(f"init_weights: cannot read {name}: {error}") from error
 
 
-def _overrides(name: str, options: type) -> type[Section]:
+def _overrides(name: str, options: type, base: type[Section] = Section) -> type[Section]:
     """A section with the fields of an options dataclass, each optional: absent means that dataclass's own default."""
     hints = get_type_hints(options)
     definitions: dict[str, Any] = {field.name: (hints[field.name] | None, None) for field in fields(options)}
-    return create_model(name, __base__=Section, **definitions)
+    return create_model(name, __base__=base, **definitions)
 
 
-TrainSection = _overrides("TrainSection", TrainOptions)
+class _WithLoss(Section):
+    @field_validator("loss", check_fields=False)
+    @classmethod
+    def _registered(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                get_loss(name)
+            except ValueError as error:
+                raise ValueError(str(error).removeprefix("loss: ")) from error
+        return name
+
+
+TrainSection = _overrides("TrainSection", TrainOptions, _WithLoss)
 KernelSection = _overrides("KernelSection", KernelOptions)
 
 
@@ -131,17 +144,6 @@ class ModelSection(Section):
         return self
 
 
-def _on(strategy: str, outputs: str) -> str:
-    """Return the strategy that measures uncertainty on the network's or the linearised network's outputs."""
-    if outputs == "linearized" and f"{strategy}-lin" in HALFWAY:
-        return f"{strategy}-lin"
-    criterion = getattr(STRATEGIES.get(strategy), "criterion", None)
-    if (outputs == "linearized") == (criterion in HALFWAY) and (criterion in HALFWAY or f"{strategy}-lin" in HALFWAY):
-        return strategy
-    names = ", ".join(name.removesuffix("-lin") for name in HALFWAY)
-    raise ValueError(f"on: expected {outputs!r} with one of {names}, got it with {strategy!r}")
-
-
 def _recorded(info: ValidationInfo) -> bool:
     return bool(info.context and info.context["recorded"])
 
@@ -183,26 +185,32 @@ class QuerySection(Section):
     @property
     def look_ahead(self) -> LookAheadOptions:
         """What strategies that look ahead are told."""
-        return LookAheadOptions(self.mode, self.reference, self.distance, self.naive_candidates)
+        return LookAheadOptions(self.resolved.mode, self.reference, self.distance or "outputs", self.naive_candidates)
+
+    @property
+    def resolved(self) -> Resolved:
+        """Who chooses, and how several at once.
+
+        Raises:
+            PipelineError: the strategy cannot be loaded any more.
+
+        """
+        return resolve(self.strategy, self.mode)
 
     @field_validator("strategy")
     @classmethod
     def _registered(cls, name: str, info: ValidationInfo) -> str:
         if not _recorded(info):
-            get_strategy(name)  # which need not call itself by the name it was found by
+            resolve(name)  # which need not call itself by the name it was found by
         return name
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.on is not None:
-            object.__setattr__(self, "strategy", _on(self.strategy, self.on))
-            object.__setattr__(self, "on", None)  # said by the name
+    def _fits(self, info: ValidationInfo) -> Self:
         if self.mode is not None and "strategy" not in self.model_fields_set:
             object.__setattr__(self, "strategy", DEFAULT_CRITERION)
-        own = getattr(STRATEGIES.get(self.strategy), "mode", None)
-        if own and self.mode not in (None, own):
-            said = f"expected {own!r}, as the strategy {self.strategy!r} says, got {self.mode!r}"
-            raise ValueError(f"mode: {said}: leave one of them out")
+        if self.on is not None or not _recorded(info):
+            object.__setattr__(self, "strategy", resolve(self.strategy, self.mode, self.on).name)
+            object.__setattr__(self, "on", None)  # said by the name
         for name, count in (("size", self.size), ("retrain_every", self.answers)):
             if count > self.subset:
                 raise ValueError(f"{name}: expected at most the subset of {self.subset} candidates, got {count}")

@@ -18,7 +18,7 @@ from linearize.infinite import InfinitePlan, infinite_kernel, plan_infinite, reg
 from linearize.infinite_twin import Conv, Dense, Flatten, GlobalAverage, Layer, Relu, Residual, Twin
 from linearize.types import Kernel
 from pipeline.errors import PipelineError
-from pipeline.stages.progress import StageProgress, silent
+from pipeline.progress import StageProgress, silent
 from trainer.models import MODELS, ModelSpec
 from trainer.models.cnn import SMALL
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from linearize.types import Float64
-from pipeline.probabilities import probabilities
+from common.losses import get_loss
 
 CALIBRATION_BINS = 15
 
@@ -23,7 +22,7 @@ def quality(outputs: np.ndarray, labels: np.ndarray, loss: str) -> dict[str, flo
     predicted = outputs.argmax(axis=1)
     return {
         "macro_f1": macro_f1(predicted, labels),
-        "ece": expected_calibration_error(probabilities(outputs, loss), labels),
+        "ece": expected_calibration_error(get_loss(loss).probabilities.of(outputs), labels),
         "class_accuracy": class_accuracy(predicted, labels, outputs.shape[1]),
     }
 
@@ -65,7 +64,7 @@ def macro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(2 * found[either > 0] / either[either > 0]))
 
 
-def expected_calibration_error(p: Float64, labels: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
+def expected_calibration_error(p: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
     """Return how far the network's confidence is from its accuracy, averaged over images.
 
     ECE = Σ_m |B_m|/N · |acc(B_m) − conf(B_m)|, where B_m are the images whose largest probability lies in

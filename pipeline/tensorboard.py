@@ -8,11 +8,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.compare.grid import GRID, read_grid
 from pipeline.errors import PipelineError
-from pipeline.report import CycleRow, read_rows
-from pipeline.rundir import EVENTS, cycle_path
-from pipeline.stages.train import METRICS
+from pipeline.run.rundir import EVENTS, cycle_path
+from pipeline.run.stages.train import METRICS
+from pipeline.run.summary import CycleRow, read_rows
+from pipeline.sweep.grid import GRID, read_grid
 
 
 class Scalar(NamedTuple):
@@ -43,7 +43,7 @@ def scalars(run: Path) -> Iterator[Scalar]:
 def _of_cycle(row: CycleRow) -> Iterator[Scalar]:
     taken = [("seconds", stage, seconds) for stage, seconds in row.seconds.items()]
     for group, name, value in (*row.metrics(), *taken):
-        yield Scalar(f"{group} by labels/{name}", value, row.n_labeled)
+        yield Scalar(f"{group} by labels/{name}", value, row.n_labelled)
         yield Scalar(f"{group} by cycle/{name}", value, row.cycle)
 
 

@@ -5,12 +5,9 @@ import numpy as np
 from linearize import Kernel
 from pipeline.infinite import InfiniteKernel
 from pipeline.queries import STRATEGIES
+from pipeline.queries.registry import SUFFIXES
 
-NAMES = [
-    name
-    for name, strategy in STRATEGIES.items()
-    if getattr(strategy, "mode", None) is None or strategy.criterion in ("mlmoc", "margin-lin")
-]
+NAMES = [*STRATEGIES, *(f"{name}-{mode}" for mode in SUFFIXES for name in ("mlmoc", "margin-lin"))]
 """Every strategy, but of the modes one criterion with S and one without: the others differ in what they sum up."""
 
 

@@ -1,10 +1,10 @@
 """Runs on which the fidelity report is tested."""
 
 from pipeline.config import load_config
-from pipeline.loop import ActiveLearningLoop
-from pipeline.rundir import RunDirectory, create_run
-from pipeline.stages.progress import silent
-from pipeline.workbench import open_workbench
+from pipeline.progress import silent
+from pipeline.run.context import open_context
+from pipeline.run.loop import ActiveLearningLoop
+from pipeline.run.rundir import RunDirectory, create_run
 
 LINEAR = """
 from torch import nn
@@ -55,5 +55,5 @@ def make_run(path, **options):
     config = load_config(options={**SETTINGS, **{key.replace("__", "."): value for key, value in options.items()}})
     create_run(path, config)
     with RunDirectory(path, lambda _: None) as run:
-        ActiveLearningLoop(run, open_workbench(run.config), Mute())()
+        ActiveLearningLoop(run, open_context(run.config), Mute())()
     return path

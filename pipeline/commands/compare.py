@@ -10,8 +10,8 @@ from pipeline.cli import config_from, run_options
 from pipeline.errors import PipelineError, RunFailedError
 
 if TYPE_CHECKING:
-    from pipeline.compare.engine import EngineOptions
-    from pipeline.compare.grid import Grid
+    from pipeline.sweep.engine import EngineOptions
+    from pipeline.sweep.grid import Grid
 
 SEEDS = "0-5"
 ENGINE_OPTIONS: tuple[tuple[str, Any, str], ...] = (
@@ -80,9 +80,9 @@ def carry_out(
         RunFailedError: a cell failed, or the strategies of a seed did not start alike.
 
     """
-    from pipeline.compare.directory import choose_directory
-    from pipeline.compare.engine import EngineOptions
-    from pipeline.compare.session import run_grid
+    from pipeline.sweep.directory import choose_directory
+    from pipeline.sweep.engine import EngineOptions
+    from pipeline.sweep.session import run_grid
 
     where = EngineOptions(engine or "local", jobs, cpus_per_cell, gpus_per_cell or 0.0, address)  # type: ignore[arg-type]
     path = out or choose_directory(grid)
@@ -106,7 +106,7 @@ def _grid(
     options: dict[str, Any],
 ) -> "Grid":
     """Return the grid asked for; what is not said comes from the one in ``out``, if it holds one."""
-    from pipeline.compare.grid import GRID, Grid, parse_seeds, parse_strategies, read_grid
+    from pipeline.sweep.grid import GRID, Grid, parse_seeds, parse_strategies, read_grid
 
     refuse_fields_of_cells(sets)
     there = read_grid(out) if out is not None and (out / GRID).is_file() else None
@@ -127,11 +127,11 @@ def refuse_fields_of_cells(sets: tuple[str, ...]) -> None:
 
 
 def _forecast(grid: "Grid", out: Path, where: "EngineOptions") -> None:
-    from pipeline.compare.calibrate import calibrate
-    from pipeline.compare.cells import read_states
-    from pipeline.compare.estimate import read_times
-    from pipeline.compare.session import cautions, make_plan
-    from pipeline.compare.summary import forecast
+    from pipeline.sweep.calibrate import calibrate
+    from pipeline.sweep.cells import read_states
+    from pipeline.sweep.estimate import read_times
+    from pipeline.sweep.session import cautions, make_plan
+    from pipeline.sweep.summary import forecast
 
     plan = make_plan(grid, out, where)
     try:

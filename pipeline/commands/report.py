@@ -19,7 +19,7 @@ def report(directories: tuple[Path, ...], out: Path | None, baseline: str | None
 
     Example: pipeline report runs/compare-digits
     """
-    from pipeline.comparison.page import write_comparison
-    from pipeline.comparison.sources import Choice
+    from pipeline.report.page import write_comparison
+    from pipeline.report.sources import Choice
 
     click.echo(f"report {write_comparison(directories, out, Choice.of(baseline, strategies))}")

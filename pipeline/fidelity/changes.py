@@ -10,7 +10,7 @@ from linearize.probabilities import Probabilities
 from linearize.regression import Regression
 from pipeline.fidelity.setting import Setting
 from pipeline.retraining import NAIVE_EPOCHS, Retrainer, output_change
-from pipeline.stages.train import WEIGHTS
+from pipeline.run.stages.train import WEIGHTS
 from trainer.checkpoint import load_weights
 
 PROXIES = {
@@ -90,23 +90,23 @@ def trained_changes(setting: Setting, trained: Retrainer, position: int, label: 
 
     """
     f = setting.look_ahead.state.f
-    x = setting.bench.images(setting.candidates[position : position + 1])
+    x = setting.context.images(setting.candidates[position : position + 1])
     after = trained(seed, x, label, epochs=NAIVE_EPOCHS).outputs
     return {"one-step": Change(f, trained.step(x, label)), "naive": Change(f, after)}
 
 
 def retrainer(setting: Setting, start: str) -> Retrainer:
     """Return what trains the next network: ``warm`` from the cycle's weights, ``cold`` from the initial ones."""
-    bench = setting.bench
-    model = bench.network()
+    context = setting.context
+    model = context.network()
     if start == "warm":
         load_weights(model, setting.trained / WEIGHTS)
     return Retrainer(
         model,
-        bench.images(setting.labelled.ids),
+        context.images(setting.labelled.ids),
         setting.labelled.labels,
-        bench.images(setting.candidates),
-        bench.data.num_classes,
-        bench.config.train_options,
-        bench.device,
+        context.images(setting.candidates),
+        context.data.num_classes,
+        context.config.train_options,
+        context.device,
     )

@@ -6,7 +6,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pipeline.comparison.figures import spell_seconds
+from pipeline.report.figures import spell_seconds
 
 PLAIN_LINES = 10
 """Progress lines where there is no terminal."""

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pipeline.comparison.figures import OKABE_ITO, blank_figure, rendered
 from pipeline.fidelity.changes import FROM_NETWORK
 from pipeline.fidelity.measure import Criterion, Measured
+from pipeline.report.figures import OKABE_ITO, blank_figure, rendered
 
 COLUMNS, HEIGHT = 3, 2.9
 MARKERS = {"quantile": ("o", OKABE_ITO[0]), "uniform": ("s", OKABE_ITO[1])}

@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from common.losses import get_loss
 from linearize.criteria import get_halfway
 from linearize.criteria.flips import below_one
 from pipeline import seeds
@@ -36,11 +37,10 @@ from pipeline.fidelity.changes import (
     trained_changes,
     with_label,
 )
-from pipeline.fidelity.judged import Judged, judged_by
+from pipeline.fidelity.ranking_target import RankingTarget, ranking_target
 from pipeline.fidelity.sample import draw_sample
 from pipeline.fidelity.setting import Setting
 from pipeline.oracle import SimulatedOracle
-from pipeline.probabilities import told
 from pipeline.retraining import Retrained
 from trainer.errors import TrainerError
 
@@ -133,7 +133,7 @@ class Measured:
     """Everything that was measured.
 
     Args:
-        judged: what the run's predictions are judged by.
+        target: what the run's predictions are judged by.
         rows: one a candidate.
         background: what is no effect of a candidate.
         agreement: by proxy and criterion.
@@ -144,7 +144,7 @@ class Measured:
 
     """
 
-    judged: Judged
+    target: RankingTarget
     rows: list[Row]
     background: Background
     agreement: dict[str, dict[Criterion, Agreement]]
@@ -167,16 +167,17 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
         RunFailedError: a retraining diverged.
 
     """
-    stream = seeds.sequence(setting.bench.config.seed, setting.cycle, "fidelity")
+    stream = seeds.sequence(setting.context.config.seed, setting.cycle, "fidelity")
     sampling, training, copies, resampling, proxies = stream.spawn(5)
     names = [*PROXIES, *setting.infinite]
-    judged = judged_by(setting.bench.config, names)
-    scores = setting.look_ahead.scores(judged.criterion, judged.reference, judged.distance)
+    target = ranking_target(setting.context.config, names)
+    scores = setting.look_ahead.scores(target.criterion, target.reference, target.distance)
     sample = draw_sample(scores, n, np.random.default_rng(sampling))
     sgd = [int(word >> 1) for word in training.generate_state(repeats + EXTRA_SEEDS, np.uint64)]
     work = _Work(setting, reporter, len(sgd) + repeats * (PLACEBOS + len(sample.positions)))
     naive = int(proxies.generate_state(1, np.uint64)[0] >> 1)
     f0, background = _background(setting, work, sgd, repeats, np.random.default_rng(copies))
+    loss = get_loss(setting.context.config.train_options.loss)
     rows = []
     others = np.roll(sample.positions, -1).tolist()
     for position, other, how in zip(sample.positions.tolist(), others, sample.how, strict=True):
@@ -184,8 +185,8 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
         label = _label(setting, position, labels)
         trained = [work(seed, sample_id, label) for seed in sgd[:repeats]]
         f1 = np.mean([one.outputs for one in trained], axis=0)
-        now = [told(f[position : position + 1], setting.bench.config.train_options.loss)[0] for f in (f1, f0)]
-        error = [float(np.linalg.norm(np.eye(f1.shape[1])[label] - one)) for one in now]
+        wanted = np.eye(f1.shape[1])[[label]]
+        error = [float(np.linalg.norm(loss.residual(f[position : position + 1], wanted))) for f in (f1, f0)]
         predicted = predicted_changes(setting, position, label) | work.proxies(position, label, naive)
         figures = _figures(setting.look_ahead.state.f, predicted, f0, f1)
         figures["linearized"]["cosine_other"] = _of_another(setting, other, label, Change(f0, f1))
@@ -194,15 +195,15 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
     rng = np.random.default_rng(resampling)
     agreement = {name: {score: _agree(rows, name, score, rng) for score in CRITERIA} for name in names}
     own = np.array([one.figures["linearized"]["cosine"] - one.figures["linearized"]["cosine_other"] for one in rows])
-    finished = _finished(setting, judged.criterion, f0, rng) if judged.by == "training" else None
-    return Measured(judged, rows, background, agreement, work.seconds / work.done, mean_of(own, rng), finished)
+    finished = _finished(setting, target.criterion, f0, rng) if target.by == "training" else None
+    return Measured(target, rows, background, agreement, work.seconds / work.done, mean_of(own, rng), finished)
 
 
 class _Work:
     """All that is really trained, with its progress told and its failures explained."""
 
     def __init__(self, setting: Setting, reporter: Reporter, total: int) -> None:
-        start = setting.bench.config.start
+        start = setting.context.config.start
         self.setting, self.reporter, self.total = setting, reporter, total
         self.retrain = retrainer(setting, start)
         self.trained = self.retrain if start == "warm" else retrainer(setting, "warm")
@@ -210,7 +211,7 @@ class _Work:
 
     def __call__(self, seed: int, sample: int | None = None, label: int = 0) -> Retrained:
         """Train as the run would, with a sample added or without."""
-        x = None if sample is None else self.setting.bench.images(np.array([sample]))
+        x = None if sample is None else self.setting.context.images(np.array([sample]))
         with _explained("without a candidate" if sample is None else f"with sample {sample} added"):
             result = self.retrain(seed, x, label, check=self.reporter.check)
         self.done += 1
@@ -262,7 +263,7 @@ def _of_another(setting: Setting, position: int, label: int, effect: Change) -> 
 def _label(setting: Setting, position: int, labels: Labels) -> int:
     if labels == "predicted":
         return int(setting.look_ahead.state.f[position].argmax())
-    [(_, label)] = SimulatedOracle(setting.bench.data.labels("train")).answer([int(setting.candidates[position])])
+    [(_, label)] = SimulatedOracle(setting.context.data.labels("train")).answer([int(setting.candidates[position])])
     return label
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.comparison.figures import spell_seconds
 from pipeline.errors import PipelineError
 from pipeline.fidelity.agreement import Agreement, Interval
 from pipeline.fidelity.changes import INFINITE_PROXIES, PROXIES, SAME
@@ -19,6 +18,7 @@ from pipeline.fidelity.sample import RULE
 from pipeline.fidelity.setting import Setting
 from pipeline.fidelity.verdict import parameters, verdict
 from pipeline.files import naming, write_atomically
+from pipeline.report.figures import spell_seconds
 
 COLUMNS = ("rank correlation", "best third", "cosine", "real / predicted")
 JSON, CSV, FIGURE = "fidelity.json", "fidelity.csv", "fidelity"
@@ -43,7 +43,7 @@ def destination(run: Path, cycle: int, out: Path | None) -> Path:
 
 def write(path: Path, setting: Setting, measured: Measured, labels: Labels, repeats: int) -> None:
     """Write the report's files, each as a whole."""
-    title = f"{setting.bench.config.data.name}, {setting.bench.config.model.name}, {len(setting.labelled)} labels"
+    title = f"{setting.context.config.data.name}, {setting.context.config.model.name}, {len(setting.labelled)} labels"
     svg, png = draw(measured, title)
     with naming(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -68,9 +68,9 @@ def summary(setting: Setting, measured: Measured, labels: Labels, repeats: int) 
         "candidates": U,
         "retrained": len(measured.rows),
         "repeats": repeats,
-        "start": setting.bench.config.start,
-        "sample": f"{RULE}; score: {measured.judged.criterion}",
-        "judged": measured.judged._asdict(),
+        "start": setting.context.config.start,
+        "sample": f"{RULE}; score: {measured.target.criterion}",
+        "judged": measured.target._asdict(),
         "specific": measured.specific._asdict(),
         "finished": measured.finished and {"n": measured.finished.n, **_intervals(measured.finished)},
         "agreement": {
@@ -84,7 +84,7 @@ def summary(setting: Setting, measured: Measured, labels: Labels, repeats: int) 
         | {"seeds_compared": repeats + EXTRA_SEEDS, "placebos": PLACEBOS, "noise": measured.background.noise},
         "diagnostics": {
             "residual_rms": setting.summary["residual_rms"],
-            "tolerance": setting.bench.config.train_options.tolerance,
+            "tolerance": setting.context.config.train_options.tolerance,
             "parameters": parameters(setting),
             **setting.look_ahead.diagnostics.to_json(),
         },

@@ -2,6 +2,8 @@
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,25 +11,18 @@ from typing import Any
 import numpy as np
 
 from linearize import LinearizeError, LookAhead
-from linearize.probabilities import Probabilities
 from linearize.regression import Regression
-from linearize.residuals import BY_LOSS, targets
-from migrator import load as load_port
 from pipeline.errors import PipelineError, RunFailedError
-from pipeline.infinite import check_affordable, kernel_maker
-from pipeline.pool import Labelled, Pool
-from pipeline.queries import STRATEGIES
-from pipeline.queries.infinite import INFINITE, regression_of
-from pipeline.rundir import check_unchanged, cycle_path, read_config, read_events
-from pipeline.stages.migrate import run_migrate
-from pipeline.stages.progress import StageProgress, silent
-from pipeline.stages.score import draw_candidates
-from pipeline.stages.store import read_manifest
-from pipeline.stages.train import WEIGHTS, read_summary
-from pipeline.workbench import Workbench, open_workbench
-from trainer.checkpoint import load_weights
-from trainer.predict import predict, release_cached_memory
-from trainer.targets import one_hot
+from pipeline.infinite import check_affordable
+from pipeline.progress import StageProgress, silent
+from pipeline.queries.infinite import INFINITE
+from pipeline.run.context import RunContext, open_context
+from pipeline.run.pool import Labelled, Pool
+from pipeline.run.rundir import check_unchanged, cycle_path, read_config, read_events
+from pipeline.run.stages.migrate import run_migrate
+from pipeline.run.stages.score import draw_candidates, query_state
+from pipeline.run.stages.store import read_manifest
+from pipeline.run.stages.train import read_summary
 
 FEWEST = 5
 """Below this many candidates a rank correlation says nothing."""
@@ -38,7 +33,7 @@ class Setting:
     """A cycle's trained network, its data and its linearisation.
 
     Args:
-        bench: the run's constants.
+        context: the run's constants.
         cycle: number of the cycle.
         labelled: what the network was trained on.
         candidates: ids of the cycle's candidates ``[U]``.
@@ -50,7 +45,7 @@ class Setting:
 
     """
 
-    bench: Workbench
+    context: RunContext
     cycle: int
     labelled: Labelled
     candidates: np.ndarray
@@ -86,74 +81,37 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
         raise PipelineError(
             f"--cycle: cycle {cycle} of {run} has not been trained, or is damaged: 'pipeline resume {run}'"
         )
-    bench = open_workbench(config)
-    check_unchanged(events[0], config, bench.data.fingerprint())
-    pool = Pool(len(bench.data.train), events)
+    context = open_context(config)
+    check_unchanged(events[0], config, context.data.fingerprint())
+    pool = Pool(len(context.data.train), events)
     labelled, candidates = pool.labelled(cycle), draw_candidates(config, pool, cycle)
     if not FEWEST <= n <= len(candidates):
         raise PipelineError(
             f"--candidates: expected at least {FEWEST} and at most the {len(candidates)} of cycle {cycle}, got {n}"
         )
-    infinite = infinite or bool(getattr(STRATEGIES.get(config.query.strategy), "needs_infinite", False))
+    infinite = infinite or context.strategy.needs_infinite
     if infinite:
-        check_affordable(bench.spec, config.kernel_options, len(labelled), len(candidates))
+        check_affordable(context.spec, config.kernel_options, len(labelled), len(candidates))
     started = time.perf_counter()
-    look_ahead = _linearised(bench, labelled, candidates, trained, progress)
+    with tempfile.TemporaryDirectory(prefix="fidelity-") as scratch:
+        port = trained.with_name("migrate")
+        if read_manifest(port) is None:  # of a strategy that needs none
+            port = Path(scratch)
+            run_migrate(context, labelled, trained, port)
+        state = query_state(context, cycle, labelled, candidates, trained, port, progress, covariance="required")
+        with _explained("the network cannot be linearised"):
+            look_ahead = state.look_ahead
     seconds = time.perf_counter() - started
     others = {}
     if infinite:
-        others = _infinite(bench, labelled, candidates, trained, progress, look_ahead.probabilities)
-    return Setting(bench, cycle, labelled, candidates, trained, read_summary(trained), look_ahead, seconds, others)
+        with _explained("the infinite-width kernel"):
+            others = {one.name: one.fit(state).regression for one in INFINITE}
+    return Setting(context, cycle, labelled, candidates, trained, read_summary(trained), look_ahead, seconds, others)
 
 
-def _infinite(
-    bench: Workbench,
-    labelled: Labelled,
-    candidates: np.ndarray,
-    trained: Path,
-    progress: StageProgress,
-    probabilities: Probabilities,
-) -> dict[str, Regression]:
-    """Fit what the strategies ``infinite`` and ``gp`` look ahead with."""
-    X, pool = bench.images(labelled.ids), bench.images(candidates)
-    model = bench.network()
-    load_weights(model, trained / WEIGHTS)
-    f = predict(model, X, device=bench.device), predict(model, pool, device=bench.device)
-    Y = one_hot(labelled.labels, bench.data.num_classes)
-    wanted = targets(f[0], Y, probabilities)
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
     try:
-        kernel = kernel_maker(bench.spec, bench.config.kernel_options, progress)(X, pool)
-        return {
-            one.name: (regression_of(kernel, wanted, f) if one.model == "network" else regression_of(kernel, Y))[0]
-            for one in INFINITE
-        }
+        yield
     except LinearizeError as error:
-        raise RunFailedError(f"the infinite-width kernel: {error}") from error
-
-
-def _linearised(
-    bench: Workbench, labelled: Labelled, candidates: np.ndarray, trained: Path, progress: StageProgress
-) -> LookAhead:
-    """Port the network, where the run has not done so for a strategy that needs none, and linearise it."""
-    with tempfile.TemporaryDirectory(prefix="fidelity-") as scratch:
-        port = trained.with_name("migrate")
-        if read_manifest(port) is None:
-            port = Path(scratch)
-            run_migrate(bench, labelled, trained, port)
-        migrated = load_port(port)
-    X, Y = bench.images(labelled.ids), one_hot(labelled.labels, bench.data.num_classes)
-    release_cached_memory()
-    try:
-        return LookAhead.fit(
-            migrated.apply_fn,
-            migrated.variables,
-            X,
-            Y,
-            bench.images(candidates),
-            bench.config.kernel_options,
-            progress,
-            lambda plan: progress.plan(plan.summary()),
-            **BY_LOSS[bench.config.train_options.loss],
-        )
-    except LinearizeError as error:
-        raise RunFailedError(f"the network cannot be linearised: {error}") from error
+        raise RunFailedError(f"{what}: {error}") from error

@@ -23,7 +23,7 @@ FEW_PARAMETERS = 10.0
 
 def verdict(setting: Setting, measured: Measured) -> str:
     """Return whether to trust look-ahead on this run, and what was judged, in one sentence."""
-    judgement, good = _aligned(measured) if measured.judged.by == "direction" else _ranked(measured)
+    judgement, good = _aligned(measured) if measured.target.by == "direction" else _ranked(measured)
     if good:
         return f"{judgement}."
     found = list(causes(setting, measured))
@@ -37,15 +37,15 @@ UNDEFINED = "Nothing can be said: the predicted or the real values are all equal
 
 def _ranked(measured: Measured) -> tuple[str, bool]:
     """Judge a strategy whose ranking is compared with that by the same quantity after real training."""
-    judged = measured.judged
-    score: Criterion = "mlmoc-flips" if judged.by == "flips" else "mlmoc"
-    agreement: Agreement = measured.finished or measured.agreement[judged.proxy][score]
+    target = measured.target
+    score: Criterion = "mlmoc-flips" if target.by == "flips" else "mlmoc"
+    agreement: Agreement = measured.finished or measured.agreement[target.proxy][score]
     rho, low, high = agreement.spearman
     if rho is None or low is None or high is None:
-        return f"{UNDEFINED} (judged: {judged.subject})", False
+        return f"{UNDEFINED} (judged: {target.subject})", False
     figure = (
         f"rank correlation {rho:.2f}, 95 % interval {low:.2f} to {high:.2f}, {agreement.n} candidates; judged: "
-        f"{judged.subject}"
+        f"{target.subject}"
     )
     if low > GOOD:
         return f"Trust look-ahead's ranking here: it agrees with real retraining ({figure})", True
@@ -61,7 +61,7 @@ def _ranked(measured: Measured) -> tuple[str, bool]:
 
 def _aligned(measured: Measured) -> tuple[str, bool]:
     """Judge a strategy that rests on where outputs move but ranks by no change of theirs."""
-    subject, specific = measured.judged.subject, measured.specific
+    subject, specific = measured.target.subject, measured.specific
     agreement = measured.agreement["linearized"]["mlmoc"]
     value, low, high = agreement.cosine
     if None in (value, low, high, *specific) or low is None or high is None:
@@ -82,7 +82,7 @@ def _aligned(measured: Measured) -> tuple[str, bool]:
 
 def causes(setting: Setting, measured: Measured) -> Iterator[str]:
     """Yield, for every condition of look-ahead that was measured and does not hold, the figure and the remedy."""
-    options, diagnostics = setting.bench.config.train_options, setting.look_ahead.diagnostics
+    options, diagnostics = setting.context.config.train_options, setting.look_ahead.diagnostics
     rms = float(setting.summary["residual_rms"])
     tolerance = options.tolerance or TrainOptions().tolerance  # with 0, training never ends before its last epoch
     failed = 1 - float(np.mean([row.converged for row in measured.rows])) if options.tolerance else 0.0
@@ -94,13 +94,13 @@ def causes(setting: Setting, measured: Measured) -> Iterator[str]:
         yield (
             f"retraining stopped with {unlearned:.0%} of the candidate's own error left (median): lower train.tolerance"
         )
-    yield from _disturbances(measured, setting.bench.config.start)
+    yield from _disturbances(measured, setting.context.config.start)
     if diagnostics.jitter or not diagnostics.condition_number < ILL_CONDITIONED:
         yield (
             f"the kernel is ill-conditioned (condition number {diagnostics.condition_number:.1e}, jitter "
             f"{diagnostics.jitter:.1e}): set kernel.ridge, such as 1e-6"
         )
-    per_output = parameters(setting) / (len(setting.labelled) * setting.bench.data.num_classes)
+    per_output = parameters(setting) / (len(setting.labelled) * setting.context.data.num_classes)
     if per_output < FEW_PARAMETERS:
         yield f"the network has {per_output:.1f} parameters for each output to fit: take a wider one"
 
@@ -130,4 +130,4 @@ def _share(part: float, whole: float) -> str:
 
 def parameters(setting: Setting) -> int:
     """Return the number of trainable parameters."""
-    return sum(p.numel() for p in setting.bench.network().parameters() if p.requires_grad)
+    return sum(p.numel() for p in setting.context.network().parameters() if p.requires_grad)

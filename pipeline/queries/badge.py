@@ -1,26 +1,15 @@
 """BADGE: a diverse batch of candidates that would each pull hard at the network's last layer."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from linearize.probabilities import softmax
-from pipeline.queries.base import QueryState, Selection, check_count, select_in_order
+from common.losses import get_loss
+from pipeline.queries.base import QueryStrategy
 from pipeline.queries.distances import squared_distances
-
-
-def _l2(f: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return 2 / f.shape[1] * (f - y)  # of the mean over classes; k-means++ does not see the factor
-
-
-def _cross_entropy(f: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return softmax(f) - y
-
-
-DERIVATIVES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"l2": _l2, "cross-entropy": _cross_entropy}
-"""∂loss/∂f of one sample, ``(f [U, C], one-hot y [U, C]) -> [U, C]``; the losses are ``trainer.losses``'."""
+from pipeline.queries.selection import Selection, check_count, select_in_order
+from pipeline.queries.state import QueryState
 
 
 @dataclass(frozen=True)
@@ -28,7 +17,7 @@ class GradientEmbedding:
     """g_i = a_i ⊗ h_i: the gradient of sample i's loss by the last layer's weights, kept as its two factors.
 
     Args:
-        a: the loss's derivatives by the outputs, float64 ``[U, C]``.
+        a: the loss's derivatives by the outputs, up to a factor, float64 ``[U, C]``.
         h: the layer's inputs, float64 ``[U, d]``.
 
     """
@@ -40,6 +29,8 @@ class GradientEmbedding:
     def of(cls, features: np.ndarray, outputs: np.ndarray, loss: str) -> "GradientEmbedding":
         """Embed samples as though each had the label that the network predicts, ŷ = argmax_c f_c.
 
+        a = -r, the loss's gradient by the outputs up to a factor of the loss, which k-means++ does not see.
+
         Args:
             features: h(x), ``[U, d]``.
             outputs: f(x), ``[U, C]``.
@@ -48,7 +39,7 @@ class GradientEmbedding:
         """
         f = outputs.astype(np.float64)
         y = np.eye(f.shape[1])[f.argmax(axis=1)]  # [U, C]
-        return cls(DERIVATIVES[loss](f, y), features.astype(np.float64))
+        return cls(-get_loss(loss).pseudo_residual(f).of(y), features.astype(np.float64))
 
     @cached_property
     def squared_norms(self) -> np.ndarray:
@@ -61,7 +52,7 @@ class GradientEmbedding:
         return squared_distances(self.squared_norms, products, self.squared_norms[j])
 
 
-class Badge:
+class Badge(QueryStrategy):
     """Batch active learning by diverse gradient embeddings: k-means++ seeding over ``GradientEmbedding``.
 
     As in the authors' code, the first sample is the one with the longest embedding, the most uncertain; the paper's

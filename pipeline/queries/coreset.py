@@ -2,13 +2,15 @@
 
 import numpy as np
 
-from pipeline.queries.base import QueryState, Selection, check_count, select_top
+from pipeline.queries.base import QueryStrategy
 from pipeline.queries.distances import squared_distances
+from pipeline.queries.selection import Selection, check_count, select_top
+from pipeline.queries.state import QueryState
 
 BLOCK = 256  # centers whose distances are held at once
 
 
-class CoreSet:
+class CoreSet(QueryStrategy):
     """Greedy k-center in the penultimate features: again and again the candidate that is farthest from its center.
 
     s_k = argmax_i min_{j in labelled ∪ {s_1, .., s_(k-1)}} ‖h_i - h_j‖

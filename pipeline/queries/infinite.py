@@ -1,25 +1,45 @@
 """Look-ahead with the kernel of infinitely wide networks in the place of the network's own, for comparison."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
+from common.losses import get_loss
 from linearize.criteria import Change, get_criterion
 from linearize.diagnostics import judge_scores
 from linearize.gp import fit_gp, gp_ridge
 from linearize.linalg import condition_number
 from linearize.probabilities import Probabilities
 from linearize.regression import Regression, absolute_ridge, fit
-from linearize.residuals import targets
+from linearize.residuals import cross_entropy, targets
 from pipeline.infinite import InfiniteKernel
-from pipeline.probabilities import meaning_on, told
-from pipeline.queries.base import QueryState, Selection, check_count, select_top
+from pipeline.queries.base import QueryStrategy, Ranking
+from pipeline.queries.selection import Selection, check_count, select_top
+from pipeline.queries.state import LookAheadOptions, QueryState
 from trainer.targets import one_hot
 
 
 @dataclass(frozen=True)
-class InfiniteStrategy:
+class InfiniteFit:
+    """A model of infinite width, fitted to a cycle's labels.
+
+    Args:
+        regression: what looks ahead.
+        ridge: its λ, absolute.
+        probabilities: what its outputs mean.
+        left: what training left of the network's own residual, by name; nothing without the network.
+
+    """
+
+    regression: Regression
+    ridge: float
+    probabilities: Probabilities = "simplex"
+    left: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InfiniteStrategy(QueryStrategy):
     """Query by MLMOC on the infinite-width kernel Θ∞ of a twin of the network.
 
     Args:
@@ -34,35 +54,60 @@ class InfiniteStrategy:
     description: str
     source: str
     model: Literal["network", "gp"]
-    needs_port: bool = False
-    needs_infinite: bool = True
+    needs_port = False
+    needs_infinite = True
+
+    def fit(self, state: QueryState) -> InfiniteFit:
+        """Fit the model that it looks ahead with.
+
+        Raises:
+            LinearizeError: its kernel does not fit, or cannot be factored.
+
+        """
+        kernel = state.infinite_kernel
+        Y = one_hot(state.labelled.labels, state.num_classes)
+        if self.model == "gp":
+            return InfiniteFit(*regression_of(kernel, Y))
+        f_X = state.evaluate(state.inputs(state.labelled.ids))
+        probabilities = meaning_on(state.loss, f_X, Y)
+        regression, ridge = regression_of(kernel, targets(f_X, Y, probabilities), (f_X, state.outputs))
+        left = {
+            "residual_norm": float(np.linalg.norm(get_loss(state.loss).residual(f_X, Y))),
+            "remaining_change": float(np.linalg.norm(regression.a, axis=1).mean()),
+        }
+        return InfiniteFit(regression, ridge, probabilities, left)
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose the ``n`` candidates whose likeliest label would change the model's outputs on the pool most."""
         check_count(state.candidates, n)
-        kernel = state.infinite_kernel
-        Y = one_hot(state.labelled.labels, state.num_classes)
-        probabilities: Probabilities = "simplex"
-        left = {}
-        if self.model == "gp":
-            regression, ridge = regression_of(kernel, Y)
-        else:
-            f_X = state.evaluate(state.inputs(state.labelled.ids))
-            probabilities = meaning_on(state.loss, f_X, Y)
-            regression, ridge = regression_of(kernel, targets(f_X, Y, probabilities), (f_X, state.outputs))
-            left = {
-                "residual_norm": float(np.linalg.norm(Y - told(f_X, state.loss))),
-                "remaining_change": float(np.linalg.norm(regression.a, axis=1).mean()),
-            }
-        criterion, options = get_criterion("mlmoc", probabilities), state.options
-        reference, distance = options.reference or criterion.default_reference, options.distance or "outputs"
+        fitted = self.fit(state)
+        regression = fitted.regression
+        criterion, options = get_criterion("mlmoc", fitted.probabilities), state.options
+        reference, distance = options.reference or criterion.default_reference, options.distance
         scores = criterion.scores(regression, reference, distance=distance)
         common = 0.0
         if reference == "network" and isinstance(criterion, Change):
-            own = criterion.scores(regression, "linearized", distance=distance)
-            common = judge_scores(scores, criterion.finishing(regression, distance), own).common_share
-        figures = left | {"common_share": common, "infinite_width": 1.0} | _figures(kernel, regression, ridge)
+            alone = criterion.scores(regression, "linearized", distance=distance)
+            common = judge_scores(scores, criterion.finishing(regression, distance), alone).common_share
+        figures = fitted.left | {"common_share": common, "infinite_width": 1.0}
+        figures |= _figures(state.infinite_kernel, regression, fitted.ridge)
         return select_top(state.candidates, scores, n)._replace(figures=figures)
+
+    def ranking(self, options: LookAheadOptions) -> Ranking:
+        """Return MLMOC, predicted by its own model."""
+        return Ranking("mlmoc", options.reference, options.distance, proxy=self.name)
+
+
+def meaning_on(loss: str, outputs: np.ndarray, Y: np.ndarray) -> Probabilities:
+    """Return what the outputs mean where no service is fitted, from the network's outputs on the labelled set.
+
+    Args:
+        loss: the loss that the network was trained with.
+        outputs: ``[L, C]``.
+        Y: one-hot labels ``[L, C]``.
+
+    """
+    return cross_entropy(outputs, Y) if loss == "cross-entropy" else "simplex"
 
 
 def regression_of(

@@ -2,28 +2,24 @@
 
 from dataclasses import dataclass
 
-from linearize import CRITERIA, HALFWAY, Choice, Mode
-from pipeline.queries.base import (
-    LookAheadOptions,
-    QueryState,
-    Selection,
-    check_count,
-    select_in_order,
-    select_top,
-)
+from linearize import CRITERIA, HALFWAY, Choice, LookAhead
+from pipeline.queries.base import Chosen, Covariance, QueryStrategy, Ranking, SequentialQuery
+from pipeline.queries.selection import Selection, check_count, select_in_order, select_top
+from pipeline.queries.state import LookAheadOptions, QueryState
 
 CANDIDATES_A_COLUMN = 450
 """U/n where n columns of Θ(U,U) take as long as all of it; measured: U = 5000 and 11 columns, 1500 and 3, on a CPU."""
+OF_F_LIN = tuple(HALFWAY)
+"""Criteria that read the linearised network's outputs alone; the others cannot do without Θ(U,U)."""
 
 
 @dataclass(frozen=True)
-class LookAheadStrategy:
+class LookAheadStrategy(QueryStrategy):
     """Query where a criterion of the linearised network is highest.  Source: look-ahead paper, algorithm 1.
 
     Args:
         name, description, source: as of every strategy.
         criterion: a key of ``linearize.CRITERIA`` or ``linearize.HALFWAY``.
-        mode: see ``linearize.Mode``; as the run says when absent.
 
     """
 
@@ -31,40 +27,66 @@ class LookAheadStrategy:
     description: str
     source: str
     criterion: str
-    mode: Mode | None = None
-    needs_port: bool = True
-
-    @property
-    def needs_S(self) -> bool:
-        """Whether its criterion cannot do without Θ(U,U)."""
-        return self.criterion not in HALFWAY
-
-    def takes_S(self, options: LookAheadOptions, answers: int, U: int) -> bool:
-        """Tell whether Θ(U,U) is worth computing for so many answers, imagined or true, between two trainings.
-
-        A criterion of f_lin alone needs one column of it an answer, and all of it where that is faster.
-        """
-        columns = 0 if self.mode_of(options) == "top" else answers
-        return self.needs_S or columns * CANDIDATES_A_COLUMN > U
-
-    def mode_of(self, options: LookAheadOptions) -> Mode:
-        """Return how it chooses a batch: as its name says, else as the run does."""
-        return self.mode or options.mode or "top"
+    needs_port = True
+    takes_mode = True
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose ``n`` candidates before any of them is answered; in the mode ``sequential`` as in ``top``."""
         check_count(state.candidates, n)
-        if self.mode_of(state.options) == "greedy":
-            return select_in_order(state.candidates, self.choose(state, n).ids)
-        options = state.options
-        scores = state.look_ahead.scores(self.criterion, options.reference, options.distance or "outputs")
-        return select_top(state.candidates, scores, n)
+        service, options = state.look_ahead, state.options
+        if options.mode == "greedy":
+            selection = select_in_order(state.candidates, self.choose(service, n, options).ids)
+        else:
+            scores = service.scores(self.criterion, options.reference, options.distance)
+            selection = select_top(state.candidates, scores, n)
+        judged = service.score_diagnostics(
+            self.criterion, options.reference, options.distance, scores=selection.candidate_scores
+        )
+        return selection._replace(figures={"common_share": judged.common_share})
 
-    def choose(self, state: QueryState, n: int) -> Choice:
+    def query_sizes(self, options: LookAheadOptions, size: int, answers: int) -> tuple[int, ...]:
+        """Return queries of ``size``, of 1 in the mode ``sequential``: answers count before the next is chosen."""
+        each = 1 if options.mode == "sequential" else size
+        whole, rest = divmod(answers, each)
+        return (each,) * whole + (rest,) * bool(rest)
+
+    def sequential_query(self, state: QueryState) -> SequentialQuery:
+        """Open a linearised network that takes the answers in."""
+        return _LookAheadQuery(self, state)
+
+    def covariance(self, options: LookAheadOptions, answers: int, candidates: int) -> Covariance:
+        """Tell whether Θ(U,U) is worth computing for so many answers between two trainings.
+
+        A criterion of f_lin alone needs one column of it an answer, and all of it where that is faster.
+        """
+        if self.criterion not in OF_F_LIN:
+            return "required"
+        columns = 0 if options.mode == "top" else answers
+        return "helpful" if columns * CANDIDATES_A_COLUMN > candidates else "none"
+
+    def ranking(self, options: LookAheadOptions) -> Ranking:
+        """Return its criterion, measured as the run says."""
+        return Ranking(self.criterion, options.reference, options.distance)
+
+    def choose(self, service: LookAhead, n: int, options: LookAheadOptions) -> Choice:
         """Choose ``n`` of the candidates that are left, by position, in view of the answers so far."""
-        options = state.options
-        distance = options.distance or "outputs"
-        return state.look_ahead.choose(n, self.criterion, self.mode_of(options), options.reference, distance)
+        return service.choose(n, self.criterion, options.mode, options.reference, options.distance)
+
+
+class _LookAheadQuery:
+    """A linearised network of its own that chooses queries and takes the answers to them into account."""
+
+    def __init__(self, strategy: LookAheadStrategy, state: QueryState) -> None:
+        self._strategy, self._options = strategy, state.options
+        self._service, self._candidates = state.own_look_ahead(), state.candidates
+        self._positions = {int(sample): position for position, sample in enumerate(state.candidates)}
+
+    def choose(self, n: int) -> Chosen:
+        choice = self._strategy.choose(self._service, n, self._options)
+        return Chosen(self._candidates[choice.ids], choice.scores)
+
+    def observe(self, sample: int, label: int) -> None:
+        self._service.observe(self._positions[sample], label)
 
 
 _DESCRIPTIONS = {
@@ -80,22 +102,8 @@ _DESCRIPTIONS = {
     "entropy-lin": "highest entropy once the network is trained to convergence",
     "least-confidence-lin": "lowest top probability once the network is trained to convergence",
 }
-_MODES: dict[Mode, str] = {
-    "greedy": "one by one, each as if answered by its likeliest label",
-    "sequential": "one by one, each in view of the answers so far",
-}
-"""Modes that a criterion is offered in under a name of its own, NAME-MODE."""
 
-
-def _strategies() -> list[LookAheadStrategy]:
-    sources = {name: criterion.source for name, criterion in (*CRITERIA.items(), *HALFWAY.items())}
-    top = [LookAheadStrategy(name, _DESCRIPTIONS[name], source, name) for name, source in sources.items()]
-    batch = [
-        LookAheadStrategy(f"{name}-{mode}", f"{_DESCRIPTIONS[name]}, {how}", sources[name], name, mode)
-        for mode, how in _MODES.items()
-        for name in sources
-    ]
-    return [*top, *batch]
-
-
-LOOK_AHEAD = tuple(_strategies())
+LOOK_AHEAD = tuple(
+    LookAheadStrategy(name, _DESCRIPTIONS[name], criterion.source, name)
+    for name, criterion in (*CRITERIA.items(), *HALFWAY.items())
+)

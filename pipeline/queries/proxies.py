@@ -6,7 +6,9 @@ All three rank by MLMOC, Σ_x ‖f⁺(x) - f(x)‖₂ (eq. 13), with the likelie
 import numpy as np
 
 from linearize.afresh import scores_afresh
-from pipeline.queries.base import QueryState, Selection, check_count, select_top
+from pipeline.queries.base import QueryStrategy, Ranking
+from pipeline.queries.selection import Selection, check_count, select_top
+from pipeline.queries.state import LookAheadOptions, QueryState
 from pipeline.retraining import NAIVE_EPOCHS, output_change
 
 DEFAULT_CANDIDATES = 50
@@ -14,7 +16,15 @@ UNTRIED = -1.0
 """Score of a candidate that was not retrained with: below every change, which is at least 0."""
 
 
-class Naive:
+class _ByChange(QueryStrategy):
+    """What all three rank by."""
+
+    def ranking(self, options: LookAheadOptions) -> Ranking:
+        """Return MLMOC from the trained network on, predicted in its own way."""
+        return Ranking("mlmoc", "network", "outputs", proxy=self.name)
+
+
+class Naive(_ByChange):
     """Retrain the network with each candidate, for 15 epochs of SGD from the cycle's weights.
 
     Only a uniform sample of the candidates is tried, ``query.naive_candidates`` of them or as many as are asked for if
@@ -74,7 +84,7 @@ def _figures(tried: np.ndarray, seconds: list[float], U: int) -> dict[str, float
     }
 
 
-class NoBlock:
+class NoBlock(_ByChange):
     """Solve the linearised network's equation afresh for every candidate.  Source: look-ahead paper, eq. 11."""
 
     name = "ntk-no-block"
@@ -92,7 +102,7 @@ class NoBlock:
         return select_top(state.candidates, scores, n)._replace(figures={"common_share": judged.common_share})
 
 
-class OneStep:
+class OneStep(_ByChange):
     """Take one SGD step on the candidate alone, at the run's peak learning rate.
 
     One backward pass of the candidate and one forward pass of the pool for each; at any time one set of weights.

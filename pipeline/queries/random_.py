@@ -1,9 +1,11 @@
 """The baseline that every other strategy is measured against."""
 
-from pipeline.queries.base import QueryState, Selection, select_top
+from pipeline.queries.base import QueryStrategy
+from pipeline.queries.selection import Selection, select_top
+from pipeline.queries.state import QueryState
 
 
-class Random:
+class Random(QueryStrategy):
     """Uniform without replacement: scores are independent uniform numbers."""
 
     name = "random"

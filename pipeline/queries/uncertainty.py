@@ -5,38 +5,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.queries.base import QueryState, Selection, select_top
+from common.probabilities import entropy, lack_of_confidence, negative_margin
+from pipeline.queries.base import QueryStrategy
+from pipeline.queries.selection import Selection, select_top
+from pipeline.queries.state import QueryState
 
-
-def entropy(p: np.ndarray) -> np.ndarray:
-    """H = -Σ_c p_c log p_c of each row, in nats, ``[N]``, with 0 log 0 = 0.  Source: Settles 2009, sec. 3.1."""
-    positive = p > 0
-    return -np.where(positive, p * np.log(np.where(positive, p, 1.0)), 0.0).sum(axis=1)
-
-
-def negative_margin(p: np.ndarray) -> np.ndarray:
-    """p_(2) - p_(1): minus the gap between each *sample's* two likeliest classes, ``[N]``.
-
-    Source: Scheffer et al. 2001.
-    """
-    top_two = np.sort(p, axis=1)[:, -2:]
-    return top_two[:, 0] - top_two[:, 1]
-
-
-def lack_of_confidence(p: np.ndarray) -> np.ndarray:
-    """1 - max_c p_c of each row, ``[N]``.  Source: Lewis & Gale, SIGIR 1994."""
-    return 1 - p.max(axis=1)
+__all__ = ["UNCERTAINTY", "Uncertainty", "entropy", "lack_of_confidence", "negative_margin"]
 
 
 @dataclass(frozen=True)
-class Uncertainty:
+class Uncertainty(QueryStrategy):
     """Query where a function of the class probabilities is highest."""
 
     name: str
     description: str
     source: str
     measure: Callable[[np.ndarray], np.ndarray]
-    needs_port: bool = False
+    needs_port = False
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose the ``n`` candidates with the highest measure."""

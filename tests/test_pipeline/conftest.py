@@ -12,10 +12,10 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.cli import cli
 from pipeline.config import load_config
-from pipeline.loop import ActiveLearningLoop
-from pipeline.rundir import RunDirectory, create_run
-from pipeline.stages.progress import silent
-from pipeline.workbench import open_workbench
+from pipeline.progress import silent
+from pipeline.run.context import open_context
+from pipeline.run.loop import ActiveLearningLoop
+from pipeline.run.rundir import RunDirectory, create_run
 
 TINY = {
     "model.name": "mlp",
@@ -90,7 +90,7 @@ def go_on():
     def go(path, oracle=None):
         recorder = Recorder()
         with RunDirectory(path, recorder.warn) as run:
-            ActiveLearningLoop(run, open_workbench(run.config), recorder, oracle)()
+            ActiveLearningLoop(run, open_context(run.config), recorder, oracle)()
         return recorder
 
     return go

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pipeline.pool import Pool
-from pipeline.report import read_rows
-from pipeline.rundir import read_config, read_events
-from pipeline.workbench import load_data
+from pipeline.run.context import load_data
+from pipeline.run.pool import Pool
+from pipeline.run.rundir import read_config, read_events
+from pipeline.run.summary import read_rows
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gp_accuracy.py"
 

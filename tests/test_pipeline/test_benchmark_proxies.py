@@ -7,11 +7,11 @@ import pytest
 
 import benchmark_scripts
 from benchmark_scripts import invoke
-from pipeline.compare.grid import GRID, Grid
 from pipeline.config import load_config
 from pipeline.files import write_atomically
-from pipeline.report import area_under_curve, read_rows
-from pipeline.rundir import cycle_path
+from pipeline.run.rundir import cycle_path
+from pipeline.run.summary import area_under_curve, read_rows
+from pipeline.sweep.grid import GRID, Grid
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_run_prints_a_row_a_cycle_and_where_the_run_is(finished):
     assert re.match(r"final test accuracy \d+\.\d\d% with 16 labels", lines[3])
     assert lines[-1] == f"run {path}"
     assert "\x1b" not in result.output
-    plain = ["cycle 0: train", "cycle 0: migrate", "cycle 0: score", "cycle 0: interview", "cycle 1: train"]
+    plain = ["cycle 0: train", "cycle 0: migrate", "cycle 0: score", "cycle 0: sequential", "cycle 1: train"]
     said = [line for line in result.stderr.splitlines() if not line.startswith("warning")]
     assert re.match(r"kernel of \d+ examples, [\d,]+ parameters .* MiB of a budget of ", said.pop(3))
     assert said == plain
@@ -155,7 +155,7 @@ def test_resume_of_what_is_no_run(invoke, tmp_path):
 
 
 def test_a_run_in_use_names_its_holder(invoke, finished):
-    from pipeline.rundir import RunDirectory
+    from pipeline.run.rundir import RunDirectory
 
     path, _ = finished
     with RunDirectory(path, print):

@@ -6,17 +6,17 @@ from fidelity_cases import Quiet, make_run
 
 from linearize import LookAhead
 from pipeline.config import load_config
-from pipeline.events import EventLog
 from pipeline.fidelity.changes import predicted_changes
 from pipeline.fidelity.measure import _finished, measure
 from pipeline.fidelity.setting import open_setting
 from pipeline.fidelity.verdict import verdict
 from pipeline.oracle import SimulatedOracle
-from pipeline.pool import Pool
-from pipeline.rundir import read_events
-from pipeline.stages.diagnostics import read_diagnostics
-from pipeline.stages.score import draw_candidates, query_state
-from pipeline.workbench import open_workbench
+from pipeline.run.context import open_context
+from pipeline.run.events import EventLog
+from pipeline.run.pool import Pool
+from pipeline.run.rundir import read_events
+from pipeline.run.stages.diagnostics import read_diagnostics
+from pipeline.run.stages.score import draw_candidates, query_state
 from reference import naive_softmax
 from trainer.targets import one_hot
 
@@ -30,18 +30,18 @@ def asked(path):
 def opened(path):
     """The first cycle's service as the library gives it to anyone, its candidates and the run's own diagnostics."""
     config = load_config(path / "config.yaml")
-    bench = open_workbench(config)
+    context = open_context(config)
     before = [event for event in read_events(path) if event.get("cycle", -1) < 0 or event["event"] == "start"]
-    pool = Pool(len(bench.data.train), before)
+    pool = Pool(len(context.data.train), before)
     labelled, candidates = pool.labelled(0), draw_candidates(config, pool, 0)
     cycle = path / "cycles/000"
-    network = query_state(bench, 0, labelled, candidates, cycle / "train", cycle / "migrate").look_ahead.network
-    data = bench.images(labelled.ids), one_hot(labelled.labels, 10), bench.images(candidates)
+    network = query_state(context, 0, labelled, candidates, cycle / "train", cycle / "migrate").look_ahead.network
+    data = context.images(labelled.ids), one_hot(labelled.labels, 10), context.images(candidates)
     return (
         LookAhead.fit(
             *network, *data, config.kernel_options, ids=candidates, probabilities="softmax", residual="probabilities"
         ),
-        SimulatedOracle(bench.data.labels("train")),
+        SimulatedOracle(context.data.labels("train")),
         read_diagnostics(cycle / "score"),
     )
 
@@ -90,7 +90,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing above it handles it."""
 
 
-def test_a_run_goes_on_after_a_crash_within_its_interview(start, go_on, monkeypatch):
+def test_a_run_goes_on_after_a_crash_within_its_sequential_query(start, go_on, monkeypatch):
     options = RUN | {"query__strategy": "margin-influence-sequential"}
     whole, path = start("whole", **options), start("crashed", **options)
     go_on(whole)

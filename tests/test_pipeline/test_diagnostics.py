@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from pipeline.report import SCORE_METRICS, read_rows
-from pipeline.stages.diagnostics import cautions
+from pipeline.run.stages.diagnostics import cautions
+from pipeline.run.summary import SCORE_METRICS, read_rows
 
 SOUND = {
     "candidates": 100,

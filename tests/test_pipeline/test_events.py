@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from pipeline.errors import PipelineError
-from pipeline.events import EventLog
+from pipeline.run.events import EventLog
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 import yaml
 from scipy.io import savemat
 
-from pipeline.compare.grid import Grid
 from pipeline.errors import PipelineError
 from pipeline.experiments import Preset, parse_preset, preset_names, read_preset
-from pipeline.report import read_rows
-from pipeline.rundir import create_run
+from pipeline.run.rundir import create_run
+from pipeline.run.summary import read_rows
+from pipeline.sweep.grid import Grid
 from trainer.models import build
 
 # Section 5 of the look-ahead paper: data, network, block groups, initial labels, query, candidates.
@@ -175,7 +175,7 @@ def test_the_small_variant_runs_on_files_in_the_data_sets_own_format(name, tmp_p
     for cell in preset.grid(STRATEGIES[name], "0", options={**SHRUNK, "data.root": str(tmp_path)}).cells():
         create_run(tmp_path / cell.name, cell.config)
         go_on(tmp_path / cell.name)
-        assert [row.n_labeled for row in read_rows(tmp_path / cell.name)] == [12, 14]
+        assert [row.n_labelled for row in read_rows(tmp_path / cell.name)] == [12, 14]
 
 
 @pytest.fixture
@@ -234,4 +234,4 @@ def test_run_makes_the_grid_of_a_preset(invoke, tmp_path):
     arguments = ["--small", "--strategies", "random", "--seeds", "1", "--data-root", "data", "--out", "grid"]
     shrunk = [word for key, value in SHRUNK.items() for word in ("--set", f"{key}={value}")]
     assert "pipeline report grid" in invoke("run", "lookahead-mnist-wrn1", *arguments, *shrunk).stdout
-    assert [row.n_labeled for row in read_rows(tmp_path / "grid/random-seed1")] == [12, 14]
+    assert [row.n_labelled for row in read_rows(tmp_path / "grid/random-seed1")] == [12, 14]

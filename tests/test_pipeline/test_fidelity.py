@@ -15,8 +15,8 @@ from pipeline import seeds
 from pipeline.fidelity import measure as measuring
 from pipeline.fidelity.agreement import Interval, compare, cosine
 from pipeline.fidelity.changes import predicted_changes, retrainer, trained_changes
-from pipeline.fidelity.judged import judged_by
 from pipeline.fidelity.measure import measure
+from pipeline.fidelity.ranking_target import ranking_target
 from pipeline.fidelity.report import write
 from pipeline.fidelity.sample import draw_sample
 from pipeline.fidelity.setting import open_setting
@@ -68,7 +68,7 @@ def test_a_linear_network_is_predicted_exactly(setting, measured):
 def test_what_was_left_to_train_is_predicted_too(linear, setting, tmp_path):
     options = {**CONVERGED, "train.epochs": 40}
     early = open_setting(make_run(tmp_path / "early", **{"model.name": "linear_net:build", **options}), 0, 5)
-    early = replace(early, bench=replace(early.bench, config=setting.bench.config))  # retrain to convergence
+    early = replace(early, context=replace(early.context, config=setting.context.config))  # retrain to convergence
     measured = measure(early, 5, "predicted", 1, Quiet())
     background = measured.background
     assert background.drift[0] > 1
@@ -84,7 +84,7 @@ def test_what_was_left_to_train_is_predicted_too(linear, setting, tmp_path):
 
 def test_true_labels_are_the_data_sets(setting):
     rows = measure(setting, 8, "true", 1, Quiet()).rows
-    truth = setting.bench.data.labels("train")
+    truth = setting.context.data.labels("train")
     assert [row.label for row in rows] == [truth[row.id] for row in rows]
     assert any(row.label != setting.look_ahead.state.f[list(setting.candidates).index(row.id)].argmax() for row in rows)
     assert all(row.figures["linearized"]["cosine"] > 0.999 for row in rows)
@@ -115,10 +115,10 @@ def test_predictions_of_other_candidates_agree_with_nothing(setting, monkeypatch
     ],
 )
 def test_the_sentence_follows_the_interval_of_the_strategys_own_score(setting, measured, rho, words):
-    judged = as_of(setting, measured, "mlmoc-flips").judged
+    target = as_of(setting, measured, "mlmoc-flips").target
     own = measured.agreement["linearized"]["mlmoc-flips"]._replace(spearman=Interval(*rho))
     changed = {**measured.agreement, "linearized": {**measured.agreement["linearized"], "mlmoc-flips": own}}
-    sentence = verdict(setting, replace(measured, judged=judged, agreement=changed))
+    sentence = verdict(setting, replace(measured, target=target, agreement=changed))
     assert sentence.startswith(words)
     assert "judged: predictions that flip from the linearised network on, as mlmoc-flips ranks by" in sentence
     assert ("; measured: " in sentence) == (not words.startswith("Trust"))
@@ -142,7 +142,7 @@ def test_what_ranks_by_no_change_is_judged_by_where_outputs_move(setting, measur
         found = replace(as_of(setting, measured, strategy), agreement=changed, specific=Interval(*specific))
         sentence = verdict(setting, found)
         assert sentence.startswith(words)
-        assert f"on which {found.judged.criterion} rests; it ranks by no output change, so its own" in sentence
+        assert f"on which {found.target.criterion} rests; it ranks by no output change, so its own" in sentence
 
 
 def test_every_cause_is_named_where_it_was_measured_and_nowhere_else(setting, measured):
@@ -157,7 +157,7 @@ def test_every_cause_is_named_where_it_was_measured_and_nowhere_else(setting, me
         return replace(setting, look_ahead=look_ahead)
 
     assert found() == []
-    cold = setting.bench.config.model_copy(update={"start": "cold"})
+    cold = setting.context.config.model_copy(update={"start": "cold"})
     effect = float(np.median([row.figures["linearized"]["actual_size"] for row in measured.rows]))
     cases = [
         (found(replace(setting, summary={"residual_rms": 0.5})), "had not converged (residual 0.5, tolerance 1e-05)"),
@@ -166,7 +166,7 @@ def test_every_cause_is_named_where_it_was_measured_and_nowhere_else(setting, me
         (found(background={"seeds": (0.6 * effect, 3.0)}), "by 60% of what a candidate does: lower train.max_lr"),
         (found(background={"placebo": (0.6 * effect, 3.0)}), "by 60% of what a candidate does: lower train.max_lr"),
         (
-            found(replace(setting, bench=replace(setting.bench, config=cold)), {"placebo": (effect, 3.0)}),
+            found(replace(setting, context=replace(setting.context, config=cold)), {"placebo": (effect, 3.0)}),
             "by 100% of what a candidate does: train warm",
         ),
         (found(background={"drift": (2 * effect, 3.0)}), "training on without any candidate moves the outputs by 200%"),
@@ -188,15 +188,15 @@ def test_predicted_scores_are_those_that_the_strategy_ranks_by(setting):
 
 
 def test_naive_is_the_change_after_fifteen_epochs_from_the_trained_network(setting):
-    bench = setting.bench
+    context = setting.context
     position, label, seed = 5, 3, 77
-    model = bench.network()
+    model = context.network()
     load_weights(model, setting.trained / "weights.safetensors")
-    before = predict(model, bench.images(setting.candidates))
+    before = predict(model, context.images(setting.candidates))
     ids = np.append(setting.labelled.ids, setting.candidates[position])
-    options = replace(bench.config.train_options, epochs=15, tolerance=0.0)
-    fit(model, bench.images(ids), np.append(setting.labelled.labels, label), 10, options, seed=seed)
-    expected = np.linalg.norm(predict(model, bench.images(setting.candidates)) - before, axis=1).sum()
+    options = replace(context.config.train_options, epochs=15, tolerance=0.0)
+    fit(model, context.images(ids), np.append(setting.labelled.labels, label), 10, options, seed=seed)
+    expected = np.linalg.norm(predict(model, context.images(setting.candidates)) - before, axis=1).sum()
     trained = trained_changes(setting, retrainer(setting, "warm"), position, label, seed)
     assert trained["naive"].size == pytest.approx(expected, rel=1e-5)
     assert trained["one-step"].size != pytest.approx(expected, rel=0.1)
@@ -247,8 +247,8 @@ def test_its_random_numbers_are_its_own():
 def test_infinite_kernels_are_compared_where_asked_and_predict_what_the_strategies_rank_by(unconverged):
     assert open_setting(unconverged, 0, 6).infinite == {}
     setting = open_setting(unconverged, 0, 6, infinite=True)
-    bench, position = setting.bench, 3
-    model = bench.network()
+    context, position = setting.context, 3
+    model = context.network()
     load_weights(model, setting.trained / "weights.safetensors")
     state = QueryState(
         candidates=setting.candidates,
@@ -256,11 +256,11 @@ def test_infinite_kernels_are_compared_where_asked_and_predict_what_the_strategi
         num_classes=10,
         loss="l2",
         rng=np.random.default_rng(0),
-        inputs=bench.images,
+        inputs=context.images,
         evaluate=lambda x: predict(model, x),
         embed=None,
         linearize=None,
-        infinite=kernel_maker(bench.spec, bench.config.kernel_options),
+        infinite=kernel_maker(context.spec, context.config.kernel_options),
     )
     for name, regression in setting.infinite.items():
         expected = get_strategy(name).query(state, 1).candidate_scores[position]
@@ -275,9 +275,9 @@ def test_infinite_kernels_are_compared_where_asked_and_predict_what_the_strategi
 
 def as_of(setting, measured, strategy, **options):
     """What was measured, judged as of a run of another strategy."""
-    query = setting.bench.config.query.model_copy(update={"strategy": strategy, **options})
-    config = setting.bench.config.model_copy(update={"query": query})
-    return replace(measured, judged=judged_by(config, [*measured.agreement, "infinite", "gp"]))
+    query = setting.context.config.query.model_copy(update={"strategy": strategy, **options})
+    config = setting.context.config.model_copy(update={"query": query})
+    return replace(measured, target=ranking_target(config, [*measured.agreement, "infinite", "gp"]))
 
 
 @pytest.mark.parametrize(
@@ -304,9 +304,9 @@ def as_of(setting, measured, strategy, **options):
 def test_a_run_is_judged_by_what_its_strategy_ranks_by(
     setting, measured, strategy, options, criterion, by, proxy, said
 ):
-    judged = as_of(setting, measured, strategy, **options).judged
-    assert (judged.criterion, judged.by, judged.proxy) == (criterion, by, proxy)
-    assert said in judged.subject
+    target = as_of(setting, measured, strategy, **options).target
+    assert (target.criterion, target.by, target.proxy) == (criterion, by, proxy)
+    assert said in target.subject
 
 
 @pytest.mark.parametrize(("strategy", "proxy"), [("naive", "naive"), ("one-step", "one-step"), ("mlmoc", "network")])
@@ -318,11 +318,11 @@ def test_the_verdict_reads_the_proxy_that_is_judged(setting, measured, strategy,
 
 
 def test_the_sample_is_spread_by_the_runs_own_reference_and_distance(setting, monkeypatch):
-    query = setting.bench.config.query.model_copy(
+    query = setting.context.config.query.model_copy(
         update={"strategy": "mlmoc", "reference": "linearized", "distance": "simplex"}
     )
     other = replace(
-        setting, bench=replace(setting.bench, config=setting.bench.config.model_copy(update={"query": query}))
+        setting, context=replace(setting.context, config=setting.context.config.model_copy(update={"query": query}))
     )
     drawn = []
 
@@ -336,9 +336,9 @@ def test_the_sample_is_spread_by_the_runs_own_reference_and_distance(setting, mo
 
 
 def test_a_ranking_by_the_linearised_network_is_compared_with_that_after_training_on(setting):
-    query = setting.bench.config.query.model_copy(update={"strategy": "margin-lin-sequential"})
-    config = setting.bench.config.model_copy(update={"query": query})
-    measured = measure(replace(setting, bench=replace(setting.bench, config=config)), 5, "predicted", 1, Quiet())
+    query = setting.context.config.query.model_copy(update={"strategy": "margin-lin-sequential"})
+    config = setting.context.config.model_copy(update={"query": query})
+    measured = measure(replace(setting, context=replace(setting.context, config=config)), 5, "predicted", 1, Quiet())
     assert measured.finished.n == len(setting.candidates)
     assert measured.finished.spearman.value > 0.99
     assert verdict(setting, measured).startswith("Trust look-ahead's ranking here")

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import cli
-from pipeline.rundir import RunDirectory
+from pipeline.run.rundir import RunDirectory
 
 
 def files_of(path):

@@ -16,9 +16,9 @@ from linearize.residuals import cross_entropy
 from pipeline import infinite
 from pipeline.errors import PipelineError
 from pipeline.infinite import InfiniteKernel, check_affordable, kernel_maker, twin_of
-from pipeline.pool import Labelled
-from pipeline.queries import LookAheadOptions, QueryState, ask, get_strategy
-from pipeline.workbench import open_workbench
+from pipeline.queries import LookAheadOptions, QueryState, get_strategy, validated_query
+from pipeline.run.context import open_context
+from pipeline.run.pool import Labelled
 from reference import naive_softmax
 from trainer.models import MODELS, ModelSpec, build
 
@@ -127,7 +127,7 @@ class Problem:
 @pytest.mark.parametrize("reference", [None, "network", "linearized"])
 def test_infinite_is_eq_11_and_13_with_the_given_kernel_and_the_networks_outputs(reference):
     problem = Problem()
-    selection = ask(get_strategy("infinite"), problem.state(reference=reference), 4)
+    selection = validated_query(get_strategy("infinite"), problem.state(reference=reference), 4)
     f, lam = problem.f, 0.0
     trained = problem.trained(f, list(range(problem.L)), problem.Y, lam)
     before = trained if reference == "linearized" else f[problem.L :]
@@ -148,7 +148,7 @@ def test_infinite_is_eq_11_and_13_with_the_given_kernel_and_the_networks_outputs
 
 def test_with_cross_entropy_labels_pull_by_what_probabilities_lack_of_them():
     problem = Problem()
-    selection = ask(get_strategy("infinite"), problem.state(loss="cross-entropy"), 4)
+    selection = validated_query(get_strategy("infinite"), problem.state(loss="cross-entropy"), 4)
     f, L, known = problem.f, problem.L, list(range(problem.L))
     p = naive_softmax(f)
     step = cross_entropy(f[:L], problem.Y).step
@@ -167,7 +167,7 @@ def test_with_cross_entropy_labels_pull_by_what_probabilities_lack_of_them():
 def test_gp_is_a_dense_process_that_never_sees_the_network(reference, loss):
     problem = Problem()
     state = problem.state(ridge=1e-2, loss=loss, reference=reference)
-    selection = ask(get_strategy("gp"), dataclasses.replace(state, evaluate=None), 4)
+    selection = validated_query(get_strategy("gp"), dataclasses.replace(state, evaluate=None), 4)
     f = np.zeros_like(problem.f)
     lam = 1e-2 * np.diag(problem.theta)[: problem.L].mean()
     mean = problem.trained(f, list(range(problem.L)), problem.Y, lam)
@@ -180,7 +180,8 @@ def test_gp_is_a_dense_process_that_never_sees_the_network(reference, loss):
 def test_distance_is_measured_where_the_run_says():
     problem = Problem()
     outputs, simplex = (
-        ask(get_strategy("gp"), problem.state(distance=distance), 4).candidate_scores for distance in (None, "simplex")
+        validated_query(get_strategy("gp"), problem.state(distance=distance), 4).candidate_scores
+        for distance in ("outputs", "simplex")
     )
     assert not np.allclose(outputs, simplex)
 
@@ -196,8 +197,8 @@ def test_missing_twins_are_refused_before_a_run(tiny, start, monkeypatch):
     monkeypatch.setattr(infinite, "plan_infinite", missing)
     for strategy in ("infinite", "gp"):
         with pytest.raises(PipelineError, match="not installed: install this project with its extra 'infinite'"):
-            open_workbench(load_config(options={**tiny, "query.strategy": strategy}))
-    open_workbench(load_config(options={**tiny, "query.strategy": "gp", "cycles": 1}))  # which asks for no query
+            open_context(load_config(options={**tiny, "query.strategy": strategy}))
+    open_context(load_config(options={**tiny, "query.strategy": "gp", "cycles": 1}))  # which asks for no query
 
 
 def test_a_run_keeps_what_the_kernel_took(start, go_on, monkeypatch):

@@ -10,15 +10,15 @@ from all_strategies import NAMES, gaussian_kernel
 
 from pipeline.config import load_config
 from pipeline.oracle import SimulatedOracle
-from pipeline.pool import Labelled
-from pipeline.queries import STRATEGIES, QueryStrategy, select_top
-from pipeline.stages import score
-from pipeline.stages.migrate import run_migrate
-from pipeline.stages.train import run_train
-from pipeline.workbench import Workbench, open_workbench
+from pipeline.queries import QueryStrategy, select_top
+from pipeline.run.context import RunContext, open_context
+from pipeline.run.pool import Labelled
+from pipeline.run.stages import score
+from pipeline.run.stages.migrate import run_migrate
+from pipeline.run.stages.train import run_train
 from trainer.data import DataSet, Split
 
-FORBIDDEN = (DataSet, Split, Workbench, SimulatedOracle)
+FORBIDDEN = (DataSet, Split, RunContext, SimulatedOracle)
 
 
 def reachable(root):
@@ -42,19 +42,18 @@ def reachable(root):
 
 
 def test_the_walk_finds_what_is_hidden_in_closures_and_methods():
-    bench = open_workbench(load_config())
+    context = open_context(load_config())
     for hiding_place in (
-        bench.data.inputs,
-        lambda: bench.config,
-        {"a": [bench]},
-        functools.partial(print, bench),
-        functools.partial(print, b=bench.data),
+        context.data.inputs,
+        lambda: context.config,
+        {"a": [context]},
+        functools.partial(print, context),
+        functools.partial(print, b=context.data),
     ):
         assert any(isinstance(thing, FORBIDDEN) for thing in reachable(hiding_place))
 
 
 def test_nothing_that_a_strategy_is_given_leads_to_a_pool_label(tiny, tmp_path, monkeypatch):
-    bench = open_workbench(load_config(options=tiny))
     seen = []
 
     class Spy(QueryStrategy):
@@ -65,38 +64,39 @@ def test_nothing_that_a_strategy_is_given_leads_to_a_pool_label(tiny, tmp_path, 
             seen.append(state)
             return select_top(state.candidates, state.candidates, n)
 
-    monkeypatch.setattr(score, "get_strategy", lambda name: Spy())
-    labelled = Labelled(np.arange(12), bench.data.labels("train", np.arange(12)))
-    run_train(bench, 0, labelled, None, tmp_path)
+    context = open_context(load_config(options=tiny))
+    vars(context)["strategy"] = Spy()
+    labelled = Labelled(np.arange(12), context.data.labels("train", np.arange(12)))
+    run_train(context, 0, labelled, None, tmp_path)
     monkeypatch.setattr(score, "figures_of", lambda *_: {})
-    state = score.query_state(bench, 0, labelled, np.arange(12, 40), tmp_path, tmp_path)
-    score.run_score(bench.config, 0, state, tmp_path)
+    state = score.query_state(context, 0, labelled, np.arange(12, 40), tmp_path, tmp_path)
+    score.run_score(context, 0, state, tmp_path)
     found = reachable(seen[0])
     assert len(found) > 20
     assert not [thing for thing in found if isinstance(thing, FORBIDDEN)]
 
 
 def test_no_strategy_reads_a_pool_label(tiny, tmp_path, monkeypatch):
-    bench = open_workbench(load_config(options=tiny))
-    labelled = Labelled(np.arange(12), bench.data.labels("train", np.arange(12)))
+    context = open_context(load_config(options=tiny))
+    labelled = Labelled(np.arange(12), context.data.labels("train", np.arange(12)))
     train, migrate = tmp_path / "train", tmp_path / "migrate"
     train.mkdir()
     migrate.mkdir()
-    run_train(bench, 0, labelled, None, train)
-    run_migrate(bench, labelled, train, migrate)
+    run_train(context, 0, labelled, None, train)
+    run_migrate(context, labelled, train, migrate)
 
     def refuse(*_, **__):
         raise AssertionError("labels were read")
 
     monkeypatch.setattr(DataSet, "labels", refuse)
     monkeypatch.setattr(Split, "labels", property(refuse), raising=False)
-    for read in (lambda: bench.data.labels("train"), lambda: bench.data.train.labels):
+    for read in (lambda: context.data.labels("train"), lambda: context.data.train.labels):
         with pytest.raises(AssertionError, match="labels were read"):
             read()
     for name in NAMES:
-        mine = dataclasses.replace(bench, config=load_config(options={**tiny, "query.strategy": name}))
+        mine = dataclasses.replace(context, config=load_config(options={**tiny, "query.strategy": name}))
         state = score.query_state(mine, 0, labelled, np.arange(12, 40), train, migrate)
-        if getattr(STRATEGIES[name], "needs_infinite", False):  # the real one takes an optional package
+        if mine.strategy.needs_infinite:  # the real one takes an optional package
             state = dataclasses.replace(state, infinite=gaussian_kernel)
-        score.run_score(mine.config, 0, state, tmp_path)
+        score.run_score(mine, 0, state, tmp_path)
         assert len(score.read_scores(tmp_path).scores) == 28

@@ -12,11 +12,11 @@ import pytest
 from pipeline import loop as loop_module
 from pipeline.config import load_config
 from pipeline.errors import PipelineError, RunFailedError
-from pipeline.events import EventLog
-from pipeline.report import area_under_curve, read_rows
-from pipeline.rundir import RunDirectory, create_run, read_events
-from pipeline.stages import store
-from pipeline.stages.score import read_scores
+from pipeline.run.events import EventLog
+from pipeline.run.rundir import RunDirectory, create_run, read_events
+from pipeline.run.stages import store
+from pipeline.run.stages.score import read_scores
+from pipeline.run.summary import area_under_curve, read_rows
 from trainer.data import load
 
 
@@ -38,7 +38,7 @@ def test_a_run_writes_what_the_design_says(start, go_on):
     stages = ["stage_done"] * 3
     cycle = [*stages, "query", "label", "cycle_done"]
     assert kinds == ["start", "query", "label", *cycle, *cycle, "stage_done", "cycle_done", "finished"]
-    assert [row.n_labeled for row in recorder.rows] == [12, 16, 20]
+    assert [row.n_labelled for row in recorder.rows] == [12, 16, 20]
     assert all(0 <= row.test_accuracy <= 1 for row in recorder.rows)
     assert {"train", "migrate", "score"} == set(recorder.rows[0].seconds)
     for name in ("config.yaml", "metrics.csv", "report/learning_curve.png", "cycles/000/query.jsonl"):
@@ -136,7 +136,7 @@ def crash_points(monkeypatch, at):
     monkeypatch.setattr(EventLog, "append", crashing_append)
     monkeypatch.setattr(loop_module, "write_report", crashing(loop_module.write_report))
     monkeypatch.setattr(loop_module, "write_json_lines", crashing(loop_module.write_json_lines))
-    monkeypatch.setattr("pipeline.rundir.write_stage", crashing_stage)
+    monkeypatch.setattr("pipeline.run.rundir.write_stage", crashing_stage)
 
 
 def test_a_crash_at_any_step_changes_nothing(start, go_on, monkeypatch):
@@ -219,7 +219,7 @@ def test_a_kill_between_setting_aside_and_redoing(start, go_on, monkeypatch):
     before = outcome(path)
     (path / "cycles/001/train/summary.json").write_text("{")
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.rundir.write_stage", lambda *_: (_ for _ in ()).throw(Killed()))
+        patch.setattr("pipeline.run.rundir.write_stage", lambda *_: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed):
             go_on(path)
     assert not (path / "cycles/001/train").exists()
@@ -264,7 +264,7 @@ def test_a_diverging_network_stops_the_run_and_is_never_queried_from(start, go_o
 
 def test_a_port_that_differs_stops_the_run(start, go_on, monkeypatch):
     from migrator import MigratorError
-    from pipeline.stages import migrate
+    from pipeline.run.stages import migrate
 
     def mismatch(*_):
         raise MigratorError("outputs differ by 0.3")
@@ -307,7 +307,7 @@ def test_the_pool_may_run_out(start, go_on):
     """1,297 digits: the last query takes what is left, exactly."""
     path = start(query__strategy="random", query__n_init=1200, query__size=97, query__subset=1000, cycles=2)
     recorder = go_on(path)
-    assert recorder.rows[-1].n_labeled == 1297
+    assert recorder.rows[-1].n_labelled == 1297
 
 
 def test_a_one_class_initial_set_runs(start, go_on, monkeypatch):
@@ -342,10 +342,10 @@ def test_unconverged_training_is_warned_about(start, go_on):
 
 
 def test_more_labels_than_there_are_is_refused_before_anything_is_written(tmp_path):
-    from pipeline.workbench import open_workbench
+    from pipeline.run.context import open_context
 
     with pytest.raises(PipelineError, match="take 1540 samples, but digits has 1297"):
-        open_workbench(load_config(sets=["query.n_init=1500", "query.size=20", "cycles=3", "query.subset=20"]))
+        open_context(load_config(sets=["query.n_init=1500", "query.size=20", "cycles=3", "query.subset=20"]))
 
 
 def test_a_singular_kernel_is_repaired_and_said(start, go_on):

@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score, recall_score
 
 from pipeline.config import load_config
 from pipeline.metrics import class_accuracy, expected_calibration_error, macro_f1, quality
-from pipeline.report import CycleRow, metrics_csv, read_rows
+from pipeline.run.summary import CycleRow, metrics_csv, read_rows
 
 LABELS = np.array([0, 0, 0, 1, 1, 3])
 PREDICTED = np.array([0, 0, 1, 1, 3, 4])

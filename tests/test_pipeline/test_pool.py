@@ -3,7 +3,7 @@ import pytest
 
 from pipeline import seeds
 from pipeline.errors import PipelineError
-from pipeline.pool import INITIAL, Pool
+from pipeline.run.pool import INITIAL, Pool
 
 
 def query(cycle, *ids):

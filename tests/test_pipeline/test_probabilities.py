@@ -3,8 +3,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from linearize.probabilities import project_onto_simplex, softmax
-from pipeline.probabilities import probabilities
+from common.losses import get_loss
+from common.probabilities import project_onto_simplex, softmax
 
 outputs = arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(2, 6)), elements=st.floats(-5, 5, width=32))
 
@@ -35,5 +35,5 @@ def test_softmax_is_a_distribution_and_keeps_the_order(f):
 
 def test_each_loss_has_its_own_probabilities():
     f = np.array([[1.0, 0.0, 0.0]])
-    np.testing.assert_allclose(probabilities(f, "l2"), [[1, 0, 0]])
-    np.testing.assert_allclose(probabilities(f, "cross-entropy")[0, 0], np.e / (np.e + 2))
+    np.testing.assert_allclose(get_loss("l2").probabilities.of(f), [[1, 0, 0]])
+    np.testing.assert_allclose(get_loss("cross-entropy").probabilities.of(f)[0, 0], np.e / (np.e + 2))

@@ -12,10 +12,19 @@ import cases
 from linearize import LookAhead
 from linearize.residuals import BY_LOSS
 from pipeline.errors import PipelineError, RunFailedError
-from pipeline.pool import Labelled
-from pipeline.queries import QueryState, Selection, ask, get_strategy, select_in_order, select_top
+from pipeline.queries import (
+    LookAheadOptions,
+    QueryState,
+    Selection,
+    get_strategy,
+    resolve,
+    select_in_order,
+    select_top,
+    validated_query,
+)
 from pipeline.queries.uncertainty import entropy, lack_of_confidence, negative_margin
 from pipeline.retraining import Retrainer
+from pipeline.run.pool import Labelled
 from trainer.options import TrainOptions
 
 # Four samples, three classes.  By hand, per row:
@@ -69,18 +78,18 @@ def test_coreset_covers_candidates_from_the_labelled_by_hand():
     features, labelled = np.array([[1.0], [10.0], [4.0], [6.0], [-3.0]]), np.array([[0.0], [5.0]])
     state = fixed_state(np.arange(50, 55), features=features, labelled_features=labelled)
     # from 0 and 5: 1, 5, 1, 1, 3; from 10 too: 1, -, 1, 1, 3; from -3 too: 1, -, 1, 1, -, the first of equals
-    selection = ask(get_strategy("coreset"), state, 3)
+    selection = validated_query(get_strategy("coreset"), state, 3)
     np.testing.assert_array_equal(selection.indices, [51, 54, 50])
     np.testing.assert_allclose(selection.scores, [5, 3, 1], atol=1e-12)
 
 
 @pytest.mark.parametrize(("loss", "longest"), [("l2", 51), ("cross-entropy", 52)])
 def test_badge_starts_at_the_longest_gradient_of_the_loss_by_hand(loss, longest):
-    # h = 1 everywhere. l2: 2/3 ‖f - y‖ = 0, 2/3 · 2, 2/3 · √2. Cross-entropy: the softmaxes are (.58, .21, .21),
+    # h = 1 everywhere. l2: ‖f - y‖ = 0, 2, √2. Cross-entropy: the softmaxes are (.58, .21, .21),
     # (.91, .05, .05) and (.42, .42, .16), so ‖p - y‖ = .52, .11 and .73.
     outputs, features = np.array([[1.0, 0, 0], [3, 0, 0], [0, 0, -1]]), np.ones((3, 1))
     state = fixed_state(np.arange(50, 53), outputs=outputs, features=features, loss=loss)
-    assert ask(get_strategy("badge"), state, 1).indices.tolist() == [longest]
+    assert validated_query(get_strategy("badge"), state, 1).indices.tolist() == [longest]
 
 
 def fixed_state(candidates, *, outputs=None, features=None, labelled_features=None, loss="l2", rng=None):
@@ -106,7 +115,7 @@ def fixed_state(candidates, *, outputs=None, features=None, labelled_features=No
 class Network:
     """A random problem whose state strategies see; candidates have ids that are no pool positions."""
 
-    def __init__(self, U=12, L=6, C=3, seed=0, loss="l2", duplicate=False):
+    def __init__(self, U=12, L=6, C=3, seed=0, loss="l2", duplicate=False, name="mlmoc"):
         self.apply_fn, self.variables = cases.tiny_conv_net(classes=C, dtype=np.float32)
         self.images = cases.images(seed, 200, np.float32)
         ids = np.random.default_rng(seed).permutation(200)
@@ -115,7 +124,7 @@ class Network:
         if duplicate:
             self.images[self.candidates[1]] = self.images[self.candidates[0]]
             self.images[self.candidates[2]] = self.images[self.labelled.ids[0]]
-        self.C, self.loss = C, loss
+        self.C, self.loss, self.options = C, loss, LookAheadOptions(mode=resolve(name).mode)
 
     def embed(self, x):
         """What the head is given, by a head that changes nothing, and what it returns."""
@@ -137,6 +146,7 @@ class Network:
             linearize=lambda X, labels, pool: LookAhead.fit(
                 self.apply_fn, self.variables, X, np.eye(self.C)[labels], pool, **BY_LOSS[self.loss]
             ),
+            options=self.options,
             retrain=self.retrain,
             infinite=gaussian_kernel,
         )
@@ -149,6 +159,10 @@ class Network:
         return Retrainer(model, X, labels, pool, self.C, TrainOptions(max_lr=0.01, loss=self.loss), "cpu")
 
 
+def strategy_of(name):
+    return resolve(name).strategy
+
+
 CASES = [(name, loss) for name in NAMES for loss in ("l2", "cross-entropy")]
 AWARE_OF_THE_BATCH = ("coreset", "badge")
 
@@ -156,8 +170,8 @@ AWARE_OF_THE_BATCH = ("coreset", "badge")
 @pytest.mark.parametrize(("name", "loss"), CASES)
 class TestContract:
     def test_selects_the_right_number_of_distinct_candidates_best_first(self, name, loss):
-        network = Network(loss=loss)
-        selection = get_strategy(name).query(network.state(), 5)
+        network = Network(loss=loss, name=name)
+        selection = strategy_of(name).query(network.state(), 5)
         assert len(selection.indices) == len(set(selection.indices)) == 5
         assert set(selection.indices) <= set(network.candidates)
         assert not set(selection.indices) & set(network.labelled.ids)
@@ -168,28 +182,28 @@ class TestContract:
         np.testing.assert_array_equal(again.scores, selection.scores)
 
     def test_is_reproducible_and_changes_nothing_that_it_is_given(self, name, loss):
-        network = Network(loss=loss)
+        network = Network(loss=loss, name=name)
         given = (network.candidates, network.images, network.labelled.ids, network.labelled.labels)
         before = [array.copy() for array in given]
-        first, second = (get_strategy(name).query(network.state(), 5) for _ in range(2))
+        first, second = (strategy_of(name).query(network.state(), 5) for _ in range(2))
         np.testing.assert_array_equal(first.indices, second.indices)
         np.testing.assert_array_equal(first.scores, second.scores)
         for array, copy in zip(given, before, strict=True):
             np.testing.assert_array_equal(array, copy)
 
     def test_pool_of_one_and_query_as_large_as_the_pool(self, name, loss):
-        assert len(ask(get_strategy(name), Network(U=1, loss=loss).state(), 1).indices) == 1
-        network = Network(loss=loss)
-        selection = ask(get_strategy(name), network.state(), 12)
+        assert len(validated_query(strategy_of(name), Network(U=1, loss=loss, name=name).state(), 1).indices) == 1
+        network = Network(loss=loss, name=name)
+        selection = validated_query(strategy_of(name), network.state(), 12)
         assert sorted(selection.indices) == sorted(network.candidates)
 
     def test_refuses_more_than_there_are(self, name, loss):
         with pytest.raises(PipelineError, match="expected 1 to 12 samples"):
-            get_strategy(name).query(Network(loss=loss).state(), 13)
+            strategy_of(name).query(Network(loss=loss, name=name).state(), 13)
 
     def test_exact_duplicates_are_handled(self, name, loss):
-        network = Network(loss=loss, duplicate=True)
-        selection = ask(get_strategy(name), network.state(), 12)
+        network = Network(loss=loss, duplicate=True, name=name)
+        selection = validated_query(strategy_of(name), network.state(), 12)
         assert np.isfinite(selection.scores).all()
         assert len(set(selection.indices)) == 12
         if name in AWARE_OF_THE_BATCH:
@@ -199,12 +213,12 @@ class TestContract:
             assert last == set(range(12 - len(last), 12))  # only when nothing else is left
 
     def test_a_pool_of_copies_is_handled(self, name, loss):
-        network = Network(loss=loss)
+        network = Network(loss=loss, name=name)
         network.images[network.candidates] = network.images[network.candidates[0]]
-        assert len(set(ask(get_strategy(name), network.state(), 7).indices)) == 7
+        assert len(set(validated_query(strategy_of(name), network.state(), 7).indices)) == 7
 
     def test_describes_itself_in_one_line(self, name, loss):
-        strategy = get_strategy(name)
+        strategy = strategy_of(name)
         assert strategy.description
         assert strategy.source
         assert "\n" not in strategy.description + strategy.source
@@ -307,7 +321,7 @@ IDS, RAMP = np.arange(10, 15), np.arange(5.0, 0, -1)
 )
 def test_what_a_strategy_returns_is_checked(answer, message):
     with pytest.raises(RunFailedError, match=f"strategy 'faulty'.*{message}") as error:
-        ask(Faulty(answer), fixed_state(IDS), 2)
+        validated_query(Faulty(answer), fixed_state(IDS), 2)
     assert "\n" not in str(error.value)
 
 
@@ -321,13 +335,13 @@ def test_a_lookahead_needs_a_port_and_says_so():
 
     state = dataclasses.replace(fixed_state(IDS), linearize=refuse)
     with pytest.raises(RunFailedError, match="set needs_port = True"):
-        ask(Forgetful(None), dataclasses.replace(state, evaluate=lambda x: x, inputs=lambda x: x), 2)
+        validated_query(Forgetful(None), dataclasses.replace(state, evaluate=lambda x: x, inputs=lambda x: x), 2)
 
 
 @pytest.mark.parametrize("criterion", ["mlmoc", "mlmoc-flips", "margin-lin", "entropy-lin"])
 def test_greedy_answers_each_choice_before_the_next(criterion):
-    network = Network(U=20)
-    chosen = get_strategy(f"{criterion}-greedy").query(network.state(), 5).indices
+    network = Network(U=20, name=f"{criterion}-greedy")
+    chosen = get_strategy(criterion).query(network.state(), 5).indices
     service = network.state().look_ahead
     positions = []
     for _ in range(5):  # the same by the service's own answers, one at a time

@@ -12,12 +12,12 @@ import cases
 from linearize import KernelOptions, LookAhead
 from pipeline.config import load_config
 from pipeline.errors import PipelineError, RunFailedError
-from pipeline.pool import Labelled
-from pipeline.queries import LookAheadOptions, QueryState, Selection, ask, get_strategy
-from pipeline.restage import restage
+from pipeline.queries import LookAheadOptions, QueryState, Selection, get_strategy, validated_query
 from pipeline.retraining import Retrainer
-from pipeline.rundir import cycle_path
-from pipeline.workbench import open_workbench
+from pipeline.run.context import open_context
+from pipeline.run.pool import Labelled
+from pipeline.run.rerun import rerun
+from pipeline.run.rundir import cycle_path
 from trainer.loop import fit
 from trainer.options import TrainOptions
 from trainer.predict import predict
@@ -71,7 +71,7 @@ def change(given, after):
 @pytest.mark.parametrize("loss", ["l2", "cross-entropy"])
 def test_naive_is_fifteen_real_epochs_for_each_that_was_tried(loss):
     given = state(loss, options=LookAheadOptions(naive_candidates=5))
-    selection = ask(get_strategy("naive"), given, 3)
+    selection = validated_query(get_strategy("naive"), given, 3)
     scores = selection.candidate_scores
     tried = np.flatnonzero(scores != -1)
     assert len(tried) == 5
@@ -90,7 +90,7 @@ def test_naive_is_fifteen_real_epochs_for_each_that_was_tried(loss):
 
 def test_what_naive_would_have_taken_is_extrapolated_and_called_so():
     given = state(options=LookAheadOptions(naive_candidates=5))
-    selection = ask(get_strategy("naive"), given, 3)
+    selection = validated_query(get_strategy("naive"), given, 3)
     figures, tried = selection.figures, selection.candidate_scores[selection.candidate_scores >= 0]
     assert figures["score_mean"] == pytest.approx(tried.mean())  # those not tried have no change
     assert figures["score_spread"] == pytest.approx(tried.std() / tried.mean())
@@ -106,7 +106,7 @@ def test_what_naive_would_have_taken_is_extrapolated_and_called_so():
 @pytest.mark.parametrize(("wanted", "n", "tried"), [(None, 3, U), (5, 9, 9), (1, 1, 1)])
 def test_naive_tries_as_many_as_are_asked_for_at_least(wanted, n, tried):
     given = state(options=LookAheadOptions(naive_candidates=wanted))
-    selection = ask(get_strategy("naive"), given, n)
+    selection = validated_query(get_strategy("naive"), given, n)
     assert (selection.candidate_scores >= 0).sum() == tried
     assert (selection.scores >= 0).all()
 
@@ -114,7 +114,7 @@ def test_naive_tries_as_many_as_are_asked_for_at_least(wanted, n, tried):
 @pytest.mark.parametrize("loss", ["l2", "cross-entropy"])
 def test_one_step_is_a_step_of_gradient_descent_on_each_candidate(loss):
     given = state(loss)
-    scores = ask(get_strategy("one-step"), given, 4).candidate_scores
+    scores = validated_query(get_strategy("one-step"), given, 4).candidate_scores
     pool = given.inputs(given.candidates)
     for position in range(U):
         model = network()
@@ -139,7 +139,7 @@ def test_no_block_ranks_as_mlmoc(ridge):
 
     given = replace(state(), inputs=lambda i: images[i], linearize=linearize)
     given = replace(given, evaluate=lambda x: np.asarray(apply_fn(variables, x)))
-    found = ask(get_strategy("ntk-no-block"), given, 4)
+    found = validated_query(get_strategy("ntk-no-block"), given, 4)
     expected = given.look_ahead.scores("mlmoc", "network")
     np.testing.assert_allclose(found.candidate_scores, expected, rtol=1e-6)
     assert np.flatnonzero(expected == 0).tolist() == [0]
@@ -151,7 +151,7 @@ def test_no_block_ranks_as_mlmoc(ridge):
 def test_a_kernel_that_no_block_cannot_have_is_refused_before_the_run():
     tiny = {"query.n_init": 4, "query.size": 1, "cycles": 2, "kernel.memory_budget": "1MiB", "device": "cpu"}
     with pytest.raises(PipelineError, match="kernel.memory_budget: .* does not fit into a memory budget of 1 MiB"):
-        open_workbench(load_config(options={**tiny, "query.strategy": "ntk-no-block"}))
+        open_context(load_config(options={**tiny, "query.strategy": "ntk-no-block"}))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_figures_that_are_no_numbers_are_the_strategys_fault(figures, message):
             return Selection(given.candidates[:1], np.ones(1), np.r_[1.0, np.zeros(U - 1)], figures)
 
     with pytest.raises(RunFailedError, match=f"strategy 'talkative': figures: {message}"):
-        ask(Talkative(), state(), 1)
+        validated_query(Talkative(), state(), 1)
 
 
 @pytest.mark.parametrize("name", ["naive", "one-step", "ntk-no-block"])
@@ -187,4 +187,4 @@ def test_a_run_is_made_and_done_again(name, start, go_on, tmp_path):
     if name == "naive":
         assert diagnostics["naive_candidates"] == 6
     (tmp_path / "again").mkdir()
-    assert restage(run, "score", 0, tmp_path / "again").same
+    assert rerun(run, "score", 0, tmp_path / "again").same

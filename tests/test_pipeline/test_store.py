@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from pipeline.stages.store import read_manifest, remove_leftovers, set_aside, write_stage
+from pipeline.run.stages.store import read_manifest, remove_leftovers, set_aside, write_stage
 
 
 def build(into):

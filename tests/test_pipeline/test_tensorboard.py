@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import cli
-from pipeline.compare.grid import Grid, shared
-from pipeline.report import read_rows
-from pipeline.rundir import create_run, read_config
+from pipeline.run.rundir import create_run, read_config
+from pipeline.run.summary import read_rows
+from pipeline.sweep.grid import Grid, shared
 from pipeline.tensorboard import runs_by_name
 
 
@@ -53,7 +53,7 @@ def test_tensorboard_reads_what_finished_cycles_measured(grid, tmp_path):
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     read, rows = points(tmp_path / "logs/grid/random-seed0"), read_rows(run)
     assert read == points(tmp_path / "logs/random-seed0")
-    assert read["test by labels/accuracy"] == [(row.n_labeled, pytest.approx(row.test_accuracy)) for row in rows]
+    assert read["test by labels/accuracy"] == [(row.n_labelled, pytest.approx(row.test_accuracy)) for row in rows]
     assert read["test by cycle/ece"] == [(row.cycle, pytest.approx(row.test_ece)) for row in rows]
     assert read["test by cycle/accuracy[3]"] == [(row.cycle, pytest.approx(row.test_class_accuracy[3])) for row in rows]
     assert read["seconds by cycle/train"] == [(row.cycle, pytest.approx(row.seconds["train"])) for row in rows]

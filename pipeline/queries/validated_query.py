@@ -1,0 +1,146 @@
+"""Ask a strategy, and check what it says before anything depends on it."""
+
+import math
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linearize import LinearizeError
+from pipeline.errors import RunFailedError
+from pipeline.queries.base import QueryStrategy, SequentialQuery
+from pipeline.queries.selection import Selection, select_top
+from pipeline.queries.state import QueryState
+from trainer.errors import TrainerError
+
+
+def validated_query(strategy: QueryStrategy, state: QueryState, n: int) -> Selection:
+    """Let a strategy choose ``n`` candidates.
+
+    Args:
+        strategy: who chooses.
+        state: what it may look at.
+        n: how many.
+
+    Raises:
+        RunFailedError: the strategy raised an error, or returned something else than its contract says; one line that
+            names the strategy.
+        LinearizeError, TrainerError: the network that it asked about is at fault.
+
+    """
+    candidates = state.candidates.copy()
+    with _blamed(strategy):
+        selection = strategy.query(state, n)
+    if fault := _fault(selection, candidates, n):
+        raise RunFailedError(f"strategy {strategy.name!r}: {fault}: return what select_top makes")
+    return select_top(candidates, selection.candidate_scores, n)._replace(figures=selection.figures)
+
+
+class ValidatedSequentialQuery:
+    """The queries of one cycle one after another, each checked.
+
+    Args:
+        strategy: who chooses.
+        state: of the cycle.
+
+    Raises:
+        RunFailedError: as of ``validated_query``; so do both methods.
+        LinearizeError, TrainerError: likewise.
+
+    """
+
+    def __init__(self, strategy: QueryStrategy, state: QueryState) -> None:
+        self._strategy, self._rng = strategy, state.rng
+        self._seed = int(deepcopy(state.rng).integers(2**63))
+        self._left, self._observed = set(map(int, state.candidates)), 0
+        with _blamed(strategy):
+            self._query: SequentialQuery = strategy.sequential_query(state)
+
+    def choose(self, n: int) -> tuple[list[int], list[float]]:
+        """Return the next ``n`` samples to ask about, fewer where fewer are left, with their scores, best first."""
+        n = min(n, len(self._left))
+        if not n:
+            return [], []
+        stream = np.random.SeedSequence([self._seed, self._observed])  # a resumed query draws the same
+        self._rng.bit_generator.state = type(self._rng.bit_generator)(stream).state
+        with _blamed(self._strategy):
+            chosen = self._query.choose(n)
+            ids, scores = np.asarray(chosen.ids), np.asarray(chosen.scores, np.float64)
+        if ids.shape != (n,) or scores.shape != (n,) or not np.isfinite(scores).all():
+            got = f"{list(ids.shape)} and {list(scores.shape)}"
+            raise RunFailedError(f"strategy {self._strategy.name!r}: expected {n} ids with finite scores, got {got}")
+        if len(set(ids.tolist())) != n or not self._left.issuperset(ids.tolist()):
+            raise RunFailedError(
+                f"strategy {self._strategy.name!r}: expected candidates that were not asked about, each once, got "
+                f"{ids.tolist()}"
+            )
+        return ids.tolist(), scores.tolist()
+
+    def observe(self, sample: int, label: int) -> None:
+        """Take an answer into account.
+
+        Args:
+            sample: the candidate's id.
+            label: its class.
+
+        """
+        with _blamed(self._strategy):
+            self._query.observe(sample, label)
+        self._left.discard(sample)
+        self._observed += 1
+
+
+@contextmanager
+def _blamed(strategy: QueryStrategy) -> Iterator[None]:
+    """Turn whatever a strategy raises into one line that names it."""
+    try:
+        yield
+    except (LinearizeError, TrainerError):
+        raise
+    except (Exception, SystemExit) as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}{_place(error)}"
+        raise RunFailedError(f"strategy {strategy.name!r} failed: {what}") from error
+
+
+def _place(error: BaseException) -> str:
+    """The line of the strategy's own file at which an error came up."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    there = [frame for frame in frames if frame.filename == frames[0].filename]
+    return f" ({Path(there[-1].filename).name}, line {there[-1].lineno})" if there else ""
+
+
+def _fault(selection: Any, candidates: np.ndarray, n: int) -> str | None:
+    """What is wrong with a selection, in half a line."""
+    if not isinstance(selection, Selection):
+        return f"expected a Selection, got {type(selection).__name__}"
+    indices = np.asarray(selection.indices)
+    if indices.shape != (n,):
+        return f"expected {n} samples, got {list(indices.shape)}"
+    if len(np.unique(indices)) != n:
+        return "a sample is chosen twice"
+    if foreign := sorted(set(indices.tolist()) - set(candidates.tolist())):
+        return f"sample {foreign[0]} is not among the candidates"
+    try:
+        ranked = select_top(candidates, selection.candidate_scores, n)
+    except ValueError as error:
+        return f"candidate_scores: {error}"
+    if not np.array_equal(ranked.indices, indices):
+        return "its candidate_scores rank other samples, or in another order, than it chose"
+    if not np.array_equal(ranked.scores, np.asarray(selection.scores)):
+        return "its scores are not those that candidate_scores has for the chosen"
+    return _fault_of_figures(selection.figures)
+
+
+def _fault_of_figures(figures: Any) -> str | None:
+    if figures is None:
+        return None
+    if not isinstance(figures, dict) or not all(isinstance(name, str) for name in figures):
+        return f"figures: expected a dict of numbers by name, got {figures!r}"
+    for name, value in figures.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return f"figures: expected finite numbers, got {value!r} for {name!r}"
+    return None

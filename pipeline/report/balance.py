@@ -1,0 +1,48 @@
+"""Which classes were picked, and whether an initial set can have been drawn without looking at labels."""
+
+import math
+
+import numpy as np
+
+from pipeline.report.results import Experiment, initial_set
+
+
+def class_balance(experiment: Experiment) -> dict[str, np.ndarray]:
+    """Share of each class among the samples asked for, over all seeds and cycles; ``[C]`` by strategy."""
+    size = len(experiment.runs[0].classes)
+    initial = {run.config.seed: initial_set(run) for run in experiment.runs}
+    groups = {"initial set": [pick for picks in initial.values() for pick in picks]}
+    for name in experiment.strategies:
+        runs = experiment.of(name).values()
+        groups[name] = [pick for run in runs for round_, picks in run.rounds.items() if round_ >= 0 for pick in picks]
+    counts = {
+        name: np.bincount([label for _, label in picks], minlength=size) for name, picks in groups.items() if picks
+    }
+    return {name: count / count.sum() for name, count in counts.items()}
+
+
+def balanced_seeds(experiment: Experiment) -> list[int]:
+    """Return the seeds whose initial set has exactly as many samples of every class: hidden labels may have told."""
+    size = len(experiment.runs[0].classes)
+    found = {
+        run.config.seed
+        for run in experiment.runs
+        if (picks := initial_set(run)) and len(set(np.bincount([label for _, label in picks], minlength=size))) == 1
+    }
+    return sorted(found)
+
+
+def chance_of_balance(samples: int, classes: int) -> float:
+    """Return how likely a uniform draw from equally frequent classes is to be exactly balanced: n! / ((n/C)!^C Cⁿ)."""
+    if samples % classes:
+        return 0.0
+    log = math.lgamma(samples + 1) - classes * math.lgamma(samples // classes + 1) - samples * math.log(classes)
+    return math.exp(log)
+
+
+def unequal_starts(experiment: Experiment) -> list[int]:
+    """Return the seeds at which strategies did not start from the same labelled set."""
+    starts: dict[int, set[tuple[tuple[int, int], ...]]] = {}
+    for run in experiment.runs:
+        starts.setdefault(run.config.seed, set()).add(tuple(sorted(initial_set(run))))
+    return sorted(seed for seed, sets in starts.items() if len(sets) > 1)

@@ -1,0 +1,270 @@
+"""What runs achieved, read from grids and run directories, grouped into experiments and written as ``results.csv``."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.config import RunConfig, differences
+from pipeline.errors import PipelineError
+from pipeline.files import slug
+from pipeline.report.sources import EVERYTHING, Choice, Source, check_baseline, find_sources
+from pipeline.run.events import Event
+from pipeline.run.pool import INITIAL, Pool
+from pipeline.run.rundir import cycle_path, read_config, read_events
+from pipeline.run.stages.select import QUERY
+from pipeline.run.summary import CycleRow, read_rows
+
+Pick = tuple[int, int]
+"""Id and class of a labelled sample."""
+
+
+class Excluded(NamedTuple):
+    """A run that the comparison leaves out.
+
+    Args:
+        path: its directory.
+        reason: why, in one line.
+        experiment: key of the experiment that it would belong to, if known.
+
+    """
+
+    path: Path
+    reason: str
+    experiment: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        path: its directory.
+        config: its configuration.
+        rows: one a cycle.
+        rounds: what was labelled after each cycle, in rank order; the initial set is that of ``INITIAL``.
+        classes: names of the classes.
+        start: the first event: versions and the data set's hash.
+
+    """
+
+    path: Path
+    config: RunConfig
+    rows: tuple[CycleRow, ...]
+    rounds: dict[int, tuple[Pick, ...]]
+    classes: tuple[str, ...]
+    start: Event
+
+    @property
+    def strategy(self) -> str:
+        """Its query strategy."""
+        return self.config.query.strategy
+
+    @property
+    def selection_seconds(self) -> list[float]:
+        """Seconds that each query took: migration and scoring."""
+        return [
+            row.seconds.get("migrate", 0.0) + row.seconds["score"]
+            for row in self.rows
+            if row.seconds.get("score") is not None
+        ]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Finished runs that differ in nothing but strategy and seed.
+
+    Args:
+        key: digest of what they share.
+        runs: the baseline's first, the others as they came or as they were named.
+        choice: what the report was asked to compare.
+        left_out: strategies whose runs the directories hold but the report was not asked for.
+        title: names data set, network and, where another experiment has the same, what differs.
+        slug: begins the names of its files.
+
+    """
+
+    key: str
+    runs: tuple[Run, ...]
+    choice: Choice = EVERYTHING
+    left_out: tuple[str, ...] = ()
+    title: str = ""
+    slug: str = ""
+    _cells: dict[tuple[str, int], Run] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        cells: dict[tuple[str, int], Run] = {}
+        for run in self.runs:
+            twin = cells.setdefault((run.strategy, run.config.seed), run)
+            if twin is not run:
+                raise PipelineError(
+                    f"expected one run of {run.strategy} with seed {run.config.seed}, but {twin.path} and {run.path} "
+                    "are the same experiment: leave one of them out"
+                )
+        object.__setattr__(self, "_cells", cells)
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration of one of the runs."""
+        return self.runs[0].config
+
+    @property
+    def baseline(self) -> str:
+        """The strategy that the others are compared with, whether it has a finished run or not."""
+        return self.choice.reference
+
+    @property
+    def strategies(self) -> list[str]:
+        """Strategies with a finished run, the baseline first."""
+        return list(dict.fromkeys(run.strategy for run in self.runs))
+
+    def of(self, strategy: str) -> dict[int, Run]:
+        """Return a strategy's runs by seed, in the order of the seeds."""
+        return {seed: run for (name, seed), run in sorted(self._cells.items()) if name == strategy}
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that a report is made of.
+
+    Args:
+        directories: as given.
+        experiments: with at least one finished run each.
+        excluded: runs that cannot take part.
+        choice: what was asked for.
+        left_out: strategies that have runs but were not asked for.
+
+    """
+
+    directories: tuple[Path, ...]
+    experiments: tuple[Experiment, ...]
+    excluded: tuple[Excluded, ...]
+    choice: Choice = EVERYTHING
+    left_out: tuple[str, ...] = ()
+
+
+def read_results(directories: Sequence[Path], choice: Choice = EVERYTHING) -> Results:
+    """Read the finished runs of grids and run directories.
+
+    Args:
+        directories: each made by ``pipeline compare`` or ``pipeline run``.
+        choice: the strategies and the baseline that were asked for.
+
+    Raises:
+        PipelineError: a directory is neither, no run is finished, one cell occurs twice, or there is no such strategy.
+
+    """
+    groups: dict[str, list[Run]] = {}
+    excluded: list[Excluded] = []
+    sources, left_out = find_sources(directories, choice)
+    for source in sources:
+        found = _read_run(source)
+        if isinstance(found, Run):
+            groups.setdefault(shared_key(found.config, found.start["dataset_sha256"]), []).append(found)
+        else:
+            excluded.append(found)
+    if not groups:
+        reasons = "; ".join(f"{entry.path}: {entry.reason}" for entry in excluded[:3])
+        raise PipelineError(
+            f"expected at least one finished run, but none of {len(excluded)} is ({reasons}): let them finish first"
+        )
+    check_baseline(choice, [*dict.fromkeys(run.strategy for runs in groups.values() for run in runs)])
+    experiments = [  # sorting is stable: what is equal stays as it came
+        Experiment(key, tuple(sorted(runs, key=lambda run: choice.place(run.strategy))), choice, left_out)
+        for key, runs in groups.items()
+    ]
+    return Results(tuple(directories), tuple(_titled(experiments)), tuple(excluded), choice, left_out)
+
+
+def shared_key(config: RunConfig, dataset_sha256: str) -> str:
+    """Return a digest of what an experiment's runs share: the data and all scientific fields but strategy and seed."""
+    shared = json.dumps([_shared_settings(config), dataset_sha256], sort_keys=True)
+    return hashlib.sha256(shared.encode()).hexdigest()[:8]
+
+
+def _read_run(source: Source) -> Run | Excluded:
+    """Read a run, or say why it is left out; a run must be finished to take part."""
+    path = source.path
+    if source.config is None:
+        return Excluded(path, source.trouble)
+    if not source.started:
+        return Excluded(path, "not started")
+    try:
+        config, events = read_config(path), read_events(path)
+        if reason := _unfinished(config, events):
+            return Excluded(path, reason)
+        rows = read_rows(path)
+        return Run(path, config, tuple(rows), _rounds(events), _classes(path, rows, events), events[0])
+    except (PipelineError, OSError, ValueError, KeyError, TypeError) as error:
+        return Excluded(path, f"damaged: {' '.join(str(error).split())}")
+
+
+def _unfinished(config: RunConfig, events: list[Event]) -> str:
+    """Say why a run is not finished; empty when it is."""
+    if any(event["event"] == "finished" for event in events):
+        return ""
+    if events and events[-1]["event"] == "failed":
+        return f"failed in cycle {events[-1]['cycle']}: {events[-1]['reason']}"
+    done = sum(event["event"] == "cycle_done" for event in events)
+    return f"unfinished: {done} of {config.cycles} cycles"
+
+
+def _rounds(events: list[Event]) -> dict[int, tuple[Pick, ...]]:
+    pool = Pool(0, events)
+    return {
+        round_: tuple(
+            (sample, pool.answers[round_][sample]) for sample in asked if sample in pool.answers.get(round_, {})
+        )
+        for round_, asked in pool.queries.items()
+    }
+
+
+def _classes(path: Path, rows: Sequence[CycleRow], events: list[Event]) -> tuple[str, ...]:
+    """Return the names of the classes; runs of older versions have them in what they showed the annotator."""
+    if rows and rows[0].classes:
+        return rows[0].classes
+    queries = cycle_path(path, 0) / QUERY
+    if queries.is_file():
+        return tuple(map(str, json.loads(queries.read_text().partition("\n")[0])["classes"]))
+    seen = [label for event in events if event["event"] == "label" for _, label in event["labels"]]
+    return tuple(map(str, range(1 + max(seen))))
+
+
+def _titled(experiments: list[Experiment]) -> Iterator[Experiment]:
+    """Give every experiment a title and a name for its files that no other has."""
+    slugs = [f"{slug(e.config.data.name)}-{slug(e.config.model.name)}" for e in experiments]
+    for experiment, name in zip(experiments, slugs, strict=True):
+        config = experiment.config
+        names = (config.data.name, config.model.name)
+        twins = [e for e in experiments if (e.config.data.name, e.config.model.name) == names and e is not experiment]
+        changed = {change.partition(":")[0] for twin in twins for change in _settings_changed(config, twin.config)}
+        extra = [f"{path} {_value_at(config, path)}" for path in sorted(changed)]
+        if twins and not extra:
+            extra = [f"data {experiment.runs[0].start['dataset_sha256'][:8]}"]
+        unique = name if slugs.count(name) == 1 else f"{name}-{experiment.key}"
+        yield replace(experiment, title=", ".join([*names, *extra]), slug=unique)
+
+
+def _settings_changed(mine: RunConfig, theirs: RunConfig) -> list[str]:
+    return differences(_shared_settings(mine), _shared_settings(theirs))
+
+
+def _shared_settings(config: RunConfig) -> dict[str, Any]:
+    """Return the scientific fields but strategy and seed."""
+    plain = config.scientific()
+    del plain["seed"], plain["query"]["strategy"]
+    return plain
+
+
+def _value_at(config: RunConfig, path: str) -> Any:
+    value: Any = config.scientific()
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def initial_set(run: Run) -> tuple[Pick, ...]:
+    """Return what a run was given before its first training."""
+    return run.rounds.get(INITIAL, ())

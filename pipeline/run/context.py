@@ -1,0 +1,222 @@
+"""What every stage of a run works with: the resolved configuration, the loaded data and the network as it begins."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from linearize import MemoryBudgetError
+from linearize.bounds import check_budget
+from linearize.memory import available_memory
+from migrator import MigratorError
+from pipeline import seeds
+from pipeline.config import ModelSection, RunConfig
+from pipeline.errors import PipelineError
+from pipeline.files import sha256_of
+from pipeline.infinite import check_affordable
+from pipeline.queries import STRATEGIES, QueryStrategy, strategy_sha256
+from pipeline.run.stages.sequential import query_sizes
+from trainer.batch_norm import has_batch_norm
+from trainer.checkpoint import initialise
+from trainer.data import DataSet, ImageView, load
+from trainer.errors import TrainerError
+from trainer.features import embed
+from trainer.models import ModelSpec, build, custom_family, source_sha256
+
+SHARE_OF_IMAGES = 2
+"""A user's own images may take what is free, divided by this; the rest is for training and the kernel."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The constants of a run.
+
+    Args:
+        config: the resolved configuration.
+        data: the data set; stages read images through it, and labels only of what is labelled.
+        device: the torch device.
+        pretrained: the weights to start from, by name; None where they are random.
+
+    """
+
+    config: RunConfig
+    data: DataSet
+    device: str
+    pretrained: dict[str, Tensor] | None = None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Which network is trained."""
+        return self.config.model_spec(self.data.input_shape, self.data.num_classes)
+
+    @property
+    def images(self) -> ImageView:
+        """Normalised, unaugmented training inputs by id, without the labels."""
+        return self.data.view("train")
+
+    @cached_property
+    def strategy(self) -> QueryStrategy:
+        """Who chooses what to label."""
+        return self.config.query.resolved.strategy
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Hashes of the files that define a user's own network and strategy; they may change, with a warning."""
+        model, strategy = self.config.model.name, self.strategy
+        digests = {
+            model: source_sha256(model) if custom_family(model) else None,
+            self.config.query.strategy: None if strategy in STRATEGIES.values() else strategy_sha256(strategy),
+        }
+        return {name: f"SHA-256 {digest[:12]}" for name, digest in digests.items() if digest}
+
+    def network(self) -> nn.Module:
+        """Return a new network with the run's initial weights, random or pretrained.
+
+        Raises:
+            TrainerError: it cannot be built, or the pretrained weights do not fit it.
+
+        """
+        model = build(self.spec, seeds.integer(self.config.seed, 0, "init"))
+        if self.pretrained is not None:
+            from migrator.checkpoint import unwrapped
+
+            state, _ = unwrapped(self.pretrained, set(model.state_dict()))
+            initialise(model, state, self.config.model.init_skip or ())
+        return model
+
+
+def load_data(config: RunConfig) -> DataSet:
+    """Load the data of a run, a user's own images within a part of the free memory.
+
+    Raises:
+        PipelineError: it is missing, damaged, or makes no data set.
+
+    """
+    try:
+        root = Path(config.data.root).expanduser() if config.data.root else None
+        return load(
+            config.data.name,
+            root=root,
+            download=config.data.download,
+            images=config.data.image_options,
+            memory_limit=available_memory() // SHARE_OF_IMAGES,
+        )
+    except (TrainerError, RuntimeError) as error:  # RuntimeError: the home directory of ~user is not known
+        raise PipelineError(str(error)) from error
+
+
+def open_context(config: RunConfig) -> RunContext:
+    """Load the data, choose the device and try the network.
+
+    Raises:
+        PipelineError: missing data, an unusable device, sizes that the data set cannot serve, or a user's own network
+            or weights that do not fit it.
+
+    """
+    data = load_data(config)
+    wanted = config.query.n_init + config.query.answers * (config.cycles - 1)
+    if wanted > len(data.train):
+        raise PipelineError(
+            f"query: {config.query.n_init} initial labels and {config.cycles - 1} rounds of {config.query.answers} "
+            f"take {wanted} samples, but {config.data.name} has {len(data.train)}: ask for fewer or run fewer cycles"
+        )
+    if config.kernel_options.logit >= data.num_classes:
+        raise PipelineError(f"kernel.logit: expected 0 to {data.num_classes - 1}, got {config.kernel_options.logit}")
+    context = RunContext(config, data, choose_device(config.device), _read_pretrained(config.model))
+    _try_network(context)
+    check_strategy(config, data)
+    return context
+
+
+def check_strategy(config: RunConfig, data: DataSet) -> None:
+    """Check that a run can compute the largest kernel that its strategy asks for, as far as is known before training.
+
+    Args:
+        config: of the run.
+        data: its data set.
+
+    Raises:
+        PipelineError: the kernel takes too much; or, of infinite width, neural-tangents is missing or the network has
+            no twin; or the strategy asks for other sizes than the run.
+
+    """
+    strategy, query = config.query.resolved.strategy, config.query
+    query_sizes(strategy, query)
+    if config.cycles == 1:
+        return
+    L = query.n_init + query.answers * (config.cycles - 2)
+    U = min(query.subset, len(data.train) - L)
+    if strategy.needs_infinite:
+        check_affordable(config.model_spec(data.input_shape, data.num_classes), config.kernel_options, L, U)
+    if strategy.needs_port:
+        full = strategy.covariance(query.look_ahead, query.answers, U) == "required"
+        try:
+            check_budget(L, U, data.num_classes, config.kernel_options, full=full)
+        except MemoryBudgetError as error:
+            raise PipelineError(f"kernel.memory_budget: {error}") from error
+
+
+def choose_device(name: str) -> str:
+    """Resolve ``auto`` and check that torch can use the device.
+
+    Raises:
+        PipelineError: it cannot.
+
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.ones(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise PipelineError(f"device: expected one that torch can use, such as cpu; got {name!r} ({reason})") from error
+    return name
+
+
+def _read_pretrained(model: ModelSection) -> dict[str, Tensor] | None:
+    """The weights of a file that is still what it was; nothing in it is executed."""
+    if model.init_weights is None:
+        return None
+    from migrator.checkpoint import read_state
+
+    try:
+        path = Path(model.init_weights).expanduser()
+        now = sha256_of(path)
+        state = read_state(path)
+    except (MigratorError, OSError, RuntimeError) as error:
+        raise PipelineError(f"model.init_weights: {error}") from error
+    if now != model.init_sha256:
+        raise PipelineError(
+            f"model.init_weights: {path} is not the file that the run began with (SHA-256 {now[:12]}, expected "
+            f"{str(model.init_sha256)[:12]}): restore it"
+        )
+    return state
+
+
+def _try_network(context: RunContext) -> None:
+    """Build a network that may not fit, so that it is refused before anything is written."""
+    custom = custom_family(context.spec.name) is not None
+    if not custom and context.pretrained is None and context.config.query.n_init > 1:
+        return
+    try:
+        model = context.network()
+        if custom and not _equal(model, context.network()):
+            raise PipelineError(
+                f"model.name: {context.spec.name} made other weights the second time; draw them with torch's global "
+                "generator alone, which the run seeds"
+            )
+        if context.strategy.needs_features:
+            embed(model, np.zeros((2, *context.data.input_shape), np.float32))
+    except TrainerError as error:
+        weights = f" ({context.config.model.init_weights})" if context.pretrained is not None else ""
+        raise PipelineError(f"model: {error}{weights}") from error
+    if context.config.query.n_init < 2 and has_batch_norm(model):
+        raise PipelineError("query.n_init: a network with batch norm needs at least 2 labels to train on, got 1")
+
+
+def _equal(one: nn.Module, other: nn.Module) -> bool:
+    mine, theirs = one.state_dict(), other.state_dict()
+    return mine.keys() == theirs.keys() and all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())

@@ -1,0 +1,279 @@
+"""The active-learning loop: train → migrate → score → query → label, again and again, resumable at every step."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline import seeds
+from pipeline.errors import PipelineError, RunFailedError
+from pipeline.files import write_json_lines
+from pipeline.machine import hardware
+from pipeline.oracle import Oracle, SimulatedOracle
+from pipeline.progress import StageProgress
+from pipeline.queries import QueryState
+from pipeline.run.context import RunContext
+from pipeline.run.pool import INITIAL, Pool
+from pipeline.run.rundir import RunDirectory, environment_versions
+from pipeline.run.stages.diagnostics import cautions, read_diagnostics
+from pipeline.run.stages.migrate import VARIABLES, Porter, run_migrate
+from pipeline.run.stages.score import (
+    SCORES,
+    draw_candidates,
+    explaining,
+    query_state,
+    read_scores,
+    run_score,
+)
+from pipeline.run.stages.select import QUERY, query_rows
+from pipeline.run.stages.sequential import (
+    SEQUENTIAL,
+    TimedSequentialQuery,
+    query_sizes,
+    read_sequential,
+    write_sequential,
+)
+from pipeline.run.stages.store import read_manifest
+from pipeline.run.stages.train import WEIGHTS, run_train
+from pipeline.run.summary import CycleRow, read_row, write_report
+
+StateOf = Callable[[StageProgress], QueryState]
+"""Gives a cycle's state, which tells this progress how far it is where it is computed now."""
+UNFIT = 0.5
+"""A residual per sample above which the labelled images were not learned at all: one that always says 0 has 1."""
+
+
+class Reporter(Protocol):
+    """Whoever watches a run."""
+
+    def stage(self, cycle: int, name: str) -> StageProgress:
+        """Announce that a stage begins and return its progress callback."""
+        ...
+
+    def row(self, row: CycleRow) -> None:
+        """Show what a finished cycle achieved."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Show a warning."""
+        ...
+
+
+class ActiveLearningLoop:
+    """One run, from wherever its events say that it stands.
+
+    Args:
+        run: the open run directory.
+        context: configuration and data.
+        reporter: told of stages, rows and warnings.
+        oracle: who labels; the data set's own labels by default.
+
+    """
+
+    def __init__(
+        self, run: RunDirectory, context: RunContext, reporter: Reporter, oracle: Oracle | None = None
+    ) -> None:
+        if run.config != context.config:
+            raise PipelineError(f"{run.path}: its configuration changed while it was being opened: try again")
+        self.run = run
+        self.context = context
+        self.config = context.config
+        self.reporter = reporter
+        self.oracle = oracle or SimulatedOracle(context.data.labels("train"))
+        self.porter = Porter()
+
+    def __call__(self) -> None:
+        """Run every step that has not been done; repeat none that has.
+
+        Raises:
+            RunFailedError: a stage failed; the ``failed`` event is logged and no query is made from that stage.
+
+        """
+        versions = environment_versions() | self.context.sources
+        facts = {"dataset_sha256": self.context.data.fingerprint(), "versions": versions, "hardware": hardware()}
+        self.run.start(facts)
+        self._initial_set()
+        for cycle in range(self.config.cycles):
+            try:
+                self._cycle(cycle, last=cycle == self.config.cycles - 1)
+            except RunFailedError as error:
+                failure = {"cycle": cycle, "reason": str(error)}
+                if not {"event": "failed", **failure}.items() <= self.run.events[-1].items():
+                    self.run.append("failed", **failure)
+                raise
+        write_report(self.run.path)
+        if not self.run.has("finished"):
+            self.run.append("finished")
+
+    def _pool(self) -> Pool:
+        return self.run.pool(len(self.context.data.train))
+
+    def _initial_set(self) -> None:
+        pool = self._pool()
+        if INITIAL not in pool.queries:
+            rng = seeds.generator(self.config.seed, 0, "initial")
+            ids = rng.choice(pool.size, size=self.config.query.n_init, replace=False)
+            self.run.append("query", cycle=INITIAL, ids=ids.tolist(), scores=[0.0] * len(ids))
+        self._label(INITIAL)
+
+    def _cycle(self, cycle: int, last: bool) -> None:
+        self._train(cycle)
+        if not last:
+            self._ask(cycle)
+        if not self.run.has("cycle_done", cycle=cycle):
+            self.run.append("cycle_done", cycle=cycle)
+            write_report(self.run.path)  # only now: on resume, later cycles are not yet checked
+        row = read_row(self.run.path, cycle)
+        self.reporter.row(row)
+        if not row.converged:
+            self.reporter.warn(self._not_converged(row))
+
+    def _ask(self, cycle: int) -> None:
+        """Choose what to label in view of the cycle's network, and have it labelled."""
+        if self.context.strategy.needs_port:
+            self._migrate(cycle)
+        state = self._state_of(cycle)
+        self._score(cycle, state)
+        if len(self._query_sizes) > 1:
+            self._sequential(cycle, state)
+        else:
+            self._query(cycle)
+            self._label(cycle)
+
+    def _state_of(self, cycle: int) -> StateOf:
+        """Return what computes a cycle's state when first asked for, and keeps it for as long as it is kept itself.
+
+        Each stage draws from the beginning of the state's random stream, whichever stages were done before.
+        """
+        made: list[QueryState] = []
+        stream = dict[str, Any]()
+
+        def state(progress: StageProgress) -> QueryState:
+            if made:
+                made[0].rng.bit_generator.state = stream
+            else:
+                pool = self._pool()
+                candidates = draw_candidates(self.config, pool, cycle)
+                trained, port = (self.run.stage_path(cycle, stage) for stage in ("train", "migrate"))
+                ported = port if self.context.strategy.needs_port else None
+                labelled = pool.labelled(cycle)
+                made.append(query_state(self.context, cycle, labelled, candidates, trained, ported, progress))
+                stream.update(made[0].rng.bit_generator.state)
+            return made[0]
+
+        return state
+
+    @property
+    def _query_sizes(self) -> tuple[int, ...]:
+        return query_sizes(self.context.strategy, self.config.query)
+
+    def _not_converged(self, row: CycleRow) -> str:
+        looks_ahead = self.context.strategy.needs_port
+        rate = self.config.train_options.max_lr
+        caution = "; look-ahead scores assume about 0" if looks_ahead else ""
+        another = f"a lower train.max_lr (it was {rate:g})" if row.residual_rms > UNFIT else "another train.max_lr"
+        return (
+            f"cycle {row.cycle}: training stopped at the epoch limit with a residual of {row.residual_rms:.3f} per "
+            f"sample (tolerance {self.config.train_options.tolerance:g}){caution}: "
+            f"try more --epochs or {another} in the next run"
+        )
+
+    def _train(self, cycle: int) -> None:
+        labelled = self._pool().labelled(cycle)
+        previous = self.run.stage_path(cycle - 1, "train") if cycle else None
+
+        def build(into: Path) -> None:
+            run_train(self.context, cycle, labelled, previous, into, self.reporter.stage(cycle, "train"))
+
+        self.run.ensure_stage(cycle, "train", WEIGHTS, build)
+
+    def _migrate(self, cycle: int) -> None:
+        labelled = self._pool().labelled(cycle)
+        trained = self.run.stage_path(cycle, "train")
+
+        def build(into: Path) -> None:
+            self.reporter.stage(cycle, "migrate")
+            run_migrate(self.context, labelled, trained, into, self.porter)
+
+        self.run.ensure_stage(cycle, "migrate", VARIABLES, build)
+
+    def _score(self, cycle: int, state: StateOf) -> None:
+        def build(into: Path) -> None:
+            run_score(self.context, cycle, state(self.reporter.stage(cycle, "score")), into)
+
+        self.run.ensure_stage(cycle, "score", SCORES, build)
+        for caution in cautions(read_diagnostics(self.run.stage_path(cycle, "score"))):
+            self.reporter.warn(f"cycle {cycle}: {caution}")
+
+    def _sequential(self, cycle: int, state: StateOf) -> None:
+        """Ask again and again without training; a resumed cycle first takes in the answers that there are.
+
+        Its time is that of choosing and of taking answers in: not of waiting for them, nor of linearising once more.
+        """
+        self._ask_as_recorded(cycle)
+
+        def build(into: Path) -> float:
+            progress = self.reporter.stage(cycle, "sequential")
+            with explaining(cycle):
+                query = TimedSequentialQuery(self.context.strategy, state(progress))
+                self._ask_in_turn(cycle, query, progress)
+            write_sequential(into, [e for e in self.run.events if e["event"] == "query" and e["cycle"] == cycle])
+            return query.seconds
+
+        self.run.ensure_stage(cycle, "sequential", SEQUENTIAL, build)
+
+    def _ask_as_recorded(self, cycle: int) -> None:
+        """Ask what a finished stage asked, where an older copy of the log or a new one does not have it."""
+        finished = self.run.stage_path(cycle, "sequential")
+        if read_manifest(finished) is None:
+            return
+        for ids, scores in read_sequential(finished):
+            if not self._pool().asked(cycle).issuperset(ids):
+                self.run.append("query", cycle=cycle, ids=ids, scores=scores)
+            self._label(cycle)
+
+    def _ask_in_turn(self, cycle: int, query: TimedSequentialQuery, progress: StageProgress) -> None:
+        pool, observed = self._pool(), 0
+        for size in self._query_sizes:
+            if len(pool.queries.get(cycle, ())) == observed:
+                ids, scores = query.choose(size)
+                if not ids:  # the candidates are used up
+                    return
+                self.run.append("query", cycle=cycle, ids=ids, scores=scores)
+            asked = pool.queries[cycle][observed : observed + size]
+            self._label(cycle)
+            answers = pool.answers.get(cycle, {})
+            if left := [sample for sample in asked if sample not in answers]:
+                raise RunFailedError(
+                    f"cycle {cycle}: sample {left[0]} got no label, and the next query depends on it: label it, or "
+                    "ask for all at once (--query-mode top or greedy)"
+                )
+            for sample in asked:
+                query.observe(sample, answers[sample])
+            observed += len(asked)
+            progress(observed, self.config.query.answers)
+
+    def _query(self, cycle: int) -> None:
+        if not self.run.has("query", cycle=cycle):  # what was asked stands, whatever happens to the scores
+            chosen = read_scores(self.run.stage_path(cycle, "score")).select(self.config.query.answers)
+            self.run.append("query", cycle=cycle, ids=chosen.indices.tolist(), scores=chosen.scores.tolist())
+
+    def _label(self, round_: int) -> None:
+        pool = self._pool()
+        if round_ != INITIAL:
+            rows = query_rows(self.context, self.run.run_id, round_, pool.queries[round_], pool.scores[round_])
+            write_json_lines(self.run.cycle_path(round_) / QUERY, rows)
+        if asked := pool.unanswered(round_):
+            self.run.append("label", cycle=round_, labels=[list(pair) for pair in self.oracle.answer(asked)])
+        if round_ == INITIAL:
+            return
+        answers = self._pool().answers.get(round_, {})
+        rows = [
+            {
+                "sample_id": sample,
+                "label": self.context.data.classes[label],
+                "annotator": "data set",
+                "status": "labeled",
+            }
+            for sample, label in answers.items()
+        ]
+        write_json_lines(self.run.cycle_path(round_) / "labels.jsonl", rows)

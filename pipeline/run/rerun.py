@@ -1,0 +1,129 @@
+"""Run one stage again of a run from what is on disk, into a scratch directory, for debugging."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.files import sha256_of, write_json_lines
+from pipeline.run.context import RunContext, open_context
+from pipeline.run.former_names import existing
+from pipeline.run.pool import INITIAL, Pool
+from pipeline.run.rundir import check_unchanged, cycle_path, read_config, read_events
+from pipeline.run.stages.migrate import VARIABLES, run_migrate
+from pipeline.run.stages.score import SCORES, draw_candidates, query_state, read_scores, run_score
+from pipeline.run.stages.select import QUERY, query_rows
+from pipeline.run.stages.sequential import query_sizes, read_sequential
+from pipeline.run.stages.store import read_manifest
+from pipeline.run.stages.train import WEIGHTS, run_train
+
+RESULTS = {"train": f"train/{WEIGHTS}", "migrate": f"migrate/{VARIABLES}", "score": f"score/{SCORES}", "select": QUERY}
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What re-running a stage did.
+
+    Args:
+        read: directories and files that it read.
+        wrote: files that it wrote.
+        same: whether the stage's result equals the run's own; None where the run has none.
+
+    """
+
+    read: list[Path]
+    wrote: list[Path]
+    same: bool | None
+
+
+@dataclass
+class _Sources:
+    """Where a stage reads from; remembers what it read.
+
+    Args:
+        run: the run directory.
+        stage: the stage that reads.
+        cycle: its cycle.
+        read: what was read so far.
+
+    """
+
+    run: Path
+    stage: str
+    cycle: int
+    read: list[Path] = field(default_factory=list)
+
+    def __call__(self, name: str, cycle: int) -> Path:
+        """Return a complete stage directory of the run.
+
+        Raises:
+            PipelineError: it is missing or damaged.
+
+        """
+        path = existing(cycle_path(self.run, cycle), name)
+        if read_manifest(path) is None:
+            raise PipelineError(f"stage {self.stage} of cycle {self.cycle} reads {path}, which is missing or damaged")
+        self.read.append(path)
+        return path
+
+
+def rerun(run: Path, stage: str, cycle: int, into: Path) -> Rerun:
+    """Run one stage of one cycle again; the run itself is only read.
+
+    Args:
+        run: the run directory.
+        stage: ``train``, ``migrate``, ``score`` or ``select``.
+        cycle: number of the cycle.
+        into: an existing, empty directory outside of the run.
+
+    Raises:
+        PipelineError: the run has not got far enough, or what the stage reads is missing, damaged or changed.
+        RunFailedError: the stage itself failed.
+
+    """
+    config, events = read_config(run), read_events(run)
+    if not events:
+        raise PipelineError(f"{run} has no events yet: start it with 'pipeline resume {run}'")
+    context = open_context(config)
+    check_unchanged(events[0], config, context.data.fingerprint())
+    pool = Pool(len(context.data.train), events)
+    reached = min(sum(event["event"] == "cycle_done" for event in events), config.cycles - 1)
+    if cycle > reached or not pool.complete(INITIAL):
+        raise PipelineError(f"the run has no labels for cycle {cycle} yet: it has reached cycle {reached}")
+    if stage != "train" and cycle == config.cycles - 1:
+        raise PipelineError(
+            f"cycle {cycle} is the run's last one: it is trained and never scored, so there is no {stage}"
+        )
+    sources = _Sources(run, stage, cycle, [run / "config.yaml", run / "events.jsonl"])
+    result = into / Path(RESULTS[stage]).name
+    if stage == "select":
+        write_json_lines(result, query_rows(context, events[0]["run_id"], cycle, *_chosen(context, cycle, sources)))
+    else:
+        _compute(context, pool, stage, cycle, sources, into)
+    recorded = cycle_path(run, cycle) / RESULTS[stage]
+    same = sha256_of(recorded) == sha256_of(result) if recorded.is_file() else None
+    return Rerun(sources.read, sorted(path for path in into.rglob("*") if path.is_file()), same)
+
+
+def _chosen(context: RunContext, cycle: int, sources: _Sources) -> tuple[list[int], list[float]]:
+    """Return the samples that a cycle asked for, in order, with their scores."""
+    query = context.config.query
+    if len(query_sizes(context.strategy, query)) == 1:
+        chosen = read_scores(sources("score", cycle)).select(query.answers)
+        return chosen.indices.tolist(), chosen.scores.tolist()
+    queries = read_sequential(sources("sequential", cycle))
+    return [sample for ids, _ in queries for sample in ids], [score for _, scores in queries for score in scores]
+
+
+def _compute(context: RunContext, pool: Pool, stage: str, cycle: int, sources: _Sources, into: Path) -> None:
+    labelled = pool.labelled(cycle)
+    if stage == "train":
+        warm = cycle > 0 and context.config.start == "warm"
+        run_train(context, cycle, labelled, sources("train", cycle - 1) if warm else None, into)
+        return
+    trained = sources("train", cycle)
+    if stage == "migrate":
+        run_migrate(context, labelled, trained, into)
+        return
+    port = sources("migrate", cycle) if context.strategy.needs_port else None
+    candidates = draw_candidates(context.config, pool, cycle)
+    run_score(context, cycle, query_state(context, cycle, labelled, candidates, trained, port), into)

@@ -1,0 +1,192 @@
+"""Stage ``score``: a strategy looks at the candidates and ranks what to ask next."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from linearize import KernelOptions, LinearizeError, LookAhead, MemoryBudgetError
+from linearize.residuals import BY_LOSS
+from migrator import load as load_port
+from pipeline import seeds
+from pipeline.config import RunConfig
+from pipeline.errors import RunFailedError
+from pipeline.files import write_json
+from pipeline.infinite import kernel_maker
+from pipeline.progress import StageProgress, silent
+from pipeline.queries import Covariance, QueryState, Selection, select_top, validated_query
+from pipeline.retraining import Retrainer
+from pipeline.run.context import RunContext
+from pipeline.run.pool import Labelled, Pool
+from pipeline.run.stages.diagnostics import DIAGNOSTICS, figures_of
+from pipeline.run.stages.sequential import query_sizes
+from pipeline.run.stages.train import WEIGHTS
+from trainer.checkpoint import load_weights
+from trainer.errors import TrainerError
+from trainer.features import embed
+from trainer.predict import predict, release_cached_memory
+from trainer.targets import one_hot
+
+SCORES = "scores.npz"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the score stage decided.
+
+    Args:
+        candidates: data-set-absolute ids ``[U]``.
+        scores: ``[U]``; the highest are asked first.
+        pseudo_labels: the class that the network predicts for each candidate ``[U]``.
+
+    """
+
+    candidates: np.ndarray
+    scores: np.ndarray
+    pseudo_labels: np.ndarray
+
+    def select(self, n: int) -> Selection:
+        """Choose what to ask: the ``n`` highest scores, or all candidates where there are fewer."""
+        return select_top(self.candidates, self.scores, min(n, len(self.candidates)))
+
+
+def draw_candidates(config: RunConfig, pool: Pool, cycle: int) -> np.ndarray:
+    """Draw the ids that a cycle's network scores, ``[U]``: the same for every strategy at a seed.
+
+    Args:
+        config: the run's configuration.
+        pool: the state of its labelling.
+        cycle: number of the cycle.
+
+    """
+    return pool.candidates(cycle, config.query.subset, seeds.generator(config.seed, cycle, "subset"))
+
+
+def query_state(
+    context: RunContext,
+    cycle: int,
+    labelled: Labelled,
+    candidates: np.ndarray,
+    trained: Path,
+    port: Path | None,
+    progress: StageProgress = silent,
+    covariance: Covariance | None = None,
+) -> QueryState:
+    """Return what a cycle's network says of its candidates; what takes long is computed when first asked for.
+
+    It is what the run's strategy is shown, and what the fidelity report predicts with.
+
+    Args:
+        context: the run's constants.
+        cycle: number of the cycle.
+        labelled: the labelled set that the network was trained on.
+        candidates: ids of the candidate subset ``[U]``.
+        trained: the cycle's train stage.
+        port: the network in Flax, the cycle's migrate stage; without it, it is not linearised.
+        progress: called while the kernel is computed, and by slow strategies.
+        covariance: how much of the kernel is needed; what the run's strategy says where absent.
+
+    """
+    config, device, classes = context.config, context.device, context.data.num_classes  # no closure may hold the data
+    query, options = config.query, config.train_options
+    if covariance is None:
+        covariance = context.strategy.covariance(query.look_ahead, query.answers, len(candidates))
+    model = context.network()
+    load_weights(model, trained / WEIGHTS)
+
+    def retrain(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> Retrainer:
+        return Retrainer(model, X, labels, pool, classes, options, device)
+
+    def linearise(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:
+        if port is None:
+            raise ValueError("this strategy looks ahead, so the network must be migrated first: set needs_port = True")
+        Y = one_hot(labels, classes)
+        return _linearised(port, X, Y, pool, options.loss, config.kernel_options, progress, covariance)
+
+    return QueryState(
+        candidates=candidates,
+        labelled=labelled,
+        num_classes=classes,
+        loss=options.loss,
+        rng=seeds.generator(config.seed, cycle, "query"),
+        inputs=context.images,
+        evaluate=partial(predict, model, device=device),
+        embed=partial(embed, model, device=device),
+        linearize=linearise,
+        options=query.look_ahead,
+        retrain=retrain,
+        infinite=kernel_maker(context.spec, config.kernel_options, progress),
+        progress=progress,
+    )
+
+
+def _linearised(
+    port: Path,
+    X: np.ndarray,
+    Y: np.ndarray,
+    pool: np.ndarray,
+    loss: str,
+    options: KernelOptions,
+    progress: StageProgress,
+    covariance: Covariance,
+) -> LookAhead:
+    """Linearise a port over labelled ∪ candidates; without Θ(U,U) where that is not needed and does not fit."""
+    migrated = load_port(port)
+    release_cached_memory()
+
+    def fit(full: bool) -> LookAhead:
+        data = migrated.apply_fn, migrated.variables, X, Y, pool
+        return LookAhead.fit(
+            *data, options, progress, lambda plan: progress.plan(plan.summary()), full=full, **BY_LOSS[loss]
+        )
+
+    try:
+        return fit(covariance != "none")
+    except MemoryBudgetError:
+        if covariance != "helpful":
+            raise
+        return fit(False)  # slower, but within the budget
+
+
+def run_score(context: RunContext, cycle: int, state: QueryState, into: Path) -> None:
+    """Rank the candidates by the run's strategy.
+
+    Args:
+        context: the run's constants.
+        cycle: number of the cycle.
+        state: what the strategy is shown.
+        into: directory to write scores and diagnostics to.
+
+    Raises:
+        RunFailedError: the kernel is singular, does not fit or is not finite; the strategy failed or broke its
+            contract.
+
+    """
+    strategy = context.strategy
+    first = query_sizes(strategy, context.config.query)[0]
+    with explaining(cycle):
+        selection = validated_query(strategy, state, min(first, len(state.candidates)))
+    scores = selection.candidate_scores
+    np.savez(into / SCORES, candidates=state.candidates, scores=scores, pseudo_labels=state.outputs.argmax(1))
+    write_json(into / DIAGNOSTICS, figures_of(strategy, state, scores) | (selection.figures or {}))
+
+
+@contextmanager
+def explaining(cycle: int) -> Iterator[None]:
+    """Turn what a strategy may raise into a failure of the run that says what to do."""
+    try:
+        yield
+    except MemoryBudgetError as error:
+        advice = "kernel.memory_budget (bytes) in the run's config.yaml may be changed before 'pipeline resume'"
+        raise RunFailedError(f"cycle {cycle}: {error}; {advice}") from error
+    except (LinearizeError, TrainerError, RunFailedError) as error:
+        raise RunFailedError(f"cycle {cycle}: {error}") from error
+
+
+def read_scores(directory: Path) -> Scores:
+    """Return what ``run_score`` decided."""
+    with np.load(directory / SCORES, allow_pickle=False) as arrays:
+        return Scores(**arrays)

@@ -1,0 +1,115 @@
+"""Immutable stage directories: complete means renamed into place and matching its manifest."""
+
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.files import fsync_file, naming, sha256_of, sync_folder, write_json
+from pipeline.run.former_names import existing
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a complete stage left behind.
+
+    Args:
+        files: SHA-256 of every file by name.
+        seconds: wall-clock time that the stage took, waiting for labels left out.
+
+    """
+
+    files: dict[str, str]
+    seconds: float
+
+
+def read_manifest(directory: Path) -> Manifest | None:
+    """Return the manifest of a complete and undamaged stage, else None."""
+    try:
+        content = json.loads((directory / MANIFEST).read_text())
+        files = {str(name): entry for name, entry in content["files"].items()}
+        for name, entry in files.items():
+            path = directory / name
+            if path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
+                return None
+        return Manifest({name: entry["sha256"] for name, entry in files.items()}, float(content["seconds"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def read_seconds(directory: Path) -> float | None:
+    """Return the time that a complete stage took, without checking its files; None where there is no stage."""
+    manifest = directory / MANIFEST
+    return float(json.loads(manifest.read_text())["seconds"]) if manifest.is_file() else None
+
+
+def read_stage_seconds(cycle: Path, stage: str) -> float | None:
+    """Return the time that a stage of a cycle took; ``score`` with what a sequential query added to it."""
+    seconds = read_seconds(cycle / stage)
+    if stage == "score" and seconds is not None:
+        seconds += read_seconds(existing(cycle, "sequential")) or 0.0
+    return seconds
+
+
+def write_stage(directory: Path, build: Callable[[Path], float | None]) -> Manifest:
+    """Build a stage in a temporary sibling and rename it into place once every file and the manifest are durable.
+
+    Args:
+        directory: where the stage belongs; must not exist.
+        build: writes the stage's files into the directory it is given; it may return how many seconds of its time
+            count, where it also waited for somebody.
+
+    Returns:
+        The manifest written.
+
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary_sibling(directory) as temporary, naming(directory):
+        started = time.perf_counter()
+        counted = build(temporary)
+        seconds = time.perf_counter() - started if counted is None else counted
+        manifest = seal(temporary, seconds)
+        temporary.rename(directory)
+    sync_folder(directory.parent)
+    return manifest
+
+
+def seal(directory: Path, seconds: float) -> Manifest:
+    """Make a stage's files durable and write their manifest."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    for path in files:
+        fsync_file(path)
+    digests = {str(path.relative_to(directory)): sha256_of(path) for path in files}
+    entries = {name: {"sha256": digest, "bytes": (directory / name).stat().st_size} for name, digest in digests.items()}
+    write_json(directory / MANIFEST, {"seconds": round(seconds, 3), "files": entries})
+    return Manifest(digests, seconds)
+
+
+def set_aside(directory: Path) -> Path:
+    """Rename a damaged stage so that it can be looked at, and return its new place."""
+    aside = directory.with_name(f"{directory.name}.damaged-{secrets.token_hex(4)}")
+    directory.rename(aside)
+    return aside
+
+
+def remove_leftovers(run: Path) -> None:
+    """Remove the temporary directories and files that a killed process left in a run's directory."""
+    for leftover in [*run.glob("*.tmp-*"), *run.glob("report/*.tmp-*"), *run.glob("cycles/*/*.tmp-*")]:
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+@contextmanager
+def _temporary_sibling(directory: Path) -> Iterator[Path]:
+    temporary = directory.with_name(f"{directory.name}.tmp-{secrets.token_hex(4)}")
+    temporary.mkdir()
+    try:
+        yield temporary
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

@@ -1,0 +1,174 @@
+"""What a run achieved, derived from its stages: one row a cycle, ``metrics.csv`` and the learning curve."""
+
+import csv
+import io
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from pipeline.config import RunConfig
+from pipeline.files import write_atomically
+from pipeline.run.rundir import cycle_path, read_config, read_events
+from pipeline.run.stages.diagnostics import DIAGNOSTICS, read_diagnostics
+from pipeline.run.stages.store import read_stage_seconds
+from pipeline.run.stages.train import read_summary
+
+CSV_COLUMNS = ("seed", "cycle", "n_labeled", "split", "metric", "value", "train_s", "migrate_s", "score_s")
+CSV_METRICS = (
+    ("test", "accuracy", "test_accuracy"),
+    ("test", "macro_f1", "test_macro_f1"),
+    ("test", "ece", "test_ece"),
+    ("train", "accuracy", "train_accuracy"),
+    ("train", "residual_norm", "residual_norm"),
+    ("train", "residual_rms", "residual_rms"),
+)
+SCORE_METRICS = ("condition_number", "jitter", "remaining_change", "redundant_share", "common_share", "score_spread")
+"""Those of a cycle's diagnostics by which its scores can be judged; ``metrics.csv`` has them with the split score."""
+
+
+@dataclass(frozen=True)
+class CycleRow:
+    """One finished cycle.
+
+    Args:
+        cycle: its number.
+        n_labelled: labels it trained on.
+        test_accuracy: after the last epoch, between 0 and 1.
+        train_accuracy: on the labelled set.
+        residual_norm: ‖R‖_F.
+        residual_rms: ‖R‖_F / √L.
+        converged: whether training reached its tolerance.
+        epochs: epochs that training took.
+        seconds: wall-clock time by stage; stages that the strategy does not need are absent.
+        test_macro_f1: mean over classes of F1; this and what follows is None or empty for runs of older versions.
+        test_ece: expected calibration error.
+        test_class_accuracy: by class; None for a class without test images.
+        classes: their names.
+        diagnostics: ``SCORE_METRICS`` by name, those that the strategy has; empty where nothing was queried.
+
+    """
+
+    cycle: int
+    n_labelled: int
+    test_accuracy: float
+    train_accuracy: float
+    residual_norm: float
+    residual_rms: float
+    converged: bool
+    epochs: int
+    seconds: dict[str, float]
+    test_macro_f1: float | None = None
+    test_ece: float | None = None
+    test_class_accuracy: tuple[float | None, ...] = ()
+    classes: tuple[str, ...] = ()
+    diagnostics: dict[str, float] = field(default_factory=dict)
+
+    def metrics(self) -> list[tuple[str, str, float]]:
+        """Return everything measured as (split, metric, value); a class's accuracy is named ``accuracy[CLASS]``."""
+        plain = [(split, metric, getattr(self, attribute)) for split, metric, attribute in CSV_METRICS]
+        names = [f"accuracy[{printable(name)}]" for name in self.classes]
+        classes = [("test", name, value) for name, value in zip(names, self.test_class_accuracy, strict=True)]
+        measured = [(split, metric, value) for split, metric, value in (*plain, *classes) if value is not None]
+        return [*measured, *(("score", name.removeprefix("score_"), value) for name, value in self.diagnostics.items())]
+
+
+def printable(name: str) -> str:
+    r"""Return a class's name with line breaks and other unprintable characters escaped, such as a tab by ``\t``."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def read_row(run: Path, cycle: int) -> CycleRow:
+    """Read one cycle's row from its stages."""
+    directory = cycle_path(run, cycle)
+    summary = read_summary(directory / "train")
+    seconds = {stage: read_stage_seconds(directory, stage) for stage in ("train", "migrate", "score")}
+    return CycleRow(
+        cycle=cycle,
+        n_labelled=int(summary["n_labeled"]),
+        test_accuracy=summary["test_accuracy"],
+        train_accuracy=summary["train_accuracy"],
+        residual_norm=summary["residual_norm"],
+        residual_rms=summary["residual_rms"],
+        converged=bool(summary["converged"]),
+        epochs=int(summary["epochs"]),
+        seconds={stage: taken for stage, taken in seconds.items() if taken is not None},
+        test_macro_f1=summary.get("test_macro_f1"),
+        test_ece=summary.get("test_ece"),
+        test_class_accuracy=tuple(summary.get("test_class_accuracy", ())),
+        classes=tuple(summary.get("classes", ())),
+        diagnostics=_diagnostics(directory / "score"),
+    )
+
+
+def _diagnostics(directory: Path) -> dict[str, float]:
+    if not (directory / DIAGNOSTICS).exists():
+        return {}
+    figures = read_diagnostics(directory)
+    return {name: figures[name] for name in SCORE_METRICS if figures.get(name) is not None}
+
+
+def read_rows(run: Path) -> list[CycleRow]:
+    """Read the rows of all finished cycles of a run."""
+    return [read_row(run, event["cycle"]) for event in read_events(run) if event["event"] == "cycle_done"]
+
+
+def area_under_curve(rows: list[CycleRow]) -> float:
+    """Return the area under the accuracy curve over labels, normalised to the range of labels (AUBC, in [0, 1]).
+
+    Trapezoidal rule; the accuracy itself where there is one cycle.
+    """
+    if len(rows) == 1:
+        return rows[0].test_accuracy
+    area = sum(
+        (after.n_labelled - before.n_labelled) * (after.test_accuracy + before.test_accuracy) / 2
+        for before, after in pairwise(rows)
+    )
+    return area / (rows[-1].n_labelled - rows[0].n_labelled)
+
+
+def write_report(run: Path) -> None:
+    """Rebuild ``metrics.csv`` and ``report/learning_curve.png`` from the finished cycles."""
+    config, rows = read_config(run), read_rows(run)
+    write_atomically(run / "metrics.csv", metrics_csv(config, rows))
+    (run / "report").mkdir(exist_ok=True)
+    write_atomically(run / "report" / "learning_curve.png", learning_curve(config, rows))
+
+
+def metrics_csv(config: RunConfig, rows: list[CycleRow]) -> str:
+    """Return the metrics of a run in long form."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in rows:
+        seconds = [
+            f"{row.seconds[stage]:.3f}" if stage in row.seconds else "" for stage in ("train", "migrate", "score")
+        ]
+        for split, metric, value in row.metrics():
+            writer.writerow([config.seed, row.cycle, row.n_labelled, split, metric, f"{value:.6g}", *seconds])
+    return text.getvalue()
+
+
+def learning_curve(config: RunConfig, rows: list[CycleRow]) -> bytes:
+    """Draw test accuracy over the number of labels as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, PercentFormatter
+
+    figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot([row.n_labelled for row in rows], [row.test_accuracy for row in rows], marker="o", color="#1f5fa8")
+    for row in rows:
+        position = (row.n_labelled, row.test_accuracy)
+        axes.annotate(f"{row.test_accuracy:.1%}", position, (-3, 6), textcoords="offset points", ha="right", fontsize=8)
+    axes.set_xlabel("labels")
+    axes.set_ylabel("test accuracy")
+    axes.set_title(f"{config.data.name}, {config.model.name}, {config.query.strategy}, seed {config.seed}", fontsize=10)
+    axes.xaxis.set_major_locator(FixedLocator([row.n_labelled for row in rows][:: -(-len(rows) // 12)]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.margins(x=0.09, y=0.15)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,54 @@
+"""What one cell takes, measured: its first cycle, run for real in a temporary directory."""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pipeline.errors import RunFailedError
+from pipeline.queries import resolve
+from pipeline.run.rundir import create_run
+from pipeline.sweep.cells import cycles_done
+from pipeline.sweep.estimate import Times
+from pipeline.sweep.grid import Cell
+from pipeline.sweep.process import Task, run_to_end
+
+
+def calibrate(cells: Iterable[Cell], times: Times, cpus: int, say: Callable[[str], None]) -> list[str]:
+    """Measure one look-ahead strategy and one other, where nothing of their kind was measured yet.
+
+    A cell runs with two cycles: training, query, training.
+
+    Args:
+        cells: of the grid.
+        times: where the measurements go.
+        cpus: threads of a cell.
+        say: told what is about to be measured.
+
+    Returns:
+        The names of the cells measured.
+
+    Raises:
+        RunFailedError: the cell failed, for the reason given.
+
+    """
+    known = {resolve(name).strategy.needs_port for name, _ in times.stages}
+    measured = []
+    for cell in cells:
+        if (kind := resolve(cell.strategy).strategy.needs_port) not in known:
+            known.add(kind)
+            measured.append(cell.name)
+            say(f"measuring the first cycle of {cell.name} in a temporary directory")
+            _measure(cell, times, cpus)
+    return measured
+
+
+def _measure(cell: Cell, times: Times, cpus: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="compare-") as name:
+        folder = Path(name)
+        run = folder / cell.name
+        create_run(run, cell.config.model_copy(update={"cycles": min(2, cell.config.cycles)}))
+        attempt = run_to_end(Task(cell.name, str(run), str(folder / "log"), cpus, str(Path.cwd())))
+        if attempt.exit_code:
+            raise RunFailedError(f"{cell.name}: {attempt.reason}")
+        times.add_run(run, cell.strategy, cycles_done(run))
+        times.add_attempt(attempt, cell.strategy)

@@ -1,0 +1,119 @@
+"""What runs cells: here, in processes of this machine; or on a Ray cluster."""
+
+import os
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pipeline.errors import PipelineError
+from pipeline.sweep.process import Attempt, Task
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Where the cells are computed.
+
+    Args:
+        engine: ``local`` or ``ray``.
+        jobs: cells at once, of the local engine; chosen from the cores by default.
+        cpus_per_cell: threads of one cell; the cores shared between the jobs by default, 1 on Ray.
+        gpus_per_cell: GPUs of one cell, such as 0.5, on Ray.
+        address: of the Ray cluster: ``auto``, ``HOST:PORT``, ``ray://HOST:PORT``, or ``local`` for one made for this.
+
+    Raises:
+        PipelineError: a number that makes no sense, or an option of the other engine.
+
+    """
+
+    engine: Literal["local", "ray"] = "local"
+    jobs: int | None = None
+    cpus_per_cell: int | None = None
+    gpus_per_cell: float = 0.0
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("--jobs", self.jobs), ("--cpus-per-cell", self.cpus_per_cell)):
+            if value is not None and value < 1:
+                raise PipelineError(f"{name}: expected at least 1, got {value}")
+        if self.gpus_per_cell < 0:
+            raise PipelineError(f"--gpus-per-cell: expected 0 or more, got {self.gpus_per_cell:g}")
+        if self.engine == "local" and (self.address or self.gpus_per_cell):
+            raise PipelineError("--address and --gpus-per-cell: options of --engine ray, but the engine is local")
+        if self.engine == "ray" and self.jobs is not None:
+            raise PipelineError("--jobs: an option of --engine local; on Ray --cpus-per-cell says how many cells fit")
+
+
+class Engine(Protocol):
+    """One way to run cells."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the cells share this machine's cores."""
+        ...
+
+    @property
+    def jobs(self) -> int:
+        """How many cells run at once."""
+        ...
+
+    @property
+    def cpus(self) -> int:
+        """How many threads each computes with."""
+        ...
+
+    @property
+    def memory(self) -> int:
+        """Bytes free for each of the cells that run at once."""
+        ...
+
+    def run(self, tasks: Sequence[Task]) -> Generator[Attempt | None, None, None]:
+        """Yield every attempt that ends, and None a few times a second in between; closing it stops what runs."""
+        ...
+
+    def close(self) -> None:
+        """Let go of whatever the engine holds."""
+        ...
+
+
+def open_engine(options: EngineOptions, cpus: int | None, wanted: str, device: str) -> Engine:
+    """Return the engine asked for.
+
+    Args:
+        options: which, and with what.
+        cpus: threads of a cell that the grid was begun with, if it was.
+        wanted: where torch is to compute, ``auto`` where it may choose.
+        device: where it does compute; cells that share one GPU run one after the other unless ``jobs`` says otherwise.
+
+    Raises:
+        PipelineError: Ray is not installed, its cluster is not reached, or has no node that a cell would fit on.
+
+    """
+    if options.engine == "ray":
+        if wanted.startswith("cuda") and not options.gpus_per_cell:
+            raise PipelineError("--gpus-per-cell: --device cuda needs some, such as 1 or 0.5; got 0")
+        from pipeline.sweep.cluster import RayEngine
+
+        return RayEngine(options, options.cpus_per_cell or cpus or 1)
+    from pipeline.sweep.local import LocalEngine
+
+    cores = available_cores()
+    each = options.cpus_per_cell or cpus
+    jobs = options.jobs or (1 if device.startswith("cuda") else max(1, cores // (each or 2)))
+    return LocalEngine(jobs, each or max(1, cores // jobs))
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cell_budget(engine: Engine) -> int:
+    """Return the kernel's memory budget where none is given: half of a cell's share, rounded down to a power of two."""
+    return 1 << max((engine.memory // 2).bit_length() - 1, 20)
+
+
+def free_memory(jobs: int) -> int:
+    """Return what is free on this machine for each of several jobs."""
+    from linearize.memory import available_memory  # imports jax, which a Ray worker does not need
+
+    return available_memory() // jobs

@@ -1,0 +1,244 @@
+"""Computes a grid from wherever it stands: cells that are finished are kept, and one that fails ends no other."""
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from pipeline.errors import RunFailedError
+from pipeline.interrupts import Interrupts
+from pipeline.sweep.cells import cycles_done, prepare, read_state, read_states
+from pipeline.sweep.check import mismatches
+from pipeline.sweep.console import GridConsole
+from pipeline.sweep.directory import LOGS, merged, opened
+from pipeline.sweep.engine import Engine, EngineOptions, available_cores, cell_budget, open_engine
+from pipeline.sweep.estimate import Times, append_attempt, read_times
+from pipeline.sweep.grid import Cell, Grid
+from pipeline.sweep.process import Attempt, Task
+from pipeline.sweep.summary import counted, summary, unconverged
+
+SHOWN_EVERY = 1.0
+"""Seconds between two updates of the bar."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell.
+
+    Args:
+        cell: which.
+        path: its run directory.
+        finished: whether it has all its cycles.
+        reason: in one line, why not; else empty.
+
+    """
+
+    cell: Cell
+    path: Path
+    finished: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A grid that was checked and can be computed; nothing is written yet.
+
+    Args:
+        grid: what the directory will hold, with memory budget and threads fixed.
+        wanted: what was asked for.
+        out: the directory.
+        engine: what computes it.
+        notes: what a user should know of how the data was read, one sentence each.
+
+    """
+
+    grid: Grid
+    wanted: Grid
+    out: Path
+    engine: Engine
+    notes: tuple[str, ...] = ()
+
+
+def make_plan(wanted: Grid, out: Path, options: EngineOptions) -> Plan:
+    """Check everything that can be checked beforehand, and fix what all cells must share.
+
+    The kernel's memory budget and the number of threads change how sums are rounded: a grid keeps those it began with.
+
+    Raises:
+        PipelineError: other runs in the directory, missing data, sizes that it cannot serve, an unusable engine.
+
+    """
+    from pipeline.run.context import check_strategy, open_context
+
+    grid = replace(merged(out, replace(wanted, cpus_per_cell=options.cpus_per_cell)), recorded=False)
+    context = open_context(grid.cells()[0].config)
+    for config in {cell.strategy: cell.config for cell in grid.cells()}.values():
+        check_strategy(config, context.data)
+    engine = open_engine(options, grid.cpus_per_cell, context.config.device, context.device)
+    if grid.resolved()["kernel"]["memory_budget"] is None:
+        grid = grid.with_field("kernel", "memory_budget", cell_budget(engine))
+    return Plan(replace(grid, cpus_per_cell=engine.cpus), wanted, out, engine, context.data.notes)
+
+
+def run_grid(wanted: Grid, out: Path, options: EngineOptions | None = None) -> list[Outcome]:
+    """Compute every cell of a grid that is not finished, and check that the strategies of a seed had the same start.
+
+    Args:
+        wanted: the grid; a directory that holds one of the same runs is extended by its strategies and seeds.
+        out: the grid's directory.
+        options: where to compute.
+
+    Returns:
+        What became of every cell, in the order of ``Grid.cells``.
+
+    Raises:
+        PipelineError: bad input; nothing was written.
+        RunFailedError: strategies of one seed did not have the same start, schedule or candidates.
+
+    """
+    plan = make_plan(wanted, out, options or EngineOptions())
+    interrupts = Interrupts(f"interrupted; go on with: pipeline compare --out {out}")
+    try:
+        with interrupts, opened(plan.out, plan.grid, plan.wanted):
+            return _Session(plan, interrupts).run()
+    except KeyboardInterrupt:
+        click.echo(interrupts.hint, err=True)
+        sys.exit(interrupts.exit_code)
+    finally:
+        plan.engine.close()
+
+
+class _Session:
+    """One command's work on a grid."""
+
+    def __init__(self, plan: Plan, interrupts: Interrupts) -> None:
+        self.out, self.grid, self.engine = plan.out, plan.grid, plan.engine
+        self.notes = [f"note: {note}" for note in (*plan.notes, *_held_beside(plan))]
+        self.interrupts = interrupts
+        self.states = {state.cell.name: prepare(state) for state in read_states(plan.out, plan.grid.cells())}
+        self.times = read_times(plan.out, self.states.values())
+        self.reasons = {name: state.reason for name, state in self.states.items() if state.reason}
+        cycles = sum(state.cell.config.cycles for state in self.states.values())
+        self.console = GridConsole(cycles)
+        self._shown = 0.0
+        self._running: set[str] = set()
+
+    def run(self) -> list[Outcome]:
+        names = [name for name, state in self.states.items() if state.standing in ("new", "started")]
+        with self.console:
+            self._announce(len(names))
+            for name, reason in self.reasons.items():
+                self.console.failed(name, "-", reason)
+            if names:
+                self._compute([self._task(name) for name in names])
+        return self._conclude()
+
+    def _announce(self, left: int) -> None:
+        engine, done = self.engine, sum(state.standing == "finished" for state in self.states.values())
+        self.console.note(
+            f"{self.out}: {counted(len(self.states), 'cell')}, {done} finished, {left} to run, {engine.jobs} at once "
+            f"with {counted(engine.cpus, 'thread')} each"
+        )
+        for note in self.notes:
+            self.console.note(note)
+        for warning in cautions(self.grid, engine, self.times):
+            self.console.warn(warning)
+
+    def _compute(self, tasks: Sequence[Task]) -> None:
+        with closing(self.engine.run(tasks)) as attempts:
+            for attempt in attempts:
+                self.interrupts.check()
+                if attempt is not None:
+                    self._ended(attempt)
+                self._show(at_once=attempt is not None)
+
+    def _task(self, name: str) -> Task:
+        run, log = self.states[name].path, self.out / LOGS / f"{name}.log"
+        return Task(name, str(run.resolve()), str(log.resolve()), self.engine.cpus, str(Path.cwd()))
+
+    def _ended(self, attempt: Attempt) -> None:
+        state = read_state(self.out, self.states[attempt.cell].cell)
+        append_attempt(self.out, attempt)
+        self.times.add_run(state.path, state.cell.strategy, state.cycles)
+        self.times.add_attempt(attempt, state.cell.strategy)
+        if state.standing != "finished":
+            reason = attempt.reason or state.reason or "ended without finishing"
+            state = replace(state, standing="damaged", reason=reason)  # not again in this session
+            self.reasons[attempt.cell] = reason
+        self.states[attempt.cell] = state
+        standings = [s.standing for s in self.states.values()]
+        place = f"{standings.count('finished') + standings.count('damaged')}/{len(standings)}"
+        if state.standing == "finished":
+            self.console.finished(state, place, attempt.seconds, self._seconds_left())
+        else:
+            self.console.failed(attempt.cell, place, state.reason)
+
+    def _show(self, at_once: bool) -> None:
+        if not at_once and time.monotonic() - self._shown < SHOWN_EVERY:
+            return
+        self._shown = time.monotonic()
+        for name, state in self.states.items():
+            if state.standing in ("new", "started") and (cycles := cycles_done(state.path)) > state.cycles:
+                self.states[name] = replace(state, standing="started", cycles=cycles)
+                self.times.add_run(state.path, state.cell.strategy, cycles)
+                self._running.add(name)
+        states = list(self.states.values())
+        done = sum(state.standing == "finished" for state in states)
+        failed = f", {len(self.reasons)} failed" if self.reasons else ""
+        cells = f"{done} of {len(states)} cells{failed}"
+        self.console.update(sum(state.cycles for state in states), cells, self._seconds_left())
+
+    def _seconds_left(self) -> float | None:
+        return self.times.seconds_left(self.states.values(), self.engine.jobs, self._running)
+
+    def _conclude(self) -> list[Outcome]:
+        outcomes = [
+            Outcome(state.cell, state.path, state.standing == "finished", self.reasons.get(name, ""))
+            for name, state in self.states.items()
+        ]
+        for line in summary(self.grid, self.states.values()):
+            self.console.say(line)
+        for name, reason in self.reasons.items():
+            self.console.say(f"FAILED {name}: {reason}; log {self.out / LOGS / f'{name}.log'}")
+        for line in unconverged(self.states.values()):
+            self.console.warn(line)
+        unlike = mismatches(self.out, self.grid)
+        for line in unlike:
+            self.console.say(f"NOT COMPARABLE: {line}")
+        if unlike:
+            raise RunFailedError(f"{self.out}: the strategies did not all start alike, so their results do not compare")
+        if any(outcome.finished for outcome in outcomes):
+            self.console.say(f"report: pipeline report {self.out}")
+        return outcomes
+
+
+def _held_beside(plan: Plan) -> list[str]:
+    """Say which cells of a grid that goes on were not asked for this time."""
+    strategies = [name for name in plan.grid.strategies if name not in plan.wanted.strategies]
+    seeds = [str(seed) for seed in plan.grid.seeds if seed not in plan.wanted.seeds]
+    held = [f"{word} {', '.join(names)}" for word, names in (("strategies", strategies), ("seeds", seeds)) if names]
+    return [f"the comparison also holds {' and '.join(held)}, which go on too"] if held else []
+
+
+def cautions(grid: Grid, engine: Engine, times: Times) -> list[str]:
+    """Return, in one line each, what should make a user think before a grid is computed."""
+    from linearize.memory import shown
+
+    lines = []
+    if "random" not in grid.strategies:
+        lines.append("no strategy 'random': without it nobody can tell what the others gain")
+    if engine.is_local and engine.jobs * engine.cpus > available_cores():
+        lines.append(
+            f"{engine.jobs} cells of {engine.cpus} threads share {available_cores()} cores: they will slow one another"
+        )
+    peak = max(map(times.peak_memory, grid.strategies))
+    if peak > engine.memory:
+        lines.append(
+            f"a cell took up to {shown(peak)}, but {shown(engine.memory)} are free for each of {engine.jobs} at once: "
+            "run fewer"
+        )
+    return lines

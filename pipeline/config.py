@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from common.losses import get_loss
-from linearize import KernelOptions
+from linearize import KernelOptions, Measure
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
 from pipeline.parsing import parse_yaml
@@ -185,7 +185,9 @@ class QuerySection(Section):
     @property
     def look_ahead(self) -> LookAheadOptions:
         """What strategies that look ahead are told."""
-        return LookAheadOptions(self.resolved.mode, self.reference, self.distance or "outputs", self.naive_candidates)
+        return LookAheadOptions(
+            self.resolved.mode, Measure(self.reference, self.distance or "outputs"), self.naive_candidates
+        )
 
     @property
     def resolved(self) -> Resolved:

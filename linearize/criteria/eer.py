@@ -108,7 +108,7 @@ EER = Criterion(
     # A redundant candidate leaves f_lin as it is and scores its entropy: below every candidate that is expected to
     # lower it, above every one that is expected to raise it.
     formula="A(x') = -Σ_c p_c(f(x')) Σ_x H(p(f_lin⁺_c(x))), in nats",
-    description="whose label, averaged likewise, would leave the pool's classes surest",
+    description="whose label, averaged over what it may be, would leave the pool's classes surest",
     source="Roy & McCallum 2001; Mohamadi, Bae & Sutherland 2022, eq. 2",
     score=_score,
     ranking_target="direction",

@@ -86,7 +86,7 @@ def _score(posterior: Posterior, request: Request) -> np.ndarray:
 EXPECTED_ACCURACY = Criterion(
     name="expected-accuracy",
     formula="A(x') = Σ_c p_c(f_lin(x')) Σ_x max_k p_k(f_lin⁺_c(x)) - Σ_x max_k p_k(f_lin(x))",
-    description="whose label, averaged likewise, would most raise the accuracy that the network expects of itself",
+    description="whose label, on average, would most raise the accuracy that the network expects of itself on the pool",
     source="ours; value of information, Howard 1966, under Mohamadi, Bae & Sutherland 2022, eq. 12",
     score=_score,
     ranking_target="direction",

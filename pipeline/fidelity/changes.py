@@ -4,10 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linearize.lookahead import label_target, look_ahead
-from linearize.per_logit import PerLogit
-from linearize.probabilities import Probabilities
-from linearize.regression import Regression
+from common.losses import Loss
+from linearize import Posterior
 from pipeline.fidelity.setting import Setting
 from pipeline.retraining import NAIVE_EPOCHS, Retrainer, output_change
 from pipeline.run.stages.train import WEIGHTS
@@ -23,8 +21,6 @@ INFINITE_PROXIES = {
     "infinite": "block update with the kernel of an infinitely wide twin, from the trained network; really: likewise",
     "gp": "a Gaussian process with that kernel, from its own mean; really: from retraining without the candidate",
 }
-PROCESS = "gp"
-"""The one that is a model of its own, of least squares whatever the network's loss."""
 FROM_NETWORK = ("network", "naive", "infinite")
 """Proxies of the change from the trained network on; the others are of the change that a candidate makes."""
 SAME = "ntk-no-block solves afresh what the block update gives: its figures are those of 'network'"
@@ -57,22 +53,22 @@ def predicted_changes(setting: Setting, position: int, label: int) -> dict[str, 
 
     The block update is f_lin⁺(x) - f_lin(x) = S(x,x')/u(x') (y' - f_lin(x'))ᵀ; from the network, a(x) is added.
     """
-    state = setting.look_ahead.state
-    after = with_label(setting, position, label)
-    others = {}
-    for name, other in setting.infinite.items():
-        probabilities: Probabilities = "simplex" if name == PROCESS else setting.look_ahead.probabilities
-        others[name] = Change(other.f, _with_label(other, position, label, probabilities))
-    return {"linearized": Change(state.f_lin, after), "network": Change(state.f, after), **others}
+    posterior, after = setting.posterior, with_label(setting, position, label)
+    others = {
+        name: Change(fitted.posterior.f, _with_label(fitted.posterior, fitted.loss, position, label))
+        for name, fitted in setting.infinite.items()
+    }
+    return {"linearized": Change(posterior.mean, after), "network": Change(posterior.f, after), **others}
 
 
 def with_label(setting: Setting, position: int, label: int) -> np.ndarray:
     """Return f_lin⁺ on the pool ``[U, C]`` after a candidate got a label."""
-    return _with_label(setting.look_ahead.state, position, label, setting.look_ahead.probabilities)
+    return _with_label(setting.posterior, setting.loss, position, label)
 
 
-def _with_label(state: Regression | PerLogit, position: int, label: int, probabilities: Probabilities) -> np.ndarray:
-    return look_ahead(state, position, label_target(state.f_lin, position, label, probabilities))
+def _with_label(posterior: Posterior, loss: Loss, position: int, label: int) -> np.ndarray:
+    f_lin = posterior.mean[[position]]
+    return posterior.look_ahead(position, loss.target(f_lin, np.eye(f_lin.shape[1])[[label]])[0])
 
 
 def trained_changes(setting: Setting, trained: Retrainer, position: int, label: int, seed: int) -> dict[str, Change]:
@@ -89,7 +85,7 @@ def trained_changes(setting: Setting, trained: Retrainer, position: int, label: 
         TrainerError: it diverged.
 
     """
-    f = setting.look_ahead.state.f
+    f = setting.posterior.f
     x = setting.context.images(setting.candidates[position : position + 1])
     after = trained(seed, x, label, epochs=NAIVE_EPOCHS).outputs
     return {"one-step": Change(f, trained.step(x, label)), "naive": Change(f, after)}

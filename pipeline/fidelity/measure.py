@@ -17,14 +17,14 @@ What is left in f⁺ - f⁰ that x' did not do is measured in two ways, in the s
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from common.losses import get_loss
-from linearize.criteria import get_halfway
-from linearize.criteria.flips import below_one
+from linearize import CRITERIA as LOOK_AHEAD
+from linearize.criteria.generic import below_one
 from pipeline import seeds
 from pipeline.errors import RunFailedError
 from pipeline.fidelity.agreement import Agreement, Interval, compare, cosine, mean_of
@@ -49,7 +49,7 @@ CRITERIA: tuple[Criterion, ...] = ("mlmoc", "mlmoc-flips")
 Labels = Literal["predicted", "true"]
 EXTRA_SEEDS, PLACEBOS = 2, 3
 MOST_FINISHED = 1000
-"""Candidates on which a half-way criterion is compared at most."""
+"""Candidates on which a criterion of f_lin alone is compared at most."""
 
 
 class Reporter(Protocol):
@@ -171,7 +171,7 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
     sampling, training, copies, resampling, proxies = stream.spawn(5)
     names = [*PROXIES, *setting.infinite]
     target = ranking_target(setting.context.config, names)
-    scores = setting.look_ahead.scores(target.criterion, target.reference, target.distance)
+    scores = setting.look_ahead.scores(target.criterion, target.measure)
     sample = draw_sample(scores, n, np.random.default_rng(sampling))
     sgd = [int(word >> 1) for word in training.generate_state(repeats + EXTRA_SEEDS, np.uint64)]
     work = _Work(setting, reporter, len(sgd) + repeats * (PLACEBOS + len(sample.positions)))
@@ -188,7 +188,7 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
         wanted = np.eye(f1.shape[1])[[label]]
         error = [float(np.linalg.norm(loss.residual(f[position : position + 1], wanted))) for f in (f1, f0)]
         predicted = predicted_changes(setting, position, label) | work.proxies(position, label, naive)
-        figures = _figures(setting.look_ahead.state.f, predicted, f0, f1)
+        figures = _figures(setting.posterior.f, predicted, f0, f1)
         figures["linearized"]["cosine_other"] = _of_another(setting, other, label, Change(f0, f1))
         share = float(np.mean([one.converged for one in trained]))
         rows.append(Row(sample_id, how, label, figures, error[0] / error[1] if error[1] else float("nan"), share))
@@ -235,34 +235,25 @@ def _explained(added: str) -> Iterator[None]:
         raise RunFailedError(f"retraining {added} failed: {error}") from error
 
 
-class _Outputs(NamedTuple):
-    """What half-way criteria read of outputs."""
-
-    f_lin: np.ndarray
-    redundant: np.ndarray
-
-
 def _finished(setting: Setting, criterion: str, f0: np.ndarray, rng: np.random.Generator) -> Agreement:
-    """Compare a half-way criterion of f_lin with the same of f⁰, on candidates that tell something new."""
-    state = setting.look_ahead.state
-    kept = np.flatnonzero(~state.redundant)[:MOST_FINISHED]  # candidates are in random order
-    before, f_lin, after = state.f[kept], state.f_lin[kept], f0[kept]
-    none = np.zeros(len(kept), bool)
-    chosen = get_halfway(criterion, setting.look_ahead.probabilities)
-    scores = [chosen.scores(_Outputs(outputs, none), "linearized") for outputs in (f_lin, after)]
-    cosines = [cosine(one, other) for one, other in zip(f_lin - before, after - before, strict=True)]
+    """Compare a criterion of f_lin alone with the same of f⁰, on candidates that tell something new."""
+    posterior = setting.posterior
+    kept = np.flatnonzero(~posterior.redundant)[:MOST_FINISHED]  # candidates are in random order
+    trained = replace(posterior, mean=np.asarray(f0, np.float64))
+    scores = [LOOK_AHEAD[criterion].scores(one, setting.loss)[kept] for one in (posterior, trained)]
+    changes = [(one.mean - posterior.f)[kept] for one in (posterior, trained)]
+    cosines = [cosine(one, other) for one, other in zip(*changes, strict=True)]
     return compare(scores[0], scores[1], np.array(cosines), rng)
 
 
 def _of_another(setting: Setting, position: int, label: int, effect: Change) -> float:
     """Return the cosine of a real change and what is predicted of another candidate with the same label."""
-    state = setting.look_ahead.state
-    return Pair(Change(state.f_lin, with_label(setting, position, label)), effect).cosine
+    return Pair(Change(setting.posterior.mean, with_label(setting, position, label)), effect).cosine
 
 
 def _label(setting: Setting, position: int, labels: Labels) -> int:
     if labels == "predicted":
-        return int(setting.look_ahead.state.f[position].argmax())
+        return int(setting.posterior.f[position].argmax())
     [(_, label)] = SimulatedOracle(setting.context.data.labels("train")).answer([int(setting.candidates[position])])
     return label
 
@@ -282,8 +273,8 @@ def _background(
         trained += again
         copies.append(Change(f0, np.mean([one.outputs for one in again], axis=0)))
     placebo = float(np.mean([c.size for c in copies])), float(np.mean([c.flips for c in copies]))
-    state = setting.look_ahead.state
-    drift, finishing = Change(state.f, f0), Change(state.f, state.f_lin)
+    f, f_lin = setting.posterior.f, setting.posterior.mean
+    drift, finishing = Change(f, f0), Change(f, f_lin)
     share = float(np.mean([one.converged for one in trained]))
     seeds_alone = spread[0] / np.sqrt(repeats), spread[1]
     agree = cosine(drift.vector, finishing.vector)

@@ -1,19 +1,17 @@
 """What of a run's ranking real retraining can judge, and in which words."""
 
 from collections.abc import Collection
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from linearize import CRITERIA as LOOK_AHEAD
-from linearize import HALFWAY, Distance, LinearizeError, Reference
+from linearize import Criterion, LinearizeError, Measure, Reference
 from linearize.criteria import get_criterion
+from linearize.criteria.base import RankingTarget as By
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.fidelity.changes import FROM_NETWORK
 from pipeline.queries import Ranking
 
-By = Literal["size", "flips", "direction", "training"]
 DEFAULT_CRITERION = "mlmoc-flips"
-SIZES, FLIPS = ("mlmoc", "emoc"), ("mlmoc-flips", "emoc-flips")
 ORIGIN = {"network": "from the trained network", "linearized": "from the linearised network"}
 
 
@@ -22,12 +20,9 @@ class RankingTarget(NamedTuple):
 
     Args:
         criterion: by which the strategy ranks, and candidates are spread; the default where it does not look ahead.
-        by: ``size`` of the outputs' change or predictions that it ``flips``, where the strategy ranks by these;
-            ``direction`` of the change where it ranks by something else that rests on it; ``training`` without a
-            candidate where it ranks by f_lin.
+        by: the criterion's own ranking target, see ``linearize.criteria.base``.
         proxy: that predicts.
-        reference: what the run measures change from.
-        distance: between what it measures change.
+        measure: how the run measures change.
         subject: in words.
 
     """
@@ -35,9 +30,12 @@ class RankingTarget(NamedTuple):
     criterion: str
     by: By
     proxy: str
-    reference: Reference
-    distance: Distance
+    measure: Measure
     subject: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {name: value for name, value in self._asdict().items() if name != "measure"} | self.measure._asdict()
 
 
 def ranking_target(config: RunConfig, proxies: Collection[str]) -> RankingTarget:
@@ -55,48 +53,45 @@ def ranking_target(config: RunConfig, proxies: Collection[str]) -> RankingTarget
     ranking = config.query.resolved.strategy.ranking(options)
     if ranking is None:
         subject = f"predictions that flip, as {DEFAULT_CRITERION} would rank by: {name} does not look ahead"
-        return RankingTarget(DEFAULT_CRITERION, "flips", "linearized", "linearized", "outputs", subject)
+        return RankingTarget(DEFAULT_CRITERION, "flips", "linearized", Measure("linearized"), subject)
+    criterion = _criterion(ranking)
+    measure = ranking.measure._replace(reference=ranking.measure.reference or criterion.reference)
     if ranking.proxy is None:
-        return _of_criterion(ranking)
-    reference = _reference(ranking)
-    subject = f"{_sizes('network')}, as {name} ranks by{_unlike(ranking.distance)}"
-    if reference == "linearized" and ranking.proxy in FROM_NETWORK:
+        return _of_criterion(criterion, measure)
+    subject = f"{_sizes('network')}, as {name} ranks by{_unlike(measure)}"
+    if measure.reference == "linearized" and ranking.proxy in FROM_NETWORK:
         subject += ", but from the linearised network (query.reference linearized)"
     proxy = ranking.proxy if ranking.proxy in proxies else "network"
-    return RankingTarget(ranking.criterion, "size", proxy, reference, ranking.distance, subject)
+    return RankingTarget(criterion.name, "size", proxy, measure, subject)
 
 
-def _reference(ranking: Ranking) -> Reference:
+def _criterion(ranking: Ranking) -> Criterion:
     try:
-        return ranking.reference or get_criterion(ranking.criterion).default_reference
+        return get_criterion(ranking.criterion)
     except LinearizeError as error:
         raise PipelineError(f"the strategy's ranking: {error}") from error
 
 
-def _of_criterion(ranking: Ranking) -> RankingTarget:
-    criterion, reference, distance = ranking.criterion, _reference(ranking), ranking.distance
-    averaged = f" for one label, of which {criterion} takes the mean" if criterion.startswith("emoc") else ""
-    if criterion in SIZES:
-        subject = f"{_sizes(reference)}{averaged or f', as {criterion} ranks by'}{_unlike(distance)}"
-        return RankingTarget(criterion, "size", reference, reference, distance, subject)
-    if criterion in FLIPS:
-        subject = f"predictions that flip {ORIGIN[reference]} on{averaged or f', as {criterion} ranks by'}"
-        return RankingTarget(criterion, "flips", reference, reference, distance, subject)
-    if criterion in HALFWAY:
-        subject = f"{criterion} of the linearised network with that of one trained on without a candidate"
-        return RankingTarget(criterion, "training", "linearized", reference, distance, subject)
-    assert criterion in LOOK_AHEAD
-    subject = (
-        f"where outputs move for one label, on which {criterion} rests; it ranks by no output change, so its own order "
-        "was not judged"
-    )
-    return RankingTarget(criterion, "direction", "linearized", reference, distance, subject)
+def _of_criterion(criterion: Criterion, measure: Measure) -> RankingTarget:
+    name, by, reference = criterion.name, criterion.ranking_target, measure.reference or criterion.reference
+    means = f" for one label, of which {name} takes the mean" if criterion.averages else f", as {name} ranks by"
+    subject, proxy = {
+        "size": (f"{_sizes(reference)}{means}{_unlike(measure)}", str(reference)),
+        "flips": (f"predictions that flip {ORIGIN[reference]} on{means}", str(reference)),
+        "training": (f"{name} of the linearised network with that of one trained on without a candidate", "linearized"),
+        "direction": (
+            f"where outputs move for one label, on which {name} rests; it ranks by no output change, so its own order "
+            "was not judged",
+            "linearized",
+        ),
+    }[by]
+    return RankingTarget(name, by, proxy, measure, subject)
 
 
 def _sizes(reference: Reference) -> str:
     return f"sizes of the outputs' change {ORIGIN[reference]}"
 
 
-def _unlike(distance: Distance) -> str:
+def _unlike(measure: Measure) -> str:
     """Say where the run measures change otherwise than sizes are measured here."""
-    return ", but between probabilities (query.distance simplex)" if distance == "simplex" else ""
+    return ", but between probabilities (query.distance simplex)" if measure.distance == "simplex" else ""

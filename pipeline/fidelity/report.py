@@ -70,7 +70,7 @@ def summary(setting: Setting, measured: Measured, labels: Labels, repeats: int) 
         "repeats": repeats,
         "start": setting.context.config.start,
         "sample": f"{RULE}; score: {measured.target.criterion}",
-        "judged": measured.target._asdict(),
+        "judged": measured.target.to_json(),
         "specific": measured.specific._asdict(),
         "finished": measured.finished and {"n": measured.finished.n, **_intervals(measured.finished)},
         "agreement": {

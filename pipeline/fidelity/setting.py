@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from linearize import LinearizeError, LookAhead
-from linearize.regression import Regression
+from common.losses import Loss
+from linearize import LinearizeError, LookAhead, Posterior
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.infinite import check_affordable
 from pipeline.progress import StageProgress, silent
-from pipeline.queries.infinite import INFINITE
+from pipeline.queries.infinite import INFINITE, InfiniteFit
 from pipeline.run.context import RunContext, open_context
 from pipeline.run.pool import Labelled, Pool
 from pipeline.run.rundir import check_unchanged, cycle_path, read_config, read_events
@@ -41,7 +41,8 @@ class Setting:
         summary: what that stage says of its network.
         look_ahead: the linearised network over labelled ∪ candidates.
         seconds: that linearising took, and porting where the run had no port.
-        infinite: the regressions on infinite-width kernels, by proxy; none unless they were asked for.
+        posterior: that network.
+        infinite: the models of infinite width, by proxy; none unless they were asked for.
 
     """
 
@@ -53,7 +54,13 @@ class Setting:
     summary: dict[str, Any]
     look_ahead: LookAhead
     seconds: float
-    infinite: dict[str, Regression] = field(default_factory=dict)
+    posterior: Posterior
+    infinite: dict[str, InfiniteFit] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> Loss:
+        """That trained the network, calibrated."""
+        return self.look_ahead.loss
 
 
 def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent, *, infinite: bool = False) -> Setting:
@@ -105,8 +112,9 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
     others = {}
     if infinite:
         with _explained("the infinite-width kernel"):
-            others = {one.name: one.fit(state).regression for one in INFINITE}
-    return Setting(context, cycle, labelled, candidates, trained, read_summary(trained), look_ahead, seconds, others)
+            others = {one.name: one.fit(state) for one in INFINITE}
+    summary, posterior = read_summary(trained), look_ahead.posterior
+    return Setting(context, cycle, labelled, candidates, trained, summary, look_ahead, seconds, posterior, others)
 
 
 @contextmanager

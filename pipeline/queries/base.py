@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from linearize import Distance, Reference
+from linearize import Measure
 from pipeline.queries.selection import Selection
 from pipeline.queries.state import LookAheadOptions, QueryState
 
@@ -21,16 +21,14 @@ class Ranking(NamedTuple):
 
     Args:
         criterion: the name of a look-ahead criterion that ranks alike.
-        reference: what it measures change from; the criterion's own where absent.
-        distance: between what.
+        measure: how it measures change.
         proxy: what predicts the change in its place, a key of ``pipeline.fidelity.changes``; where absent, the block
             update.
 
     """
 
     criterion: str
-    reference: Reference | None = None
-    distance: Distance = "outputs"
+    measure: Measure = Measure()
     proxy: str | None = None
 
 

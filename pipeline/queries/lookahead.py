@@ -2,33 +2,46 @@
 
 from dataclasses import dataclass
 
-from linearize import CRITERIA, HALFWAY, Choice, LookAhead
+from linearize import CRITERIA, Choice, Criterion, LookAhead
 from pipeline.queries.base import Chosen, Covariance, QueryStrategy, Ranking, SequentialQuery
 from pipeline.queries.selection import Selection, check_count, select_in_order, select_top
 from pipeline.queries.state import LookAheadOptions, QueryState
 
 CANDIDATES_A_COLUMN = 450
 """U/n where n columns of Θ(U,U) take as long as all of it; measured: U = 5000 and 11 columns, 1500 and 3, on a CPU."""
-OF_F_LIN = tuple(HALFWAY)
+OF_F_LIN = tuple(name for name, criterion in CRITERIA.items() if criterion.needs == "mean")
 """Criteria that read the linearised network's outputs alone; the others cannot do without Θ(U,U)."""
 
 
 @dataclass(frozen=True)
 class LookAheadStrategy(QueryStrategy):
-    """Query where a criterion of the linearised network is highest.  Source: look-ahead paper, algorithm 1.
+    """Query where a criterion of the linearised network is highest.
+
+    Source: Mohamadi, Bae & Sutherland 2022, algorithm 1.
 
     Args:
-        name, description, source: as of every strategy.
-        criterion: a key of ``linearize.CRITERIA`` or ``linearize.HALFWAY``.
+        criterion: which; name, description and source are its own.
 
     """
 
-    name: str
-    description: str
-    source: str
-    criterion: str
+    criterion: Criterion
     needs_port = True
     takes_mode = True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """What users call it."""
+        return self.criterion.name
+
+    @property
+    def description(self) -> str:  # type: ignore[override]
+        """Half a line for ``pipeline list strategies``."""
+        return self.criterion.description
+
+    @property
+    def source(self) -> str:  # type: ignore[override]
+        """Whom to cite."""
+        return self.criterion.source
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose ``n`` candidates before any of them is answered; in the mode ``sequential`` as in ``top``."""
@@ -37,11 +50,8 @@ class LookAheadStrategy(QueryStrategy):
         if options.mode == "greedy":
             selection = select_in_order(state.candidates, self.choose(service, n, options).ids)
         else:
-            scores = service.scores(self.criterion, options.reference, options.distance)
-            selection = select_top(state.candidates, scores, n)
-        judged = service.score_diagnostics(
-            self.criterion, options.reference, options.distance, scores=selection.candidate_scores
-        )
+            selection = select_top(state.candidates, service.scores(self.name, options.measure), n)
+        judged = service.score_diagnostics(self.name, options.measure, selection.candidate_scores)
         return selection._replace(figures={"common_share": judged.common_share})
 
     def query_sizes(self, options: LookAheadOptions, size: int, answers: int) -> tuple[int, ...]:
@@ -59,18 +69,18 @@ class LookAheadStrategy(QueryStrategy):
 
         A criterion of f_lin alone needs one column of it an answer, and all of it where that is faster.
         """
-        if self.criterion not in OF_F_LIN:
+        if self.criterion.needs == "covariance":
             return "required"
         columns = 0 if options.mode == "top" else answers
         return "helpful" if columns * CANDIDATES_A_COLUMN > candidates else "none"
 
     def ranking(self, options: LookAheadOptions) -> Ranking:
         """Return its criterion, measured as the run says."""
-        return Ranking(self.criterion, options.reference, options.distance)
+        return Ranking(self.name, options.measure)
 
     def choose(self, service: LookAhead, n: int, options: LookAheadOptions) -> Choice:
         """Choose ``n`` of the candidates that are left, by position, in view of the answers so far."""
-        return service.choose(n, self.criterion, options.mode, options.reference, options.distance)
+        return service.choose(n, self.name, options.mode, options.measure)
 
 
 class _LookAheadQuery:
@@ -89,21 +99,4 @@ class _LookAheadQuery:
         self._service.observe(self._positions[sample], label)
 
 
-_DESCRIPTIONS = {
-    "mlmoc": "largest predicted change of the pool's outputs",
-    "mlmoc-flips": "most predicted classes of the pool that would flip",
-    "emoc": "largest predicted change of the pool's outputs, averaged over labels",
-    "eer": "least entropy predicted for the pool, averaged over labels",
-    "emoc-flips": "most predicted classes of the pool that would flip, averaged over labels",
-    "expected-accuracy": "largest gain in the accuracy that the network expects of itself on the pool",
-    "margin-variance": "small margin, and most variance taken from points of small margin",
-    "margin-influence": "small margin, and largest share taken of the variance of points of small margin",
-    "margin-lin": "smallest margin once the network is trained to convergence",
-    "entropy-lin": "highest entropy once the network is trained to convergence",
-    "least-confidence-lin": "lowest top probability once the network is trained to convergence",
-}
-
-LOOK_AHEAD = tuple(
-    LookAheadStrategy(name, _DESCRIPTIONS[name], criterion.source, name)
-    for name, criterion in (*CRITERIA.items(), *HALFWAY.items())
-)
+LOOK_AHEAD = tuple(LookAheadStrategy(criterion) for criterion in CRITERIA.values())

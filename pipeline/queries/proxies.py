@@ -5,7 +5,8 @@ All three rank by MLMOC, Σ_x ‖f⁺(x) - f(x)‖₂ (eq. 13), with the likelie
 
 import numpy as np
 
-from linearize.afresh import scores_afresh
+from linearize import Measure
+from linearize.direct_solve import scores_by_direct_solve
 from pipeline.queries.base import QueryStrategy, Ranking
 from pipeline.queries.selection import Selection, check_count, select_top
 from pipeline.queries.state import LookAheadOptions, QueryState
@@ -21,7 +22,7 @@ class _ByChange(QueryStrategy):
 
     def ranking(self, options: LookAheadOptions) -> Ranking:
         """Return MLMOC from the trained network on, predicted in its own way."""
-        return Ranking("mlmoc", "network", "outputs", proxy=self.name)
+        return Ranking("mlmoc", Measure("network"), proxy=self.name)
 
 
 class Naive(_ByChange):
@@ -96,9 +97,8 @@ class NoBlock(_ByChange):
         """Choose the ``n`` candidates that ``mlmoc`` would choose."""
         check_count(state.candidates, n)
         service = state.look_ahead
-        lam = service.diagnostics.ridge + service.diagnostics.jitter
-        scores = scores_afresh(service.state, service.factored, lam, state.progress, service.probabilities)
-        judged = service.score_diagnostics("mlmoc", "network", scores=scores)
+        scores = scores_by_direct_solve(service.posterior, service.loss, state.progress)
+        judged = service.score_diagnostics("mlmoc", Measure("network"), scores)
         return select_top(state.candidates, scores, n)._replace(figures={"common_share": judged.common_share})
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.losses import get_loss
-from linearize import Distance, LookAhead, Mode, Reference
+from linearize import LookAhead, Measure, Mode
 from pipeline.infinite import InfiniteKernel
 from pipeline.progress import StageProgress, silent
 from pipeline.retraining import Retrainer
@@ -21,15 +21,13 @@ class LookAheadOptions(NamedTuple):
     Args:
         mode: how several are chosen: the highest scores (``top``), one after another, each as if answered by its
             likeliest label (``greedy``), or one by one in view of the true answers (``sequential``).
-        reference: what change is measured from, ``network`` or ``linearized``.
-        distance: between ``outputs``, or on the ``simplex``, between the probabilities that they mean.
+        measure: what change is measured from, and between what.
         naive_candidates: how many candidates the strategy ``naive`` really retrains with.
 
     """
 
     mode: Mode = "top"
-    reference: Reference | None = None
-    distance: Distance = "outputs"
+    measure: Measure = Measure()
     naive_candidates: int | None = None
 
 

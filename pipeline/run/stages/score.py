@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from linearize import KernelOptions, LinearizeError, LookAhead, MemoryBudgetError
-from linearize.residuals import BY_LOSS
 from migrator import load as load_port
 from pipeline import seeds
 from pipeline.config import RunConfig
@@ -139,9 +138,7 @@ def _linearised(
 
     def fit(full: bool) -> LookAhead:
         data = migrated.apply_fn, migrated.variables, X, Y, pool
-        return LookAhead.fit(
-            *data, options, progress, lambda plan: progress.plan(plan.summary()), full=full, **BY_LOSS[loss]
-        )
+        return LookAhead.fit(*data, options, progress, lambda plan: progress.plan(plan.summary()), full=full, loss=loss)
 
     try:
         return fit(covariance != "none")

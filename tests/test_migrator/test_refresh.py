@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 import torch
-from test_back import SHAPE, Mixed
+from test_to_torch import SHAPE, Mixed
 
 from migrator import errors, migrate, refresh, verify
 

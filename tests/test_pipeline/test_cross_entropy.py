@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fidelity_cases import Quiet, make_run
 
-from linearize import LookAhead
+from linearize import LookAhead, Measure
 from pipeline.config import load_config
 from pipeline.fidelity.changes import predicted_changes
 from pipeline.fidelity.measure import _finished, measure
@@ -38,9 +38,7 @@ def opened(path):
     network = query_state(context, 0, labelled, candidates, cycle / "train", cycle / "migrate").look_ahead.network
     data = context.images(labelled.ids), one_hot(labelled.labels, 10), context.images(candidates)
     return (
-        LookAhead.fit(
-            *network, *data, config.kernel_options, ids=candidates, probabilities="softmax", residual="probabilities"
-        ),
+        LookAhead.fit(*network, *data, config.kernel_options, ids=candidates, loss="cross-entropy"),
         SimulatedOracle(context.data.labels("train")),
         read_diagnostics(cycle / "score"),
     )
@@ -62,16 +60,16 @@ def test_a_run_asks_what_the_service_would(start, go_on, strategy, more):
     service, oracle, figures = opened(path)
     query = load_config(path / "config.yaml").query
     name = query.strategy.removesuffix("-sequential").removesuffix("-greedy")
-    measured = query.reference, query.distance or "outputs"
+    measured = Measure(query.reference, query.distance or "outputs")
     R = service.data.Y - naive_softmax(np.asarray(service.network.apply_fn(service.network.variables, service.data.X)))
     assert figures["residual_norm"] == pytest.approx(np.linalg.norm(R), rel=1e-4)
     rounds = asked(path)
     if len(rounds) == 1:
         mode = "greedy" if strategy.endswith("greedy") else "top"
-        assert rounds[0] == service.query(4, name, mode, *measured).tolist()
+        assert rounds[0] == service.query(4, name, mode, measured).tolist()
         return
     for ids in rounds:
-        assert ids == service.query(1, name, "sequential", *measured).tolist()
+        assert ids == service.query(1, name, "sequential", measured).tolist()
         [(sample, label)] = oracle.answer(ids)
         service.observe(sample, label)
 
@@ -97,9 +95,10 @@ def test_a_run_goes_on_after_a_crash_within_its_sequential_query(start, go_on, m
     append = EventLog.append
 
     def crashing(self, event, **fields):
-        append(self, event, **fields)
+        logged = append(self, event, **fields)
         if event == "label" and sum(e["event"] == "label" for e in self.events) == 3:
             raise Killed
+        return logged
 
     monkeypatch.setattr(EventLog, "append", crashing)
     with pytest.raises(Killed):
@@ -120,11 +119,13 @@ def run(tmp_path_factory):
 
 def test_fidelity_retrains_and_predicts_with_this_loss(run):
     setting = open_setting(run, 0, 8)
-    service, state = setting.look_ahead, setting.look_ahead.state
-    step, label = service.probabilities.step, int(state.f[2].argmax())
-    r = step * (np.eye(10)[label] - naive_softmax(state.f_lin[[2]])[0])
+    posterior, step = setting.posterior, setting.loss.scale
+    label = int(posterior.f[2].argmax())
+    r = step * (np.eye(10)[label] - naive_softmax(posterior.mean[[2]])[0])
     change = predicted_changes(setting, 2, label)["linearized"]
-    np.testing.assert_allclose(change.after - change.before, (state.S[:, 2] / state.u[2])[:, None] * r[None], atol=1e-9)
+    np.testing.assert_allclose(
+        change.after - change.before, (posterior.S[:, 2] / posterior.u[2])[:, None] * r[None], atol=1e-9
+    )
     measured = measure(setting, 8, "predicted", 1, Quiet())
     assert measured.agreement["linearized"]["mlmoc"].spearman.value > 0.5  # with the labels themselves: about 0
     assert all(0 <= row.unlearned < 2 for row in measured.rows)
@@ -134,5 +135,5 @@ def test_fidelity_retrains_and_predicts_with_this_loss(run):
 @pytest.mark.parametrize("criterion", ["margin-lin", "entropy-lin"])
 def test_half_way_criteria_are_judged_on_softmax(run, criterion):
     setting = open_setting(run, 0, 8)
-    still = _finished(setting, criterion, setting.look_ahead.state.f_lin, np.random.default_rng(0))
+    still = _finished(setting, criterion, setting.posterior.mean, np.random.default_rng(0))
     assert still.spearman.value == pytest.approx(1)

@@ -11,6 +11,7 @@ from fidelity_cases import CONVERGED, LINEAR, Quiet, make_run
 from scipy import stats
 
 import reference
+from linearize import Measure
 from pipeline import seeds
 from pipeline.fidelity import measure as measuring
 from pipeline.fidelity.agreement import Interval, compare, cosine
@@ -86,7 +87,7 @@ def test_true_labels_are_the_data_sets(setting):
     rows = measure(setting, 8, "true", 1, Quiet()).rows
     truth = setting.context.data.labels("train")
     assert [row.label for row in rows] == [truth[row.id] for row in rows]
-    assert any(row.label != setting.look_ahead.state.f[list(setting.candidates).index(row.id)].argmax() for row in rows)
+    assert any(row.label != setting.posterior.f[list(setting.candidates).index(row.id)].argmax() for row in rows)
     assert all(row.figures["linearized"]["cosine"] > 0.999 for row in rows)
 
 
@@ -179,10 +180,10 @@ def test_every_cause_is_named_where_it_was_measured_and_nowhere_else(setting, me
 
 
 def test_predicted_scores_are_those_that_the_strategy_ranks_by(setting):
-    state, scores = setting.look_ahead.state, setting.look_ahead.scores
+    state, scores = setting.posterior, setting.look_ahead.scores
     for position in (0, 7, 21):
         changes = predicted_changes(setting, position, int(state.f[position].argmax()))
-        assert changes["linearized"].size == pytest.approx(scores("mlmoc", "linearized")[position])
+        assert changes["linearized"].size == pytest.approx(scores("mlmoc", Measure("linearized"))[position])
         assert changes["network"].size == pytest.approx(scores("mlmoc")[position])
         assert changes["linearized"].flips == int(scores("mlmoc-flips")[position])
 
@@ -332,7 +333,7 @@ def test_the_sample_is_spread_by_the_runs_own_reference_and_distance(setting, mo
 
     monkeypatch.setattr(measuring, "draw_sample", draw)
     measure(other, 5, "predicted", 1, Quiet())
-    np.testing.assert_array_equal(drawn[0], setting.look_ahead.scores("mlmoc", "linearized", "simplex"))
+    np.testing.assert_array_equal(drawn[0], setting.look_ahead.scores("mlmoc", Measure("linearized", "simplex")))
 
 
 def test_a_ranking_by_the_linearised_network_is_compared_with_that_after_training_on(setting):
@@ -342,19 +343,19 @@ def test_a_ranking_by_the_linearised_network_is_compared_with_that_after_trainin
     assert measured.finished.n == len(setting.candidates)
     assert measured.finished.spearman.value > 0.99
     assert verdict(setting, measured).startswith("Trust look-ahead's ranking here")
-    state, wrong = setting.look_ahead.state, np.random.default_rng(0).normal(size=setting.look_ahead.state.f.shape)
+    state, wrong = setting.posterior, np.random.default_rng(0).normal(size=setting.posterior.f.shape)
     rng = np.random.default_rng(0)
     assert abs(measuring._finished(setting, "margin-lin", wrong, rng).spearman.value) < 0.6
     p = np.sort(np.stack([reference.naive_simplex(one[None])[0] for one in wrong]), axis=1)
-    q = np.sort(reference.naive_simplex(state.f_lin), axis=1)
+    q = np.sort(reference.naive_simplex(state.mean), axis=1)
     expected = stats.spearmanr(q[:, -1] - q[:, -2], p[:, -1] - p[:, -2]).statistic
     assert measuring._finished(setting, "margin-lin", wrong, rng).spearman.value == pytest.approx(expected)
 
 
 def test_the_cosine_of_another_candidate_is_of_its_update_with_the_same_label(setting, measured):
-    row, state = measured.rows[0], setting.look_ahead.state
+    row, state = measured.rows[0], setting.posterior
     at = [list(setting.candidates).index(one.id) for one in measured.rows]
-    predicted = [np.outer(state.S[x], np.eye(10)[row.label] - state.f_lin[x]).ravel() for x in at[:2]]
+    predicted = [np.outer(state.S[x], np.eye(10)[row.label] - state.mean[x]).ravel() for x in at[:2]]
     expected = cosine(*predicted)  # a linear network moves exactly as predicted
     assert row.figures["linearized"]["cosine_other"] == pytest.approx(expected, abs=1e-2)
     own = [one.figures["linearized"]["cosine"] - one.figures["linearized"]["cosine_other"] for one in measured.rows]

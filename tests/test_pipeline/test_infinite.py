@@ -9,10 +9,10 @@ import pytest
 from torch import nn
 
 import cases
-from linearize import Kernel, KernelOptions
+from common.losses import CROSS_ENTROPY
+from linearize import Kernel, KernelOptions, Measure
 from linearize.infinite import infinite_ntk
 from linearize.infinite_twin import Conv, Dense, Flatten, GlobalAverage, Relu, Residual
-from linearize.residuals import cross_entropy
 from pipeline import infinite
 from pipeline.errors import PipelineError
 from pipeline.infinite import InfiniteKernel, check_affordable, kernel_maker, twin_of
@@ -127,7 +127,7 @@ class Problem:
 @pytest.mark.parametrize("reference", [None, "network", "linearized"])
 def test_infinite_is_eq_11_and_13_with_the_given_kernel_and_the_networks_outputs(reference):
     problem = Problem()
-    selection = validated_query(get_strategy("infinite"), problem.state(reference=reference), 4)
+    selection = validated_query(get_strategy("infinite"), problem.state(measure=Measure(reference)), 4)
     f, lam = problem.f, 0.0
     trained = problem.trained(f, list(range(problem.L)), problem.Y, lam)
     before = trained if reference == "linearized" else f[problem.L :]
@@ -151,7 +151,7 @@ def test_with_cross_entropy_labels_pull_by_what_probabilities_lack_of_them():
     selection = validated_query(get_strategy("infinite"), problem.state(loss="cross-entropy"), 4)
     f, L, known = problem.f, problem.L, list(range(problem.L))
     p = naive_softmax(f)
-    step = cross_entropy(f[:L], problem.Y).step
+    step = CROSS_ENTROPY.calibrated(f[:L], problem.Y).scale
     wanted = f[:L] + step * (problem.Y - p[:L])
     trained, expected = problem.trained(f, known, wanted, 0.0), []
     for at, label in enumerate(f[L:].argmax(1)):
@@ -166,7 +166,7 @@ def test_with_cross_entropy_labels_pull_by_what_probabilities_lack_of_them():
 @pytest.mark.parametrize("reference", [None, "network", "linearized"])
 def test_gp_is_a_dense_process_that_never_sees_the_network(reference, loss):
     problem = Problem()
-    state = problem.state(ridge=1e-2, loss=loss, reference=reference)
+    state = problem.state(ridge=1e-2, loss=loss, measure=Measure(reference))
     selection = validated_query(get_strategy("gp"), dataclasses.replace(state, evaluate=None), 4)
     f = np.zeros_like(problem.f)
     lam = 1e-2 * np.diag(problem.theta)[: problem.L].mean()
@@ -180,7 +180,7 @@ def test_gp_is_a_dense_process_that_never_sees_the_network(reference, loss):
 def test_distance_is_measured_where_the_run_says():
     problem = Problem()
     outputs, simplex = (
-        validated_query(get_strategy("gp"), problem.state(distance=distance), 4).candidate_scores
+        validated_query(get_strategy("gp"), problem.state(measure=Measure(distance=distance)), 4).candidate_scores
         for distance in ("outputs", "simplex")
     )
     assert not np.allclose(outputs, simplex)

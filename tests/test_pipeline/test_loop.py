@@ -9,9 +9,9 @@ import signal
 import numpy as np
 import pytest
 
-from pipeline import loop as loop_module
 from pipeline.config import load_config
 from pipeline.errors import PipelineError, RunFailedError
+from pipeline.run import loop as loop_module
 from pipeline.run.events import EventLog
 from pipeline.run.rundir import RunDirectory, create_run, read_events
 from pipeline.run.stages import store

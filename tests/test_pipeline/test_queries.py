@@ -10,7 +10,6 @@ from torch import nn
 
 import cases
 from linearize import LookAhead
-from linearize.residuals import BY_LOSS
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.queries import (
     LookAheadOptions,
@@ -144,7 +143,7 @@ class Network:
             evaluate=lambda x: np.asarray(self.apply_fn(self.variables, x)),
             embed=self.embed,
             linearize=lambda X, labels, pool: LookAhead.fit(
-                self.apply_fn, self.variables, X, np.eye(self.C)[labels], pool, **BY_LOSS[self.loss]
+                self.apply_fn, self.variables, X, np.eye(self.C)[labels], pool, loss=self.loss
             ),
             options=self.options,
             retrain=self.retrain,

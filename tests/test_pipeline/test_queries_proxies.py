@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import cases
-from linearize import KernelOptions, LookAhead
+from linearize import KernelOptions, LookAhead, Measure
 from pipeline.config import load_config
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.queries import LookAheadOptions, QueryState, Selection, get_strategy, validated_query
@@ -140,10 +140,12 @@ def test_no_block_ranks_as_mlmoc(ridge):
     given = replace(state(), inputs=lambda i: images[i], linearize=linearize)
     given = replace(given, evaluate=lambda x: np.asarray(apply_fn(variables, x)))
     found = validated_query(get_strategy("ntk-no-block"), given, 4)
-    expected = given.look_ahead.scores("mlmoc", "network")
+    expected = given.look_ahead.scores("mlmoc", Measure("network"))
     np.testing.assert_allclose(found.candidate_scores, expected, rtol=1e-6)
     assert np.flatnonzero(expected == 0).tolist() == [0]
-    assert found.figures == {"common_share": given.look_ahead.score_diagnostics("mlmoc", "network").common_share}
+    assert found.figures == {
+        "common_share": given.look_ahead.score_diagnostics("mlmoc", Measure("network")).common_share
+    }
     assert found.figures["common_share"] > 0
     assert given.progress.done[-1] == (U, U)
 

@@ -1,12 +1,13 @@
 """Queries that are answered one after another within a cycle, with no training between."""
 
+import dataclasses
 import json
 import signal
 
 import numpy as np
 import pytest
 
-from linearize import CRITERIA, HALFWAY, LookAhead, MemoryBudgetError
+from linearize import CRITERIA, LookAhead, MemoryBudgetError
 from pipeline.config import load_config
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.oracle import SimulatedOracle
@@ -95,12 +96,10 @@ class _from_f_lin:
     """A fresh fit whose network is the linearised one: f = f_lin and a = 0, as after the first answer."""
 
     def __init__(self, service):
-        state = service.state
-        self.state = state._replace(f=state.f_lin, a=np.zeros_like(state.a))
+        self.posterior = dataclasses.replace(service.posterior, f=service.posterior.mean)
 
     def scores(self, name):
-        criterion = {**CRITERIA, **HALFWAY}[name]
-        return criterion.scores(self.state, criterion.default_reference)
+        return CRITERIA[name].scores(self.posterior)
 
 
 class Killed(BaseException):

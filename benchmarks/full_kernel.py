@@ -22,10 +22,10 @@ from scipy.stats import spearmanr
 from linearize import KernelOptions, LookAhead
 from linearize.memory import MIB, resident_memory
 from migrator import load
-from pipeline.pool import Pool
-from pipeline.rundir import cycle_path, read_config, read_events
-from pipeline.stages.score import draw_candidates
-from pipeline.workbench import open_workbench
+from pipeline.run.context import open_context
+from pipeline.run.pool import Pool
+from pipeline.run.rundir import cycle_path, read_config, read_events
+from pipeline.run.stages.score import draw_candidates
 from trainer.targets import one_hot
 
 KERNELS = ("sum-of-logits", "full")
@@ -63,7 +63,7 @@ def measure(port: str, arrays: str, head: str) -> dict[str, Any]:
     seconds["fit"] = seconds_of(fit, 1)
     scores = {name: service.scores(name) for name in CRITERIA}
     seconds |= {name: seconds_of(lambda name=name: service.scores(name)) for name in CRITERIA}
-    service.observe(0, 0)  # the first answer copies S
+    service.observe(0, 0)  # not counted, as the first call of everything
     start = time.process_time()
     for position in range(1, 1 + ANSWERS):
         service.observe(position, 0)
@@ -78,13 +78,13 @@ def measure(port: str, arrays: str, head: str) -> dict[str, Any]:
 def main(run: Path, cycle: int) -> None:
     """Measure a cycle of RUN."""
     config = read_config(run)
-    bench = open_workbench(config)
-    pool = Pool(len(bench.data.train), read_events(run))
+    context = open_context(config)
+    pool = Pool(len(context.data.train), read_events(run))
     labelled, candidates = pool.labelled(cycle), draw_candidates(config, pool, cycle)
-    Y = one_hot(labelled.labels, bench.data.num_classes)
+    Y = one_hot(labelled.labels, context.data.num_classes)
     with tempfile.TemporaryDirectory() as folder:
         arrays = str(Path(folder, "arrays.npz"))
-        np.savez(arrays, X=bench.images(labelled.ids), Y=Y, pool=bench.images(candidates))
+        np.savez(arrays, X=context.images(labelled.ids), Y=Y, pool=context.images(candidates))
         results = {}
         for head in KERNELS:
             with multiprocessing.get_context("spawn").Pool(1) as process:

@@ -20,19 +20,22 @@ from typing import NamedTuple
 
 import click
 import numpy as np
+from scipy.linalg import cho_solve
 
 from linearize import LinearizeError
-from linearize.gp import predict_gp
+from linearize.gp import RIDGE
 from linearize.infinite import infinite_ntk
-from pipeline.compare.grid import GRID
+from linearize.linalg import cholesky
+from linearize.posterior import absolute_ridge
 from pipeline.config import DataSection, RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 from pipeline.infinite import twin_of
-from pipeline.pool import Pool
-from pipeline.report import area_under_curve, read_rows
-from pipeline.rundir import check_unchanged, read_config, read_events
-from pipeline.workbench import load_data
+from pipeline.run.context import load_data
+from pipeline.run.pool import Pool
+from pipeline.run.rundir import check_unchanged, read_config, read_events
+from pipeline.run.summary import area_under_curve, read_rows
+from pipeline.sweep.grid import GRID
 from trainer.data import DataSet
 from trainer.targets import one_hot
 
@@ -57,6 +60,23 @@ def data_of(section: DataSection) -> DataSet:
     return load_data(RunConfig(data=section))
 
 
+def _predict(XX: np.ndarray, TX: np.ndarray, Y: np.ndarray, *, ridge: float = 0.0) -> np.ndarray:
+    """Return the process' mean on other points, m(T) = Θ(T,X) K⁻¹ Y ``[T, C]``.
+
+    Args:
+        XX: Θ(X,X) ``[L, L]``.
+        TX: Θ(T,X) ``[T, L]``.
+        Y: one-hot targets ``[L, C]``.
+        ridge: as of ``linearize.gp.fit_gp``.
+
+    Raises:
+        SingularKernelError: K cannot be factored.
+
+    """
+    F, _ = cholesky(XX + absolute_ridge(XX, max(ridge, RIDGE)) * np.eye(len(XX)))
+    return np.asarray(TX @ cho_solve((F, True), np.asarray(Y, np.float64)))
+
+
 def curve(path: Path, test: int) -> Curve:
     """Fit the process to the labelled set of every finished cycle of a run."""
     config, events, rows = read_config(path), read_events(path), read_rows(path)
@@ -76,13 +96,13 @@ def curve(path: Path, test: int) -> Curve:
     accuracies = []
     for row in rows:
         L = len(pool.labelled(row.cycle))  # earlier labelled sets are the beginning of the last
-        mean = predict_gp(XX[:L, :L], TX[:, :L], Y[:L], ridge=ridge)
+        mean = _predict(XX[:L, :L], TX[:, :L], Y[:L], ridge=ridge)
         accuracies.append(float((mean.argmax(1) == truth).mean()))
     of_gp = [replace(row, test_accuracy=accuracy) for row, accuracy in zip(rows, accuracies, strict=True)]
     return Curve(
         path,
         config,
-        [row.n_labeled for row in rows],
+        [row.n_labelled for row in rows],
         accuracies,
         [row.test_accuracy for row in rows],
         area_under_curve(of_gp),

@@ -20,30 +20,29 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
 
-from linearize.afresh import scores_afresh
-from linearize.criteria import CRITERIA
-from linearize.regression import Regression, fit
-from linearize.service import LookAhead
-from linearize.types import Kernel
+from linearize import CRITERIA, Kernel, LookAhead, Measure
+from linearize.direct_solve import scores_by_direct_solve
+from linearize.posterior import Dense, Targets
 from pipeline import seeds
-from pipeline.compare.grid import read_grid
-from pipeline.comparison.statistics import student_t
 from pipeline.config import load_config
-from pipeline.pool import Labelled
 from pipeline.queries import QueryState, get_strategy
-from pipeline.report import area_under_curve, read_rows
+from pipeline.report.statistics import student_t
 from pipeline.retraining import NAIVE_EPOCHS
-from pipeline.rundir import cycle_path, read_events
-from pipeline.stages.diagnostics import read_diagnostics
-from pipeline.stages.migrate import run_migrate
-from pipeline.stages.score import query_state
-from pipeline.stages.train import run_train
-from pipeline.workbench import Workbench, open_workbench
+from pipeline.run.context import RunContext, open_context
+from pipeline.run.pool import Labelled
+from pipeline.run.rundir import cycle_path, read_events
+from pipeline.run.stages.diagnostics import read_diagnostics
+from pipeline.run.stages.migrate import run_migrate
+from pipeline.run.stages.score import query_state
+from pipeline.run.stages.train import run_train
+from pipeline.run.summary import area_under_curve, read_rows
+from pipeline.sweep.grid import read_grid
 
 BLOCK, AFRESH = "block update", "solved afresh"
 
@@ -57,57 +56,58 @@ def timed(call: Callable[[], object]) -> float:
 class Cycle:
     """A trained network that can be queried in every way."""
 
-    def __init__(self, bench: Workbench, n_init: int, trained: Path) -> None:
-        order = seeds.generator(0, 0, "subset").permutation(len(bench.data.train))
-        self.bench, self.trained = bench, trained
-        self.labelled = Labelled(order[:n_init], bench.data.labels("train", order[:n_init]))
-        self.candidates = order[n_init : n_init + bench.config.query.subset]
-        run_train(bench, 0, self.labelled, None, trained)
+    def __init__(self, context: RunContext, n_init: int, trained: Path) -> None:
+        order = seeds.generator(0, 0, "subset").permutation(len(context.data.train))
+        self.context, self.trained = context, trained
+        self.labelled = Labelled(order[:n_init], context.data.labels("train", order[:n_init]))
+        self.candidates = order[n_init : n_init + context.config.query.subset]
+        run_train(context, 0, self.labelled, None, trained)
 
     def query(self, strategy: str) -> QueryState:
         """Answer one whole query, from the weights on disk to the ranking."""
         chosen = get_strategy(strategy)
         with tempfile.TemporaryDirectory() as folder:
             if chosen.needs_port:
-                run_migrate(self.bench, self.labelled, self.trained, Path(folder))
+                run_migrate(self.context, self.labelled, self.trained, Path(folder))
             port = Path(folder) if chosen.needs_port else None
             state = query_state(self._of(strategy), 0, self.labelled, self.candidates, self.trained, port)
-            chosen.query(state, self.bench.config.query.size)
+            chosen.query(state, self.context.config.query.size)
         return state
 
-    def _of(self, strategy: str) -> Workbench:
-        config = self.bench.config
+    def _of(self, strategy: str) -> RunContext:
+        config = self.context.config
         query = config.query.model_copy(update={"strategy": strategy})
-        return Workbench(config.model_copy(update={"query": query}), self.bench.data, self.bench.device)
+        return replace(self.context, config=config.model_copy(update={"query": query}))
 
 
 class Scoring:
     """What is left of a query once the kernel is known: from Θ's blocks to the scores."""
 
-    def __init__(self, state: QueryState) -> None:
-        self.service: LookAhead = state.look_ahead
-        factored, held = self.service.factored, self.service.state
-        assert isinstance(held, Regression)  # of a scalar kernel
-        self.lam = self.service.diagnostics.ridge + self.service.diagnostics.jitter
-        XX = factored.F @ factored.F.T - self.lam * np.eye(len(factored.F))
-        self.kernel = Kernel(XX, factored.F @ factored.Phi, held.S + factored.Phi.T @ factored.Phi)
-        self.Y = self.service.data.Y
-        self.f_X = self.Y - factored.F @ factored.z
-        self.f_U = held.f
+    def __init__(self, service: LookAhead) -> None:
+        self.posterior, self.loss = service.posterior, service.loss
+        assert isinstance(self.posterior, Dense)
+        labelled, f_U = self.posterior.labelled, self.posterior.f
+        F, Phi, self.lam = labelled.F, labelled.Phi, labelled.lam
+        XX = F @ F.T - self.lam * np.eye(len(F))
+        self.kernel = Kernel(XX, F @ Phi, self.posterior.S + Phi.T @ Phi)
+        self.targets = Targets(labelled.Y - F @ labelled.z, f_U, labelled.Y)
 
     def block(self) -> np.ndarray:
         """Factor once, update for every candidate."""
-        state = fit(self.kernel, self.f_X, self.f_U, self.Y, ridge=self.lam)
-        return CRITERIA["mlmoc"].scores(state, "network")
+        posterior = Dense.init(self.kernel, self.targets, ridge=self.lam)
+        return CRITERIA["mlmoc"].scores(posterior, self.loss, Measure("network"))
 
     def afresh(self) -> np.ndarray:
         """Factor for every candidate."""
-        return scores_afresh(self.service.state, self.service.factored, self.lam)
+        return scores_by_direct_solve(self.posterior, self.loss)
 
 
 def measure(cycle: Cycle, rounds: int, retrainings: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Take turns; return the seconds of whole queries and of scoring alone, and those of one naive candidate."""
-    scoring, state = Scoring(cycle.query("mlmoc")), cycle.query("one-step")  # compiles what is to be compiled
+    scoring, state = (
+        Scoring(cycle.query("mlmoc").look_ahead),
+        cycle.query("one-step"),
+    )  # compiles what is to be compiled
     np.testing.assert_allclose(scoring.block(), scoring.afresh(), rtol=1e-4)
     whole: dict[str, list[float]] = {"mlmoc": [], "ntk-no-block": [], "one-step": [], BLOCK: [], AFRESH: []}
     naive: dict[str, list[float]] = {f"naive, {NAIVE_EPOCHS} epochs": [], "naive, to convergence": []}
@@ -147,9 +147,9 @@ def time_(
     n_init, subset, retrainings, rounds = (20, 30, 2, 1) if small else (n_init, subset, retrainings, rounds)
     fields = {"data.name": dataset, "data.root": data_root, "model.name": model, "cycles": 2}
     fields |= {"query.n_init": n_init, "query.subset": subset, "query.strategy": "mlmoc"}
-    bench = open_workbench(load_config(options=fields, sets=sets))
+    context = open_context(load_config(options=fields, sets=sets))
     with tempfile.TemporaryDirectory() as folder:
-        cycle = Cycle(bench, n_init, Path(folder))
+        cycle = Cycle(context, n_init, Path(folder))
         whole, naive = measure(cycle, rounds, retrainings)
     U, seconds = len(cycle.candidates), {name: statistics.median(times) for name, times in whole.items()}
     click.echo(f"{dataset}, {model}, {n_init} labels, {U} candidates, {os.cpu_count()} cores; medians of {rounds}\n")

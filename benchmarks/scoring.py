@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import click
@@ -21,22 +22,25 @@ import numpy as np
 import torch
 from scipy import stats
 
-from linearize import KernelOptions, LookAhead
-from linearize.criteria import CRITERIA
-from linearize.criteria.eer import Eer
-from linearize.probabilities import project_onto_simplex
-from linearize.regression import Regression, fit
-from linearize.sequential import Sequential
-from linearize.types import Kernel
+from common.losses import L2
+from common.probabilities import SIMPLEX, SOFTMAX, Probabilities, project_onto_simplex
+from linearize import CRITERIA, Kernel, KernelOptions, LookAhead, Measure, Reference
+from linearize.criteria.eer import by_simplex, by_softmax
+from linearize.criteria.passes import SMALL_BLOCK
+from linearize.posterior import Dense, Targets
+from linearize.posterior.base import REDUNDANT_FLOAT32
+from linearize.service import best
 from migrator import migrate
 from trainer.models import build_model
 
 SEED = 0
 STEPS = 5  # answers in a row, as they are given in use
 INNER = 1000  # the GEMM is [U, INNER] times [INNER, U]
+Data = tuple[Kernel, Targets]
+DTYPES = (np.float64, np.float32)
 
 
-def problem(U: int, L: int, C: int) -> tuple[Kernel, np.ndarray, np.ndarray, np.ndarray]:
+def problem(U: int, L: int, C: int) -> Data:
     """A kernel of random features, and outputs as an L2-trained network leaves them: near one-hot, with noise."""
     rng = np.random.default_rng(SEED)
     labels = rng.integers(C, size=L + U)
@@ -44,7 +48,7 @@ def problem(U: int, L: int, C: int) -> tuple[Kernel, np.ndarray, np.ndarray, np.
     theta = J @ J.T / J.shape[1]
     Y = np.eye(C)[labels]
     f = np.vstack([Y[:L] + 0.03 * rng.normal(size=(L, C)), 0.8 * Y[L:] + 0.15 * rng.normal(size=(U, C))])
-    return Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:]), f[:L], f[L:], Y[:L]
+    return Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:]), Targets(f[:L], f[L:], Y[:L])
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -70,10 +74,17 @@ def print_table(first: str, taken: dict[str, np.ndarray], base: str, ratio: str,
     print()
 
 
-def scoring(state: Regression, rounds: int) -> None:
+def eer(posterior: Dense, probabilities: Probabilities, dtype: type) -> np.ndarray:
+    """Scores by EER of a network trained with L2, its outputs read in either way, passes over the pool in a type."""
+    over = {"simplex": by_simplex, "softmax": by_softmax}[probabilities.name]
+    pull = L2.pseudo_residual(posterior.mean)
+    return over(posterior, probabilities.of(posterior.f), pull, SMALL_BLOCK, dtype)
+
+
+def scoring(posterior: Dense, rounds: int) -> None:
     """Every criterion against one matrix product of float64."""
-    rng = np.random.default_rng(SEED)
-    A, B = rng.normal(size=(len(state.u), INNER)), rng.normal(size=(INNER, len(state.u)))
+    rng, U = np.random.default_rng(SEED), len(posterior.f)
+    A, B = rng.normal(size=(U, INNER)), rng.normal(size=(INNER, U))
     A32, B32 = A.astype(np.float32), B.astype(np.float32)
     multiply = jax.jit(jnp.matmul)
     with jax.enable_x64(True):
@@ -83,63 +94,86 @@ def scoring(state: Regression, rounds: int) -> None:
         with jax.enable_x64(True):
             multiply(A_jax, B_jax).block_until_ready()
 
-    vague = state._replace(f=0.02 * state.f, a=0.02 * state.a)  # the projection keeps all C classes
+    # the projection keeps all C classes
+    vague = replace(posterior, f=0.02 * posterior.f, mean=0.02 * posterior.mean)
 
-    def scored(criterion: object, of: Regression = state, reference: str = "network") -> Callable[[], object]:
-        return lambda: criterion.scores(of, reference)  # type: ignore[attr-defined]
+    def scored(name: str, of: Dense = posterior, reference: Reference = "network") -> Callable[[], object]:
+        return lambda: CRITERIA[name].scores(of, measure=Measure(reference))
 
     calls = {
         "GEMM float64 (NumPy)": lambda: A @ B,
         "GEMM float64 (jax)": multiply_jax,
         "GEMM float32 (NumPy)": lambda: A32 @ B32,
-        "mlmoc": scored(CRITERIA["mlmoc"]),
-        "mlmoc, reference linearized": scored(CRITERIA["mlmoc"], reference="linearized"),
-        "mlmoc-flips": scored(CRITERIA["mlmoc-flips"], reference="linearized"),
-        "emoc": scored(CRITERIA["emoc"]),
-        "emoc, reference linearized": scored(CRITERIA["emoc"], reference="linearized"),
-        "emoc, all classes possible": scored(CRITERIA["emoc"], vague),
-        "eer (simplex, float32)": scored(CRITERIA["eer"]),
-        "eer, all classes possible": scored(CRITERIA["eer"], vague),
-        "eer, simplex, float64": scored(Eer("simplex", np.float64)),
-        "eer, softmax, float32": scored(Eer("softmax")),
-        "eer, softmax, float64": scored(Eer("softmax", np.float64)),
+        "mlmoc": scored("mlmoc"),
+        "mlmoc, reference linearized": scored("mlmoc", reference="linearized"),
+        "mlmoc-flips": scored("mlmoc-flips", reference="linearized"),
+        "emoc": scored("emoc"),
+        "emoc, reference linearized": scored("emoc", reference="linearized"),
+        "emoc, all classes possible": scored("emoc", vague),
+        "eer (simplex, float32)": scored("eer"),
+        "eer, all classes possible": scored("eer", vague),
+        "eer, simplex, float64": partial(eer, posterior, SIMPLEX, np.float64),
+        "eer, softmax, float32": partial(eer, posterior, SOFTMAX, np.float32),
+        "eer, softmax, float64": partial(eer, posterior, SOFTMAX, np.float64),
     }
-    eer = dict.fromkeys(("eer (simplex, float32)", "eer, softmax, float32"), "≤ 0.5")
-    targets = {"mlmoc": "≤ 0.3", "emoc": "≤ 1"} | eer
+    of_eer = dict.fromkeys(("eer (simplex, float32)", "eer, softmax, float32"), "≤ 0.5")
+    targets = {"mlmoc": "≤ 0.3", "emoc": "≤ 1"} | of_eer
     print_table("scores of the pool", take_turns(calls, rounds), "GEMM float64 (NumPy)", "of the GEMM", targets)
 
 
-def precision(state: Regression) -> None:
+def precision(posterior: Dense) -> None:
     """What float32 passes do to the ranking by EER."""
     print(
         "| eer, float32 against float64 | largest relative error | spread of the scores | Spearman | 100 best shared |"
     )
     print("|---|---|---|---|---|")
-    for name in ("simplex", "softmax"):
-        exact, fast = (Eer(name, dtype).scores(state, "network") for dtype in (np.float64, np.float32))
+    for probabilities in (SIMPLEX, SOFTMAX):
+        exact, fast = (eer(posterior, probabilities, dtype) for dtype in DTYPES)
         shared = len(set(np.argsort(-exact)[:100]) & set(np.argsort(-fast)[:100]))
         spread, error = exact.std() / abs(exact.mean()), np.abs(fast / exact - 1).max()
         rank = stats.spearmanr(exact, fast).statistic
-        print(f"| {name} | {error:.1e} | {spread:.1e} | {rank:.7f} | {shared} |")
+        print(f"| {probabilities.name} | {error:.1e} | {spread:.1e} | {rank:.7f} | {shared} |")
     print()
 
 
-def sequential(data: tuple[Kernel, np.ndarray, np.ndarray, np.ndarray], rounds: int) -> None:
+class Answered:
+    """A posterior that answers come in to, each written over the one before as a service does."""
+
+    def __init__(self, data: Data, dtype: type) -> None:
+        self.posterior = Dense.init(*data)
+        if dtype == np.float32:
+            S, epsilon = self.posterior.S.astype(dtype), REDUNDANT_FLOAT32 * np.diag(data[0].UU)
+            self.posterior = replace(self.posterior, S=S, epsilon=epsilon)
+
+    def answer(self, x: int, label: int) -> None:
+        """Take an answer in; the first copies S to where jax reads it in place."""
+        posterior = self.posterior
+        self.posterior = posterior.condition(x, np.eye(posterior.f.shape[1])[label], donate=bool(posterior.answers))
+
+
+def fit_again(data: Data, posterior: Dense) -> Dense:
+    """Fit from the kernel, the answers that told something among the labels, over the whole pool."""
+    (XX, XU, UU), (f_X, f_U, Y) = data
+    told = posterior.told()
+    targets = np.vstack([Y, *(answer.y for answer in posterior.answers if answer.steps)])
+    XX = np.block([[XX, XU[:, told]], [XU[:, told].T, UU[np.ix_(told, told)]]])
+    return Dense.init(Kernel(XX, np.vstack([XU, UU[told]]), UU), Targets(np.vstack([f_X, f_U[told]]), f_U, targets))
+
+
+def sequential(data: Data, rounds: int) -> None:
     """An answer and new scores against fitting again with the answer among the labels, and new scores."""
-    C = data[3].shape[1]
-    exact, fast = (Sequential.fit(*data, dtype=dtype) for dtype in (np.float64, np.float32))
-    answered = Sequential.fit(*data)
-    answered.answer(0, np.eye(C)[0])
+    exact, fast, answered = (Answered(data, dtype) for dtype in (*DTYPES, np.float64))
+    answered.answer(0, 0)
 
     def refactor(name: str) -> None:
-        again = answered.refit()
-        CRITERIA[name].scores(again._replace(f=again.f_lin, a=0 * again.a), "linearized")
+        again = fit_again(data, answered.posterior)
+        CRITERIA[name].scores(replace(again, f=again.mean), measure=Measure("linearized"))
 
-    def steps(of: Sequential, name: str | None) -> None:
+    def steps(of: Answered, name: str | None) -> None:
         for _ in range(STEPS):
-            of.answer(int((~of.answered).argmax()), np.eye(C)[0])
+            of.answer(int((~of.posterior.answered).argmax()), 0)
             if name is not None:
-                of.best(name, "linearized")
+                best(of.posterior, CRITERIA[name].scores(of.posterior, measure=Measure("linearized")))
 
     calls: dict[str, Callable[[], object]] = {"fit again + mlmoc": lambda: refactor("mlmoc")}
     for of, label in ((exact, "float64"), (fast, "float32")):
@@ -181,16 +215,24 @@ def on_demand(U: int, L: int, C: int, side: int, rounds: int) -> None:
         print_table(f"margin-lin, sequential: {part}", of, f"{part}, all of S", "times faster", {})
 
 
-def drift(data: tuple[Kernel, np.ndarray, np.ndarray, np.ndarray], answers: int) -> None:
-    """How far many updates drift from fitting again."""
+def drift(data: Data, answers: int) -> None:
+    """How far many updates drift from fitting again, over what is left."""
     print("| answers | S in | s an answer | ΔS / mean Θ(x,x) | Δu / u | Δf_lin |\n|---|---|---|---|---|---|")
-    C = data[3].shape[1]
-    for dtype in (np.float64, np.float32):
-        of = Sequential.fit(*data, refresh=answers, dtype=dtype)
-        taken = [seconds(lambda x=x, of=of: of.answer(x, np.eye(C)[x % C])) for x in range(answers)]  # type: ignore[misc]
-        last = of.drift[-1]
-        figures = " | ".join(f"{value:.1e}" for value in (last.S, last.u, last.f_lin))
-        print(f"| {answers} | {dtype.__name__} | {np.median(taken):.4f} | {figures} |")
+    C, prior = data[1].Y.shape[1], np.diag(data[0].UU)
+    for dtype in DTYPES:
+        of = Answered(data, dtype)
+        taken = [seconds(partial(of.answer, x, x % C)) for x in range(answers)]
+        now, again = of.posterior, fit_again(data, of.posterior)
+        left = ~now.answered
+        alive = left & ~now.redundant & ~again.redundant
+        rows = np.flatnonzero(left).tolist()  # one by one: they are large
+        figures = (
+            max(np.abs(now.S[x] - again.S[x])[left].max() for x in rows) / prior.mean(),
+            np.abs(now.u / again.u - 1)[alive].max(),
+            np.abs(now.mean - again.mean)[left].max(),
+        )
+        shown = " | ".join(f"{value:.1e}" for value in figures)
+        print(f"| {answers} | {dtype.__name__} | {np.median(taken):.4f} | {shown} |")
 
 
 @click.command()
@@ -199,14 +241,14 @@ def drift(data: tuple[Kernel, np.ndarray, np.ndarray, np.ndarray], answers: int)
 def main(small: bool, rounds: int) -> None:
     U, L, C, answers = (300, 40, 10, 50) if small else (5000, 500, 10, 1000)
     data = problem(U, L, C)
-    state = fit(*data)
-    likely = (project_onto_simplex(state.f) > 0).sum(1).mean()
+    posterior = Dense.init(*data)
+    likely = (project_onto_simplex(posterior.f) > 0).sum(1).mean()
     print(
         f"U = {U}, L = {L}, C = {C}; {likely:.1f} classes of positive probability a candidate; {os.cpu_count()} cores, "
         f"{rounds} rounds; the GEMM is [{U}, {INNER}] times [{INNER}, {U}]\n"
     )
-    scoring(state, rounds)
-    precision(state)
+    scoring(posterior, rounds)
+    precision(posterior)
     sequential(data, rounds)
     on_demand(U, L, C, 8 if small else 28, min(rounds, 2))
     drift(data, answers)

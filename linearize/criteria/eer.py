@@ -87,13 +87,25 @@ def by_simplex(
     return over_labels(posterior, labels, lambda *columns: _simplex_pass(pool, pull, labels, *columns), block)
 
 
-def _by_softmax(posterior: Posterior, p: np.ndarray, pull: PseudoResidual, block: int) -> np.ndarray:
+def by_softmax(
+    posterior: Posterior, p: np.ndarray, pull: PseudoResidual, block: int, dtype: type = np.float64
+) -> np.ndarray:
+    """Score by the entropy of softmaxes, O(C) a pair for all labels together.
+
+    Args:
+        posterior: the linearised network, its kernel scalar.
+        p: the weights of the labels ``[U, C]``.
+        pull: what labels pull by.
+        block: candidates at once.
+        dtype: of the passes.
+
+    """
     with jax.enable_x64(True):
-        f = jnp.asarray(posterior.mean.T, np.float64)
+        f = jnp.asarray(posterior.mean.T, dtype)
     return over_blocks(posterior, lambda columns: _softmax_pass(f, p, pull, columns), block)
 
 
-_PASSES: dict[str, Callable[..., np.ndarray]] = {"simplex": by_simplex, "softmax": _by_softmax}
+_PASSES: dict[str, Callable[..., np.ndarray]] = {"simplex": by_simplex, "softmax": by_softmax}
 
 
 def _score(posterior: Posterior, request: Request) -> np.ndarray:

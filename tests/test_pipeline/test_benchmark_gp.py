@@ -54,6 +54,18 @@ def test_it_is_the_process_on_the_labels_of_each_cycle(script, start, go_on, tmp
     assert "random: 1 runs, mean area of the process" in result.output
 
 
+@pytest.mark.parametrize("ridge", [0.0, 1e-9, 0.1])
+def test_it_predicts_by_a_dense_solve_with_a_ridge_relative_to_the_kernel(script, ridge):
+    rng = np.random.default_rng(0)
+    features, Y = rng.normal(size=(9, 20)), np.eye(3)[[0, 1, 2, 2, 0]]
+    K = features @ features.T
+    XX, TX = K[:5, :5], K[5:, :5]
+    expected = TX @ np.linalg.solve(XX + max(ridge, 1e-6) * np.trace(XX) / 5 * np.eye(5), Y)
+    np.testing.assert_allclose(script._predict(XX, TX, Y, ridge=ridge), expected, rtol=1e-10)
+    # the least ridge keeps copies apart
+    np.testing.assert_allclose(script._predict(np.ones((2, 2)), np.ones((1, 2)), np.eye(2)), [[0.5, 0.5]], rtol=2e-6)
+
+
 def test_nothing_to_read_is_one_line(script, start, tmp_path):
     for run, asked, message in (
         (tmp_path, [], "expected a run directory"),

@@ -299,7 +299,7 @@ def as_of(setting, measured, strategy, **options):
         ("eer", {}, "eer", "direction", "linearized", "where outputs move"),
         ("margin-lin", {}, "margin-lin", "training", "linearized", "trained on without a candidate"),
         ("margin", {}, "mlmoc-flips", "flips", "linearized", "margin does not look ahead"),
-        ("somebody.elses:Own", {}, "mlmoc-flips", "flips", "linearized", "Own does not look ahead"),
+        ("somebody_elses:Own", {}, "mlmoc-flips", "flips", "linearized", "Own does not look ahead"),
     ],
 )
 def test_a_run_is_judged_by_what_its_strategy_ranks_by(

@@ -69,7 +69,7 @@ def expected_calibration_error(p: np.ndarray, labels: np.ndarray, bins: int = CA
 
     ECE = Σ_m |B_m|/N · |acc(B_m) − conf(B_m)|, where B_m are the images whose largest probability lies in
     ((m−1)/M, m/M], acc the share of them predicted correctly and conf the mean of those probabilities.
-    Source: Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", ICML 2017, eq. 3 (M = 15).
+    Source: Guo et al. 2017, eq. 3 (M = 15).
 
     Args:
         p: class probabilities ``[N, C]``, N ≥ 1.

@@ -25,7 +25,13 @@ NAIVE_EPOCHS = 15
 
 
 def output_change(before: np.ndarray, after: np.ndarray) -> float:
-    """Return Σ_x ‖after(x) - before(x)‖₂ of outputs ``[U, C]``.  Source: look-ahead paper, eq. 13."""
+    """Return Σ_x ‖after(x) - before(x)‖₂.  Source: Mohamadi, Bae & Sutherland 2022, eq. 13.
+
+    Args:
+        before: outputs ``[U, C]``.
+        after: likewise.
+
+    """
     return float(np.linalg.norm(np.asarray(after - before, np.float64), axis=1).sum())
 
 
@@ -117,7 +123,7 @@ class Retrainer:
         """Return the pool's outputs ``[U, C]`` after one SGD step on one image, batch-norm statistics frozen.
 
         θ⁺ = θ - η ∇_θ ℓ(f_θ(x'), onehot(y')), η the run's peak learning rate, without momentum or weight decay.
-        Source: Käding et al. 2016, as the look-ahead paper's figure 1b has it.
+        Source: Käding et al. 2016, as in Mohamadi, Bae & Sutherland 2022, fig. 1b.
 
         Args:
             x: the image ``[1, ...]``.

@@ -17,6 +17,7 @@ import migrator
 import migrator.cli
 import pipeline.cli
 import trainer.cli
+from linearize import CRITERIA
 from pipeline.queries import STRATEGIES
 
 README = Path(__file__).parent.parent / "README.md"
@@ -112,6 +113,13 @@ def test_the_readmes_network_of_ones_own_runs(photos, monkeypatch):
 def test_the_readme_names_every_strategy():
     for name in STRATEGIES:  # its modes are named by a rule
         assert f"`{name}`" in README.read_text()
+
+
+def test_the_readmes_table_of_criteria_is_what_their_records_say():
+    rows = [row.split(" | ") for row in README.read_text().splitlines() if row.startswith("| `")]
+    found = {row[0].split("`")[1]: (row[1], row[2].removesuffix(" |")) for row in rows if len(row) == 3}
+    for name, criterion in CRITERIA.items():
+        assert found[name] == (criterion.description, criterion.source)
 
 
 @pytest.fixture

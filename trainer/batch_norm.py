@@ -23,7 +23,7 @@ def restate_statistics(model: nn.Module, x: Tensor) -> None:
     too large. One pass over the labelled images, averaged with equal weight, removes the delay. The pass is split
     into chunks of equal size, to within one image. Does nothing to a network without batch norm.
 
-    Source: Wu and Johnson, "Rethinking 'batch' in BatchNorm", arXiv:2105.07576, section 3 (PreciseBN).
+    Source: Wu & Johnson 2021, section 3 (PreciseBN).
 
     Args:
         model: the network; left in eval mode. Only running statistics change.

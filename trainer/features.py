@@ -29,8 +29,7 @@ def embed(model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 512, de
     The last layer is the ``torch.nn.Linear`` that runs last; the tensor that it returns must be the one that the
     network returns, or a view that is laid out alike, with nothing written into it in between.
 
-    Source: Sener and Savarese, "Active learning for convolutional neural networks: a core-set approach" (2018),
-    and Ash et al., "Deep batch active learning by diverse, uncertain gradient lower bounds" (2020), use this layer.
+    Source: Sener & Savarese 2018; Ash et al. 2020 use this layer.
 
     Args:
         model: the network, ours or anyone's; its mode, device and hooks are afterwards what they were.

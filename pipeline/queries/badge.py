@@ -58,12 +58,12 @@ class Badge(QueryStrategy):
     As in the authors' code, the first sample is the one with the longest embedding, the most uncertain; the paper's
     text names k-means++, whose first center is uniform. Memory is O(U(d + C)).
 
-    Source: Ash, Zhang, Krishnamurthy, Langford & Agarwal, ICLR 2020, algorithm 1.
+    Source: Ash et al. 2020, algorithm 1.
     """
 
     name = "badge"
     description = "diverse gradients of the last layer under the predicted label (k-means++ seeding)"
-    source = "Ash et al., ICLR 2020"
+    source = "Ash et al. 2020"
     needs_port = False
     needs_features = True
 
@@ -79,7 +79,7 @@ def k_means_plus_plus(embedding: GradientEmbedding, n: int, rng: np.random.Gener
 
     When all that is left coincides with a center (Σ D² = 0), what is left is drawn uniformly.
 
-    Source: Arthur & Vassilvitskii, SODA 2007, for the D² sampling; Ash et al. 2020, published code, for the first.
+    Source: Arthur & Vassilvitskii 2007 for the D² sampling; Ash et al. 2020, published code, for the first.
 
     Args:
         embedding: U samples.

@@ -19,12 +19,12 @@ class CoreSet(QueryStrategy):
     candidates in the order of choice, because distances to the nearest center only fall, and argmax takes the first of
     equals as ``select_top`` does.
 
-    Source: Sener & Savarese, ICLR 2018, algorithm 1 (the greedy one, without the robust mixed-integer refinement).
+    Source: Sener & Savarese 2018, algorithm 1 (the greedy one, without the robust mixed-integer refinement).
     """
 
     name = "coreset"
     description = "farthest in the network's features from all that is labelled or chosen (k-center greedy)"
-    source = "Sener & Savarese, ICLR 2018"
+    source = "Sener & Savarese 2018"
     needs_port = False
     needs_features = True
 

@@ -37,7 +37,7 @@ class Naive(_ByChange):
     description = (
         f"largest real change of the pool's outputs after {NAIVE_EPOCHS} epochs, of a sample of the candidates"
     )
-    source = "Mohamadi, Bae & Sutherland, NeurIPS 2022, fig. 1a"
+    source = "Mohamadi, Bae & Sutherland 2022, fig. 1a"
     needs_port = False
 
     def query(self, state: QueryState, n: int) -> Selection:
@@ -86,11 +86,11 @@ def _figures(tried: np.ndarray, seconds: list[float], U: int) -> dict[str, float
 
 
 class NoBlock(_ByChange):
-    """Solve the linearised network's equation afresh for every candidate.  Source: look-ahead paper, eq. 11."""
+    """Solve the linearised network's equation for every candidate.  Source: Mohamadi, Bae & Sutherland 2022, eq. 11."""
 
     name = "ntk-no-block"
     description = "as mlmoc, by solving eq. 11 afresh for each candidate: the same ranking, slower"
-    source = "Mohamadi, Bae & Sutherland, NeurIPS 2022, fig. 1a"
+    source = "Mohamadi, Bae & Sutherland 2022, fig. 1a"
     needs_port = True
 
     def query(self, state: QueryState, n: int) -> Selection:
@@ -110,7 +110,7 @@ class OneStep(_ByChange):
 
     name = "one-step"
     description = "largest change of the pool's outputs after one SGD step on the candidate"
-    source = "Käding, Rodner, Freytag & Denzler 2016; look-ahead paper, fig. 1b"
+    source = "Käding et al. 2016; Mohamadi, Bae & Sutherland 2022, fig. 1b"
     needs_port = False
 
     def query(self, state: QueryState, n: int) -> Selection:

@@ -31,5 +31,5 @@ class Uncertainty(QueryStrategy):
 UNCERTAINTY = (
     Uncertainty("entropy", "highest entropy of the class probabilities", "Settles 2009, sec. 3.1", entropy),
     Uncertainty("margin", "smallest gap between the two likeliest classes", "Scheffer et al. 2001", negative_margin),
-    Uncertainty("least-confidence", "lowest top probability", "Lewis & Gale, SIGIR 1994", lack_of_confidence),
+    Uncertainty("least-confidence", "lowest top probability", "Lewis & Gale 1994", lack_of_confidence),
 )

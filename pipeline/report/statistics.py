@@ -116,7 +116,7 @@ def wilcoxon(differences: Sequence[float]) -> Signed:
 def holm(p: Sequence[float]) -> list[float]:
     """Correct p-values for the size of their family (step-down).
 
-    p̃_(i) = max_{j ≤ i} min(1, (m − j + 1) p_(j)).  Source: Holm, Scand. J. Stat. 6 (1979).
+    p̃_(i) = max_{j ≤ i} min(1, (m − j + 1) p_(j)).  Source: Holm 1979.
 
     Args:
         p: ``[m]``.
@@ -153,7 +153,7 @@ def seeds_needed(tests: int) -> int:
 def friedman(table: np.ndarray) -> Friedman:
     """Test whether treatments rank alike over blocks.
 
-    Source: Friedman, JASA 32 (1937); Demšar, JMLR 7 (2006) for its use over data sets.
+    Source: Friedman 1937; Demšar 2006 for its use over data sets.
 
     Args:
         table: ``[blocks, treatments]``, at least two blocks and three treatments; larger is better.

@@ -24,8 +24,7 @@ def flip_crop(x: Tensor, generator: torch.Generator) -> Tensor:
     What a shift uncovers is filled with zeros, which after normalisation is the mean pixel. On 32x32 images this is
     the usual "pad 4 and crop". It has no place on data whose classes a mirror changes (digits).
 
-    Source: Lee et al., "Deeply-supervised nets" (2015), section 3; He et al., "Deep residual
-    learning" (2015), section 4.2.
+    Source: Lee et al. 2015, section 3; He et al. 2016, section 4.2.
 
     Args:
         x: normalised images ``[B, C, H, W]``.

@@ -18,8 +18,7 @@ def load_digits(root: Path | None = None, download: bool = False) -> DataSet:
     number generator: neither a run's seed nor a library's version can move it. Both halves keep the
     published order.
 
-    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
-    Repository (1998), doi:10.24432/C50P49, as distributed by scikit-learn.
+    Source: Alpaydin & Kaynak 1998, as distributed by scikit-learn.
 
     Args:
         root: not used; the scans need no data root.

@@ -10,7 +10,7 @@ def conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 
     Its weights are normal with standard deviation ``sqrt(2 / (kernel^2 c_in))``; it has no bias. Halves are rounded up.
 
-    Source: He et al., "Delving deep into rectifiers" (2015), eq. 10.
+    Source: He et al. 2015, eq. 10.
 
     Args:
         c_in: channels of the input.

@@ -11,7 +11,7 @@ class BasicBlock(nn.Module):
 
     The shortcut is the identity when the shape stays, and a 1x1 convolution with batch norm when it changes.
 
-    Source: He et al., "Deep residual learning" (2015), fig. 5 left and option B.
+    Source: He et al. 2016, fig. 5 left and option B.
 
     Args:
         c_in: channels of the input.

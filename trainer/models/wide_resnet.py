@@ -11,7 +11,7 @@ class PreActivationBlock(nn.Module):
 
     The shortcut is ``x`` itself when the shape stays and a 1x1 convolution of ``h`` when it changes.
 
-    Source: Zagoruyko and Komodakis, "Wide residual networks" (2016), fig. 1(d); the shortcut as in the authors' code.
+    Source: Zagoruyko & Komodakis 2016, fig. 1(d); the shortcut as in the authors' code.
 
     Args:
         c_in: channels of the input.

@@ -125,6 +125,9 @@ def build(
 def find_loss(loss: str | Loss) -> Loss:
     """Return a loss given by name or as it is.
 
+    Args:
+        loss: its name, or the record.
+
     Raises:
         LinearizeError: there is none of that name.
 

@@ -82,6 +82,10 @@ HEADS: dict[str, Callable[[int], Head]] = {
 def make_head(name: str, logit: int = 0) -> Head:
     """Build the head ``name``; ``logit`` matters to ``single-logit`` alone.
 
+    Args:
+        name: a key of ``HEADS``.
+        logit: zero-based.
+
     Raises:
         LinearizeError: the name is not registered.
 

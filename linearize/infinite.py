@@ -132,7 +132,17 @@ def infinite_kernel(
     progress: Progress | None = None,
     on_plan: Callable[[InfinitePlan], None] | None = None,
 ) -> Kernel:
-    """Compute the blocks of Θ∞ over labelled ∪ pool; the arguments and errors are those of ``infinite_ntk``."""
+    """Compute the blocks of Θ∞ over labelled ∪ pool; the arguments and errors are those of ``infinite_ntk``.
+
+    Args:
+        twin: the architecture.
+        X: labelled images ``[L, C, H, W]``.
+        pool: candidates ``[U, C, H, W]``.
+        memory_budget: bytes or a size.
+        progress: called after every block.
+        on_plan: called before.
+
+    """
     L = len(X)
     theta = infinite_ntk(
         twin,
@@ -146,7 +156,13 @@ def infinite_kernel(
 
 
 def regression_bytes(L: int, U: int) -> int:
-    """Return the bytes that a regression on a given kernel takes beside it."""
+    """Return the bytes that a regression on a given kernel takes beside it.
+
+    Args:
+        L: labelled images.
+        U: candidates.
+
+    """
     return 8 * (2 * L * L + L * U + U * U)
 
 

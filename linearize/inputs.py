@@ -28,6 +28,11 @@ class Data(NamedTuple):
 def check_inputs(X: np.ndarray, Y: np.ndarray, pool: np.ndarray) -> None:
     """Check that inputs and targets are there, finite and of one shape.
 
+    Args:
+        X: labelled inputs ``[L, ...]``.
+        Y: targets ``[L, C]``.
+        pool: candidates ``[U, ...]``.
+
     Raises:
         LinearizeError: they are not.
 
@@ -46,6 +51,10 @@ def check_inputs(X: np.ndarray, Y: np.ndarray, pool: np.ndarray) -> None:
 def check_finite(name: str, array: np.ndarray) -> None:
     """Check that an array has neither NaN nor infinity.
 
+    Args:
+        name: what it is called in a message.
+        array: numbers.
+
     Raises:
         NonFiniteError: it has.
 
@@ -56,6 +65,10 @@ def check_finite(name: str, array: np.ndarray) -> None:
 
 def check_ids(ids: np.ndarray | None, U: int) -> np.ndarray:
     """Return the candidates' ids ``[U]``; their positions when absent.
+
+    Args:
+        ids: integers or strings ``[U]``.
+        U: candidates.
 
     Raises:
         LinearizeError: they are not one integer or string each, or one stands twice.

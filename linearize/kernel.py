@@ -74,14 +74,29 @@ def plan_ntk(
 
 
 def tape_of(apply_fn: ApplyFn, variables: Variables, x: np.ndarray, options: KernelOptions) -> Tape:
-    """Trace a network for inputs like ``x``; call it inside ``arithmetic``."""
+    """Trace a network for inputs like ``x``; call it inside ``arithmetic``.
+
+    Args:
+        apply_fn: the network.
+        variables: its collections.
+        x: inputs ``[N, ...]``, of which one is read.
+        options: head, layers and precision.
+
+    """
     hashable: Any = apply_fn
     x64 = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
     return record(hashable, options.function, options.layers, signature(variables, x[0]), x64, options.precision)
 
 
 def convert(variables: Variables, x: np.ndarray, precision: Precision) -> tuple[Variables, np.ndarray]:
-    """Turn a network and inputs into float64 where that is the precision; call it inside ``arithmetic``."""
+    """Turn a network and inputs into float64 where that is the precision; call it inside ``arithmetic``.
+
+    Args:
+        variables: the network's collections.
+        x: inputs ``[N, ...]``.
+        precision: the arithmetic.
+
+    """
     if precision != "float64":
         return variables, x
 

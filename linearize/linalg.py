@@ -54,7 +54,13 @@ def cholesky(K: Float64) -> Factor:
 
 
 def solve_lower(F: Float64, B: Float64) -> Float64:
-    """Return F⁻¹ B for a lower triangular F ``[L, L]`` and B ``[L, M]``."""
+    """Return F⁻¹ B for a lower triangular F ``[L, L]`` and B ``[L, M]``.
+
+    Args:
+        F: lower triangular ``[L, L]``.
+        B: ``[L, M]``.
+
+    """
     return np.asarray(solve_triangular(F, B, lower=True, check_finite=False))
 
 

@@ -52,6 +52,9 @@ def default_budget() -> int:
 def parse_bytes(text: str | int) -> int:
     """Read a size such as ``4GiB``, ``500MB`` or a plain number of bytes.
 
+    Args:
+        text: what the user gave.
+
     Raises:
         LinearizeError: it is neither, or not positive.
 

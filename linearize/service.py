@@ -309,6 +309,9 @@ class LookAhead:
 
         Of the network a fingerprint is kept.
 
+        Args:
+            path: the file.
+
         Raises:
             LinearizeError: the kernel's head is a function of one's own, which no file can hold.
             OSError: it cannot be written.

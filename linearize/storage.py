@@ -45,6 +45,9 @@ def write_state(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray])
 def read_state(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return what ``write_state`` was given.
 
+    Args:
+        path: the file.
+
     Raises:
         LinearizeError: there is no such file, or it is another one.
 

@@ -36,7 +36,13 @@ class ApplyFn(Protocol):
     """A network in eval mode: ``apply_fn(variables, x [B, ...]) -> logits [B, C]``."""
 
     def __call__(self, variables: Variables, x: Array, /) -> Array:
-        """Evaluate the network."""
+        """Evaluate the network.
+
+        Args:
+            variables: its Flax collections.
+            x: inputs ``[B, ...]``.
+
+        """
         ...
 
 

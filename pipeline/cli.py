@@ -146,7 +146,14 @@ def run_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., 
 
 
 def config_from(config_file: Path | None, sets: tuple[str, ...], options: dict[str, Any]) -> Any:
-    """Return the ``RunConfig`` of a command that has ``run_options``."""
+    """Return the ``RunConfig`` of a command that has ``run_options``.
+
+    Args:
+        config_file: what ``--config`` names.
+        sets: what ``--set`` gives, ``A.B=C``.
+        options: the other options, ``data__name`` for ``data.name``.
+
+    """
     from pipeline.config import load_config
 
     return load_config(config_file, {name.replace("__", "."): value for name, value in options.items()}, sets)

@@ -265,7 +265,13 @@ class RunConfig(Section):
         return KernelOptions(**{name: value for name, value in given if value is not None})
 
     def model_spec(self, input_shape: tuple[int, int, int], num_classes: int) -> ModelSpec:
-        """Return which network this is for images of a shape."""
+        """Return which network this is for images of a shape.
+
+        Args:
+            input_shape: (C, H, W) of one image.
+            num_classes: C.
+
+        """
         return ModelSpec(self.model.name, input_shape, num_classes, dict(self.model.options))
 
     def scientific(self) -> dict[str, Any]:
@@ -345,7 +351,13 @@ def validate(values: Any, *, recorded: bool = False) -> RunConfig:
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of ``values`` with ``changes`` merged in, key by key to any depth."""
+    """Return a copy of ``values`` with ``changes`` merged in, key by key to any depth.
+
+    Args:
+        values: what there is.
+        changes: what wins.
+
+    """
     result = copy.deepcopy(dict(values))
     for key, change in changes.items():
         before = result.get(key)
@@ -355,7 +367,14 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def differences(mine: Any, theirs: Any, path: str = "") -> list[str]:
-    """Name every field in which two plain configurations differ, as ``path: old -> new``."""
+    """Name every field in which two plain configurations differ, as ``path: old -> new``.
+
+    Args:
+        mine: one configuration.
+        theirs: the other.
+        path: where both lie, for the names.
+
+    """
     if isinstance(mine, dict) and isinstance(theirs, dict):
         keys = sorted({*mine, *theirs})
         return [d for key in keys for d in differences(mine.get(key), theirs.get(key), f"{path}.{key}".lstrip("."))]

@@ -52,18 +52,36 @@ def fsync_file(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace ``path`` by ``content`` as a whole; every failure names the path."""
+    """Replace ``path`` by ``content`` as a whole; every failure names the path.
+
+    Args:
+        path: the file.
+        content: text or bytes.
+
+    """
     with naming(path):
         write_bytes(path, content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically."""
+    """Write indented JSON atomically.
+
+    Args:
+        path: the file.
+        value: plain values.
+
+    """
     write_atomically(path, json.dumps(value, indent=2) + "\n")
 
 
 def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write one JSON object a line atomically."""
+    """Write one JSON object a line atomically.
+
+    Args:
+        path: the file.
+        rows: plain values.
+
+    """
     write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -44,6 +44,9 @@ class InfiniteKernel:
 def twin_of(spec: ModelSpec) -> Twin:
     """Return the infinite-width counterpart of a network.
 
+    Args:
+        spec: the network.
+
     Raises:
         PipelineError: it is a user's own.
 

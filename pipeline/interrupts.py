@@ -11,7 +11,13 @@ _SHELL_OFFSET = 128  # a shell reports death by signal n as 128 + n
 
 
 def exit_at_once(number: int, _frame: FrameType | None = None) -> None:
-    """End the process now; for the time before anything is written, when imports would turn Ctrl-C into a traceback."""
+    """End the process now; for the time before anything is written, when imports would turn Ctrl-C into a traceback.
+
+    Args:
+        number: of the signal.
+        _frame: makes no difference.
+
+    """
     os.write(2, b"interrupted\n")
     os._exit(_SHELL_OFFSET + number)
 

@@ -28,6 +28,10 @@ class _Loader(yaml.SafeLoader):
 def parse_yaml(text: str, where: str) -> Any:
     """Read YAML safely.
 
+    Args:
+        text: the YAML.
+        where: what it is called in a message.
+
     Raises:
         PipelineError: it is none, or a key stands twice; ``where`` says whose.
 

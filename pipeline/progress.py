@@ -7,7 +7,13 @@ class StageProgress(Protocol):
     """What a stage is given to report to."""
 
     def __call__(self, done: int, total: int) -> None:
-        """Say how much is done, in units of the stage's own."""
+        """Say how much is done, in units of the stage's own.
+
+        Args:
+            done: how much is done.
+            total: of how much.
+
+        """
         ...
 
     def plan(self, text: str) -> None:
@@ -19,7 +25,13 @@ class Silent:
     """Reports nothing."""
 
     def __call__(self, done: int, total: int) -> None:
-        """Ignore it."""
+        """Ignore it.
+
+        Args:
+            done: how much is done.
+            total: of how much.
+
+        """
 
     def plan(self, text: str) -> None:
         """Ignore it."""

@@ -13,15 +13,36 @@ _POSITION = {name: position for position, name in enumerate(get_args(Stream), st
 
 
 def sequence(seed: int, cycle: int, stream: Stream) -> np.random.SeedSequence:
-    """Return the seed sequence of one stream of one cycle."""
+    """Return the seed sequence of one stream of one cycle.
+
+    Args:
+        seed: the run's seed.
+        cycle: number of the cycle.
+        stream: what the numbers are for.
+
+    """
     return np.random.SeedSequence([seed, cycle, _POSITION[stream]])
 
 
 def generator(seed: int, cycle: int, stream: Stream) -> np.random.Generator:
-    """Return a NumPy generator for one stream of one cycle."""
+    """Return a NumPy generator for one stream of one cycle.
+
+    Args:
+        seed: the run's seed.
+        cycle: number of the cycle.
+        stream: what the numbers are for.
+
+    """
     return np.random.default_rng(sequence(seed, cycle, stream))
 
 
 def integer(seed: int, cycle: int, stream: Stream) -> int:
-    """Return a 63-bit seed for a library that takes an integer, such as torch."""
+    """Return a 63-bit seed for a library that takes an integer, such as torch.
+
+    Args:
+        seed: the run's seed.
+        cycle: number of the cycle.
+        stream: what the numbers are for.
+
+    """
     return int(sequence(seed, cycle, stream).generate_state(1, np.uint64)[0] >> 1)

@@ -105,10 +105,7 @@ def missing() -> list[str]:
     return unexplained({path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files})
 
 
-UNFINISHED = ("linearize", "pipeline")  # whose older functions still wait for theirs
-
-
-@pytest.mark.parametrize("package", [package for package in PACKAGES if package not in UNFINISHED])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_public_functions_explain_their_arguments(missing, package):
     here = [function for function in missing if function.startswith(f"{package}/")]
     assert not here, "\n".join(["no Args section:", *here])

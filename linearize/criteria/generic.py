@@ -53,7 +53,13 @@ def expected_value(
 
 
 def before(posterior: Posterior, request: Request) -> Float[np.ndarray, "U C"]:
-    """Return f_ref, the outputs that change is measured from ``[U, C]``."""
+    """Return f_ref, the outputs that change is measured from ``[U, C]``.
+
+    Args:
+        posterior: the linearised network.
+        request: its reference.
+
+    """
     return posterior.mean if request.reference == "linearized" else posterior.f
 
 

@@ -37,14 +37,26 @@ class SimplexPool(NamedTuple):
 
     @classmethod
     def of(cls, f_lin: np.ndarray, dtype: type[np.float32] | type[np.float64] = np.float64) -> "SimplexPool":
-        """Project outputs ``[U, C]``; passes over the pool then run in ``dtype``."""
+        """Project outputs ``[U, C]``; passes over the pool then run in ``dtype``.
+
+        Args:
+            f_lin: outputs ``[U, C]``.
+            dtype: of the passes over the pool.
+
+        """
         tau = simplex_threshold(f_lin)  # [U]
         kept = f_lin > tau[:, None]  # [U, C]
         with jax.enable_x64(True):
             return cls(*(jnp.asarray(v, dtype) for v in (f_lin.T, (kept / kept.sum(1, keepdims=True)).T, tau)))
 
     def after(self, q: Array, r: Array) -> Callable[[Array], Array]:
-        """Return w_c = f_c(x) + q(x',x) r_c(x') as a function of c, ``[B, U]``, for q ``[B, U]`` and r ``[B, C]``."""
+        """Return w_c = f_c(x) + q(x',x) r_c(x') as a function of c, ``[B, U]``, for q ``[B, U]`` and r ``[B, C]``.
+
+        Args:
+            q: influence ``[B, U]``.
+            r: residuals of the imagined labels ``[B, C]``.
+
+        """
         return lambda c: self.f[c][None] + q * r[:, c][:, None]
 
     def threshold(self, q: Array, r: Array) -> Array:
@@ -87,7 +99,14 @@ class SoftmaxShift(NamedTuple):
 
     @classmethod
     def of(cls, f: Array, pull: PseudoResidual, block: Block) -> "SoftmaxShift":
-        """Take a block of candidates for logits ``[C, U]``; call it inside ``jax.jit``."""
+        """Take a block of candidates for logits ``[C, U]``; call it inside ``jax.jit``.
+
+        Args:
+            f: logits ``[C, U]``.
+            pull: what labels pull by.
+            block: the candidates.
+
+        """
         q = influence(block, f.dtype)
         return cls(f, q, jnp.asarray(pull.step, f.dtype) * q, jnp.asarray(pull.m, f.dtype)[block.candidates])
 
@@ -110,7 +129,14 @@ class SoftmaxShift(NamedTuple):
 
 
 def leads(z: Array, top: Array, second: Array) -> Array:
-    """Tell whether a class alone has the largest logit, whatever z was rounded to when the two largest were found."""
+    """Tell whether a class alone has the largest logit, whatever z was rounded to when the two largest were found.
+
+    Args:
+        z: logits ``[B, U]``.
+        top: the largest ``[B, U]``.
+        second: the next ``[B, U]``.
+
+    """
     return (2 * z > top + second) & (top - second > 16 * jnp.finfo(z.dtype).eps * (1 + jnp.abs(top)))
 
 

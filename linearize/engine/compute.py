@@ -77,7 +77,16 @@ def empty_block(tape: Tape, chunk: Chunk, rows: int, dtypes: Sequence[jnp.dtype]
 def features(
     tape: Tape, chunk: Chunk, parameters: Sequence[Array], others: Sequence[Array], examples: Array
 ) -> tuple[list[Array], list[Array], list[Array]]:
-    """Features of m examples: pieces ``[m', columns]``, A and G ``[positions..., m', channels]``, m' rows of Θ."""
+    """Features of m examples: pieces ``[m', columns]``, A and G ``[positions..., m', channels]``, m' rows of Θ.
+
+    Args:
+        tape: the traced network.
+        chunk: what one pass computes.
+        parameters: trainable leaves.
+        others: constant leaves.
+        examples: ``[m, ...]``.
+
+    """
     values = tape.prepare(parameters, others)
     direct = list(dict.fromkeys(segment.unit for piece in chunk.pieces for segment in piece))
 
@@ -124,7 +133,18 @@ def fill(
     block: FeatureBlock,
     start: Array,
 ) -> FeatureBlock:
-    """Write the features of m examples into a block, from row ``start`` on; the block is donated."""
+    """Write the features of m examples into a block, from row ``start`` on; the block is donated.
+
+    Args:
+        tape: the traced network.
+        chunk: what one pass computes.
+        parameters: trainable leaves.
+        others: constant leaves.
+        examples: ``[m, ...]``.
+        block: to write into.
+        start: the first row.
+
+    """
     pieces, activations, cotangents = features(tape, chunk, parameters, others, examples)
 
     def written(old: Array, new: Array, axis: int) -> Array:
@@ -141,7 +161,16 @@ def fill(
 
 
 def tile(chunk: Chunk, left: FeatureBlock, right: FeatureBlock, total: jnp.dtype, groups: int = 1) -> Array:
-    """One tile of Θ, ``[rows, rows]``: the chunk's share of it; ``groups`` is the number of devices that make it."""
+    """One tile of Θ, ``[rows, rows]``: the chunk's share of it; ``groups`` is the number of devices that make it.
+
+    Args:
+        chunk: what one pass computes.
+        left: features of the rows.
+        right: features of the columns.
+        total: the type in which sums are accumulated.
+        groups: devices that make it.
+
+    """
     share = jnp.zeros(())
     for A, B in zip(left.pieces, right.pieces, strict=True):
         share = share + jnp.matmul(A, B.T, preferred_element_type=total)
@@ -154,7 +183,15 @@ def tile(chunk: Chunk, left: FeatureBlock, right: FeatureBlock, total: jnp.dtype
 
 
 def squared_norms(tape: Tape, parameters: Sequence[Array], others: Sequence[Array], examples: Array) -> Array:
-    """Θ's diagonal for m examples, ``[m, rows]``: every unit's share by the cheaper of its two ways."""
+    """Θ's diagonal for m examples, ``[m, rows]``: every unit's share by the cheaper of its two ways.
+
+    Args:
+        tape: the traced network.
+        parameters: trainable leaves.
+        others: constant leaves.
+        examples: ``[m, ...]``.
+
+    """
     values = tape.prepare(parameters, others)
 
     def share(unit: Unit, operands: list[Array], G: list[Array]) -> Array:

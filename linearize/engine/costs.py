@@ -36,7 +36,13 @@ class Cost(NamedTuple):
     entries: int
 
     def total(self, rows: int, pairs: int) -> float:
-        """Multiplications for so many rows and pairs."""
+        """Multiplications for so many rows and pairs.
+
+        Args:
+            rows: of Θ.
+            pairs: of rows.
+
+        """
         return rows * self.once + pairs * self.pair
 
 

@@ -109,6 +109,9 @@ def _zeros(shape: Any, sharding: NamedSharding) -> Array:
 def use(count: int | None = None) -> Devices:
     """Take the first devices of JAX's default backend, all of them where ``count`` is None.
 
+    Args:
+        count: how many.
+
     Raises:
         LinearizeError: there are not so many.
 

@@ -52,6 +52,14 @@ def compiled(tape: Tape, chunk: Chunk, layout: Layout, devices: Devices, precisi
     """Compile one pass; the same arguments give the same functions, so a run compiles once.
 
     Call it inside ``arithmetic(precision)``.
+
+    Args:
+        tape: the traced network.
+        chunk: what one pass computes.
+        layout: blocks and micro-batches.
+        devices: where.
+        precision: in which arithmetic.
+
     """
     dtype = tape.program.shapes[tape.program.output].dtype
     small = jnp.dtype(jnp.bfloat16)
@@ -105,6 +113,15 @@ def kernel(
     advance: Callable[[float], None],
 ) -> Float64:
     """Compute Θ(A, B), or Θ(A, A) where ``right`` is None, pass by pass; ``advance`` is told what was spent.
+
+    Args:
+        work: methods, passes and portions.
+        variables: the network's collections.
+        left: inputs A ``[N, ...]``.
+        right: inputs B ``[M, ...]``, or None.
+        devices: where.
+        precision: in which arithmetic.
+        advance: told what was spent.
 
     Returns:
         Θ ``[rows of A, rows of B]``, accumulated over passes in float64.
@@ -175,7 +192,14 @@ def _mirror(theta: Float64, rows: int) -> None:
 
 
 def passes_bytes(work: Work, devices: Devices, precision: Precision) -> int:
-    """What ``kernel`` allocates beside Θ at its peak, by XLA's account of every pass; call it as ``compiled``."""
+    """What ``kernel`` allocates beside Θ at its peak, by XLA's account of every pass; call it as ``compiled``.
+
+    Args:
+        work: methods, passes and portions.
+        devices: where.
+        precision: in which arithmetic.
+
+    """
     blocks = work.blocks[1] + (0 if work.size.right is None else 1)
     passes = [compiled(work.tape, chunk, work.layout, devices, precision) for chunk in work.chunks]
     return max(one.block_bytes * blocks + max(one.fill_bytes, one.tile_bytes) for one in passes)

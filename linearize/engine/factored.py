@@ -96,7 +96,13 @@ class DenseSite:
         return A, G[0].reshape(g, o, t).transpose(0, 2, 1)
 
     def gradient(self, operands: Sequence[Array], G: Sequence[Array]) -> Array:
-        """Σ_t A[g,t,k] G[g,t,o], in the shape of w."""
+        """Σ_t A[g,t,k] G[g,t,o], in the shape of w.
+
+        Args:
+            operands: of the site's equation, for one example.
+            G: gradients of what it puts out, for one output.
+
+        """
         A, cotangent = self._canonical(operands, G)
         canonical = jnp.einsum("gtk,gto->gko", A, cotangent)
         order = (*self.batch[1], *self.contract[1], *self._free(1))
@@ -104,7 +110,13 @@ class DenseSite:
         return moved.transpose(np.argsort(order))
 
     def features(self, operands: Sequence[Array], G: Sequence[Array]) -> Array:
-        """The gradient's entries, flat."""
+        """The gradient's entries, flat.
+
+        Args:
+            operands: of the site's equation, for one example.
+            G: gradients of what it puts out, for one output.
+
+        """
         A, cotangent = self._canonical(operands, G)
         return jnp.einsum("gtk,gto->gko", A, cotangent).reshape(-1)
 
@@ -208,7 +220,13 @@ class ConvSite:
         return jnp.stack(parts), False
 
     def gradient(self, operands: Sequence[Array], G: Sequence[Array]) -> Array:
-        """∂g/∂w in the shape of the kernel."""
+        """∂g/∂w in the shape of the kernel.
+
+        Args:
+            operands: of the site's equation, for one example.
+            G: gradients of what it puts out, for one output.
+
+        """
         canonical, shifted = self._gradient(operands, G)
         rhs = self.params["dimension_numbers"][1]
         order = (3, 1, 2, 0, 4) if shifted else (0, 1, 3, 2, 4)  # to [rows, columns, c, f, o]
@@ -219,7 +237,13 @@ class ConvSite:
         return ordered.transpose(np.argsort(places))
 
     def features(self, operands: Sequence[Array], G: Sequence[Array]) -> Array:
-        """The gradient's entries, flat."""
+        """The gradient's entries, flat.
+
+        Args:
+            operands: of the site's equation, for one example.
+            G: gradients of what it puts out, for one output.
+
+        """
         return self._gradient(operands, G)[0].reshape(-1)
 
     @cached_property

@@ -134,6 +134,9 @@ def prepare(
 def check_free_memory(plan: Plan) -> None:
     """Refuse a plan that takes more than is free now.
 
+    Args:
+        plan: as it was made.
+
     Raises:
         MemoryBudgetError: the message says what is free.
 

@@ -192,14 +192,26 @@ def _live(equations: Sequence[Equation], output: int) -> tuple[Equation, ...]:
 
 
 def run(equations: Sequence[Equation], values: dict[int, Array]) -> None:
-    """Evaluate equations in order, adding what they compute to ``values``."""
+    """Evaluate equations in order, adding what they compute to ``values``.
+
+    Args:
+        equations: in order.
+        values: by variable; added to.
+
+    """
     for equation in equations:
         results = equation.evaluate(read(values, equation.inputs))
         values.update(zip(equation.outputs, results, strict=True))
 
 
 def read(values: Mapping[int, Array], operands: Sequence[Operand]) -> list[Array]:
-    """Fetch the operands of an equation."""
+    """Fetch the operands of an equation.
+
+    Args:
+        values: by variable.
+        operands: variables and literals.
+
+    """
     return [operand.val if isinstance(operand, jex.Literal) else values[operand] for operand in operands]
 
 

@@ -40,7 +40,13 @@ class Site(Protocol):
         ...
 
     def gradient(self, operands: Sequence[Array], G: Sequence[Array]) -> Array:
-        """∂g/∂w in the shape of w, for one example, from the equation's operands and outputs' gradients."""
+        """∂g/∂w in the shape of w, for one example, from the equation's operands and outputs' gradients.
+
+        Args:
+            operands: of the site's equation, for one example.
+            G: gradients of what it puts out, for one output.
+
+        """
         ...
 
     @property
@@ -53,7 +59,13 @@ class Factored(Site, Protocol):
     """A site whose gradient is a sum of outer products of rows of A and G, so that its Gram needs no gradient."""
 
     def features(self, operands: Sequence[Array], G: Sequence[Array]) -> Array:
-        """The entries of ``gradient``, flat and in whatever order is cheapest."""
+        """The entries of ``gradient``, flat and in whatever order is cheapest.
+
+        Args:
+            operands: of the site's equation, for one example.
+            G: gradients of what it puts out, for one output.
+
+        """
         ...
 
     def activations(self, operands: Sequence[Array]) -> Array:
@@ -91,7 +103,13 @@ class GenericSite:
         return int(np.prod(self.shape, dtype=np.int64))
 
     def gradient(self, operands: Sequence[Array], G: Sequence[Array]) -> Array:
-        """Pull G back through the primitive to its operand w."""
+        """Pull G back through the primitive to its operand w.
+
+        Args:
+            operands: of the site's equation, for one example.
+            G: gradients of what it puts out, for one output.
+
+        """
         changed = [self.operand]
         if self.equation.name in WHOLE:
             changed = [at for at, value in enumerate(operands) if jnp.issubdtype(value.dtype, jnp.inexact)]

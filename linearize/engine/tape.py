@@ -58,7 +58,13 @@ class Tape:
         return sum(bytes_of(shapes[out]) for equation in self.program.body for out in equation.outputs)
 
     def prepare(self, parameters: Sequence[Array], others: Sequence[Array]) -> dict[int, Array]:
-        """Evaluate what does not depend on the example."""
+        """Evaluate what does not depend on the example.
+
+        Args:
+            parameters: trainable leaves.
+            others: constant leaves.
+
+        """
         values = {**self.program.constants, **dict(zip(self.program.parameters, parameters, strict=True))}
         values |= dict(zip(self.program.others, others, strict=True))
         run(self.program.prelude, values)
@@ -67,7 +73,14 @@ class Tape:
     def forward(
         self, values: Mapping[int, Array], example: Array, zeros: Mapping[int, list[Array]]
     ) -> tuple[Array, dict[int, list[Array]]]:
-        """Run the body on one example, adding ``zeros`` to the sites' outputs; return outputs and sites' operands."""
+        """Run the body on one example, adding ``zeros`` to the sites' outputs; return outputs and sites' operands.
+
+        Args:
+            values: by variable, those of ``prepare``.
+            example: one input.
+            zeros: to add to the sites' outputs, by equation; differentiated by.
+
+        """
         env, taken = {**values, self.program.example: example}, {}
         for position, equation in enumerate(self.program.body):
             operands = read(env, equation.inputs)
@@ -82,7 +95,14 @@ class Tape:
     def tap(
         self, values: Mapping[int, Array], example: Array, units: Sequence[Unit]
     ) -> tuple[dict[int, list[Array]], dict[int, list[Array]]]:
-        """Operands of the units' sites, and the k gradients ``[k, ...]`` of their outputs, by equation."""
+        """Operands of the units' sites, and the k gradients ``[k, ...]`` of their outputs, by equation.
+
+        Args:
+            values: by variable, those of ``prepare``.
+            example: one input.
+            units: parameters with the sites where they meet data.
+
+        """
         wanted = {site.position for unit in units for site in unit.sites}
         shapes = {at: [self.program.shapes[out] for out in self.program.body[at].outputs] for at in wanted}
         zeros = {
@@ -101,7 +121,16 @@ class Tape:
         operands: Mapping[int, list[Array]],
         G: Mapping[int, list[Array]],
     ) -> Array:
-        """One unit's gradient for one example and one output, flat ``[P_unit]``."""
+        """One unit's gradient for one example and one output, flat ``[P_unit]``.
+
+        Args:
+            unit: whose gradient.
+            parameters: trainable leaves.
+            others: constant leaves.
+            operands: of the units' sites, by equation.
+            G: gradients of the sites' outputs, by equation.
+
+        """
         if unit.factored:
             return unit.factored.features(operands[unit.sites[0].position], G[unit.sites[0].position])
         into: dict[int, Array] = {}
@@ -132,6 +161,10 @@ class Tape:
 
 def signature(variables: Variables, example: Any) -> Signature:
     """Describe a network's arrays and one example.
+
+    Args:
+        variables: the network's collections.
+        example: one input.
 
     Raises:
         LinearizeError: there is no trainable parameter, or one that is not real.

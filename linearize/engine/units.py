@@ -51,7 +51,14 @@ class Unit:
 
 
 def find_units(program: Program, sites: Sequence[Site], names: Sequence[str]) -> tuple[list[Unit], list[str]]:
-    """Join parameters that share a site, and sites that share a parameter."""
+    """Join parameters that share a site, and sites that share a parameter.
+
+    Args:
+        program: the traced network.
+        sites: where parameters meet data.
+        names: of the trainable leaves.
+
+    """
     reached = _reached(program)
     groups: list[tuple[set[int], list[Site]]] = []
     for site in sites:
@@ -103,7 +110,13 @@ def _moved_only(program: Program, leaf: int, site: Site) -> bool:
 
 
 def last_layer(units: Sequence[Unit], sites: Sequence[Site]) -> list[Unit]:
-    """The units that meet data at the last matrix product or convolution, or nowhere before it."""
+    """The units that meet data at the last matrix product or convolution, or nowhere before it.
+
+    Args:
+        units: parameters with the sites where they meet data.
+        sites: where parameters meet data.
+
+    """
     linear = [site.position for site in sites if not isinstance(site, GenericSite)]
     if not linear:
         raise LinearizeError("layers 'last': the network has no linear layer; use 'all'")

@@ -189,7 +189,13 @@ def lay_out(
 
 
 def bytes_of_one(tape: Tape, units: Iterable[Unit]) -> int:
-    """Bytes that one example's forward and backward pass takes, about: activations, the largest unit's gradient."""
+    """Bytes that one example's forward and backward pass takes, about: activations, the largest unit's gradient.
+
+    Args:
+        tape: the traced network.
+        units: parameters with the sites where they meet data.
+
+    """
     largest = max((unit.size for unit in units), default=0)
     itemsize = tape.program.shapes[tape.program.output].dtype.itemsize
     return tape.activation_bytes * tape.outputs + 2 * itemsize * largest * tape.copies
@@ -202,6 +208,12 @@ def with_gradients(planned: Sequence[Planned]) -> list[Unit]:
 
 def plan_passes(tape: Tape, planned: Sequence[Planned], row_bytes: float, itemsize: int) -> tuple[Chunk, ...]:
     """Cut the features into passes of at most ``row_bytes`` bytes a row, as few and as equal as possible.
+
+    Args:
+        tape: the traced network.
+        planned: units with their methods.
+        row_bytes: that the features of a row may take.
+        itemsize: bytes of one feature.
 
     Raises:
         MemoryBudgetError: one ghost unit alone, or one column, is larger.

@@ -75,6 +75,16 @@ def carry_out(
 ) -> None:
     """Compute a grid, or print its forecast; takes what ``engine_options`` gives.
 
+    Args:
+        grid: the comparison.
+        out: its directory; chosen where absent.
+        dry_run: print the forecast alone.
+        engine: what runs the cells.
+        jobs: cells at once.
+        cpus_per_cell: each cell's cores.
+        gpus_per_cell: each cell's share of GPUs.
+        address: of a Ray cluster.
+
     Raises:
         PipelineError: bad input; nothing was written.
         RunFailedError: a cell failed, or the strategies of a seed did not start alike.

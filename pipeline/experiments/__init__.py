@@ -76,6 +76,13 @@ class Preset(Section):
             seeds: such as ``0-5``, instead of the preset's.
             config_file, options, sets: as of ``load_config``.
 
+        Args:
+            strategies: names, separated by commas.
+            seeds: such as ``0-5``.
+            config_file: a YAML file of fields.
+            options: fields by name.
+            sets: ``A.B=C`` each.
+
         Raises:
             PipelineError: an unknown key, a wrong type or a value out of range; one line.
 
@@ -118,6 +125,9 @@ def preset_names() -> list[str]:
 
 def read_preset(name: str) -> Preset:
     """Return a preset by name.
+
+    Args:
+        name: of the preset.
 
     Raises:
         PipelineError: there is none of that name; the message lists those there are.

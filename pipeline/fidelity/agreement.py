@@ -73,7 +73,13 @@ def compare(
 
 
 def mean_of(values: np.ndarray, rng: np.random.Generator) -> Interval:
-    """Return the mean of one value a candidate ``[n]``, those that are NaN left out, resampled as in ``compare``."""
+    """Return the mean of one value a candidate ``[n]``, those that are NaN left out, resampled as in ``compare``.
+
+    Args:
+        values: one a candidate ``[n]``.
+        rng: of the resampling.
+
+    """
     n = len(values)
     drawn = values[np.vstack([np.arange(n), rng.integers(0, n, (RESAMPLES, n))])]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -81,7 +87,13 @@ def mean_of(values: np.ndarray, rng: np.random.Generator) -> Interval:
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the cosine of two vectors; NaN where one of them is 0."""
+    """Return the cosine of two vectors; NaN where one of them is 0.
+
+    Args:
+        one: a vector.
+        other: another of its length.
+
+    """
     norms = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float(one @ other) / norms if norms else float("nan")
 

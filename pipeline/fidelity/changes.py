@@ -52,6 +52,12 @@ def predicted_changes(setting: Setting, position: int, label: int) -> dict[str, 
     """Return what block updates predict for one candidate with one label, by proxy; see ``PROXIES``.
 
     The block update is f_lin⁺(x) - f_lin(x) = S(x,x')/u(x') (y' - f_lin(x'))ᵀ; from the network, a(x) is added.
+
+    Args:
+        setting: the cycle and its linearisation.
+        position: of the candidate.
+        label: its class.
+
     """
     posterior, after = setting.posterior, with_label(setting, position, label)
     others = {
@@ -62,7 +68,14 @@ def predicted_changes(setting: Setting, position: int, label: int) -> dict[str, 
 
 
 def with_label(setting: Setting, position: int, label: int) -> np.ndarray:
-    """Return f_lin⁺ on the pool ``[U, C]`` after a candidate got a label."""
+    """Return f_lin⁺ on the pool ``[U, C]`` after a candidate got a label.
+
+    Args:
+        setting: the cycle and its linearisation.
+        position: of the candidate.
+        label: its class.
+
+    """
     return _with_label(setting.posterior, setting.loss, position, label)
 
 
@@ -92,7 +105,13 @@ def trained_changes(setting: Setting, trained: Retrainer, position: int, label: 
 
 
 def retrainer(setting: Setting, start: str) -> Retrainer:
-    """Return what trains the next network: ``warm`` from the cycle's weights, ``cold`` from the initial ones."""
+    """Return what trains the next network: ``warm`` from the cycle's weights, ``cold`` from the initial ones.
+
+    Args:
+        setting: the cycle and its linearisation.
+        start: ``warm`` or ``cold``.
+
+    """
     context = setting.context
     model = context.network()
     if start == "warm":

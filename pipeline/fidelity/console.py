@@ -39,7 +39,13 @@ class FidelityConsole:
             self._progress.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        """Let an interrupt through while the kernel is computed."""
+        """Let an interrupt through while the kernel is computed.
+
+        Args:
+            done: how much is done.
+            total: of how much.
+
+        """
         self.check()
 
     def plan(self, text: str) -> None:
@@ -47,7 +53,13 @@ class FidelityConsole:
         self.err.print(text, markup=False)
 
     def estimated(self, trainings: int, seconds: float) -> None:
-        """Say what the retrainings will take."""
+        """Say what the retrainings will take.
+
+        Args:
+            trainings: how many there will be.
+            seconds: that the first took.
+
+        """
         self.err.print(
             f"{trainings} retrainings of {spell_seconds(seconds)}, measured on the first: about "
             f"{spell_seconds(trainings * seconds)}",
@@ -55,7 +67,13 @@ class FidelityConsole:
         )
 
     def advance(self, done: int, total: int) -> None:
-        """Move the bar, or say now and then how many are done."""
+        """Move the bar, or say now and then how many are done.
+
+        Args:
+            done: how much is done.
+            total: of how much.
+
+        """
         self.check()
         self._progress.update(self._task, completed=done, total=total)
         every = -(-total // PLAIN_LINES)

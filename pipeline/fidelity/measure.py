@@ -60,11 +60,23 @@ class Reporter(Protocol):
         ...
 
     def estimated(self, trainings: int, seconds: float) -> None:
-        """Learn, once, how many trainings there will be and how long the first took."""
+        """Learn, once, how many trainings there will be and how long the first took.
+
+        Args:
+            trainings: how many there will be.
+            seconds: that the first took.
+
+        """
         ...
 
     def advance(self, done: int, total: int) -> None:
-        """Learn how many trainings are done."""
+        """Learn how many trainings are done.
+
+        Args:
+            done: how much is done.
+            total: of how much.
+
+        """
         ...
 
 

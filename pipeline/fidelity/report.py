@@ -27,6 +27,11 @@ JSON, CSV, FIGURE = "fidelity.json", "fidelity.csv", "fidelity"
 def destination(run: Path, cycle: int, out: Path | None) -> Path:
     """Return where the report goes, RUN/fidelity/cycle-NNN unless said otherwise; nothing is made yet.
 
+    Args:
+        run: the run directory.
+        cycle: number of the cycle.
+        out: what the user named, if anything.
+
     Raises:
         PipelineError: there is something else.
 
@@ -42,7 +47,16 @@ def destination(run: Path, cycle: int, out: Path | None) -> Path:
 
 
 def write(path: Path, setting: Setting, measured: Measured, labels: Labels, repeats: int) -> None:
-    """Write the report's files, each as a whole."""
+    """Write the report's files, each as a whole.
+
+    Args:
+        path: where to.
+        setting: the cycle and its linearisation.
+        measured: what the retrainings gave.
+        labels: which labels were imagined.
+        repeats: SGD seeds that each retraining is averaged over.
+
+    """
     title = f"{setting.context.config.data.name}, {setting.context.config.model.name}, {len(setting.labelled)} labels"
     svg, png = draw(measured, title)
     with naming(path):
@@ -57,7 +71,15 @@ def write(path: Path, setting: Setting, measured: Measured, labels: Labels, repe
 
 
 def summary(setting: Setting, measured: Measured, labels: Labels, repeats: int) -> dict[str, Any]:
-    """Return everything that was measured as plain values; extrapolated ones say so by name."""
+    """Return everything that was measured as plain values; extrapolated ones say so by name.
+
+    Args:
+        setting: the cycle and its linearisation.
+        measured: what the retrainings gave.
+        labels: which labels were imagined.
+        repeats: SGD seeds that each retraining is averaged over.
+
+    """
     U = len(setting.candidates)
     extrapolated = U * repeats * measured.seconds
     return {
@@ -124,7 +146,14 @@ def rows_csv(measured: Measured) -> str:
 
 
 def lines(setting: Setting, measured: Measured, repeats: int) -> Iterator[str]:
-    """Yield what a person reads: the agreement, the noise beside the effect, the cost, the verdict."""
+    """Yield what a person reads: the agreement, the noise beside the effect, the cost, the verdict.
+
+    Args:
+        setting: the cycle and its linearisation.
+        measured: what the retrainings gave.
+        repeats: SGD seeds that each retraining is averaged over.
+
+    """
     yield f"{'proxy':<11} {'score':<12} " + " ".join(f"{name:>22}" for name in COLUMNS)
     for proxy, scores in measured.agreement.items():
         for name, one in scores.items():

@@ -22,7 +22,13 @@ FEW_PARAMETERS = 10.0
 
 
 def verdict(setting: Setting, measured: Measured) -> str:
-    """Return whether to trust look-ahead on this run, and what was judged, in one sentence."""
+    """Return whether to trust look-ahead on this run, and what was judged, in one sentence.
+
+    Args:
+        setting: the cycle and its linearisation.
+        measured: what the retrainings gave.
+
+    """
     judgement, good = _aligned(measured) if measured.target.by == "direction" else _ranked(measured)
     if good:
         return f"{judgement}."
@@ -81,7 +87,13 @@ def _aligned(measured: Measured) -> tuple[str, bool]:
 
 
 def causes(setting: Setting, measured: Measured) -> Iterator[str]:
-    """Yield, for every condition of look-ahead that was measured and does not hold, the figure and the remedy."""
+    """Yield, for every condition of look-ahead that was measured and does not hold, the figure and the remedy.
+
+    Args:
+        setting: the cycle and its linearisation.
+        measured: what the retrainings gave.
+
+    """
     options, diagnostics = setting.context.config.train_options, setting.look_ahead.diagnostics
     rms = float(setting.summary["residual_rms"])
     tolerance = options.tolerance or TrainOptions().tolerance  # with 0, training never ends before its last epoch

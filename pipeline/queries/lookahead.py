@@ -79,7 +79,14 @@ class LookAheadStrategy(QueryStrategy):
         return Ranking(self.name, options.measure)
 
     def choose(self, service: LookAhead, n: int, options: LookAheadOptions) -> Choice:
-        """Choose ``n`` of the candidates that are left, by position, in view of the answers so far."""
+        """Choose ``n`` of the candidates that are left, by position, in view of the answers so far.
+
+        Args:
+            service: the linearised network, with the answers so far.
+            n: how many.
+            options: mode and measure.
+
+        """
         return service.choose(n, self.name, options.mode, options.measure)
 
 

@@ -43,6 +43,9 @@ class Resolved(NamedTuple):
 def get_strategy(name: str) -> QueryStrategy:
     """Look a strategy up: a built-in one, one that an installed package offers, or ``MODULE:OBJECT``.
 
+    Args:
+        name: of the strategy.
+
     Raises:
         PipelineError: there is none of that name, or it cannot be used; one line that says why.
 

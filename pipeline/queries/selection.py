@@ -29,6 +29,10 @@ class Selection(NamedTuple):
 def check_count(candidates: np.ndarray, n: int) -> None:
     """Check that n of the candidates can be chosen.
 
+    Args:
+        candidates: ids ``[U]``.
+        n: how many.
+
     Raises:
         PipelineError: they cannot.
 

@@ -105,7 +105,13 @@ def analyse(experiment: Experiment) -> Analysis:
 
 
 def areas_by_seed(experiment: Experiment, strategy: str) -> dict[int, float]:
-    """Return a strategy's area under the accuracy curve at each of its seeds."""
+    """Return a strategy's area under the accuracy curve at each of its seeds.
+
+    Args:
+        experiment: runs that differ in strategy and seed alone.
+        strategy: its name.
+
+    """
     return {seed: area_under_curve(list(run.rows)) for seed, run in experiment.of(strategy).items()}
 
 

@@ -33,7 +33,13 @@ def balanced_seeds(experiment: Experiment) -> list[int]:
 
 
 def chance_of_balance(samples: int, classes: int) -> float:
-    """Return how likely a uniform draw from equally frequent classes is to be exactly balanced: n! / ((n/C)!^C Cⁿ)."""
+    """Return how likely a uniform draw from equally frequent classes is to be exactly balanced: n! / ((n/C)!^C Cⁿ).
+
+    Args:
+        samples: n.
+        classes: C.
+
+    """
     if samples % classes:
         return 0.0
     log = math.lgamma(samples + 1) - classes * math.lgamma(samples // classes + 1) - samples * math.log(classes)

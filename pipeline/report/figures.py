@@ -57,7 +57,14 @@ def draw_all(analysis: Analysis) -> list[Drawn]:
 
 
 def style_of(strategies: Sequence[str], name: str, baseline: str) -> dict[str, str]:
-    """Return colour, marker and line style of a strategy; the baseline is black and dotted."""
+    """Return colour, marker and line style of a strategy; the baseline is black and dotted.
+
+    Args:
+        strategies: all of the figure.
+        name: which.
+        baseline: what the others are compared with.
+
+    """
     if name == baseline:
         return {"color": "#222222", "marker": "x", "linestyle": ":"}
     position = [other for other in strategies if other != baseline].index(name)

@@ -94,6 +94,9 @@ def write_comparison(directories: Sequence[Path], out: Path | None = None, choic
 def check_place(where: Path) -> None:
     """Check that a directory is one, or can be made, and can be written to.
 
+    Args:
+        where: the directory.
+
     Raises:
         PipelineError: it is not.
 
@@ -111,7 +114,13 @@ def _chapter(experiment: Experiment) -> Chapter:
 
 
 def render(results: Results, chapters: Sequence[Chapter]) -> str:
-    """Return the page."""
+    """Return the page.
+
+    Args:
+        results: the runs that were read.
+        chapters: one an experiment.
+
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -151,7 +160,13 @@ def render(results: Results, chapters: Sequence[Chapter]) -> str:
 
 
 def grid_mismatches(directories: Sequence[Path], left_out: Collection[str] = ()) -> list[str]:
-    """Name what the strategies of a seed did not share, in every grid among the directories; some are left out."""
+    """Name what the strategies of a seed did not share, in every grid among the directories; some are left out.
+
+    Args:
+        directories: of runs and comparisons.
+        left_out: strategies that were left out.
+
+    """
     from pipeline.sweep.check import mismatches
 
     found = []
@@ -164,7 +179,13 @@ def grid_mismatches(directories: Sequence[Path], left_out: Collection[str] = ())
 
 
 def matrix(family: Family, names: Sequence[str]) -> list[tuple[str, list[MatrixCell]]]:
-    """Return the rows of the pairwise matrix, each with its strategy."""
+    """Return the rows of the pairwise matrix, each with its strategy.
+
+    Args:
+        family: the tests of all pairs.
+        names: strategies in the order of rows and columns.
+
+    """
     cells: dict[tuple[str, str], MatrixCell] = {(name, name): MatrixCell("", "", 0, "self") for name in names}
     for test in family.tests:
         for sign, row, column in ((1, test.a, test.b), (-1, test.b, test.a)):

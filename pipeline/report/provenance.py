@@ -66,7 +66,13 @@ def dates_of(experiment: Experiment) -> str:
 
 
 def commands(directories: Sequence[Path], choice: Choice = EVERYTHING) -> list[str]:
-    """Return the commands that make the runs of the directories again, and the report with what it was asked for."""
+    """Return the commands that make the runs of the directories again, and the report with what it was asked for.
+
+    Args:
+        directories: of runs and comparisons.
+        choice: what was asked for.
+
+    """
     grids = [directory for directory in directories if (directory / GRID).is_file()]
     remake = [
         *map(_remake_grid, grids),

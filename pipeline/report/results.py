@@ -179,7 +179,13 @@ def read_results(directories: Sequence[Path], choice: Choice = EVERYTHING) -> Re
 
 
 def shared_key(config: RunConfig, dataset_sha256: str) -> str:
-    """Return a digest of what an experiment's runs share: the data and all scientific fields but strategy and seed."""
+    """Return a digest of what an experiment's runs share: the data and all scientific fields but strategy and seed.
+
+    Args:
+        config: the run's configuration.
+        dataset_sha256: digest of the data set's content.
+
+    """
     shared = json.dumps([_shared_settings(config), dataset_sha256], sort_keys=True)
     return hashlib.sha256(shared.encode()).hexdigest()[:8]
 

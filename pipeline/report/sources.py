@@ -45,7 +45,13 @@ class Choice:
 
     @classmethod
     def of(cls, baseline: str | None, strategies: str | None) -> "Choice":
-        """Return the choice that the two options of the command make."""
+        """Return the choice that the two options of the command make.
+
+        Args:
+            baseline: what ``--baseline`` names.
+            strategies: what ``--strategies`` names.
+
+        """
         named = None if strategies is None else tuple(name.strip() for name in strategies.split(","))
         return cls(None if baseline is None else baseline.strip(), named)
 

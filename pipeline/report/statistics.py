@@ -73,6 +73,9 @@ class Friedman(NamedTuple):
 def student_t(values: Sequence[float]) -> Band:
     """Return the mean and the half-width of its two-sided 95 % Student-t band.
 
+    Args:
+        values: one a seed.
+
     Raises:
         ValueError: no values.
 

@@ -41,7 +41,13 @@ def p_number(p: float) -> str:
 
 
 def about_choice(choice: Choice, left_out: tuple[str, ...]) -> Iterator[str]:
-    """Yield what was chosen for this report, and what that does to its p-values."""
+    """Yield what was chosen for this report, and what that does to its p-values.
+
+    Args:
+        choice: what was asked for.
+        left_out: strategies that were left out.
+
+    """
     if left_out:
         yield (
             f"Only the strategies named for this report (--strategies) take part; left out, though there are runs of "
@@ -145,7 +151,13 @@ def across_summary(across: AcrossData) -> str:
 
 
 def verdict(test: PairTest, units: str = "seeds") -> str:
-    """Say what a test decided; only for one with a winner."""
+    """Say what a test decided; only for one with a winner.
+
+    Args:
+        test: of two strategies.
+        units: what they are paired by.
+
+    """
     if test.winner is None or test.difference is None:
         raise ValueError(f"expected a test that decided, got {test}")
     word = "better" if test.winner == test.a else "worse"
@@ -232,7 +244,13 @@ def _named(word: str, numbers: list[int]) -> str:
 
 
 def rule_of_exclusion(excluded: tuple[Excluded, ...], left_out: tuple[str, ...] = ()) -> str:
-    """State by which rule runs are left out."""
+    """State by which rule runs are left out.
+
+    Args:
+        excluded: the runs.
+        left_out: strategies that were left out.
+
+    """
     every = "Every run of the strategies named took part" if left_out else "Every run took part"
     beside = ", besides those of strategies that were not named" if left_out else ""
     count = f"{len(excluded)} run{'s' * (len(excluded) != 1)} took no part{beside}" if excluded else every

@@ -68,7 +68,13 @@ class RunConsole:
             self._progress.stop()
 
     def stage(self, cycle: int, name: str) -> StageProgress:
-        """Show that a stage begins: a bar that its progress moves on a terminal, a plain line elsewhere."""
+        """Show that a stage begins: a bar that its progress moves on a terminal, a plain line elsewhere.
+
+        Args:
+            cycle: number of the cycle.
+            name: of the stage.
+
+        """
         self.check()
         if not self._progress:
             self.err.print(f"cycle {cycle}: {name}", markup=False)

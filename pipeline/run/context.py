@@ -91,6 +91,9 @@ class RunContext:
 def load_data(config: RunConfig) -> DataSet:
     """Load the data of a run, a user's own images within a part of the free memory.
 
+    Args:
+        config: the run's configuration.
+
     Raises:
         PipelineError: it is missing, damaged, or makes no data set.
 
@@ -110,6 +113,9 @@ def load_data(config: RunConfig) -> DataSet:
 
 def open_context(config: RunConfig) -> RunContext:
     """Load the data, choose the device and try the network.
+
+    Args:
+        config: the run's configuration.
 
     Raises:
         PipelineError: missing data, an unusable device, sizes that the data set cannot serve, or a user's own network
@@ -161,6 +167,9 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
 
 def choose_device(name: str) -> str:
     """Resolve ``auto`` and check that torch can use the device.
+
+    Args:
+        name: such as ``cpu``, ``cuda:1`` or ``auto``.
 
     Raises:
         PipelineError: it cannot.

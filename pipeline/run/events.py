@@ -54,6 +54,10 @@ class EventLog:
     def append(self, event: str, **fields: Any) -> Event:
         """Append one event with one write and one fsync; a failed or partial write leaves the log as it was.
 
+        Args:
+            event: its kind.
+            **fields: its fields by name.
+
         Raises:
             OSError: the line could not be written, such as on a full disk.
 

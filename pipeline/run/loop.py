@@ -46,7 +46,13 @@ class Reporter(Protocol):
     """Whoever watches a run."""
 
     def stage(self, cycle: int, name: str) -> StageProgress:
-        """Announce that a stage begins and return its progress callback."""
+        """Announce that a stage begins and return its progress callback.
+
+        Args:
+            cycle: number of the cycle.
+            name: of the stage.
+
+        """
         ...
 
     def row(self, row: CycleRow) -> None:

@@ -54,6 +54,9 @@ class Pool:
     def apply(self, event: Event) -> None:
         """Take the log's next event in; those that say nothing of labels change nothing.
 
+        Args:
+            event: with its fields.
+
         Raises:
             PipelineError: it contradicts those before it.
 

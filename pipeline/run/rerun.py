@@ -55,6 +55,10 @@ class _Sources:
     def __call__(self, name: str, cycle: int) -> Path:
         """Return a complete stage directory of the run.
 
+        Args:
+            name: of the stage.
+            cycle: number of the cycle.
+
         Raises:
             PipelineError: it is missing or damaged.
 

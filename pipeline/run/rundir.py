@@ -25,6 +25,10 @@ EVENTS, CONFIG = "events.jsonl", "config.yaml"
 def create_run(path: Path, config: RunConfig) -> None:
     """Make a new run directory that holds nothing but its configuration.
 
+    Args:
+        path: the directory.
+        config: the run's configuration.
+
     Raises:
         PipelineError: the directory exists and is not empty, or cannot be written to.
 
@@ -56,6 +60,9 @@ def _refuse_taken(path: Path) -> None:
 def read_config(path: Path) -> RunConfig:
     """Return the configuration of a run.
 
+    Args:
+        path: the run directory.
+
     Raises:
         PipelineError: there is no run, or its configuration is damaged.
 
@@ -77,6 +84,9 @@ def read_config(path: Path) -> RunConfig:
 def read_events(path: Path) -> list[Event]:
     """Return the events of a run without locking or changing it.
 
+    Args:
+        path: the run directory.
+
     Raises:
         PipelineError: there is no event log, or it is damaged.
 
@@ -88,6 +98,11 @@ def read_events(path: Path) -> list[Event]:
 
 def check_unchanged(start: Event, config: RunConfig, dataset_sha256: str) -> None:
     """Check that a run's configuration and data still are what they were when it began.
+
+    Args:
+        start: the log's first event.
+        config: the run's configuration.
+        dataset_sha256: digest of the data set's content.
 
     Raises:
         PipelineError: a scientific field or the data set has changed; the message names it.
@@ -104,7 +119,13 @@ def check_unchanged(start: Event, config: RunConfig, dataset_sha256: str) -> Non
 
 
 def cycle_path(run: Path, cycle: int) -> Path:
-    """Where a cycle of a run lies."""
+    """Where a cycle of a run lies.
+
+    Args:
+        run: the run directory.
+        cycle: number of the cycle.
+
+    """
     return run / "cycles" / f"{cycle:03d}"
 
 
@@ -155,7 +176,13 @@ class RunDirectory:
         return str(self.events[0]["run_id"])
 
     def has(self, event: str, **fields: Any) -> bool:
-        """Tell whether an event with these fields was logged."""
+        """Tell whether an event with these fields was logged.
+
+        Args:
+            event: its kind.
+            **fields: its fields by name.
+
+        """
         return any(e["event"] == event and all(e.get(k) == v for k, v in fields.items()) for e in self.events)
 
     def append(self, event: str, **fields: Any) -> Event:
@@ -206,7 +233,13 @@ class RunDirectory:
             self.warn(f"package versions changed since the run began ({change}); results may differ")
 
     def stage_path(self, cycle: int, stage: Stage) -> Path:
-        """Where a stage of a cycle lies."""
+        """Where a stage of a cycle lies.
+
+        Args:
+            cycle: number of the cycle.
+            stage: its name.
+
+        """
         return existing(self.cycle_path(cycle), stage)
 
     def cycle_path(self, cycle: int) -> Path:

@@ -78,7 +78,13 @@ def printable(name: str) -> str:
 
 
 def read_row(run: Path, cycle: int) -> CycleRow:
-    """Read one cycle's row from its stages."""
+    """Read one cycle's row from its stages.
+
+    Args:
+        run: the run directory.
+        cycle: number of the cycle.
+
+    """
     directory = cycle_path(run, cycle)
     summary = read_summary(directory / "train")
     seconds = {stage: read_stage_seconds(directory, stage) for stage in ("train", "migrate", "score")}
@@ -135,7 +141,13 @@ def write_report(run: Path) -> None:
 
 
 def metrics_csv(config: RunConfig, rows: list[CycleRow]) -> str:
-    """Return the metrics of a run in long form."""
+    """Return the metrics of a run in long form.
+
+    Args:
+        config: the run's configuration.
+        rows: one a cycle.
+
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -149,7 +161,13 @@ def metrics_csv(config: RunConfig, rows: list[CycleRow]) -> str:
 
 
 def learning_curve(config: RunConfig, rows: list[CycleRow]) -> bytes:
-    """Draw test accuracy over the number of labels as a PNG."""
+    """Draw test accuracy over the number of labels as a PNG.
+
+    Args:
+        config: the run's configuration.
+        rows: one a cycle.
+
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, PercentFormatter

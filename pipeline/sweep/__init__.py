@@ -10,7 +10,14 @@ if TYPE_CHECKING:
 
 
 def run_grid(grid: "Grid", out: Path, options: "EngineOptions | None" = None) -> "list[Outcome]":
-    """Compute every cell of a grid that is not finished; see ``pipeline.sweep.session.run_grid``."""
+    """Compute every cell of a grid that is not finished; see ``pipeline.sweep.session.run_grid``.
+
+    Args:
+        grid: the comparison.
+        out: the grid's directory.
+        options: how the cells are computed.
+
+    """
     from pipeline.sweep.session import run_grid as compute  # imports torch and jax, which a Ray worker does without
 
     return compute(grid, out, options)

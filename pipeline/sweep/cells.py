@@ -35,7 +35,13 @@ class State:
 
 
 def read_state(out: Path, cell: Cell) -> State:
-    """Read where a cell of the grid in ``out`` stands; nothing is written."""
+    """Read where a cell of the grid in ``out`` stands; nothing is written.
+
+    Args:
+        out: the grid's directory.
+        cell: one strategy at one seed.
+
+    """
     path = out / cell.name
     try:
         if not (path / CONFIG).is_file():
@@ -53,12 +59,21 @@ def read_state(out: Path, cell: Cell) -> State:
 
 
 def read_states(out: Path, cells: Iterable[Cell]) -> list[State]:
-    """Read where every cell stands."""
+    """Read where every cell stands.
+
+    Args:
+        out: the grid's directory.
+        cells: of the grid.
+
+    """
     return [read_state(out, cell) for cell in cells]
 
 
 def prepare(state: State) -> State:
     """Make a new cell's run directory, and let one that was begun read its data from where the grid now says.
+
+    Args:
+        state: where the cell stands.
 
     Returns:
         The state, ``damaged`` where the directory is taken by something else or cannot be written.

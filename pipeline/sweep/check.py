@@ -44,7 +44,13 @@ class Trace:
         return dict(self.events[0]["versions"])
 
     def find(self, event: str, **fields: Any) -> Event | None:
-        """Return the first event with these fields."""
+        """Return the first event with these fields.
+
+        Args:
+            event: its kind.
+            **fields: its fields by name.
+
+        """
         matching = (e for e in self.events if e["event"] == event and all(e.get(k) == v for k, v in fields.items()))
         return next(matching, None)
 

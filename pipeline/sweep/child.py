@@ -28,7 +28,13 @@ def die_with_starter() -> None:
 
 
 def await_lock(run: Path, patience: float) -> None:
-    """Wait until no other process holds a run, or patience ends; what then still is wrong, resuming says."""
+    """Wait until no other process holds a run, or patience ends; what then still is wrong, resuming says.
+
+    Args:
+        run: the run directory.
+        patience: seconds.
+
+    """
     from pipeline.lock import holder_of, is_held
 
     deadline = time.monotonic() + patience

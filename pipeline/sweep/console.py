@@ -53,14 +53,29 @@ class GridConsole:
             self._progress.update(self._task, completed=cycles, description=cells, left=left)
 
     def finished(self, state: State, place: str, seconds: float, seconds_left: float | None) -> None:
-        """Print what a cell achieved."""
+        """Print what a cell achieved.
+
+        Args:
+            state: where the cell stands.
+            place: which of how many.
+            seconds: that it took.
+            seconds_left: for all others, where known.
+
+        """
         rows = read_rows(state.path)
         figures = f"{rows[-1].test_accuracy:.2%} with {rows[-1].n_labelled} labels, AUBC {area_under_curve(rows):.4f}"
         left = f"; about {shown_seconds(seconds_left)} left" if seconds_left else ""
         self.say(f"[{place}] {state.cell.name}: {figures}, {shown_seconds(seconds)}{left}")
 
     def failed(self, name: str, place: str, reason: str) -> None:
-        """Print why a cell failed."""
+        """Print why a cell failed.
+
+        Args:
+            name: of the cell.
+            place: which of how many.
+            reason: one line.
+
+        """
         self.say(f"[{place}] {name} FAILED: {reason}")
 
     def say(self, line: str) -> None:

@@ -30,6 +30,10 @@ def choose_directory(wanted: Grid) -> Path:
 def merged(out: Path, wanted: Grid) -> Grid:
     """Return the grid that a directory will hold: what it holds already, and what is asked for beside it.
 
+    Args:
+        out: the directory.
+        wanted: what is asked for.
+
     Raises:
         PipelineError: it holds something else, or a grid of other runs.
 

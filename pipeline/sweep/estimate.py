@@ -30,7 +30,14 @@ class Times:
     seen: set[tuple[Path, int]] = field(default_factory=set)
 
     def add_run(self, path: Path, strategy: str, cycles: int) -> None:
-        """Take in the cycles that a run has finished; those already taken in are passed over."""
+        """Take in the cycles that a run has finished; those already taken in are passed over.
+
+        Args:
+            path: the run directory.
+            strategy: its name.
+            cycles: that it has finished.
+
+        """
         for cycle in range(cycles):
             if (path, cycle) not in self.seen:
                 self.seen.add((path, cycle))
@@ -46,7 +53,13 @@ class Times:
             self.stages[strategy, stage].setdefault(cycle, []).append(seconds)
 
     def add_attempt(self, attempt: Attempt, strategy: str) -> None:
-        """Take in what a process of a cell took."""
+        """Take in what a process of a cell took.
+
+        Args:
+            attempt: what the process took.
+            strategy: its name.
+
+        """
         if attempt.exit_code == 0 and attempt.stage_seconds:
             self.overheads.append(max(0.0, attempt.seconds - attempt.stage_seconds))
         self.memory[strategy] = max(self.memory.get(strategy, 0), attempt.peak_memory)
@@ -56,7 +69,13 @@ class Times:
         return any(name == strategy for name, _ in self.stages)
 
     def cell_seconds(self, cell: Cell, done: int) -> float | None:
-        """Return what the cycles that a cell has left take, without starting up; None where nothing is known."""
+        """Return what the cycles that a cell has left take, without starting up; None where nothing is known.
+
+        Args:
+            cell: one strategy at one seed.
+            done: cycles that it has finished.
+
+        """
         total = 0.0
         for cycle in range(done, cell.config.cycles):
             last = cycle == cell.config.cycles - 1
@@ -116,7 +135,13 @@ def _stages(strategy: str) -> tuple[str, ...]:
 
 
 def read_times(out: Path, states: Iterable[State]) -> Times:
-    """Take in everything that the cells of a grid took so far."""
+    """Take in everything that the cells of a grid took so far.
+
+    Args:
+        out: the grid's directory.
+        states: where its cells stand.
+
+    """
     times = Times()
     strategies = {}
     for state in states:
@@ -129,7 +154,13 @@ def read_times(out: Path, states: Iterable[State]) -> Times:
 
 
 def append_attempt(out: Path, attempt: Attempt) -> None:
-    """Keep what a process of a cell took; a line that a kill tears is passed over later."""
+    """Keep what a process of a cell took; a line that a kill tears is passed over later.
+
+    Args:
+        out: the grid's directory.
+        attempt: what the process took.
+
+    """
     with (out / ATTEMPTS).open("a") as file:
         file.write(json.dumps(asdict(attempt)) + "\n")
 

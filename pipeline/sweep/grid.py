@@ -41,7 +41,13 @@ class Cell(NamedTuple):
 
 
 def cell_name(strategy: str, seed: int) -> str:
-    """Return the name of a cell's run directory."""
+    """Return the name of a cell's run directory.
+
+    Args:
+        strategy: its name.
+        seed: the run's seed.
+
+    """
     return re.sub(r"[^\w.]+", "-", strategy) + f"-seed{seed}"
 
 
@@ -77,7 +83,14 @@ class Grid:
 
     @classmethod
     def of(cls, config: RunConfig, strategies: Iterable[str], seeds: Iterable[int]) -> "Grid":
-        """Return the grid whose cells are ``config`` but for strategy and seed."""
+        """Return the grid whose cells are ``config`` but for strategy and seed.
+
+        Args:
+            config: the run's configuration.
+            strategies: their names.
+            seeds: one network and data order each.
+
+        """
         return cls(tuple(strategies), tuple(seeds), shared(config))
 
     def cells(self) -> list[Cell]:
@@ -86,6 +99,10 @@ class Grid:
 
     def config(self, strategy: str, seed: int) -> RunConfig:
         """Return the configuration of one cell.
+
+        Args:
+            strategy: its name.
+            seed: the run's seed.
 
         Raises:
             PipelineError: the strategy cannot run with what the cells share.
@@ -101,7 +118,14 @@ class Grid:
         return shared(self.config(self.strategies[0], self.seeds[0]))
 
     def with_field(self, section: str, key: str, value: Any) -> "Grid":
-        """Return the grid with one field of its run replaced."""
+        """Return the grid with one field of its run replaced.
+
+        Args:
+            section: such as ``data``.
+            key: the field.
+            value: its new value.
+
+        """
         run = self.resolved()
         run[section][key] = value
         return replace(self, run=run)
@@ -154,6 +178,9 @@ def shared(config: RunConfig) -> dict[str, Any]:
 def read_grid(directory: Path) -> Grid:
     """Return the grid that a directory holds.
 
+    Args:
+        directory: the grid's.
+
     Raises:
         PipelineError: it holds none, or a damaged one.
 
@@ -179,6 +206,9 @@ def read_grid(directory: Path) -> Grid:
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Read seeds such as ``0-5`` or ``0,3,7-9``, in the order given.
 
+    Args:
+        text: what the user typed.
+
     Raises:
         PipelineError: it is no such list, a range runs backwards, or a seed is named twice.
 
@@ -200,6 +230,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def parse_strategies(text: str) -> tuple[str, ...]:
     """Read strategies such as ``random,entropy``.
+
+    Args:
+        text: what the user typed.
 
     Raises:
         PipelineError: one is not registered, or is named twice.

@@ -68,6 +68,11 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions) -> Plan:
 
     The kernel's memory budget and the number of threads change how sums are rounded: a grid keeps those it began with.
 
+    Args:
+        wanted: what is asked for.
+        out: the grid's directory.
+        options: how the cells are computed.
+
     Raises:
         PipelineError: other runs in the directory, missing data, sizes that it cannot serve, an unusable engine.
 
@@ -225,7 +230,14 @@ def _held_beside(plan: Plan) -> list[str]:
 
 
 def cautions(grid: Grid, engine: Engine, times: Times) -> list[str]:
-    """Return, in one line each, what should make a user think before a grid is computed."""
+    """Return, in one line each, what should make a user think before a grid is computed.
+
+    Args:
+        grid: the comparison.
+        engine: what runs the cells.
+        times: what cells took so far.
+
+    """
     from linearize.memory import shown
 
     lines = []

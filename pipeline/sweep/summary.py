@@ -13,7 +13,13 @@ from pipeline.sweep.grid import Grid
 
 
 def summary(grid: Grid, states: Iterable[State]) -> list[str]:
-    """Return a line a strategy: how many of its cells are finished and their mean area under the accuracy curve."""
+    """Return a line a strategy: how many of its cells are finished and their mean area under the accuracy curve.
+
+    Args:
+        grid: the comparison.
+        states: where its cells stand.
+
+    """
     finished = [state for state in states if state.standing == "finished"]
     rows = [("strategy", "finished", "mean AUBC")]
     for name in grid.strategies:
@@ -35,7 +41,13 @@ def unconverged(states: Iterable[State]) -> list[str]:
 
 
 def counted(number: int, what: str) -> str:
-    """Write a number of things: ``1 cell``, ``2 cells``."""
+    """Write a number of things: ``1 cell``, ``2 cells``.
+
+    Args:
+        number: how many.
+        what: one of them is called.
+
+    """
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 

@@ -50,7 +50,13 @@ def read_seconds(directory: Path) -> float | None:
 
 
 def read_stage_seconds(cycle: Path, stage: str) -> float | None:
-    """Return the time that a stage of a cycle took; ``score`` with what a sequential query added to it."""
+    """Return the time that a stage of a cycle took; ``score`` with what a sequential query added to it.
+
+    Args:
+        cycle: the cycle's folder.
+        stage: its name.
+
+    """
     seconds = read_seconds(cycle / stage)
     if stage == "score" and seconds is not None:
         seconds += read_seconds(existing(cycle, "sequential")) or 0.0
@@ -81,7 +87,13 @@ def write_stage(directory: Path, build: Callable[[Path], float | None]) -> Manif
 
 
 def seal(directory: Path, seconds: float) -> Manifest:
-    """Make a stage's files durable and write their manifest."""
+    """Make a stage's files durable and write their manifest.
+
+    Args:
+        directory: the stage's.
+        seconds: that it took.
+
+    """
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     for path in files:
         fsync_file(path)

@@ -1,4 +1,4 @@
-"""What runs cells: here, in processes of this machine; or on a Ray cluster."""
+"""What every way to run cells has in common."""
 
 import os
 from collections.abc import Generator, Sequence
@@ -73,33 +73,6 @@ class Engine(Protocol):
     def close(self) -> None:
         """Let go of whatever the engine holds."""
         ...
-
-
-def open_engine(options: EngineOptions, cpus: int | None, wanted: str, device: str) -> Engine:
-    """Return the engine asked for.
-
-    Args:
-        options: which, and with what.
-        cpus: threads of a cell that the grid was begun with, if it was.
-        wanted: where torch is to compute, ``auto`` where it may choose.
-        device: where it does compute; cells that share one GPU run one after the other unless ``jobs`` says otherwise.
-
-    Raises:
-        PipelineError: Ray is not installed, its cluster is not reached, or has no node that a cell would fit on.
-
-    """
-    if options.engine == "ray":
-        if wanted.startswith("cuda") and not options.gpus_per_cell:
-            raise PipelineError("--gpus-per-cell: --device cuda needs some, such as 1 or 0.5; got 0")
-        from pipeline.sweep.cluster import RayEngine
-
-        return RayEngine(options, options.cpus_per_cell or cpus or 1)
-    from pipeline.sweep.local import LocalEngine
-
-    cores = available_cores()
-    each = options.cpus_per_cell or cpus
-    jobs = options.jobs or (1 if device.startswith("cuda") else max(1, cores // (each or 2)))
-    return LocalEngine(jobs, each or max(1, cores // jobs))
 
 
 def available_cores() -> int:

@@ -15,7 +15,8 @@ from pipeline.sweep.cells import cycles_done, prepare, read_state, read_states
 from pipeline.sweep.check import mismatches
 from pipeline.sweep.console import GridConsole
 from pipeline.sweep.directory import LOGS, merged, opened
-from pipeline.sweep.engine import Engine, EngineOptions, available_cores, cell_budget, open_engine
+from pipeline.sweep.engine import Engine, EngineOptions, available_cores, cell_budget
+from pipeline.sweep.engines import open_engine
 from pipeline.sweep.estimate import Times, append_attempt, read_times
 from pipeline.sweep.grid import Cell, Grid
 from pipeline.sweep.process import Attempt, Task

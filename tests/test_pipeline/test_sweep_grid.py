@@ -10,7 +10,8 @@ from pipeline.config import load_config
 from pipeline.errors import PipelineError
 from pipeline.sweep.cells import State
 from pipeline.sweep.directory import choose_directory, merged
-from pipeline.sweep.engine import EngineOptions, cell_budget, open_engine
+from pipeline.sweep.engine import EngineOptions, cell_budget
+from pipeline.sweep.engines import open_engine
 from pipeline.sweep.estimate import Times, append_attempt, read_attempts, shown_seconds
 from pipeline.sweep.grid import GRID, Grid, parse_seeds, parse_strategies, read_grid
 from pipeline.sweep.process import Attempt, failure
@@ -199,7 +200,7 @@ def test_engine_options():
 
 
 def test_the_local_engine_shares_cores_and_memory(monkeypatch):
-    monkeypatch.setattr("pipeline.sweep.engine.available_cores", lambda: 8)
+    monkeypatch.setattr("pipeline.sweep.engines.available_cores", lambda: 8)
     monkeypatch.setattr("linearize.memory.available_memory", lambda: 24 * 2**30)
     for options, cpus, device, expected in [
         ({}, None, "cpu", (4, 2)),

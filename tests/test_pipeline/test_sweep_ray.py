@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from pipeline.cli import cli
 from pipeline.errors import PipelineError
-from pipeline.sweep.engine import EngineOptions, open_engine
+from pipeline.sweep.engine import EngineOptions
+from pipeline.sweep.engines import open_engine
 from pipeline.sweep.estimate import read_attempts
 from pipeline.sweep.process import Task
 

@@ -4,6 +4,7 @@ import pytest
 from pipeline import seeds
 from pipeline.errors import PipelineError
 from pipeline.run.pool import INITIAL, Pool
+from pipeline.run.rundir import RunDirectory, read_events
 
 
 def query(cycle, *ids):
@@ -64,3 +65,27 @@ def test_streams_are_independent_and_reproducible():
     assert seeds.integer(0, 0, "init") != seeds.integer(1, 0, "init")
     assert 0 <= seeds.integer(0, 0, "init") < 2**63
     assert np.unique([seeds.integer(s, 0, "train") for s in range(50)]).size == 50
+
+
+def test_a_run_takes_every_event_in_once_however_many_answers_there_are(start, go_on, monkeypatch):
+    """And what it then holds is what the log says."""
+    applied, apply = [], Pool.apply
+
+    def counting(self, event):
+        applied.append(event["event"])
+        apply(self, event)
+
+    path = start(query__strategy="margin-lin-sequential", query__size=25, query__subset=60, cycles=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pool, "apply", counting)
+        go_on(path)
+    events = read_events(path)
+    assert len(applied) <= len(events)
+    pools = []
+    with RunDirectory(path, print) as run:
+        pools.append(run.pool(1437))
+        for event in (query(1, 1400), label(1, (1400, 3))):
+            run.append(event.pop("event"), **event)
+    pools.append(Pool(1437, read_events(path)))
+    for name in ("queries", "scores", "answers", "skipped"):
+        assert getattr(pools[0], name) == getattr(pools[1], name)

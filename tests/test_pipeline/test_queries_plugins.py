@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import cli
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, RunFailedError
 from pipeline.queries import STRATEGIES, get_strategy, installed_strategies, plugins
+from pipeline.run.events import EventLog
 from pipeline.run.rundir import read_config, read_events
 
 GOOD = """
@@ -250,3 +251,81 @@ def test_the_readmes_own_strategy_by_following_it(module, package, tmp_path):
     ]
     assert asked[0] == asked[1]
     sys.modules.pop("density")
+
+
+ONE_AT_A_TIME = """
+import numpy as np
+
+from pipeline.queries import Chosen, select_top
+
+
+class Stepwise:
+    name, description, source, needs_port = "stepwise", "by chance and by the answers so far", "own", False
+
+    def query(self, state, n):
+        return select_top(state.candidates, np.arange(len(state.candidates)), n)
+
+    def query_sizes(self, options, size, answers):
+        return (1,) * (answers - 2) + (2,)
+
+    def sequential_query(self, state):
+        return Session(state)
+
+
+class Session:
+    def __init__(self, state):
+        self.left, self.rng, self.labels = state.candidates.tolist(), state.rng, []
+
+    def choose(self, n):
+        at = [(17 * sum(self.labels) + int(self.rng.integers(3)) + k) % len(self.left) for k in range(n)]
+        return Chosen(np.array(self.left)[at], np.ones(n))
+
+    def observe(self, sample, label):
+        self.left.remove(sample)
+        self.labels.append(label)
+"""
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing above it handles it."""
+
+
+@pytest.mark.parametrize("after", [5, 7, 9])
+def test_one_from_outside_asks_one_at_a_time_in_view_of_the_answers(module, start, go_on, monkeypatch, after):
+    name = f"{module(ONE_AT_A_TIME)}:Stepwise"
+    options = {"query__strategy": name, "query__size": 5, "cycles": 2}
+    whole, path = start("whole", **options), start("killed", **options)
+    go_on(whole)
+    asked = [event["ids"] for event in read_events(whole) if event["event"] == "query" and event["cycle"] == 0]
+    assert [len(ids) for ids in asked] == [1, 1, 1, 2]
+    append = EventLog.append
+
+    def crashing(self, event, **fields):
+        logged = append(self, event, **fields)
+        if len(self.events) == after:
+            raise Killed
+        return logged
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EventLog, "append", crashing)
+        with pytest.raises(Killed):
+            go_on(path)
+    go_on(path)
+    assert (path / "events.jsonl").read_bytes() == (whole / "events.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("return (1,) * (answers - 2) + (2,)", "return (1,)"), "query_sizes: expected positive .* that add up to 5"),
+        (("def sequential_query(self, state):\n        return Session(state)", "takes_mode = 3"), "'takes_mode'"),
+        (("def sequential_query", "def opened"), "expected a method sequential_query"),
+        (("np.ones(n)", "np.full(n, np.nan)"), "expected 1 ids with finite scores"),
+        (("np.array(self.left)[at]", "np.array([-1] * n)"), "expected candidates that were not asked about"),
+    ],
+)
+def test_what_a_sequential_query_must_not_do_is_named(module, start, go_on, change, message):
+    source = ONE_AT_A_TIME.replace(*change)
+    assert source != ONE_AT_A_TIME
+    with pytest.raises((PipelineError, RunFailedError), match=message):
+        go_on(start(query__strategy=f"{module(source)}:Stepwise", query__size=5, cycles=2))

@@ -95,6 +95,7 @@ class Dense(Posterior):
         S = self._held()
         if donate:
             object.__setattr__(self, "S", None)
+            S = np.require(S, requirements=["C", "W"])  # of any other, BLAS would update a copy that nobody sees
         else:
             S, given = _aligned(len(S), S.dtype), S
             S[:] = given

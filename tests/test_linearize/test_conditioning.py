@@ -174,6 +174,23 @@ def test_the_callers_arrays_are_never_written_to():
         np.testing.assert_array_equal(array, old)
 
 
+def test_a_covariance_laid_out_otherwise_is_conditioned_in_place_as_any():
+    """By columns, strided, and read-only."""
+    start, answers = fit(*problem()), [(candidate, np.eye(C)[candidate % C]) for candidate in (4, 0, 9)]
+    expected, fixed = start, start.S.copy()
+    fixed.flags.writeable = False
+    for answer in answers:
+        expected = expected.condition(*answer)
+    for S in (np.asfortranarray(start.S), np.kron(start.S, np.ones((2, 2)))[::2, ::2], fixed):
+        posterior = dataclasses.replace(start, S=S)
+        for answer in answers:
+            posterior = posterior.condition(*answer, donate=True)
+        np.testing.assert_array_equal(posterior.S, expected.S)
+        np.testing.assert_array_equal(posterior.variance, expected.variance)
+        np.testing.assert_array_equal(posterior.mean, expected.mean)
+    np.testing.assert_array_equal(fixed, start.S)
+
+
 def test_float32_drifts_little():
     """60 answers; benchmarks/scoring.py reports 1000."""
     data = problem(L=20, U=100)

@@ -72,7 +72,7 @@ class Dense(Posterior):
         S = _aligned(len(UU))
         np.matmul(Phi.T, Phi, out=S)
         np.subtract(UU, S, out=S)
-        variance, epsilon, f = np.diag(S).copy(), REDUNDANT * prior, np.asarray(f_U, np.float64)
+        variance, epsilon, f = np.diag(S).copy(), REDUNDANT * prior, np.array(f_U, np.float64)
         redundant = redundancy(variance, prior, labelled, epsilon)
         mean = f + (Phi.T @ labelled.z).reshape(f.shape)
         return cls(labelled=labelled, f=f, mean=mean, variance=variance, redundant_rows=redundant, epsilon=epsilon,

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import cases
 from linearize.criteria import CRITERIA, REFERENCES, Measure
 from linearize.errors import LinearizeError
-from linearize.posterior import Dense, LabelledFactor, Targets
+from linearize.posterior import Dense, LabelledFactor, Lazy, LazyKernel, Targets
 from linearize.posterior.base import REDUNDANT_FLOAT32
 from linearize.service import best
 from linearize.types import Kernel
@@ -172,6 +172,33 @@ def test_the_callers_arrays_are_never_written_to():
         posterior = posterior.condition(candidate, np.eye(C)[0], donate=True)
     for array, old in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(array, old)
+
+
+def test_the_callers_arrays_may_be_written_to_afterwards():
+    data = problem()
+    kernel, *arrays = Kernel(*(block.copy() for block in data[0])), *(array.copy() for array in data[1:])
+    posterior, expected = fit(kernel, *arrays), fit(*data)
+    lazy = Lazy.init(posterior.labelled, LazyKernel(np.diag(kernel.UU), lambda row: kernel.UU[row]), arrays[1])
+    for array in (*kernel, *arrays):
+        array[:] = np.nan
+    for one in (posterior, lazy):
+        np.testing.assert_array_equal(one.f, expected.f)
+        np.testing.assert_array_equal(one.labelled.Y, expected.labelled.Y)
+        np.testing.assert_allclose(one.variance, expected.variance, rtol=1e-12)
+        assert np.isfinite(one.leave_one_out("targets").residual).all()
+
+
+def test_what_is_made_of_a_posteriors_arrays_leaves_it_alone_even_if_donated():
+    posterior = fit(*problem()).condition(2, np.eye(C)[0])
+    before, arrays = {name: array.copy() for name, array in posterior.arrays().items()}, posterior.arrays()
+    expected, other = posterior.condition(4, np.eye(C)[1]), Dense.from_arrays(arrays)
+    other = other.condition(4, np.eye(C)[1], donate=True)
+    np.testing.assert_array_equal(other.S, expected.S)
+    for name, array in posterior.arrays().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+        if array.size:
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
 
 
 def test_a_covariance_laid_out_otherwise_is_conditioned_in_place_as_any():

@@ -201,6 +201,28 @@ def test_what_is_made_of_a_posteriors_arrays_leaves_it_alone_even_if_donated():
                 array[...] = 0
 
 
+def test_a_posterior_in_float32_is_read_back_as_it_was():
+    posterior = fit(*problem(), dtype=np.float32).condition(2, np.eye(C)[0])
+    other = Dense.from_arrays({name: array.copy() for name, array in posterior.arrays().items()})
+    for answer in ((4, np.eye(C)[1]), (0, np.eye(C)[3])):
+        posterior, other = (one.condition(*answer, donate=True) for one in (posterior, other))
+        for name, array in posterior.arrays().items():
+            assert other.arrays()[name].dtype == array.dtype, name
+            np.testing.assert_array_equal(other.arrays()[name], array, err_msg=name)
+    assert other.S.dtype == np.float32
+    np.testing.assert_array_equal(other.weights(), posterior.weights())
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_the_only_labelled_example_is_predicted_by_the_network_alone(ridge):
+    kernel, f_X, f_U, Y = problem(L=1)
+    posterior = fit(kernel, f_X, f_U, Y, ridge)
+    for of, outputs in (("f_lin", f_X), ("targets", 0 * f_X)):
+        residual, variance = posterior.leave_one_out(of)
+        np.testing.assert_allclose(residual, Y - outputs)
+        np.testing.assert_allclose(variance, kernel.XX[0] + ridge)
+
+
 def test_a_covariance_laid_out_otherwise_is_conditioned_in_place_as_any():
     """By columns, strided, and read-only."""
     start, answers = fit(*problem()), [(candidate, np.eye(C)[candidate % C]) for candidate in (4, 0, 9)]

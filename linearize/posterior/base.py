@@ -273,7 +273,7 @@ class Posterior(ABC):
         return LeaveOneOut(residual.reshape(-1, C), np.array(variance))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return all that is needed to go on as arrays by name, for ``from_arrays``."""
+        """Return all that is needed to go on as arrays by name, for ``from_arrays``; they are not to be written to."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
         state = {name: value for name, value in held.items() if isinstance(value, np.ndarray)}
         steps = [(n, step) for n, answer in enumerate(self.answers) for step in answer.steps]
@@ -288,7 +288,10 @@ class Posterior(ABC):
             "steps_zeta": np.array([step.zeta for _, step in steps]).reshape(-1, C // self.outputs),
             "steps_root": np.array([step.root for _, step in steps], float),
         }
-        return {name: np.asarray(value) for name, value in state.items()}
+        arrays = {name: np.asarray(value).view() for name, value in state.items()}
+        for array in arrays.values():
+            array.flags.writeable = False
+        return arrays
 
     @classmethod
     def from_arrays(cls: type[P], arrays: dict[str, np.ndarray], **more: Any) -> P:

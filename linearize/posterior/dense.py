@@ -72,7 +72,7 @@ class Dense(Posterior):
         S = _aligned(len(UU))
         np.matmul(Phi.T, Phi, out=S)
         np.subtract(UU, S, out=S)
-        variance, epsilon, f = np.diag(S).copy(), REDUNDANT * prior, np.asarray(f_U, np.float64)
+        variance, epsilon, f = np.diag(S).copy(), REDUNDANT * prior, np.array(f_U, np.float64)
         redundant = redundancy(variance, prior, labelled, epsilon)
         mean = f + (Phi.T @ labelled.z).reshape(f.shape)
         return cls(labelled=labelled, f=f, mean=mean, variance=variance, redundant_rows=redundant, epsilon=epsilon,
@@ -95,6 +95,7 @@ class Dense(Posterior):
         S = self._held()
         if donate:
             object.__setattr__(self, "S", None)
+            S = np.require(S, requirements=["C", "W"])  # of any other, BLAS would update a copy that nobody sees
         else:
             S, given = _aligned(len(S), S.dtype), S
             S[:] = given

@@ -78,7 +78,7 @@ class LabelledFactor(NamedTuple):
         if ridge < 0:
             raise LinearizeError(f"ridge: expected a number of at least 0, got {ridge}")
         F, jitter = cholesky(XX + ridge * np.eye(len(XX)))
-        Y = np.asarray(Y, np.float64)
+        Y = np.array(Y, np.float64)  # a copy, as of all that is kept
         R = (Y - np.asarray(f_X, np.float64)).reshape(len(XX), -1)
         return cls(F, solve_lower(F, XU), solve_lower(F, R), Y, _distance(np.diag(XX), XU), ridge, jitter)
 

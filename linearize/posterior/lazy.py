@@ -64,7 +64,7 @@ class Lazy(Posterior):
             redundant: the share of Θ(x,x) under which S(x,x) is rounding.
 
         """
-        Phi, prior, f = labelled.Phi, np.asarray(kernel.diagonal, np.float64), np.asarray(f_U, np.float64)
+        Phi, prior, f = labelled.Phi, np.asarray(kernel.diagonal, np.float64), np.array(f_U, np.float64)
         variance, epsilon = prior - (Phi**2).sum(0), redundant * prior
         rows = redundancy(variance, prior, labelled, epsilon)
         mean = f + (Phi.T @ labelled.z).reshape(f.shape)

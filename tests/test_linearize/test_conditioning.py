@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import cases
 from linearize.criteria import CRITERIA, REFERENCES, Measure
 from linearize.errors import LinearizeError
-from linearize.posterior import Dense, LabelledFactor, Targets
+from linearize.posterior import Dense, LabelledFactor, Lazy, LazyKernel, Targets
 from linearize.posterior.base import REDUNDANT_FLOAT32
 from linearize.service import best
 from linearize.types import Kernel
@@ -172,6 +172,72 @@ def test_the_callers_arrays_are_never_written_to():
         posterior = posterior.condition(candidate, np.eye(C)[0], donate=True)
     for array, old in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(array, old)
+
+
+def test_the_callers_arrays_may_be_written_to_afterwards():
+    data = problem()
+    kernel, *arrays = Kernel(*(block.copy() for block in data[0])), *(array.copy() for array in data[1:])
+    posterior, expected = fit(kernel, *arrays), fit(*data)
+    lazy = Lazy.init(posterior.labelled, LazyKernel(np.diag(kernel.UU), lambda row: kernel.UU[row]), arrays[1])
+    for array in (*kernel, *arrays):
+        array[:] = np.nan
+    for one in (posterior, lazy):
+        np.testing.assert_array_equal(one.f, expected.f)
+        np.testing.assert_array_equal(one.labelled.Y, expected.labelled.Y)
+        np.testing.assert_allclose(one.variance, expected.variance, rtol=1e-12)
+        assert np.isfinite(one.leave_one_out("targets").residual).all()
+
+
+def test_what_is_made_of_a_posteriors_arrays_leaves_it_alone_even_if_donated():
+    posterior = fit(*problem()).condition(2, np.eye(C)[0])
+    before, arrays = {name: array.copy() for name, array in posterior.arrays().items()}, posterior.arrays()
+    expected, other = posterior.condition(4, np.eye(C)[1]), Dense.from_arrays(arrays)
+    other = other.condition(4, np.eye(C)[1], donate=True)
+    np.testing.assert_array_equal(other.S, expected.S)
+    for name, array in posterior.arrays().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+        if array.size:
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
+
+
+def test_a_posterior_in_float32_is_read_back_as_it_was():
+    posterior = fit(*problem(), dtype=np.float32).condition(2, np.eye(C)[0])
+    other = Dense.from_arrays({name: array.copy() for name, array in posterior.arrays().items()})
+    for answer in ((4, np.eye(C)[1]), (0, np.eye(C)[3])):
+        posterior, other = (one.condition(*answer, donate=True) for one in (posterior, other))
+        for name, array in posterior.arrays().items():
+            assert other.arrays()[name].dtype == array.dtype, name
+            np.testing.assert_array_equal(other.arrays()[name], array, err_msg=name)
+    assert other.S.dtype == np.float32
+    np.testing.assert_array_equal(other.weights(), posterior.weights())
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_the_only_labelled_example_is_predicted_by_the_network_alone(ridge):
+    kernel, f_X, f_U, Y = problem(L=1)
+    posterior = fit(kernel, f_X, f_U, Y, ridge)
+    for of, outputs in (("f_lin", f_X), ("targets", 0 * f_X)):
+        residual, variance = posterior.leave_one_out(of)
+        np.testing.assert_allclose(residual, Y - outputs)
+        np.testing.assert_allclose(variance, kernel.XX[0] + ridge)
+
+
+def test_a_covariance_laid_out_otherwise_is_conditioned_in_place_as_any():
+    """By columns, strided, and read-only."""
+    start, answers = fit(*problem()), [(candidate, np.eye(C)[candidate % C]) for candidate in (4, 0, 9)]
+    expected, fixed = start, start.S.copy()
+    fixed.flags.writeable = False
+    for answer in answers:
+        expected = expected.condition(*answer)
+    for S in (np.asfortranarray(start.S), np.kron(start.S, np.ones((2, 2)))[::2, ::2], fixed):
+        posterior = dataclasses.replace(start, S=S)
+        for answer in answers:
+            posterior = posterior.condition(*answer, donate=True)
+        np.testing.assert_array_equal(posterior.S, expected.S)
+        np.testing.assert_array_equal(posterior.variance, expected.variance)
+        np.testing.assert_array_equal(posterior.mean, expected.mean)
+    np.testing.assert_array_equal(fixed, start.S)
 
 
 def test_float32_drifts_little():

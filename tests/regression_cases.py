@@ -7,7 +7,7 @@ import numpy as np
 import cases
 from common.losses import L2
 from common.probabilities import SOFTMAX
-from linearize.posterior import Dense, Targets
+from linearize.posterior import Dense, LabelledFactor, Lazy, LazyKernel, Targets
 from linearize.types import Kernel
 
 
@@ -56,6 +56,14 @@ def state_of(theta, f, Y, ridge):
     rows = L * k
     kernel = Kernel(theta[:rows, :rows], theta[:rows, rows:], theta[rows:, rows:])
     return Dense.init(kernel, Targets(f[:L], f[L:], Y), ridge=ridge)
+
+
+def lazy_state_of(theta, f, Y, ridge):
+    """As ``state_of``, without S."""
+    rows = len(Y) * (len(theta) // len(f))
+    labelled = LabelledFactor.of(theta[:rows, :rows], theta[:rows, rows:], f[: len(Y)], Y, ridge=ridge)
+    kernel = LazyKernel(np.diag(theta)[rows:], lambda row: theta[rows:, rows + row])
+    return Lazy.init(labelled, kernel, f[len(Y) :])
 
 
 def posterior_by_hand(f, f_lin, S, redundant=None):

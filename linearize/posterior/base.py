@@ -186,7 +186,7 @@ class Posterior(ABC):
                 f"answer: expected a point of 0 to {U - 1} that is not answered yet and a target [{C}]; got "
                 f"{candidate} and {np.shape(y)}"
             )
-        y = np.asarray(y, np.float64)
+        y = np.array(y, np.float64)  # the caller's may be a buffer
         mean, variance, redundant = self.mean.reshape(U * k, -1).copy(), self.variance, self.redundant_rows.copy()
         least, gone = self.epsilon + 2 * self.labelled.jitter, np.repeat(self.answered, k)
         steps: list[Step] = []

@@ -83,6 +83,11 @@ class Dense(Posterior):
         S = self._held()
         return S.reshape(len(self.f), self.outputs, len(S))[candidates]
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return all that is needed to go on, S among it."""
+        self._held()
+        return super().arrays()
+
     def _held(self) -> np.ndarray:
         if self.S is None:
             raise LinearizeError("posterior: its memory was donated to the one that took in the next answer: use that")

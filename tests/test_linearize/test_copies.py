@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from regression_cases import state_of
+from regression_cases import lazy_state_of, state_of
 
 import cases
 from linearize import KernelOptions, LookAhead
 from linearize.criteria import CRITERIA
 from linearize.engine import execute
-from linearize.posterior import LabelledFactor, Lazy, LazyKernel
 from linearize.posterior.factor import BLOCK
 
 L, U, C = 9, 14, 4
@@ -27,9 +26,7 @@ def problem(seed=0, noise=0.0):
 
 def both(theta, f, Y, ridge):
     """The dense posterior and the lazy one."""
-    labelled = LabelledFactor.of(theta[:L, :L], theta[:L, L:], f[:L], Y, ridge=ridge)
-    kernel = LazyKernel(np.diag(theta)[L:], lambda row: theta[L:, L + row])
-    return state_of(theta, f, Y, ridge), Lazy.init(labelled, kernel, f[L:])
+    return state_of(theta, f, Y, ridge), lazy_state_of(theta, f, Y, ridge)
 
 
 @pytest.mark.parametrize("ridge", [0.0, 1e-3, 0.1, 10.0])

@@ -1,6 +1,10 @@
-"""Every public function of two or more arguments explains them; that it names each is what pydoclint checks."""
+"""Every public function of two or more arguments explains them, and records explain no field that they lack.
+
+That functions name each argument is what pydoclint checks; of records it knows nothing.
+"""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -40,9 +44,7 @@ class Function(NamedTuple):
 
     @property
     def decorators(self) -> set[str]:
-        """The last names: ``command`` of ``@cli.command(...)``."""
-        called = (d.func if isinstance(d, ast.Call) else d for d in self.node.decorator_list)
-        return {ast.unparse(decorator).rpartition(".")[2] for decorator in called}
+        return decorators(self.node)
 
     @property
     def explained(self) -> bool:
@@ -52,6 +54,12 @@ class Function(NamedTuple):
     def exempt(self) -> bool:
         operator = OPERATOR in self.decorators and "migrator/ops/" in self.file
         return operator or bool(self.decorators & (COMMANDS | {"overload"}))
+
+
+def decorators(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> set[str]:
+    """The last names: ``command`` of ``@cli.command(...)``."""
+    called = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
+    return {ast.unparse(decorator).rpartition(".")[2] for decorator in called}
 
 
 def functions(file: str, source: str) -> Iterator[Function]:
@@ -98,11 +106,38 @@ def unexplained(sources: dict[str, str]) -> list[str]:
     ]
 
 
+def own_fields(owner: ast.ClassDef) -> set[str]:
+    return {s.target.id for s in owner.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)}
+
+
+def misnamed(sources: dict[str, str]) -> list[str]:
+    """Names in the Args of dataclasses and NamedTuples that are no field; a field may also have a comment behind it."""
+    nodes = [(file, node) for file, source in sources.items() for node in ast.walk(ast.parse(source))]
+    owners = [(file, node) for file, node in nodes if isinstance(node, ast.ClassDef)]
+    fields: dict[str, set[str]] = {}  # of all classes of a name
+    for _, owner in owners:
+        fields.setdefault(owner.name, set()).update(own_fields(owner))
+    found = []
+    for file, owner in owners:
+        if "dataclass" not in decorators(owner) and "NamedTuple" not in bases(owner):
+            continue
+        section = re.search(r"^Args:\n((?: .*\n?|\n)*)", ast.get_docstring(owner) or "", re.MULTILINE)
+        named = re.findall(r"^    (\w+):", section[1], re.MULTILINE) if section else []
+        known = own_fields(owner).union(*(fields.get(base, set()) for base in bases(owner)))
+        found += [f"{file}:{owner.lineno} {owner.name}.{name}" for name in named if name not in known]
+    return found
+
+
 @pytest.fixture(scope="module")
-def missing() -> list[str]:
+def sources() -> dict[str, str]:
     files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
     assert len(files) > 100
-    return unexplained({path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files})
+    return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files}
+
+
+@pytest.fixture(scope="module")
+def missing(sources) -> list[str]:
+    return unexplained(sources)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -147,3 +182,24 @@ def test_the_check_sees_what_is_missing_and_nothing_else(case):
 
 def test_operators_of_the_migrator_have_torchs_arguments():
     assert unexplained({"migrator/ops/a.py": '@rule("x")\ndef f(a, b): ...'}) == []
+
+
+def test_records_explain_no_field_that_they_lack(sources):
+    assert misnamed(sources) == []
+
+
+RECORD = 'class A:\n    """Do.\n\n    Args:\n        a: one.\n        b: two,\n            c: 3.\n\n    """\n    '
+RECORDS = {
+    "a dataclass": (f"@dataclass\n{RECORD}a: int\n    b: int", []),
+    "a renamed field": (f"@dataclasses.dataclass(frozen=True)\n{RECORD}a: int\n    d: int", ["A.b"]),
+    "a NamedTuple": (RECORD.replace("A:", "A(NamedTuple):", 1) + "b: int", ["A.a"]),
+    "a base's field": (f"@dataclass\nclass B:\n    b: int\n@dataclass\n{RECORD.replace('A:', 'A(B):', 1)}a: int", []),
+    "an ordinary class": (f"{RECORD}d: int", []),
+    "a field explained elsewhere": (f"@dataclass\n{RECORD}a: int\n    b: int\n    d: int  # three", []),
+}
+
+
+@pytest.mark.parametrize("case", RECORDS)
+def test_the_check_of_records_sees_what_is_misnamed_and_nothing_else(case):
+    source, expected = RECORDS[case]
+    assert [name.partition(" ")[2] for name in misnamed({"a.py": source})] == expected

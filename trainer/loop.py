@@ -66,11 +66,12 @@ def fit(
     learning rate rises from max_lr/25 over the first 30 % of the steps and falls to nearly 0 by a cosine. While it
     falls, every fifth epoch, and after the last one, the residual
 
-        ||R||_F / sqrt(L),   R = Y - f(X)   [L, C], in eval mode, without augmentation
+        ||R||_F / sqrt(L),   R = Y - readout(f(X))   [L, C], in eval mode, without augmentation
 
-    is measured; training stops when it is at most ``options.tolerance``. Before each measurement the running
-    statistics of batch norm are taken afresh from the labelled images (``trainer.batch_norm``). An epoch is cut into
-    steps of equal size, so there is no small last batch.
+    is measured, the readout being the loss's (``common.losses``): f itself for l2, its softmax for cross-entropy.
+    Training stops when it is at most ``options.tolerance``. Before each measurement the running statistics of batch
+    norm are taken afresh from the labelled images (``trainer.batch_norm``). An epoch is cut into steps of equal size,
+    so there is no small last batch.
 
     Args:
         model: the network, starting from the weights it holds (a fresh build is a cold start, the weights of the

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from common.losses import LOSSES
 from trainer import loop
 from trainer.batch_norm import restate_statistics
 from trainer.data import load
@@ -305,6 +306,11 @@ def test_accuracy_by_hand():
 def test_options_that_make_no_sense_are_refused(field, value):
     with pytest.raises(TrainerError, match=field):
         TrainOptions(**{field: value})
+
+
+def test_an_unknown_loss_is_refused_with_those_that_there_are():
+    with pytest.raises(TrainerError, match=f"^loss must be one of {', '.join(LOSSES)}, got 'hinge'$"):
+        TrainOptions(loss="hinge")
 
 
 def test_each_family_has_its_own_defaults_and_none_keeps_them():

@@ -47,6 +47,9 @@ def read_headers(paths: Sequence[Path], turned: bool) -> list[Header | Unreadabl
         turned: look for EXIF's orientation, for which a PNG must be read to its end; without it, height and width of
             a picture taken sideways are swapped.
 
+    Returns:
+        For each file, in order, what it says of itself or why it could not be read.
+
     """
     return _each(partial(_header, turned), paths)
 

@@ -27,6 +27,9 @@ def load_folder(path: Path, options: ImageOptions, memory_limit: int | None = No
         options: size, colours, test share, what to do about unreadable files.
         memory_limit: bytes that the images may take; None means half of the machine's memory.
 
+    Returns:
+        The data set, with the path of each image and notes on the files that were left out.
+
     Raises:
         DataNotFound: no such folder, or no images in it.
         DataCorrupt: files that cannot be read.

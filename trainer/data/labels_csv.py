@@ -20,6 +20,9 @@ def list_csv(root: Path) -> Listing:
     Args:
         root: the folder, resolved; paths in the list are relative to it.
 
+    Returns:
+        The images, sorted by path, each with its half where the list has a column for it.
+
     Raises:
         TrainerError: an unreadable list, or lines that are wrong; the message gives their numbers.
 

@@ -65,6 +65,9 @@ def list_classes(root: Path) -> Listing:
     Args:
         root: the folder, resolved.
 
+    Returns:
+        The images, sorted by path, and how many files were left out.
+
     Raises:
         TrainerError: no classes, an empty class, a folder that is neither class nor half, or a link out of the root.
 

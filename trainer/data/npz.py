@@ -30,6 +30,9 @@ def load_npz(path: Path, options: ImageOptions, memory_limit: int | None = None)
         options: test share; size, colours and bad files are decided by whoever wrote the arrays.
         memory_limit: bytes that the unpacked arrays may take; None sets no limit.
 
+    Returns:
+        The data set; its images have no paths.
+
     Raises:
         DataNotFound: no such file.
         DataCorrupt: no archive of plain arrays.

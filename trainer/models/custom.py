@@ -1,6 +1,5 @@
 """A user's own network: ``PKG.MOD:FACTORY``, imported only when it is built, and checked every time it is."""
 
-import hashlib
 import importlib
 import inspect
 import json
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.files import sha256_of
 from trainer.errors import TrainerError
 from trainer.models.spec import Family, Shape
 
@@ -72,7 +72,7 @@ def source_sha256(name: str) -> str | None:
     """
     try:
         file = inspect.getsourcefile(inspect.unwrap(_import(name)))
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+        return sha256_of(Path(file)) if file else None
     except (TypeError, OSError):  # built in, or an instance of a class
         return None
 

@@ -20,10 +20,10 @@ from pydantic import (
     model_validator,
 )
 
+from common.files import sha256_of
 from common.losses import get_loss
 from linearize import KernelOptions, Measure
 from pipeline.errors import PipelineError
-from pipeline.files import sha256_of
 from pipeline.parsing import parse_yaml
 from pipeline.queries import LookAheadOptions, Resolved, resolve
 from trainer.data import DATASETS, ImageOptions, custom_kind

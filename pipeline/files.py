@@ -1,15 +1,13 @@
 """Writing files so that a crash leaves either the old content or the new, never a part."""
 
-import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from common.files import sync_folder, write_bytes
+from common.files import write_bytes
 
 
 @contextmanager
@@ -23,18 +21,6 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-__all__ = [
-    "fsync_file",
-    "naming",
-    "sha256_of",
-    "slug",
-    "sync_folder",
-    "write_atomically",
-    "write_json",
-    "write_json_lines",
-]
-
-
 def slug(data_set: str) -> str:
     """Return a data set's name as a part of a file name: ``digits``, and ``my-photos`` of ``folder:/some/my photos``.
 
@@ -43,12 +29,6 @@ def slug(data_set: str) -> str:
     kind, _, path = data_set.partition(":") if ":" in data_set else ("", "", data_set)
     last = path.rstrip("/").rpartition("/")[2].removesuffix(".npz")
     return re.sub(r"[^\w.]+", "-", last)[:60].strip("-.") or kind or "data"
-
-
-def fsync_file(path: Path) -> None:
-    """Make a file's content durable."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -83,9 +63,3 @@ def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
     """
     write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def sha256_of(path: Path) -> str:
-    """Return the hex digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

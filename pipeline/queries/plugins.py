@@ -13,8 +13,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from common.files import sha256_of
 from pipeline.errors import PipelineError
-from pipeline.files import sha256_of
 from pipeline.queries.base import QueryStrategy
 
 GROUP = "ntk_lookahead.strategies"

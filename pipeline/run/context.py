@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.files import sha256_of
 from linearize import MemoryBudgetError
 from linearize.bounds import check_budget
 from linearize.memory import available_memory
@@ -15,7 +16,6 @@ from migrator import MigratorError
 from pipeline import seeds
 from pipeline.config import ModelSection, RunConfig
 from pipeline.errors import PipelineError
-from pipeline.files import sha256_of
 from pipeline.infinite import check_affordable
 from pipeline.queries import STRATEGIES, QueryStrategy, strategy_sha256
 from pipeline.run.stages.sequential import query_sizes

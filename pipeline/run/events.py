@@ -16,8 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from common.files import sync_folder
 from pipeline.errors import PipelineError
-from pipeline.files import sync_folder
 
 Event = dict[str, Any]
 NO_HASH = "0" * 64

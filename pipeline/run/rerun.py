@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.files import sha256_of
 from pipeline.errors import PipelineError
-from pipeline.files import sha256_of, write_json_lines
+from pipeline.files import write_json_lines
 from pipeline.run.context import RunContext, open_context
 from pipeline.run.former_names import existing
 from pipeline.run.pool import INITIAL, Pool

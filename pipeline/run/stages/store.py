@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.files import fsync_file, naming, sha256_of, sync_folder, write_json
+from common.files import sha256_of, sync_file, sync_folder
+from pipeline.files import naming, write_json
 from pipeline.run.former_names import existing
 
 MANIFEST = "manifest.json"
@@ -96,7 +97,7 @@ def seal(directory: Path, seconds: float) -> Manifest:
     """
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     for path in files:
-        fsync_file(path)
+        sync_file(path)
     digests = {str(path.relative_to(directory)): sha256_of(path) for path in files}
     entries = {name: {"sha256": digest, "bytes": (directory / name).stat().st_size} for name, digest in digests.items()}
     write_json(directory / MANIFEST, {"seconds": round(seconds, 3), "files": entries})

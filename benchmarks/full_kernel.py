@@ -19,8 +19,8 @@ import click
 import numpy as np
 from scipy.stats import spearmanr
 
+from common.memory import MIB, resident_memory
 from linearize import KernelOptions, LookAhead
-from linearize.memory import MIB, resident_memory
 from migrator import load
 from pipeline.run.context import open_context
 from pipeline.run.pool import Pool

@@ -17,9 +17,9 @@ import jax
 import numpy as np
 from kernel_common import PATIENCE, ROUNDS, exponent, gemm_peak, header, images, port, precisions, relative, table
 
+from common.memory import shown
 from linearize.errors import MemoryBudgetError
 from linearize.kernel import compute_ntk, plan_ntk
-from linearize.memory import shown
 from linearize.options import KernelOptions
 from linearize.types import Precision
 

@@ -25,11 +25,11 @@ from kernel_common import (
     table,
 )
 
+from common.memory import available_memory, shown
 from linearize import LinearizeError, empirical_ntk
 from linearize.engine.execute import arithmetic
 from linearize.engine.plan import Plan
 from linearize.kernel import compute_ntk
-from linearize.memory import available_memory, shown
 from linearize.neural_tangents import import_neural_tangents
 from linearize.options import KernelOptions
 from linearize.types import Precision

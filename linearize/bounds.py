@@ -4,10 +4,10 @@ import math
 
 import jax
 
+from common.memory import MIB, shown
 from linearize.engine.plan import RUNTIME
 from linearize.engine.work import THETA_BYTES
 from linearize.errors import MemoryBudgetError
-from linearize.memory import MIB, shown
 from linearize.options import KernelOptions
 
 

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 
 from common.command_line import OneLineGroup
 from common.losses import LOSSES
+from common.memory import resident_memory, shown
 from linearize.compilation import keep_compiled
 from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Distance, Measure, Reference
 from linearize.engine.explain import fallbacks, table
@@ -22,7 +23,6 @@ from linearize.engine.plan import Plan
 from linearize.errors import LinearizeError
 from linearize.heads import HEADS
 from linearize.kernel import plan_ntk
-from linearize.memory import resident_memory, shown
 from linearize.service import KernelOptions, LookAhead
 from linearize.storage import write_npz
 from linearize.types import Layers, Precision, Progress

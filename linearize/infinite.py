@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from common.memory import MIB, shown
 from linearize.errors import LinearizeError, MemoryBudgetError, NonFiniteError
 from linearize.infinite_twin import Flatten, Twin, to_stax
-from linearize.memory import MIB, default_budget, parse_bytes, shown
 from linearize.neural_tangents import import_neural_tangents
+from linearize.options import budget_of
 from linearize.types import Float64, Kernel, Progress
 
 LARGEST_BLOCK, BLOCK_BYTES = 64, 256 * MIB
@@ -196,7 +197,7 @@ def plan_infinite(
 def _plan(
     twin: Twin, shape: tuple[int, ...], N: int, M: int | None, memory_budget: int | str | None, afterwards: int
 ) -> tuple[InfinitePlan, Any]:
-    budget = default_budget() if memory_budget is None else parse_bytes(memory_budget)
+    budget = budget_of(memory_budget)
     columns = N if M is None else M
     room = budget - 8 * N * columns - afterwards
     B = _first_guess(twin, shape, min(room, BLOCK_BYTES))

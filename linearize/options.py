@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import get_args
 
+from common.memory import default_budget, parse_bytes
 from linearize.errors import LinearizeError
 from linearize.heads import Head, make_head
-from linearize.memory import default_budget, parse_bytes
 from linearize.types import Layers, Precision
 
 
@@ -61,8 +61,24 @@ class KernelOptions:
     @property
     def budget(self) -> int:
         """Bytes; what is free now decides where none was given."""
-        return default_budget() if self.memory_budget is None else parse_bytes(self.memory_budget)
+        return budget_of(self.memory_budget)
 
     def rows(self, classes: int) -> int:
         """Return k, the rows of Θ that an example has: one for every class with the full kernel, else one for all."""
         return classes if self.function.combine == "rows" else 1
+
+
+def budget_of(memory_budget: int | str | None) -> int:
+    """Return the bytes that a budget, as people write it, allows; half of what is free now where there is none.
+
+    Args:
+        memory_budget: bytes, or a size such as ``4GiB``.
+
+    Raises:
+        LinearizeError: it is neither.
+
+    """
+    try:
+        return default_budget() if memory_budget is None else parse_bytes(memory_budget)
+    except ValueError as error:
+        raise LinearizeError(str(error)) from error

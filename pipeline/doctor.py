@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from common.memory import GIB, available_memory
 from linearize import LinearizeError
-from linearize.memory import GIB, available_memory
 from linearize.neural_tangents import import_neural_tangents
 from trainer.data import DATASETS, load
 from trainer.errors import DataNotFound

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from common.memory import give_back_memory
 from linearize.engine.compute import Chunk, FeatureBlock, empty_block, fill, tile
 from linearize.engine.devices import Devices
 from linearize.engine.tape import Tape, split
 from linearize.engine.work import Layout, Work
-from linearize.memory import give_back_memory
 from linearize.types import Array, Float64, Precision, Variables
 
 LARGE_UNIT = 3000

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from common.memory import shown
 from linearize.engine.plan import Plan
 from linearize.engine.work import Planned, Work
-from linearize.memory import shown
 
 GEMM = 1024
 REPEATS = 5

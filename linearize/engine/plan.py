@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
+from common.memory import MIB, available_memory, resident_memory, shown
 from linearize.engine.compute import PAIRED_BYTES
 from linearize.engine.devices import Devices
 from linearize.engine.execute import arithmetic, passes_bytes
@@ -19,7 +20,6 @@ from linearize.engine.work import (
     with_gradients,
 )
 from linearize.errors import MemoryBudgetError
-from linearize.memory import MIB, available_memory, resident_memory, shown
 from linearize.types import Precision
 
 MOST_PASSES = 32

@@ -152,7 +152,7 @@ class Measured:
         seconds: of one retraining, mean.
         specific: how much nearer a real change is, in cosine, to what the block update predicts of that candidate than
             to what it predicts of another one with the same label, mean.
-        finished: a half-way criterion of f_lin against the same of f⁰, where the run ranks by one.
+        finished: a criterion of f_lin alone against the same of f⁰, where the run ranks by one.
 
     """
 

@@ -89,7 +89,7 @@ class NoBlock(_ByChange):
     """Solve the linearised network's equation for every candidate.  Source: Mohamadi, Bae & Sutherland 2022, eq. 11."""
 
     name = "ntk-no-block"
-    description = "as mlmoc, by solving eq. 11 afresh for each candidate: the same ranking, slower"
+    description = "as mlmoc, by a direct solve of eq. 11 for each candidate: the same ranking, slower"
     source = "Mohamadi, Bae & Sutherland 2022, fig. 1a"
     needs_port = True
 

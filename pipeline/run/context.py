@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from common.files import sha256_of
+from common.memory import available_memory
 from linearize import MemoryBudgetError
 from linearize.bounds import check_budget
-from linearize.memory import available_memory
 from migrator import MigratorError
 from pipeline import seeds
 from pipeline.config import ModelSection, RunConfig

@@ -5,6 +5,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from common.memory import available_memory
 from pipeline.errors import PipelineError
 from pipeline.sweep.process import Attempt, Task
 
@@ -87,6 +88,4 @@ def cell_budget(engine: Engine) -> int:
 
 def free_memory(jobs: int) -> int:
     """Return what is free on this machine for each of several jobs."""
-    from linearize.memory import available_memory  # imports jax, which a Ray worker does not need
-
     return available_memory() // jobs

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from common.memory import shown
 from pipeline.errors import RunFailedError
 from pipeline.interrupts import Interrupts
 from pipeline.sweep.cells import cycles_done, prepare, read_state, read_states
@@ -239,8 +240,6 @@ def cautions(grid: Grid, engine: Engine, times: Times) -> list[str]:
         times: what cells took so far.
 
     """
-    from linearize.memory import shown
-
     lines = []
     if "random" not in grid.strategies:
         lines.append("no strategy 'random': without it nobody can tell what the others gain")

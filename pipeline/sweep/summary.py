@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 
+from common.memory import shown
 from pipeline.run.summary import area_under_curve, read_rows
 from pipeline.sweep.cells import State
 from pipeline.sweep.console import table
@@ -63,8 +64,6 @@ def forecast(grid: Grid, out: Path, states: list[State], times: Times, engine: E
         basis: where the measurements come from.
 
     """
-    from linearize.memory import shown
-
     rows = [("cell", "state", "cycles", "time left", "peak memory")]
     for state in states:
         left = None if state.standing == "damaged" else times.cell_seconds(state.cell, state.cycles)

@@ -201,7 +201,7 @@ def test_engine_options():
 
 def test_the_local_engine_shares_cores_and_memory(monkeypatch):
     monkeypatch.setattr("pipeline.sweep.engines.available_cores", lambda: 8)
-    monkeypatch.setattr("linearize.memory.available_memory", lambda: 24 * 2**30)
+    monkeypatch.setattr("pipeline.sweep.engine.available_memory", lambda: 24 * 2**30)
     for options, cpus, device, expected in [
         ({}, None, "cpu", (4, 2)),
         ({"jobs": 3}, None, "cpu", (3, 2)),

@@ -1,7 +1,7 @@
 import pytest
 
-from linearize import LinearizeError, memory
-from linearize.memory import available_memory, default_budget, parse_bytes, shown
+from common import memory
+from common.memory import available_memory, default_budget, parse_bytes, shown
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ def test_sizes_are_read(text, size):
 
 @pytest.mark.parametrize("text", ["", "GiB", "-1", "0", "4XB", "4 GiB of it", "1e9", "nan", -5])
 def test_what_is_no_size_is_named(text):
-    with pytest.raises(LinearizeError, match="expected a positive size such as 4GiB"):
+    with pytest.raises(ValueError, match="expected a positive size such as 4GiB"):
         parse_bytes(text)
 
 

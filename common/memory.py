@@ -6,8 +6,6 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from linearize.errors import LinearizeError
-
 MIB, GIB = 2**20, 2**30
 UNITS = {"": 1, "B": 1} | {
     f"{letter}{suffix}": base**power
@@ -56,12 +54,12 @@ def parse_bytes(text: str | int) -> int:
         text: what the user gave.
 
     Raises:
-        LinearizeError: it is neither, or not positive.
+        ValueError: it is neither, or not positive.
 
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
     if not found or found[2].upper() not in UNITS or not float(found[1]):
-        raise LinearizeError(f"memory budget: expected a positive size such as 4GiB, 500MB or 2000000000, got {text!r}")
+        raise ValueError(f"memory budget: expected a positive size such as 4GiB, 500MB or 2000000000, got {text!r}")
     return int(float(found[1]) * UNITS[found[2].upper()])
 
 

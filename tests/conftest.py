@@ -1,6 +1,7 @@
 """Strict numerics, repeatable randomness and shared small cases."""
 
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from jaxtyping import install_import_hook
 install_import_hook(["linearize.posterior", "linearize.criteria"], "beartype.beartype")
 
 sys.path.insert(0, str(Path(__file__).parent))  # `import reference` from every test file
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background of a script ignores Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SEED = 0  # any constant
 

@@ -58,12 +58,16 @@ def state_of(theta, f, Y, ridge):
     return Dense.init(kernel, Targets(f[:L], f[L:], Y), ridge=ridge)
 
 
-def lazy_state_of(theta, f, Y, ridge):
-    """As ``state_of``, without S."""
+def lazy_state_of(theta, f, Y, ridge, asked=None, **options):
+    """As ``state_of``, without S; ``asked`` collects the rows whose columns were computed."""
     rows = len(Y) * (len(theta) // len(f))
     labelled = LabelledFactor.of(theta[:rows, :rows], theta[:rows, rows:], f[: len(Y)], Y, ridge=ridge)
-    kernel = LazyKernel(np.diag(theta)[rows:], lambda row: theta[rows:, rows + row])
-    return Lazy.init(labelled, kernel, f[len(Y) :])
+
+    def column(row):
+        (asked if asked is not None else []).append(row)
+        return theta[rows:, rows + row]
+
+    return Lazy.init(labelled, LazyKernel(np.diag(theta)[rows:], column), f[len(Y) :], **options)
 
 
 def posterior_by_hand(f, f_lin, S, redundant=None):

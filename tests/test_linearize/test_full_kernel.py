@@ -5,26 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 from full_kernel_cases import CASES, Case, naive, solve
-from regression_cases import LOSSES, state_of
+from regression_cases import LOSSES, lazy_state_of, state_of
 
 import reference
 from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Measure
 from linearize.direct_solve import scores_by_direct_solve
-from linearize.posterior import LabelledFactor, Lazy, LazyKernel
 from linearize.service import best
 
 P = {"simplex": reference.naive_simplex, "softmax": reference.naive_softmax}
-
-
-def lazy_state(theta, f, Y, ridge, asked=None):
-    rows = len(Y) * (len(theta) // len(f))
-    labelled = LabelledFactor.of(theta[:rows, :rows], theta[:rows, rows:], f[: len(Y)], Y, ridge=ridge)
-
-    def column(row):
-        (asked if asked is not None else []).append(row)
-        return theta[rows:, rows + row]
-
-    return Lazy.init(labelled, LazyKernel(np.diag(theta)[rows:], column), f[len(Y) :])
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -86,7 +74,7 @@ def test_every_answer_equals_fitting_again(case, dense):
     case = CASES[case]
     theta, f, Y = case.problem()
     asked = []
-    state = state_of(theta, f, Y, case.ridge) if dense else lazy_state(theta, f, Y, case.ridge, asked)
+    state = state_of(theta, f, Y, case.ridge) if dense else lazy_state_of(theta, f, Y, case.ridge, asked)
     told, targets = [], np.zeros((0, case.C))
     rng = np.random.default_rng(3)
     for candidate in rng.permutation(case.U):

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from regression_cases import LOSSES, state_of
+from regression_cases import LOSSES, lazy_state_of, state_of
 
 import cases
 import reference
 from linearize.criteria import CRITERIA, REFERENCES, Measure
-from linearize.posterior import LabelledFactor, Lazy, LazyKernel
 from linearize.service import best
 
 L, U, C = 9, 14, 4
@@ -29,20 +28,6 @@ def problem(seed=0, copies=(), classes=C):
     return theta[np.ix_(index, index)], f[index], Y
 
 
-def lazy(theta, f, Y, ridge=0.0, asked=None, **options):
-    def column(candidate):
-        if asked is not None:
-            asked.append(candidate)
-        return theta[L:, L + candidate]
-
-    labelled = LabelledFactor.of(theta[:L, :L], theta[:L, L:], f[:L], Y, ridge=ridge)
-    return Lazy.init(labelled, LazyKernel(np.diag(theta)[L:], column), f[L:], **options)
-
-
-def dense(theta, f, Y, ridge=0.0):
-    return state_of(theta, f, Y, ridge)
-
-
 @pytest.mark.parametrize("name", UNCERTAINTY)
 @pytest.mark.parametrize("probabilities", P)
 @pytest.mark.parametrize("classes", [2, 10])
@@ -52,7 +37,7 @@ def test_scores_equal_their_definitions(name, probabilities, classes, ridge):
     f_lin = reference.solve_eq_11(theta, f, Y, list(range(L)), ridge)[L:]
     expected = [MEASURES[name](row) for row in P[probabilities](f_lin)]
     for reference_name in REFERENCES:
-        for state in (lazy(theta, f, Y, ridge), dense(theta, f, Y, ridge)):
+        for state in (lazy_state_of(theta, f, Y, ridge), state_of(theta, f, Y, ridge)):
             scores = CRITERIA[name].scores(state, LOSSES[probabilities], Measure(reference_name))
             np.testing.assert_allclose(scores, expected, rtol=1e-8, atol=1e-12)
 
@@ -61,14 +46,14 @@ def test_scores_equal_their_definitions(name, probabilities, classes, ridge):
 def test_expectations_are_taken_over_the_softmax_where_that_is_asked_for(name):
     theta, f, Y = problem()
     expected = reference.naive_expectation(theta, f, Y, L, 0.0, name, "network", reference.naive_softmax)
-    scores = CRITERIA[name].scores(dense(theta, f, Y), LOSSES["softmax"], Measure("network"))
+    scores = CRITERIA[name].scores(state_of(theta, f, Y, 0.0), LOSSES["softmax"], Measure("network"))
     np.testing.assert_allclose(scores, expected, rtol=1e-8)
 
 
 @pytest.mark.parametrize("name", UNCERTAINTY)
 def test_a_labelled_candidate_scores_least(name):
     theta, f, Y = problem(copies={3: 2 - L})
-    state = lazy(theta, f, Y, redundant=1e-6)
+    state = lazy_state_of(theta, f, Y, 0.0, redundant=1e-6)
     scores = CRITERIA[name].scores(state)
     assert np.flatnonzero(state.redundant).tolist() == [3]
     assert scores[3] == scores.min() == (-1 if name == "margin-lin" else 0)
@@ -80,7 +65,7 @@ def test_a_labelled_candidate_scores_least(name):
 def test_the_lazy_posterior_equals_the_dense_one_and_builds_only_what_it_is_asked_for(name, ridge, seed):
     data = problem(seed, copies={5: 2, 7: 1 - L})
     asked = []
-    fast, slow = lazy(*data, ridge, asked), dense(*data, ridge)
+    fast, slow = lazy_state_of(*data, ridge, asked), state_of(*data, ridge)
     rng = np.random.default_rng(seed)
     for step in range(U):
         scores, expected = (CRITERIA[name].scores(one) for one in (fast, slow))
@@ -99,7 +84,7 @@ def test_the_lazy_posterior_equals_the_dense_one_and_builds_only_what_it_is_aske
     assert 7 not in asked  # it is labelled already
 
 
-@pytest.mark.parametrize("make", [lazy, dense])
+@pytest.mark.parametrize("make", [lazy_state_of, state_of])
 @pytest.mark.parametrize("ridge", [0.0, 0.1])
 def test_weights_predict_any_input_as_fitting_again_does(make, ridge):
     """Of the naive solution with the answers among the labels; the last of them, a copy, is left out."""
@@ -116,7 +101,7 @@ def test_weights_predict_any_input_as_fitting_again_does(make, ridge):
 
 def test_the_lazy_posterior_is_the_dense_one_without_its_covariance():
     data = problem(copies={3: 2 - L})
-    one, other = lazy(*data, 0.1), dense(*data, 0.1)
+    one, other = lazy_state_of(*data, 0.1), state_of(*data, 0.1)
     for name in ("f", "a", "u", "mean", "redundant"):
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-10)
     np.testing.assert_allclose(one.variance, np.diag(other.S), rtol=1e-9)

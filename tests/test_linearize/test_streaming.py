@@ -265,5 +265,5 @@ def test_cross_entropy_networks_are_scored_by_their_softmax(case):
     service = case.fit(full=False, loss="cross-entropy")
     p = reference.naive_softmax(service.predict(case.pool))
     np.testing.assert_allclose(service.scores("least-confidence-lin"), 1 - p.max(1), rtol=1e-7)
-    with pytest.raises(LinearizeError, match="loss: expected one of l2, cross-entropy; got 'softmax'"):
+    with pytest.raises(LinearizeError, match=r"loss: expected one of l2, .*; got 'softmax'"):
         case.fit(loss="softmax")

@@ -125,6 +125,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--kernel", "kernel.head", str, "sum-of-logits, single-logit, trace or full (C² times larger).  [sum-of-logits]"),
     ("--memory-budget", "kernel.memory_budget", str, "For the kernel, such as 4GiB.  [half of what is free]"),
     ("--device", "device", str, "Where torch computes: cpu, cuda, auto.  [auto]"),
+    ("--threads", "threads", int, "Of torch on the CPU.  [what suits network and machine]"),
 ]
 
 

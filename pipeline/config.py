@@ -33,7 +33,7 @@ from trainer.options import TrainOptions, options_for
 DEFAULT_CRITERION = "margin-influence"
 """What did best on MNIST, and best one answer at a time: see benchmarks/RESULTS.md."""
 
-UNSCIENTIFIC = ("device", "data.root", "data.download", "kernel.memory_budget", "model.init_weights")
+UNSCIENTIFIC = ("device", "threads", "data.root", "data.download", "kernel.memory_budget", "model.init_weights")
 """Fields that say where and with what a run is computed, not what: they may change when it is resumed.
 
 Of a file of weights the content counts, which model.init_sha256 records; so does that of a user's own data, which the
@@ -232,6 +232,8 @@ class RunConfig(Section):
         start: ``warm`` trains on from the previous cycle's weights, ``cold`` from the initial ones.
         seed: of every random stream.
         device: where torch computes, e.g. ``cpu`` or ``cuda``; ``auto`` takes a GPU when there is one.
+        threads: of torch on the CPU; by default what suits network and machine (``trainer.threads``), recorded when the
+            run begins and kept.
 
     """
 
@@ -244,6 +246,7 @@ class RunConfig(Section):
     start: Literal["warm", "cold"] = "warm"
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
+    threads: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:

@@ -114,6 +114,7 @@ def _data_options(command: Decorated) -> Decorated:
 @click.option("--loss", help=f"One of {', '.join(LOSSES)}.")
 @click.option("--tolerance", type=float, help="Stop once ||R||_F/sqrt(L) is at most this.")
 @click.option("--augment", help=f"One of {', '.join(AUGMENTATIONS)}; training batches only.")
+@click.option("--threads", type=click.IntRange(min=1), help="Of torch on the CPU.  [what suits network and machine]")
 @click.option("--device", default="cpu", show_default=True, help="Where to train, e.g. cuda:0.")
 def fit(
     dataset: str,
@@ -128,6 +129,7 @@ def fit(
     model: str,
     model_options: tuple[str, ...],
     init: Path | None,
+    threads: int | None,
     device: str,
     **training: Any,
 ) -> None:
@@ -136,7 +138,10 @@ def fit(
     Writes weights.safetensors, model.json, metrics.jsonl (one line an epoch, then the result) and labeled.json
     (the ids used) into --out, all at the end or none of them. Training options left out take the model's defaults.
     """
+    import torch
+
     from trainer.loop import fit as train
+    from trainer.threads import choose_threads, with_threads
 
     require_free(out)
     options = options_for(model, **training)
@@ -149,8 +154,10 @@ def fit(
     if init is not None:
         load_weights(network, init)
     x, labels = data.inputs("train", ids), data.labels("train", ids)
-    result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
-    test = accuracy(predict(network, data.inputs("test"), device=device), data.labels("test"))
+    threads = threads or choose_threads(network, torch.from_numpy(x[:1]), options.batch_size)
+    with with_threads(threads):
+        result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
+        test = accuracy(predict(network, data.inputs("test"), device=device), data.labels("test"))
     summary = {
         "epochs": result.epochs,
         "converged": result.converged,
@@ -159,6 +166,7 @@ def fit(
         "train_accuracy": result.train_accuracy,
         "test_accuracy": test,
         "seconds": result.seconds,
+        "threads": threads,
     }
     with replacing_folder(out) as folder:
         (folder / "weights.safetensors").write_bytes(weight_bytes(network))

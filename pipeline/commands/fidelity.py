@@ -39,6 +39,7 @@ def fidelity(
     from pipeline.fidelity.report import destination, lines, write
     from pipeline.fidelity.setting import open_setting
     from pipeline.interrupts import Interrupts
+    from trainer.threads import with_threads
 
     keep_compiled()
     path = destination(run, cycle, out)
@@ -46,7 +47,8 @@ def fidelity(
     try:
         with interrupts, FidelityConsole(interrupts.check) as console:
             setting = open_setting(run, cycle, candidates, console, infinite=infinite)
-            measured = measure(setting, candidates, labels, repeats, console)
+            with with_threads(setting.threads):
+                measured = measure(setting, candidates, labels, repeats, console)
             write(path, setting, measured, labels, repeats)
     except KeyboardInterrupt:
         click.echo(interrupts.hint, err=True)

@@ -23,6 +23,8 @@ from pipeline.run.stages.migrate import run_migrate
 from pipeline.run.stages.score import draw_candidates, query_state
 from pipeline.run.stages.store import read_manifest
 from pipeline.run.stages.train import read_summary
+from pipeline.run.threads import recorded_threads
+from trainer.threads import with_threads
 
 FEWEST = 5
 """Below this many candidates a rank correlation says nothing."""
@@ -42,6 +44,7 @@ class Setting:
         look_ahead: the linearised network over labelled ∪ candidates.
         seconds: that linearising took, and porting where the run had no port.
         posterior: that network.
+        threads: of torch that the run computes with.
         infinite: the models of infinite width, by proxy; none unless they were asked for.
 
     """
@@ -55,6 +58,7 @@ class Setting:
     look_ahead: LookAhead
     seconds: float
     posterior: Posterior
+    threads: int
     infinite: dict[str, InfiniteFit] = field(default_factory=dict)
 
     @property
@@ -100,7 +104,8 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
     if infinite:
         check_affordable(context.spec, config.kernel_options, len(labelled), len(candidates))
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="fidelity-") as scratch:
+    threads = recorded_threads(config, events)
+    with tempfile.TemporaryDirectory(prefix="fidelity-") as scratch, with_threads(threads):
         port = trained.with_name("migrate")
         if read_manifest(port) is None:  # of a strategy that needs none
             port = Path(scratch)
@@ -114,7 +119,9 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
         with _explained("the infinite-width kernel"):
             others = {one.name: one.fit(state) for one in INFINITE}
     summary, posterior = read_summary(trained), look_ahead.posterior
-    return Setting(context, cycle, labelled, candidates, trained, summary, look_ahead, seconds, posterior, others)
+    return Setting(
+        context, cycle, labelled, candidates, trained, summary, look_ahead, seconds, posterior, threads, others
+    )
 
 
 @contextmanager

@@ -35,6 +35,8 @@ from pipeline.run.stages.sequential import (
 from pipeline.run.stages.store import read_manifest
 from pipeline.run.stages.train import WEIGHTS, run_train
 from pipeline.run.summary import CycleRow, read_row, write_report
+from pipeline.run.threads import new_threads, recorded_threads
+from trainer.threads import with_threads
 
 StateOf = Callable[[StageProgress], QueryState]
 """Gives a cycle's state, which tells this progress how far it is where it is computed now."""
@@ -95,8 +97,14 @@ class ActiveLearningLoop:
 
         """
         versions = environment_versions() | self.context.sources
-        facts = {"dataset_sha256": self.context.data.fingerprint(), "versions": versions, "hardware": hardware()}
-        self.run.start(facts)
+        begun = bool(self.run.events)
+        threads = recorded_threads(self.config, self.run.events) if begun else new_threads(self.context)
+        data = self.context.data.fingerprint()
+        self.run.start({"dataset_sha256": data, "versions": versions, "hardware": hardware(), "threads": threads})
+        with with_threads(threads):
+            self._go_on()
+
+    def _go_on(self) -> None:
         self._initial_set()
         for cycle in range(self.config.cycles):
             try:

@@ -16,6 +16,8 @@ from pipeline.run.stages.select import QUERY, query_rows
 from pipeline.run.stages.sequential import query_sizes, read_sequential
 from pipeline.run.stages.store import read_manifest
 from pipeline.run.stages.train import WEIGHTS, run_train
+from pipeline.run.threads import recorded_threads
+from trainer.threads import with_threads
 
 RESULTS = {"train": f"train/{WEIGHTS}", "migrate": f"migrate/{VARIABLES}", "score": f"score/{SCORES}", "select": QUERY}
 
@@ -103,7 +105,8 @@ def rerun(run: Path, stage: str, cycle: int, into: Path) -> Rerun:
     if stage == "select":
         write_json_lines(result, query_rows(context, events[0]["run_id"], cycle, *_chosen(context, cycle, sources)))
     else:
-        _compute(context, pool, stage, cycle, sources, into)
+        with with_threads(recorded_threads(config, events)):
+            _compute(context, pool, stage, cycle, sources, into)
     recorded = cycle_path(run, cycle) / RESULTS[stage]
     same = sha256_of(recorded) == sha256_of(result) if recorded.is_file() else None
     return Rerun(sources.read, sorted(path for path in into.rglob("*") if path.is_file()), same)

@@ -8,16 +8,20 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.config import load_config
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.run import loop as loop_module
 from pipeline.run.events import EventLog
-from pipeline.run.rundir import RunDirectory, create_run, read_events
-from pipeline.run.stages import store
+from pipeline.run.rundir import RunDirectory, create_run, read_config, read_events
+from pipeline.run.stages import store, train
 from pipeline.run.stages.score import read_scores
 from pipeline.run.summary import area_under_curve, read_rows
+from pipeline.run.threads import recorded_threads
 from trainer.data import load
+from trainer.predict import predict
+from trainer.threads import with_threads
 
 
 def values(path):
@@ -355,3 +359,39 @@ def test_a_singular_kernel_is_repaired_and_said(start, go_on):
     assert any("took a jitter" in warning for warning in recorder.warnings)
     diagnostics = json.loads((path / "cycles/000/score/diagnostics.json").read_text())
     assert diagnostics["jitter"] > 0
+
+
+def test_threads_are_chosen_once_recorded_and_kept(start, go_on, monkeypatch):
+    seen = []
+    monkeypatch.setattr("pipeline.run.threads.choose_threads", lambda *_: 2)
+    real = train.fit
+
+    def crash_in_cycle_1(*arguments, **options):
+        seen.append(torch.get_num_threads())
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(train, "fit", crash_in_cycle_1)
+    path, before = start(cycles=2, query__strategy="random"), torch.get_num_threads()
+    with pytest.raises(KeyboardInterrupt):
+        go_on(path)
+    monkeypatch.setattr("pipeline.run.threads.choose_threads", lambda *_: 1)
+    go_on(path)
+    assert (seen, read_events(path)[0]["threads"], torch.get_num_threads()) == ([2, 2, 2], 2, before)
+
+
+def test_a_configuration_may_say_how_many_threads(start, go_on, monkeypatch):
+    seen = set()
+    monkeypatch.setattr(train, "predict", lambda *a, **k: seen.add(torch.get_num_threads()) or predict(*a, **k))
+    path = start(cycles=1, query__strategy="random", threads=3)
+    go_on(path)
+    assert (seen, read_events(path)[0]["threads"]) == ({3}, 3)
+
+
+def test_a_run_of_an_older_version_goes_on_with_torchs_own_threads(start, go_on):
+    path = start(cycles=1, query__strategy="random")
+    go_on(path)
+    first = {name: value for name, value in read_events(path)[0].items() if name != "threads"}
+    with with_threads(torch.get_num_threads() + 2):
+        assert recorded_threads(read_config(path), [first]) == torch.get_num_threads()

@@ -13,7 +13,6 @@ from linearize.engine.plan import Plan
 from linearize.errors import LinearizeError
 from linearize.inputs import Data, Network, check_ids, check_inputs
 from linearize.kernel import compute_ntk, network_outputs, outputs_block, plan_ntk
-from linearize.linalg import condition_number
 from linearize.options import KernelOptions
 from linearize.posterior import Dense, LabelledFactor, Lazy, LazyKernel, Posterior, absolute_ridge
 from linearize.posterior.base import REDUNDANT, REDUNDANT_FLOAT32
@@ -114,7 +113,7 @@ def build(
     diagnostics = Diagnostics(
         residual_norm=float(np.linalg.norm(loss.residual(f_X, Y))),
         remaining_change=float(np.linalg.norm(posterior.a, axis=1).mean()),
-        condition_number=condition_number(XX + labelled.ridge * np.eye(L)),
+        condition_number=labelled.condition_number,
         ridge=labelled.ridge,
         jitter=labelled.jitter,
         redundant_share=float(posterior.redundant.mean()),

@@ -23,7 +23,7 @@ class Embedding(NamedTuple):
     outputs: NDArray[np.float32]
 
 
-def embed(model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 512, device: str = "cpu") -> Embedding:
+def embed(model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 128, device: str = "cpu") -> Embedding:
     """Return penultimate features and outputs of a network in eval mode, without gradients and never augmented.
 
     The last layer is the ``torch.nn.Linear`` that runs last; the tensor that it returns must be the one that the
@@ -34,7 +34,7 @@ def embed(model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 512, de
     Args:
         model: the network, ours or anyone's; its mode, device and hooks are afterwards what they were.
         x: normalised inputs, float32 ``[N, C, H, W]``.
-        batch_size: images in one forward pass; bounds the memory.
+        batch_size: images in one forward pass; bounds the memory, and more would not stay in a processor's cache.
         device: where to compute.
 
     Raises:

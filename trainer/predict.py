@@ -12,14 +12,14 @@ from trainer.errors import TrainerError
 
 
 def predict(
-    model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 512, device: str = "cpu"
+    model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 128, device: str = "cpu"
 ) -> NDArray[np.float32]:
     """Return outputs of a network in eval mode, without gradients and never augmented.
 
     Args:
         model: the network; its mode and device are afterwards what they were.
         x: normalised inputs, float32 ``[N, C, H, W]``.
-        batch_size: images in one forward pass; bounds the memory.
+        batch_size: images in one forward pass; bounds the memory, and more would not stay in a processor's cache.
         device: where to compute.
 
     Returns:

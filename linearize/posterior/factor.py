@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from linearize.errors import LinearizeError
-from linearize.linalg import cholesky, solve_lower
+from linearize.linalg import cholesky, condition_number, solve_lower
 
 COPY = 1e-5
 """A candidate whose features are no farther than this from a labelled input's, squared and as a share of Θ(x,x), is a
@@ -45,6 +45,11 @@ class LabelledFactor(NamedTuple):
     def lam(self) -> float:
         """The λ that K was factored with, whichever part of it was asked for."""
         return self.ridge + self.jitter
+
+    @property
+    def condition_number(self) -> float:
+        """κ(K), infinite where it could not be factored without jitter."""
+        return float("inf") if self.jitter else condition_number(self.F)
 
     @property
     def outputs(self) -> int:

@@ -9,7 +9,6 @@ from common.losses import L2, Loss, get_loss
 from linearize import CRITERIA, Posterior
 from linearize.diagnostics import judge_criterion
 from linearize.gp import fit_gp
-from linearize.linalg import condition_number
 from linearize.posterior import Dense, Targets, absolute_ridge
 from pipeline.infinite import InfiniteKernel
 from pipeline.queries.base import QueryStrategy, Ranking
@@ -96,9 +95,9 @@ class InfiniteStrategy(QueryStrategy):
 
 def _figures(kernel: InfiniteKernel, posterior: Posterior) -> dict[str, float]:
     """What diagnostics say of the network's own kernel, and what this one took; an infinite κ is left out."""
-    XX, labelled = kernel.blocks.XX, posterior.labelled
+    labelled = posterior.labelled
     figures = {
-        "condition_number": condition_number(XX + labelled.ridge * np.eye(len(XX))),
+        "condition_number": labelled.condition_number,
         "ridge": labelled.ridge,
         "jitter": labelled.jitter,
         "redundant_share": float(posterior.redundant.mean()),

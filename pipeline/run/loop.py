@@ -1,5 +1,6 @@
 """The active-learning loop: train → migrate → score → query → label, again and again, resumable at every step."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +41,8 @@ from trainer.threads import with_threads
 
 StateOf = Callable[[StageProgress], QueryState]
 """Gives a cycle's state, which tells this progress how far it is where it is computed now."""
+DRAWN_EVERY = 20.0
+"""Seconds between two drawings of the learning curve of a run that goes on; the last one is always drawn."""
 UNFIT = 0.5
 """A residual per sample above which the labelled images were not learned at all: one that always says 0 has 1."""
 
@@ -88,6 +91,7 @@ class ActiveLearningLoop:
         self.reporter = reporter
         self.oracle = oracle or SimulatedOracle(context.data.labels("train"))
         self.porter = Porter()
+        self._drawn = time.monotonic()
 
     def __call__(self) -> None:
         """Run every step that has not been done; repeat none that has.
@@ -110,6 +114,8 @@ class ActiveLearningLoop:
             try:
                 self._cycle(cycle, last=cycle == self.config.cycles - 1)
             except RunFailedError as error:
+                if cycle:
+                    write_report(self.run.path)
                 failure = {"cycle": cycle, "reason": str(error)}
                 if not {"event": "failed", **failure}.items() <= self.run.events[-1].items():
                     self.run.append("failed", **failure)
@@ -135,7 +141,10 @@ class ActiveLearningLoop:
             self._ask(cycle)
         if not self.run.has("cycle_done", cycle=cycle):
             self.run.append("cycle_done", cycle=cycle)
-            write_report(self.run.path)  # only now: on resume, later cycles are not yet checked
+            draw = time.monotonic() - self._drawn >= DRAWN_EVERY
+            write_report(self.run.path, draw=draw)  # only now: on resume, later cycles are not yet checked
+            if draw:
+                self._drawn = time.monotonic()
         row = read_row(self.run.path, cycle)
         self.reporter.row(row)
         if not row.converged:

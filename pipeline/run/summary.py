@@ -132,12 +132,19 @@ def area_under_curve(rows: list[CycleRow]) -> float:
     return area / (rows[-1].n_labelled - rows[0].n_labelled)
 
 
-def write_report(run: Path) -> None:
-    """Rebuild ``metrics.csv`` and ``report/learning_curve.png`` from the finished cycles."""
+def write_report(run: Path, *, draw: bool = True) -> None:
+    """Rebuild ``metrics.csv`` and ``report/learning_curve.png`` from the finished cycles.
+
+    Args:
+        run: the run directory.
+        draw: the picture too.
+
+    """
     config, rows = read_config(run), read_rows(run)
     write_atomically(run / "metrics.csv", metrics_csv(config, rows))
-    (run / "report").mkdir(exist_ok=True)
-    write_atomically(run / "report" / "learning_curve.png", learning_curve(config, rows))
+    if draw:
+        (run / "report").mkdir(exist_ok=True)
+        write_atomically(run / "report" / "learning_curve.png", learning_curve(config, rows))
 
 
 def metrics_csv(config: RunConfig, rows: list[CycleRow]) -> str:

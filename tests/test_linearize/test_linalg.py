@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from linearize.errors import LinearizeError, SingularKernelError
-from linearize.linalg import JITTER_LADDER, cholesky, condition_number
-from linearize.posterior import Dense, Targets
+from linearize.linalg import DIRECT, JITTER_LADDER, cholesky, condition_number
+from linearize.posterior import Dense, LabelledFactor, Targets
 from linearize.types import Kernel
 
 
@@ -36,9 +36,22 @@ def test_an_indefinite_matrix_is_refused_not_returned_as_nan():
         cholesky(np.diag([1.0, -1.0]))
 
 
-def test_condition_number():
-    assert condition_number(np.diag([4.0, 2.0, 0.5])) == pytest.approx(8)
-    assert condition_number(np.diag([1.0, -1.0])) == float("inf")
+@pytest.mark.parametrize("n", [3, DIRECT, DIRECT + 1, 300])
+@pytest.mark.parametrize("smallest", [1.0, 1e-2, 1e-6, 1e-10])
+def test_the_condition_number_from_the_factor(n, smallest):
+    K = random_spd(n, smallest)
+    eigenvalues = np.linalg.eigvalsh(K)
+    assert condition_number(cholesky(K).F) == pytest.approx(eigenvalues[-1] / eigenvalues[0], rel=1e-3)
+
+
+def test_the_condition_number_of_a_kernel_that_took_a_jitter_is_infinite():
+    v = np.random.default_rng(0).normal(size=(6, 2))
+    singular = v @ v.T - 1e-9 * np.eye(6)
+    f, Y = np.zeros((6, 2)), np.eye(2)[[0, 1, 0, 1, 0, 1]]
+    assert LabelledFactor.of(singular, np.zeros((6, 1)), f, Y).condition_number == float("inf")
+    assert LabelledFactor.of(np.diag([4.0, 2, 1, 1, 1, 0.5]), np.zeros((6, 1)), f, Y).condition_number == (
+        pytest.approx(8)
+    )
 
 
 def test_a_posterior_refuses_shapes_that_do_not_fit():

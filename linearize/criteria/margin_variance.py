@@ -14,7 +14,7 @@ import numpy as np
 
 from common.probabilities import negative_margin
 from linearize.criteria.base import Criterion, Request
-from linearize.criteria.generic import BLOCK_BYTES, no_gain_if_redundant
+from linearize.criteria.generic import no_gain_if_redundant
 from linearize.criteria.passes import over_blocks
 from linearize.posterior import Block, Posterior
 from linearize.types import Array
@@ -35,9 +35,7 @@ def _criterion(
     def score(posterior: Posterior, request: Request) -> np.ndarray:
         m = 1 + negative_margin(request.loss.probabilities.of(posterior.mean))  # [U]
         weights = np.where(posterior.redundant, 0.0, m * weight(posterior))
-        k, U = posterior.outputs, len(m)
-        block = request.block if k == 1 else max(BLOCK_BYTES // (8 * U * k * k), 1)
-        taken = over_blocks(posterior, lambda columns: _variance_taken(weights, columns), block)
+        taken = over_blocks(posterior, lambda columns: _variance_taken(weights, columns), request.block)
         return no_gain_if_redundant(posterior, m * taken)
 
     return Criterion(name, formula, description, source, score, ranking_target="direction")

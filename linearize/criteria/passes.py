@@ -18,6 +18,9 @@ from linearize.types import Array
 
 SMALL_BLOCK = 48
 """Candidates a block at most in passes that are bound by arithmetic: fastest where a block stays in the cache."""
+TEMPORARY = 2**24
+"""Bytes of a temporary [B, k, U k] at most: above 32 MiB the C library takes each from the system and gives it back,
+and page faults then cost more than the arithmetic."""
 
 # Whole AVX-512 registers where there are any, and a maximum that need not pass NaN on: together half the time on a CPU.
 OPTIONS = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_enable_fast_min_max": True}
@@ -56,15 +59,16 @@ def over_blocks(
     Args:
         posterior: the linearised network; its S may be float32.
         score: maps a block to one score a candidate ``[B]``; called inside ``jax.enable_x64``.
-        block: B, candidates a block.  The last block starts early enough to be as long, so that nothing recompiles.
+        block: B, candidates a block, fewer where a temporary would be too large.  The last block starts early enough to
+            be as long, so that nothing recompiles.
         order: the candidates in the order in which blocks take them ``[U]``; as they stand when absent.
 
     Returns:
         Scores ``[U]``.
 
     """
-    U = len(posterior.f)
-    B, scores = min(block, U), np.empty(U)
+    U, k = len(posterior.f), posterior.outputs
+    B, scores = max(1, min(block, U, TEMPORARY // (8 * U * k * k))), np.empty(U)
     with jax.enable_x64(True):
         for start in range(0, U, B):
             rows = slice(min(start, U - B), min(start, U - B) + B)

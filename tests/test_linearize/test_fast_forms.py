@@ -7,14 +7,14 @@ import pkgutil
 
 import numpy as np
 import pytest
-from regression_cases import CASES, LOSSES, state_of, with_probabilities
+from regression_cases import CASES, LOSSES, Case, state_of, with_probabilities
 
 import linearize.criteria
 from common.losses import CROSS_ENTROPY, PseudoResidual
 from common.probabilities import SIMPLEX
 from linearize import CRITERIA, Measure
 from linearize.criteria import DISTANCES, REFERENCES
-from linearize.criteria.passes import fast
+from linearize.criteria.passes import fast, over_blocks
 
 FAST = ("mlmoc", "mlmoc-flips", "emoc", "eer", "emoc-flips", "expected-accuracy")
 PULLING = dataclasses.replace(CROSS_ENTROPY, scale=3.0)
@@ -102,3 +102,17 @@ def test_there_is_a_fast_form_wherever_labels_are_imagined(monkeypatch):
             except LabelByLabelError:
                 slow.append(name)
         assert slow == list(FAST)
+
+
+@pytest.mark.parametrize(("U", "temporary", "sizes"), [(7, 10**9, [7]), (7, 8 * 7 * 3, [3, 3, 3]), (7, 1, [1] * 7)])
+def test_blocks_are_no_larger_than_a_temporary_may_be(U, temporary, sizes, monkeypatch):
+    monkeypatch.setattr(linearize.criteria.passes, "TEMPORARY", temporary)
+    theta, f, Y = Case(U=U).problem()
+    posterior, taken = state_of(theta, f, Y, 0.1), []
+
+    def score(block):
+        taken.append(len(block.candidates))
+        return block.candidates.astype(float)
+
+    np.testing.assert_array_equal(over_blocks(posterior, score, 256), np.arange(U))
+    assert taken == sizes

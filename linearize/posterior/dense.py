@@ -8,6 +8,7 @@ from jaxtyping import Float
 from scipy.linalg import blas
 
 from linearize.errors import LinearizeError
+from linearize.linalg import gram
 from linearize.posterior.base import REDUNDANT, Posterior, Step, Targets, redundancy
 from linearize.posterior.factor import LabelledFactor
 from linearize.types import Kernel
@@ -70,7 +71,7 @@ class Dense(Posterior):
         """
         Phi, prior = labelled.Phi, np.diag(UU)
         S = _aligned(len(UU))
-        np.matmul(Phi.T, Phi, out=S)
+        gram(Phi, out=S)
         np.subtract(UU, S, out=S)
         variance, epsilon, f = np.diag(S).copy(), REDUNDANT * prior, np.array(f_U, np.float64)
         redundant = redundancy(variance, prior, labelled, epsilon)

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from linearize import linalg
 from linearize.errors import LinearizeError, SingularKernelError
-from linearize.linalg import DIRECT, JITTER_LADDER, cholesky, condition_number
+from linearize.linalg import DIRECT, JITTER_LADDER, cholesky, condition_number, gram
 from linearize.posterior import Dense, LabelledFactor, Targets
 from linearize.types import Kernel
 
@@ -34,6 +35,16 @@ def test_a_rank_deficient_matrix_takes_the_smallest_jitter_that_works():
 def test_an_indefinite_matrix_is_refused_not_returned_as_nan():
     with pytest.raises(SingularKernelError, match="set a ridge"):
         cholesky(np.diag([1.0, -1.0]))
+
+
+@pytest.mark.parametrize("N", [1, 5, 6, 7, 17])
+def test_a_gram_matrix_in_squares_is_the_whole_one_and_symmetric(N, monkeypatch):
+    monkeypatch.setattr(linalg, "GRAM", 6)
+    A = np.random.default_rng(0).normal(size=(4, N))
+    out = np.full((N, N), np.nan)
+    gram(A, out=out)
+    np.testing.assert_allclose(out, A.T @ A, rtol=1e-14, atol=1e-14)
+    assert (out == out.T).all()
 
 
 @pytest.mark.parametrize("n", [3, DIRECT, DIRECT + 1, 300])

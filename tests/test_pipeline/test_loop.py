@@ -128,12 +128,12 @@ def crash_points(monkeypatch, at):
         return result
 
     def crashing(function):
-        def call(*arguments):
+        def call(*arguments, **options):
             nonlocal count
             count += 1
             if count == at:
                 raise Killed
-            return function(*arguments)
+            return function(*arguments, **options)
 
         return call
 

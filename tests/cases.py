@@ -1,5 +1,7 @@
 """Small problems that several test files share."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,16 @@ def random_regression(seed, L, U, C, *, rank=None, residual=0.3):
 
 
 def tiny_conv_net(seed=0, channels=(1, 4, 6), classes=3, dtype=np.float64):
-    """A convolution network with a frozen batch norm: (apply_fn, variables); inputs [B, 8, 8, 1]."""
+    """A convolution network with a frozen batch norm: (apply_fn, variables); inputs [B, 8, 8, 1].
+
+    The same arguments give the same ``apply_fn``: what is compiled for it serves all tests of a process.
+    """
+    apply_fn, variables = _tiny_conv_net(seed, channels, classes, dtype, jax.config.jax_enable_x64)
+    return apply_fn, jax.tree.map(lambda array: array, variables)  # dictionaries of the caller's own
+
+
+@functools.cache
+def _tiny_conv_net(seed, channels, classes, dtype, _x64):
     rng = np.random.default_rng(seed)
 
     def normal(*shape):

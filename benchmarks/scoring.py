@@ -25,11 +25,11 @@ from scipy import stats
 from common.losses import L2
 from common.probabilities import SIMPLEX, SOFTMAX, Probabilities, project_onto_simplex
 from linearize import CRITERIA, Kernel, KernelOptions, LookAhead, Measure, Reference
+from linearize.choice import best
 from linearize.criteria.eer import by_simplex, by_softmax
 from linearize.criteria.passes import SMALL_BLOCK
 from linearize.posterior import Dense, Targets
 from linearize.posterior.base import REDUNDANT_FLOAT32
-from linearize.service import best
 from migrator import migrate
 from trainer.models import build_model
 

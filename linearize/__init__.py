@@ -1,5 +1,6 @@
 """JAX linearisation service: empirical neural tangent kernels and look-ahead scores from ``(apply_fn, variables)``."""
 
+from linearize.choice import MODES, Choice, Mode
 from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Criterion, Distance, Measure, Reference
 from linearize.diagnostics import Diagnostics, ScoreDiagnostics
 from linearize.errors import LinearizeError, MemoryBudgetError, NonFiniteError, SingularKernelError
@@ -8,7 +9,7 @@ from linearize.kernel import empirical_ntk, network_outputs, plan_ntk
 from linearize.options import KernelOptions
 from linearize.posterior import Posterior
 from linearize.products import jacobian_vector_product, ntk_diagonal, ntk_vector_product, vector_jacobian_product
-from linearize.service import MODES, Choice, LookAhead, Mode
+from linearize.service import LookAhead
 from linearize.types import Kernel
 
 __all__ = [

@@ -8,15 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from linearize.errors import SingularKernelError
 from linearize.types import Float64
 
 JITTER_LADDER = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 """Jitters tried in turn, relative to the mean diagonal of K."""
-GRAM = 8192
-"""Columns of a product of a matrix with itself that are computed at once."""
+SQUARE = 8192
+"""Rows of a matrix that is factored, or multiplied by itself, at once: with 20,000, OpenBLAS 0.3.31 ends the process by
+a segmentation fault on more than one thread (``syrk``, which its ``potrf`` calls too)."""
 DIRECT = 100
 """Rows up to which a condition number is computed by all singular values."""
 
@@ -47,7 +48,7 @@ def cholesky(K: Float64) -> Factor:
     for relative in JITTER_LADDER:
         jitter = relative * mean_diagonal
         try:
-            F = np.asarray(np.linalg.cholesky(K + jitter * np.eye(len(K))), np.float64)
+            F = _lower_factor(K + jitter * np.eye(len(K)))
         except np.linalg.LinAlgError:
             continue
         if np.isfinite(F).all():
@@ -57,6 +58,22 @@ def cholesky(K: Float64) -> Factor:
         f"{JITTER_LADDER[-1]:g} of its mean diagonal: set a ridge (kernel.ridge), remove duplicate labelled examples, "
         "or check that the network is not constant"
     )
+
+
+def _lower_factor(K: Float64) -> Float64:
+    """F with F Fᵀ = K, a square of ``SQUARE`` rows at a time, left to right; raises ``LinAlgError``."""
+    L = len(K)
+    if L <= SQUARE:
+        return np.asarray(np.linalg.cholesky(K), np.float64)
+    F, own = np.zeros((L, L)), np.empty((SQUARE, SQUARE))
+    for start in range(0, L, SQUARE):
+        rows, rest = slice(start, start + SQUARE), slice(start + SQUARE, None)
+        done = F[rows, :start]
+        square = own[: len(done), : len(done)]
+        gram(done.T, out=square)
+        F[rows, rows] = np.linalg.cholesky(K[rows, rows] - square)
+        F[rest, rows] = solve_lower(F[rows, rows], (K[rest, rows] - F[rest, :start] @ done.T).T).T
+    return F
 
 
 def solve_lower(F: Float64, B: Float64) -> Float64:
@@ -73,15 +90,12 @@ def solve_lower(F: Float64, B: Float64) -> Float64:
 def gram(A: Float64, out: Float64) -> None:
     """Write Aᵀ A to ``out``, symmetric to the last bit.
 
-    In squares of ``GRAM`` columns: at 20,000 the threaded product of a matrix with itself of OpenBLAS 0.3.31 (``syrk``)
-    ends the process by a segmentation fault.
-
     Args:
         A: ``[L, N]``.
         out: ``[N, N]``.
 
     """
-    parts = [slice(start, start + GRAM) for start in range(0, A.shape[1], GRAM)]
+    parts = [slice(start, start + SQUARE) for start in range(0, A.shape[1], SQUARE)]
     for n, rows in enumerate(parts):
         own = A[:, rows]
         np.matmul(own.T, own, out=out[rows, rows])
@@ -112,4 +126,7 @@ def condition_number(F: Float64) -> float:
         [value] = eigsh(LinearOperator((L, L), product), k=1, which="LA", tol=1e-4, v0=start, return_eigenvectors=False)
         return float(value)
 
-    return largest(lambda v: F @ (F.T @ v)) * largest(inverse)
+    try:
+        return largest(lambda v: F @ (F.T @ v)) * largest(inverse)
+    except ArpackNoConvergence:
+        return float(np.linalg.cond(F) ** 2)

@@ -4,12 +4,12 @@ from collections.abc import Callable, Hashable
 from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from common.losses import Loss
 from linearize.build import build, column_of, find_loss, plan_build, with_covariance
+from linearize.choice import MODES, Choice, Mode, best
 from linearize.criteria import Criterion, Measure, get_criterion
 from linearize.diagnostics import Diagnostics, ScoreDiagnostics, judge_criterion
 from linearize.engine.plan import Plan
@@ -20,24 +20,6 @@ from linearize.options import KernelOptions
 from linearize.posterior import Dense, Lazy, Posterior
 from linearize.storage import fingerprint, read_state, write_state
 from linearize.types import ApplyFn, Progress, Variables
-
-Mode = Literal["top", "greedy", "sequential"]
-"""How ``query`` chooses: the highest scores; one after another, each as if answered by its likeliest label; the single
-best now."""
-MODES: tuple[Mode, ...] = get_args(Mode)
-
-
-class Choice(NamedTuple):
-    """What to label next.
-
-    Args:
-        ids: best first ``[n]``.
-        scores: their scores when they were chosen ``[n]``.
-
-    """
-
-    ids: np.ndarray
-    scores: np.ndarray
 
 
 class LookAhead:
@@ -384,18 +366,3 @@ class LookAhead:
         if not len(found):
             raise LinearizeError(f"observe: expected the id of one of {len(self.data.ids)} candidates, got {sample!r}")
         return int(found[0])
-
-
-def best(posterior: Posterior, scores: np.ndarray) -> tuple[int, float]:
-    """Return the candidate to query next and its score: the highest among those that would tell something.
-
-    Where all that are left are redundant, the highest score among those.
-
-    Args:
-        posterior: the linearised network.
-        scores: ``[U]``, -inf where answered.
-
-    """
-    useful = ~(posterior.redundant | posterior.answered)
-    chosen = int(np.where(useful, scores, -np.inf).argmax() if useful.any() else scores.argmax())
-    return chosen, float(scores[chosen])

@@ -1,6 +1,5 @@
 """The configuration of a run: one strict model, from defaults, a YAML file, options and ``--set``."""
 
-import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -25,6 +24,7 @@ from common.losses import get_loss
 from linearize import KernelOptions, Measure
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
+from pipeline.plain import merged
 from pipeline.queries import LookAheadOptions, Resolved, resolve
 from trainer.data import DATASETS, ImageOptions, custom_kind
 from trainer.models import ModelSpec, family_of
@@ -351,37 +351,6 @@ def validate(values: Any, *, recorded: bool = False) -> RunConfig:
         return RunConfig.model_validate(values, context={"recorded": recorded})
     except ValidationError as error:
         raise PipelineError("; ".join(_one_line(detail) for detail in error.errors())) from error
-
-
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of ``values`` with ``changes`` merged in, key by key to any depth.
-
-    Args:
-        values: what there is.
-        changes: what wins.
-
-    """
-    result = copy.deepcopy(dict(values))
-    for key, change in changes.items():
-        before = result.get(key)
-        both = isinstance(before, Mapping) and isinstance(change, Mapping)
-        result[key] = merged(before, change) if both else copy.deepcopy(change)  # type: ignore[arg-type]
-    return result
-
-
-def differences(mine: Any, theirs: Any, path: str = "") -> list[str]:
-    """Name every field in which two plain configurations differ, as ``path: old -> new``.
-
-    Args:
-        mine: one configuration.
-        theirs: the other.
-        path: where both lie, for the names.
-
-    """
-    if isinstance(mine, dict) and isinstance(theirs, dict):
-        keys = sorted({*mine, *theirs})
-        return [d for key in keys for d in differences(mine.get(key), theirs.get(key), f"{path}.{key}".lstrip("."))]
-    return [] if mine == theirs else [f"{path}: {mine!r} -> {theirs!r}"]
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:

@@ -154,7 +154,10 @@ def fit(
     if init is not None:
         load_weights(network, init)
     x, labels = data.inputs("train", ids), data.labels("train", ids)
-    threads = threads or choose_threads(network, torch.from_numpy(x[:1]), options.batch_size)
+    if threads is None:
+        on_cpu = torch.device(device).type == "cpu"
+        example = torch.from_numpy(x[:1])
+        threads = choose_threads(network, example, options.batch_size) if on_cpu else torch.get_num_threads()
     with with_threads(threads):
         result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
         test = accuracy(predict(network, data.inputs("test"), device=device), data.labels("test"))

@@ -62,9 +62,9 @@ def fit(
 ) -> FitResult:
     """Train a network in place until its training residual is under the tolerance, or to the epoch limit.
 
-    SGD with momentum and weight decay under the 1cycle policy (Smith & Topin 2019): the
-    learning rate rises from max_lr/25 over the first 30 % of the steps and falls to nearly 0 by a cosine. While it
-    falls, every fifth epoch, and after the last one, the residual
+    SGD with momentum and weight decay under the 1cycle policy (Smith & Topin 2019): the learning rate rises from
+    max_lr/25 over the first 30 % of the steps and falls to nearly 0 by a cosine. While it falls, every fifth epoch, and
+    after the last one, the residual
 
         ||R||_F / sqrt(L),   R = Y - readout(f(X))   [L, C], in eval mode, without augmentation
 

@@ -1,6 +1,7 @@
 """How many of torch's threads a network is worth."""
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +23,8 @@ TRIALS = 3
 def choose_threads(model: nn.Module, x: Tensor, batch_size: int) -> int:
     """Return how many of torch's threads to train a network with, at least 1.
 
-    One where a step's work is small, whatever else the machine does; else as many as ``suited_threads`` says if they
-    are faster than one now.
+    Where ``OMP_NUM_THREADS`` says how many, as for the cells of a comparison, that many.  Else one where a step's work
+    is small, whatever the machine does besides; else as many as ``suited_threads`` says if they are faster now.
 
     Args:
         model: the network, on the CPU; left in eval mode and without gradients.
@@ -31,6 +32,8 @@ def choose_threads(model: nn.Module, x: Tensor, batch_size: int) -> int:
         batch_size: images in a step.
 
     """
+    if "OMP_NUM_THREADS" in os.environ:
+        return torch.get_num_threads()
     threads = suited_threads(model, x, batch_size)
     if threads == 1:
         return 1

@@ -8,9 +8,10 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from pipeline.config import Section, load_config, merged
+from pipeline.config import Section, load_config
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
+from pipeline.plain import merged
 from pipeline.sweep.grid import Grid, parse_seeds, parse_strategies
 
 SUFFIX = ".yaml"

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.config import RunConfig, differences
+from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import slug
+from pipeline.plain import differences
 from pipeline.report.sources import EVERYTHING, Choice, Source, check_baseline, find_sources
 from pipeline.run.events import Event
 from pipeline.run.pool import INITIAL, Pool

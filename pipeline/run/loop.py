@@ -91,7 +91,7 @@ class ActiveLearningLoop:
         self.reporter = reporter
         self.oracle = oracle or SimulatedOracle(context.data.labels("train"))
         self.porter = Porter()
-        self._drawn = time.monotonic()
+        self._drawn, self._undrawn = time.monotonic(), False
 
     def __call__(self) -> None:
         """Run every step that has not been done; repeat none that has.
@@ -114,7 +114,7 @@ class ActiveLearningLoop:
             try:
                 self._cycle(cycle, last=cycle == self.config.cycles - 1)
             except RunFailedError as error:
-                if cycle:
+                if self._undrawn:
                     write_report(self.run.path)
                 failure = {"cycle": cycle, "reason": str(error)}
                 if not {"event": "failed", **failure}.items() <= self.run.events[-1].items():
@@ -143,8 +143,7 @@ class ActiveLearningLoop:
             self.run.append("cycle_done", cycle=cycle)
             draw = time.monotonic() - self._drawn >= DRAWN_EVERY
             write_report(self.run.path, draw=draw)  # only now: on resume, later cycles are not yet checked
-            if draw:
-                self._drawn = time.monotonic()
+            self._drawn, self._undrawn = (time.monotonic() if draw else self._drawn), not draw
         row = read_row(self.run.path, cycle)
         self.reporter.row(row)
         if not row.converged:

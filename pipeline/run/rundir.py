@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from pipeline.config import RunConfig, differences, validate
+from pipeline.config import RunConfig, validate
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 from pipeline.lock import LOCK, DirectoryLock
 from pipeline.parsing import parse_yaml
+from pipeline.plain import differences
 from pipeline.run.events import Event, EventLog, parse_events
 from pipeline.run.former_names import existing, present_name
 from pipeline.run.pool import Pool

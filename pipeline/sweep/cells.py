@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline.config import differences
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
+from pipeline.plain import differences
 from pipeline.run.rundir import CONFIG, EVENTS, create_run, read_config, read_events
 from pipeline.sweep.grid import Cell
 

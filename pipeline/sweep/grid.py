@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pipeline.config import RunConfig, differences, validate
+from pipeline.config import RunConfig, validate
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
+from pipeline.plain import differences
 from pipeline.queries import resolve
 
 GRID = "grid.yaml"

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 import cases
+from linearize.choice import best
 from linearize.criteria import CRITERIA, REFERENCES, Measure
 from linearize.errors import LinearizeError
 from linearize.posterior import Dense, LabelledFactor, Lazy, LazyKernel, Targets
 from linearize.posterior.base import REDUNDANT_FLOAT32
-from linearize.service import best
 from linearize.types import Kernel
 
 ROOT = Path(__file__).parents[2]

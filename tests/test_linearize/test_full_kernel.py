@@ -8,9 +8,9 @@ from full_kernel_cases import CASES, Case, naive, solve
 from regression_cases import LOSSES, lazy_state_of, state_of
 
 import reference
+from linearize.choice import best
 from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Measure
 from linearize.direct_solve import scores_by_direct_solve
-from linearize.service import best
 
 P = {"simplex": reference.naive_simplex, "softmax": reference.naive_softmax}
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.sparse.linalg import ArpackNoConvergence
 
 from linearize import linalg
 from linearize.errors import LinearizeError, SingularKernelError
@@ -39,12 +40,36 @@ def test_an_indefinite_matrix_is_refused_not_returned_as_nan():
 
 @pytest.mark.parametrize("N", [1, 5, 6, 7, 17])
 def test_a_gram_matrix_in_squares_is_the_whole_one_and_symmetric(N, monkeypatch):
-    monkeypatch.setattr(linalg, "GRAM", 6)
+    monkeypatch.setattr(linalg, "SQUARE", 6)
     A = np.random.default_rng(0).normal(size=(4, N))
     out = np.full((N, N), np.nan)
     gram(A, out=out)
     np.testing.assert_allclose(out, A.T @ A, rtol=1e-14, atol=1e-14)
     assert (out == out.T).all()
+
+
+@pytest.mark.parametrize("L", [1, 5, 6, 7, 17, 24])
+def test_a_factor_in_squares_is_the_whole_one(L, monkeypatch):
+    monkeypatch.setattr(linalg, "SQUARE", 6)
+    K = random_spd(L, 1e-2)
+    F, jitter = cholesky(K)
+    assert jitter == 0
+    np.testing.assert_allclose(F, np.linalg.cholesky(K), rtol=1e-12, atol=1e-13)
+
+
+def test_a_factor_in_squares_sees_what_is_not_positive_definite(monkeypatch):
+    monkeypatch.setattr(linalg, "SQUARE", 6)
+    with pytest.raises(SingularKernelError):
+        cholesky(np.diag([1.0] * 10 + [-1.0]))
+
+
+def test_a_condition_number_that_does_not_converge_takes_all_eigenvalues(monkeypatch):
+    def fail(*_arguments, **_options):
+        raise ArpackNoConvergence("no convergence", np.zeros(0), np.zeros((0, 0)))
+
+    monkeypatch.setattr(linalg, "eigsh", fail)
+    K = random_spd(DIRECT + 5, 1e-3)
+    assert condition_number(cholesky(K).F) == pytest.approx(1e3)
 
 
 @pytest.mark.parametrize("n", [3, DIRECT, DIRECT + 1, 300])

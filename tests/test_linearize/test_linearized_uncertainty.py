@@ -6,8 +6,8 @@ from regression_cases import LOSSES, lazy_state_of, state_of
 
 import cases
 import reference
+from linearize.choice import best
 from linearize.criteria import CRITERIA, REFERENCES, Measure
-from linearize.service import best
 
 L, U, C = 9, 14, 4
 UNCERTAINTY = [name for name, criterion in CRITERIA.items() if criterion.needs == "mean"]

@@ -1,9 +1,10 @@
 import pytest
 import yaml
 
-from pipeline.config import RunConfig, differences, load_config
+from pipeline.config import RunConfig, load_config
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
+from pipeline.plain import differences
 
 
 def test_defaults_are_the_digits_demo_fully_resolved():

@@ -20,6 +20,7 @@ from pipeline.run.stages.score import read_scores
 from pipeline.run.summary import area_under_curve, read_rows
 from pipeline.run.threads import recorded_threads
 from trainer.data import load
+from trainer.errors import TrainerError
 from trainer.predict import predict
 from trainer.threads import with_threads
 
@@ -395,3 +396,25 @@ def test_a_run_of_an_older_version_goes_on_with_torchs_own_threads(start, go_on)
     first = {name: value for name, value in read_events(path)[0].items() if name != "threads"}
     with with_threads(torch.get_num_threads() + 2):
         assert recorded_threads(read_config(path), [first]) == torch.get_num_threads()
+
+
+def test_a_run_that_fails_draws_what_it_had_finished(start, go_on, monkeypatch):
+    monkeypatch.setattr(train, "fit", fails_in(train.fit, cycle=2))
+    path = start(cycles=3, query__strategy="random")
+    with pytest.raises(RunFailedError):
+        go_on(path)
+    assert (path / "report" / "learning_curve.png").exists()
+    assert len(read_rows(path)) == 2
+
+
+def fails_in(fit, cycle):
+    """Training that fails in a cycle."""
+    fitted = []
+
+    def call(*arguments, **options):
+        fitted.append(1)
+        if len(fitted) > cycle:
+            raise TrainerError("the disk of dreams is full")
+        return fit(*arguments, **options)
+
+    return call

@@ -34,6 +34,17 @@ def test_small_networks_of_the_registry_get_one_thread_and_large_ones_all(monkey
     assert asked == {"cnn": 1, "mlp": 1, "wide_resnet": 8}
 
 
+@pytest.fixture(autouse=True)
+def _nobody_says_how_many(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
+def test_what_the_environment_says_is_obeyed(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with with_threads(3):
+        assert choose_threads(nn.Linear(3, 2), torch.zeros(1, 3), 5) == 3
+
+
 @pytest.mark.parametrize(("seconds", "expected"), [({1: 2.0, 4: 1.0}, 4), ({1: 1.0, 4: 1.5}, 1)])
 def test_more_threads_are_taken_where_a_step_is_faster_now(seconds, expected, monkeypatch):
     monkeypatch.setattr(threads, "suited_threads", lambda *_: 4)

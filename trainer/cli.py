@@ -155,7 +155,7 @@ def fit(
         load_weights(network, init)
     x, labels = data.inputs("train", ids), data.labels("train", ids)
     if threads is None:
-        on_cpu = torch.device(device).type == "cpu"
+        on_cpu = device.partition(":")[0] == "cpu"
         example = torch.from_numpy(x[:1])
         threads = choose_threads(network, example, options.batch_size) if on_cpu else torch.get_num_threads()
     with with_threads(threads):

@@ -183,10 +183,10 @@ def _weights(tape: Tape, v: np.ndarray, examples: int) -> np.ndarray:
     return np.asarray(v).reshape(examples, tape.outputs)
 
 
-def _portions(tape: Tape, x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def _portions(tape: Tape, x: np.ndarray, most: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """Cut the examples into equal portions, the last one filled up with its own last row: nothing recompiles."""
     one = bytes_of_one(tape, tape.units)
-    fitting = max(min(8 * CACHED // max(one, 1), MOST_EXAMPLES), 1)
+    fitting = max(min(8 * CACHED // max(one, 1), most or MOST_EXAMPLES), 1)
     size = 1 << (int(fitting).bit_length() - 1)
     for start in range(0, len(x), size):
         yield start, x[np.arange(start, start + size).clip(max=len(x) - 1)]
@@ -220,7 +220,8 @@ def _pushed(tape: Tape, parameters: list[Array], others: list[Array], examples: 
 
 def _pull(tape: Tape, arrays: tuple[list[Array], list[Array]], x: np.ndarray, weights: np.ndarray) -> list[Array]:
     total: list[Array] | None = None
-    for start, portion in _portions(tape, x):
+    most = 1 if len(x) == 1 else None  # a column of Θ begins with one example
+    for start, portion in _portions(tape, x, most):
         part = weights[start : start + len(portion)]
         padded = np.concatenate([part, np.zeros((len(portion) - len(part), part.shape[1]))])
         direction = _pulled(tape, *arrays, portion, padded)

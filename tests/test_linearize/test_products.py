@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import reference
-from linearize import LinearizeError
+from linearize import LinearizeError, products
 from linearize.heads import HEADS, make_head
 from linearize.options import KernelOptions
 from linearize.products import jacobian_vector_product, ntk_diagonal, ntk_vector_product, vector_jacobian_product
@@ -78,6 +78,30 @@ def test_products_with_the_kernel(head):
         theta = reference.kernel_of(J, J_columns, head, 1)
         v = RNG.normal(size=theta.shape[1])
         close(ntk_vector_product(apply_fn, variables, x, v, columns, options=settings_of(head)), theta @ v)
+
+
+@pytest.mark.parametrize("head", sorted(HEADS))
+@pytest.mark.usefixtures("x64")
+def test_a_column_of_the_kernel(head, monkeypatch):
+    """One example is differentiated alone, and gives what it gives in a portion that is filled up with copies."""
+    apply_fn, variables, x, x2, J, J2 = worked_out()
+    theta = reference.kernel_of(J, J2[:1], head, 1)
+    e = np.eye(theta.shape[1])[-1]
+    differentiated, pulled = [], products._pulled
+
+    def counted(tape, parameters, others, examples, weights):
+        differentiated.append(len(examples))
+        return pulled(tape, parameters, others, examples, weights)
+
+    monkeypatch.setattr(products, "_pulled", counted)
+    column = ntk_vector_product(apply_fn, variables, x, e, x2[:1], options=settings_of(head))
+    assert set(differentiated) == {1}
+    close(column, theta @ e)
+    padded = ntk_vector_product(
+        apply_fn, variables, x, np.concatenate([e, 0 * e]), x2[[0, 0]], options=settings_of(head)
+    )
+    assert max(differentiated) == 4
+    close(column, padded)
 
 
 @pytest.mark.parametrize("head", ["trace", "full"])

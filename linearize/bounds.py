@@ -3,40 +3,57 @@
 import math
 
 import jax
+import numpy as np
 
 from common.memory import MIB, shown
 from linearize.engine.plan import RUNTIME
 from linearize.engine.work import THETA_BYTES
 from linearize.errors import MemoryBudgetError
 from linearize.options import KernelOptions
+from linearize.types import Precision
 
 
-def posterior_bytes(L: int, U: int, *, full: bool) -> int:
+def covariance_type(precision: Precision) -> np.dtype:
+    """Return what S is kept in: as much as Θ was computed with.
+
+    Args:
+        precision: in which Θ is computed; ``float32`` means the network's own type, which may be float64 in JAX's mode
+            of 64 bits.
+
+    """
+    return np.dtype(np.float64 if precision == "float64" or jax.config.jax_enable_x64 else np.float32)
+
+
+def posterior_bytes(L: int, U: int, precision: Precision, *, full: bool) -> int:
     """Return the bytes that a posterior has alive at its peak, Θ included.
 
     Args:
         L: rows of the labelled set, L k.
         U: rows of the pool, U k.
+        precision: in which Θ is computed.
         full: whether its covariance is formed: Θ, its factor and Φ, and S; else Θ(X∪U,X), F, Φ and Φ squared.
 
     """
-    return 8 * ((L + U) ** 2 + 2 * L * L + L * U + U * U if full else 3 * L * L + 3 * L * U)
+    if not full:
+        return 8 * (3 * L * L + 3 * L * U)
+    return 8 * ((L + U) ** 2 + 2 * L * L + L * U) + covariance_type(precision).itemsize * U * U
 
 
-def least_bytes(L: int, U: int, rows: int, *, full: bool) -> int:
+def least_bytes(L: int, U: int, rows: int, precision: Precision, *, full: bool) -> int:
     """Return the bytes of Θ beside XLA's own, or of the posterior on it, whichever are more.
 
     Args:
         L: labelled inputs.
         U: candidates.
         rows: of Θ, an example.
+        precision: in which Θ is computed.
         full: whether Θ(U,U) is wanted too.
 
     """
     L, U = L * rows, U * rows
     theta = THETA_BYTES * (L + U) * (L + U if full else L)
     runtime = RUNTIME if jax.default_backend() == "cpu" else 0
-    return max(theta + runtime, posterior_bytes(L, U, full=full))
+    return max(theta + runtime, posterior_bytes(L, U, precision, full=full))
 
 
 def check_budget(L: int, U: int, classes: int, options: KernelOptions, *, full: bool) -> None:
@@ -53,7 +70,7 @@ def check_budget(L: int, U: int, classes: int, options: KernelOptions, *, full: 
         MemoryBudgetError: the message says what it takes at the least.
 
     """
-    least = least_bytes(L, U, options.rows(classes), full=full)
+    least = least_bytes(L, U, options.rows(classes), options.precision, full=full)
     if options.memory_budget is not None and least > (budget := options.budget):
         raise MemoryBudgetError(
             f"the kernel of {L + U} examples does not fit into a memory budget of {shown(budget)}: it takes more than "

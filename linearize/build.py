@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.losses import Loss, get_loss
-from linearize.bounds import posterior_bytes
+from linearize.bounds import covariance_type, posterior_bytes
 from linearize.diagnostics import Diagnostics
 from linearize.engine.plan import Plan
 from linearize.errors import LinearizeError
@@ -50,7 +50,7 @@ def plan_build(network: Network, data: Data, options: KernelOptions, *, full: bo
 
     """
     k = options.rows(data.Y.shape[1])
-    afterwards = posterior_bytes(len(data.X) * k, len(data.pool) * k, full=full)
+    afterwards = posterior_bytes(len(data.X) * k, len(data.pool) * k, options.precision, full=full)
     x = np.concatenate([data.X, data.pool])
     return plan_ntk(*network, x, None if full else data.X, options, afterwards=afterwards)
 
@@ -104,7 +104,7 @@ def build(
     labelled = LabelledFactor.of(XX, XU, f_X, loss.target(f_X, Y), ridge=absolute_ridge(XX, options.ridge))
     posterior: Posterior
     if full:
-        posterior = Dense.of_factor(labelled, theta[L:, L:], f_U)
+        posterior = Dense.of_factor(labelled, theta[L:, L:], f_U, dtype=covariance_type(options.precision))
     else:
         prior = _prior(network, X, pool, np.diag(XX), XU, options)
         epsilon = REDUNDANT if options.precision == "float64" else REDUNDANT_FLOAT32
@@ -171,9 +171,11 @@ def with_covariance(network: Network, data: Data, options: KernelOptions, poster
         MemoryBudgetError: the kernel does not fit.
 
     """
-    rows = len(posterior.variance)
-    plan = plan_ntk(*network, data.pool, options=options, afterwards=3 * 8 * rows**2)
-    dense = Dense.of_factor(posterior.labelled, compute_ntk(plan, network.variables, data.pool), data.f_U)
+    L, U = posterior.labelled.Phi.shape
+    afterwards = posterior_bytes(L, U, options.precision, full=True)
+    plan = plan_ntk(*network, data.pool, options=options, afterwards=afterwards)
+    UU = compute_ntk(plan, network.variables, data.pool)
+    dense = Dense.of_factor(posterior.labelled, UU, data.f_U, dtype=covariance_type(options.precision))
     for answer in posterior.answers:
         dense = dense.condition(answer.candidate, answer.y, donate=True)
     return dense

@@ -16,8 +16,10 @@ from linearize.types import Float64
 JITTER_LADDER = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 """Jitters tried in turn, relative to the mean diagonal of K."""
 SQUARE = 8192
-"""Rows of a matrix that is factored, or multiplied by itself, at once: with 20,000, OpenBLAS 0.3.31 ends the process by
-a segmentation fault on more than one thread (``syrk``, which its ``potrf`` calls too)."""
+"""Rows of a matrix that is factored at once: with 20,000, OpenBLAS 0.3.31 ends the process by a segmentation fault on
+more than one thread (``syrk``, which its ``potrf`` and a product Aᵀ A call)."""
+PART = 2048
+"""Rows and columns of a product Aᵀ A that are a temporary."""
 DIRECT = 100
 """Rows up to which a condition number is computed by all singular values."""
 
@@ -70,8 +72,8 @@ def _lower_factor(K: Float64) -> Float64:
         rows, rest = slice(start, start + SQUARE), slice(start + SQUARE, None)
         done = F[rows, :start]
         square = own[: len(done), : len(done)]
-        gram(done.T, out=square)
-        F[rows, rows] = np.linalg.cholesky(K[rows, rows] - square)
+        less_gram(K[rows, rows], done.T, out=square)
+        F[rows, rows] = np.linalg.cholesky(square)
         F[rest, rows] = solve_lower(F[rows, rows], (K[rest, rows] - F[rest, :start] @ done.T).T).T
     return F
 
@@ -87,21 +89,22 @@ def solve_lower(F: Float64, B: Float64) -> Float64:
     return np.asarray(solve_triangular(F, B, lower=True, check_finite=False))
 
 
-def gram(A: Float64, out: Float64) -> None:
-    """Write Aᵀ A to ``out``, symmetric to the last bit.
+def less_gram(B: Float64, A: Float64, out: np.ndarray) -> None:
+    """Write B - Aᵀ A to ``out``, as symmetric as B; computed in float64, whatever ``out`` keeps it in.
 
     Args:
+        B: symmetric ``[N, N]``.
         A: ``[L, N]``.
-        out: ``[N, N]``.
+        out: ``[N, N]``, other memory than that of B.
 
     """
-    parts = [slice(start, start + SQUARE) for start in range(0, A.shape[1], SQUARE)]
+    parts = [slice(start, start + PART) for start in range(0, A.shape[1], PART)]
     for n, rows in enumerate(parts):
         own = A[:, rows]
-        np.matmul(own.T, own, out=out[rows, rows])
-        for columns in parts[n + 1 :]:
-            np.matmul(own.T, A[:, columns], out=out[rows, columns])
-            out[columns, rows] = out[rows, columns].T
+        for columns in parts[n:]:
+            np.subtract(B[rows, columns], own.T @ A[:, columns], out=out[rows, columns], casting="same_kind")
+            if columns != rows:
+                out[columns, rows] = out[rows, columns].T
 
 
 def condition_number(F: Float64) -> float:

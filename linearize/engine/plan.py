@@ -106,7 +106,7 @@ def prepare(
     paired = [plan for plan in everything if plan.method == "ghost" and plan.unit.factors.inputs != (1,)]  # type: ignore[union-attr]
     squares = SQUARES * PAIRED_BYTES if paired else 0
     if afterwards > budget:
-        raise _too_small(size, afterwards, budget)
+        raise _too_small(size, max(afterwards, fixed + MARGIN * max(smallest, squares)), budget)
     reserve = 0
     with arithmetic(precision):
         for _ in range(ATTEMPTS):

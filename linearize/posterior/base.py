@@ -208,8 +208,8 @@ class Posterior(ABC):
             redundant |= variance <= least
         answered = self.answered.copy()
         answered[candidate] = True
+        variance = np.where(gone, 0.0, variance)
         changed = self._updated(gone, tuple(steps), donate)
-        variance = changed.pop("variance", np.where(gone, 0.0, variance))
         mean = mean.reshape(U, C)
         answers = (*self.answers, Answer(candidate, y, tuple(steps)))
         redundant |= variance <= least

@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import DTypeLike
 from scipy.linalg import blas
 
 from linearize.errors import LinearizeError
-from linearize.linalg import gram
+from linearize.linalg import less_gram
 from linearize.posterior.base import REDUNDANT, Posterior, Step, Targets, redundancy
 from linearize.posterior.factor import LabelledFactor
 from linearize.types import Kernel
@@ -59,7 +60,12 @@ class Dense(Posterior):
 
     @classmethod
     def of_factor(
-        cls, labelled: LabelledFactor, UU: Float[np.ndarray, "Uk Uk"], f_U: Float[np.ndarray, "U C"]
+        cls,
+        labelled: LabelledFactor,
+        UU: Float[np.ndarray, "Uk Uk"],
+        f_U: Float[np.ndarray, "U C"],
+        *,
+        dtype: DTypeLike = np.float64,
     ) -> "Dense":
         """Complete a labelled set that is factored already.
 
@@ -67,13 +73,15 @@ class Dense(Posterior):
             labelled: its factor.
             UU: Θ(U,U) ``[U k, U k]``.
             f_U: the network's outputs on the pool ``[U, C]``.
+            dtype: what S is kept in, computed in float64 whichever; of a Θ in float32, S in float32 loses nothing,
+                since |S| ≤ Θ and its last bit is smaller than the rounding of Θ that S inherits.
 
         """
         Phi, prior = labelled.Phi, np.diag(UU)
-        S = _aligned(len(UU))
-        gram(Phi, out=S)
-        np.subtract(UU, S, out=S)
-        variance, epsilon, f = np.diag(S).copy(), REDUNDANT * prior, np.array(f_U, np.float64)
+        S = _aligned(len(UU), dtype)
+        less_gram(UU, Phi, out=S)
+        variance = prior - np.einsum("lu,lu->u", Phi, Phi)
+        epsilon, f = REDUNDANT * prior, np.array(f_U, np.float64)
         redundant = redundancy(variance, prior, labelled, epsilon)
         mean = f + (Phi.T @ labelled.z).reshape(f.shape)
         return cls(labelled=labelled, f=f, mean=mean, variance=variance, redundant_rows=redundant, epsilon=epsilon,
@@ -116,10 +124,10 @@ class Dense(Posterior):
         dropped = np.flatnonzero(gone & ~np.repeat(self.answered, self.outputs))
         S[dropped] = 0
         S[:, dropped] = 0
-        return {"S": S, "variance": S.diagonal().astype(np.float64)}
+        return {"S": S}
 
 
-def _aligned(n: int, dtype: Any = np.float64) -> np.ndarray:
+def _aligned(n: int, dtype: DTypeLike = np.float64) -> np.ndarray:
     """An array ``[n, n]`` where jax can read it in place."""
     size = n * n * np.dtype(dtype).itemsize
     room = np.empty(size + ALIGNMENT, np.uint8)

@@ -17,7 +17,7 @@ NETWORK = (lambda v, x: jnp.tanh(x @ v["params"]["w"]), {"params": {"w": np.ones
 @pytest.mark.parametrize("full", [True, False])
 @pytest.mark.parametrize(("L", "U"), [(3, 5), (300, 1500)])
 def test_no_plan_keeps_what_is_refused(L, U, full, head):
-    least = least_bytes(L, U, C if head == "full" else 1, full=full)
+    least = least_bytes(L, U, C if head == "full" else 1, "float32", full=full)
     refused = KernelOptions(head, memory_budget=least - 1)
     with pytest.raises(MemoryBudgetError, match=f"the kernel of {L + U} examples does not fit") as caught:
         check_budget(L, U, C, refused, full=full)

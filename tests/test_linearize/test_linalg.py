@@ -4,7 +4,7 @@ from scipy.sparse.linalg import ArpackNoConvergence
 
 from linearize import linalg
 from linearize.errors import LinearizeError, SingularKernelError
-from linearize.linalg import DIRECT, JITTER_LADDER, cholesky, condition_number, gram
+from linearize.linalg import DIRECT, JITTER_LADDER, cholesky, condition_number, less_gram
 from linearize.posterior import Dense, LabelledFactor, Targets
 from linearize.types import Kernel
 
@@ -39,13 +39,16 @@ def test_an_indefinite_matrix_is_refused_not_returned_as_nan():
 
 
 @pytest.mark.parametrize("N", [1, 5, 6, 7, 17])
-def test_a_gram_matrix_in_squares_is_the_whole_one_and_symmetric(N, monkeypatch):
-    monkeypatch.setattr(linalg, "SQUARE", 6)
-    A = np.random.default_rng(0).normal(size=(4, N))
+def test_a_gram_matrix_is_taken_away_in_squares(N, monkeypatch):
+    monkeypatch.setattr(linalg, "PART", 6)
+    A, B = np.random.default_rng(0).normal(size=(4, N)), random_spd(N)
     out = np.full((N, N), np.nan)
-    gram(A, out=out)
-    np.testing.assert_allclose(out, A.T @ A, rtol=1e-14, atol=1e-14)
+    less_gram(B, A, out=out)
+    np.testing.assert_allclose(out, B - A.T @ A, rtol=1e-13, atol=1e-13)
     assert (out == out.T).all()
+    rounded = np.full((N, N), np.nan, np.float32)
+    less_gram(B, A, out=rounded)
+    np.testing.assert_array_equal(rounded, out.astype(np.float32))
 
 
 @pytest.mark.parametrize("L", [1, 5, 6, 7, 17, 24])

@@ -78,6 +78,17 @@ def test_the_variance_taken_from_unsure_points_equals_its_definition(case, proba
     np.testing.assert_allclose(scores, expected, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-25, 1e25])
+def test_the_variance_taken_does_not_depend_on_the_units_of_a_covariance_in_float32(scale):
+    """Squares of float32 are 0 or infinite from 1e±20 on."""
+    exact = state_of(*Case().problem(), 0.0)
+    state = dataclasses.replace(
+        exact, S=(exact.S * scale).astype(np.float32), variance=exact.variance * scale, epsilon=exact.epsilon * scale
+    )
+    expected, scores = (CRITERIA["margin-influence"].scores(one) for one in (exact, state))
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
 def test_eer_is_the_same_whatever_is_measured():
     state = state_of(*Case().problem(), 0.0)
     expected = CRITERIA["eer"].scores(state, measure=Measure("network"))

@@ -72,3 +72,26 @@ def test_a_single_class_leaves_nothing_to_learn():
     x = np.zeros((3, 2), np.float32)
     with pytest.raises(LinearizeError, match="at least two classes, got one"):
         LookAhead.fit(lambda variables, x: x[:, :1], {"params": {}}, x, np.ones((3, 1)), x)
+
+
+def test_the_covariance_is_kept_in_the_precision_of_the_kernel_and_says_the_same():
+    """60 answers; what a covariance in float32 rounds away is less than Θ in float32 is off itself."""
+    apply_fn, variables = cases.tiny_conv_net(dtype=np.float32)
+    x, C, U = cases.images(5, 120, np.float32), 3, 110
+    Y = np.eye(C)[np.arange(10) % C]
+    with jax.enable_x64(True):
+        wide = LookAhead.fit(apply_fn, variables, x[:10], Y, x[10:], KernelOptions(ridge=1e-3))
+    narrow, exact = (
+        LookAhead.fit(apply_fn, variables, x[:10], Y, x[10:], KernelOptions(ridge=1e-3, precision=precision))
+        for precision in ("float32", "float64")
+    )
+    assert [each.posterior.S.dtype for each in (narrow, wide, exact)] == [np.float32, np.float64, np.float64]
+    for n, sample in enumerate(np.random.default_rng(0).permutation(U)[:60]):
+        for each in (narrow, wide, exact):
+            each.observe(int(sample), n % C)
+    off = [np.abs(each.posterior.S - exact.posterior.S).max() for each in (narrow, wide)]
+    assert off[0] < 1.5 * off[1] + 1e-6 * exact.posterior.S.max()
+    scores = [each.scores("margin-influence") for each in (narrow, wide, exact)]
+    left = np.isfinite(scores[2])
+    errors = [np.abs(scores[n][left] - scores[2][left]).max() / scores[2].max() for n in (0, 1)]
+    assert errors[0] < 2 * errors[1] + 1e-6

@@ -19,7 +19,6 @@ from linearize.criteria.passes import over_blocks
 from linearize.posterior import Block, Posterior
 from linearize.types import Array
 
-
 BLOCK = 16
 """Candidates a block of a scalar kernel: their rows squared stay in the cache."""
 SQUARED_FLOAT32 = 1e-12, 1e12

@@ -48,6 +48,7 @@ class Port(NamedTuple):
     name: str
     apply_fn: Callable[..., Any]
     variables: dict[str, Any]
+    module: torch.nn.Module
 
     @property
     def parameters(self) -> int:
@@ -63,7 +64,7 @@ def port(name: str) -> Port:
     family, options = NETWORKS[name]
     module = build(ModelSpec(family, SHAPE, CLASSES, options), seed=SEED)
     made = migrate(module, torch.from_numpy(images(2)))
-    return Port(name, made.apply_fn, dict(made.variables))
+    return Port(name, made.apply_fn, dict(made.variables), module)
 
 
 def images(n: int) -> np.ndarray:

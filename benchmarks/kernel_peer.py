@@ -1,4 +1,4 @@
-"""`kernel.py peer`: the engine against neural-tangents on the same network, inputs and arithmetic."""
+"""`kernel.py peer`: the engine against neural-tangents and plain code, on the same network, inputs and arithmetic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import click
 import jax
+import jax.numpy as jnp
 import numpy as np
+import torch
 from kernel_common import (
     CLASSES,
     Port,
@@ -33,6 +35,7 @@ from linearize.kernel import compute_ntk
 from linearize.neural_tangents import import_neural_tangents
 from linearize.options import KernelOptions
 from linearize.types import Precision
+from trainer.threads import with_threads
 
 IMPLEMENTATIONS = {1: "JACOBIAN_CONTRACTION", 2: "NTK_VECTOR_PRODUCTS", 3: "STRUCTURED_DERIVATIVES"}
 COLUMNS = ("", "first call, s", "warm, s", "time / engine's", "Θ against the engine's")
@@ -100,6 +103,35 @@ def ours(net: Port, x: np.ndarray, precision: Precision, theta: dict[str, np.nda
     return {"engine": whole, "engine, plan at hand": lambda: compute_ntk(plans[-1], net.variables, x)}
 
 
+def plain(net: Port, x: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """What one would write by hand: every example's gradient, then one product, in `torch.func` and in JAX."""
+    rest = {name: value for name, value in net.variables.items() if name != "params"}
+    params, kept = dict(net.module.named_parameters()), dict(net.module.named_buffers())
+    inputs, scale = torch.from_numpy(x), float(np.sqrt(CLASSES))
+
+    def of_torch(params: Any, example: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(net.module, (params, kept), (example[None],)).sum() / scale
+
+    def in_torch(threads: int) -> np.ndarray:
+        with with_threads(threads), torch.no_grad():
+            gradients = torch.func.vmap(torch.func.grad(of_torch), (None, 0))(params, inputs)
+            J = torch.cat([gradient.reshape(len(x), -1) for gradient in gradients.values()], 1)
+            return (J @ J.T).numpy()
+
+    def of_jax(params: Any, example: Any) -> Any:
+        return net.apply_fn({**rest, "params": params}, example[None]).sum() / scale
+
+    @jax.jit
+    def in_jax(params: Any, x: Any) -> Any:
+        gradients = jax.vmap(jax.grad(of_jax), (None, 0))(params, x)
+        J = jnp.concatenate([leaf.reshape(len(x), -1) for leaf in jax.tree.leaves(gradients)], 1)
+        return jnp.matmul(J, J.T, precision="highest")
+
+    threads = sorted({1, torch.get_num_threads()})
+    ways = {f"torch.func, vmap(grad), {n} thread{'s'[: n > 1]}": partial(in_torch, n) for n in threads}
+    return {**ways, "JAX, jit(vmap(grad))": lambda: in_jax(net.variables["params"], x)}
+
+
 def one_call(net: Port, n: int, precision: Precision) -> Peer:
     """One call of every implementation; returns the best."""
     forget()
@@ -112,6 +144,8 @@ def one_call(net: Port, n: int, precision: Precision) -> Peer:
             continue
         call, extra[str(peer)] = made
         calls[str(peer)] = partial(keep, theta, str(peer), call)
+    if jax.default_backend() == "cpu":
+        calls |= {name: partial(keep, theta, name, call) for name, call in plain(net, x).items()}
     times = in_turns(calls)
     click.echo(f"### One call: {net}, N = {n}, {precision}\n")
     rows = [

@@ -237,7 +237,10 @@ class ActiveLearningLoop:
             progress = self.reporter.stage(cycle, "sequential")
             with explaining(cycle):
                 query = TimedSequentialQuery(self.context.strategy, state(progress))
-                self._ask_in_turn(cycle, query, progress)
+                try:
+                    self._ask_in_turn(cycle, query, progress)
+                finally:  # once a round: a file for every answer would take longer than to choose the next question
+                    self._write_round(cycle)
             write_sequential(into, [e for e in self.run.events if e["event"] == "query" and e["cycle"] == cycle])
             return query.seconds
 
@@ -262,7 +265,7 @@ class ActiveLearningLoop:
                     return
                 self.run.append("query", cycle=cycle, ids=ids, scores=scores)
             asked = pool.queries[cycle][observed : observed + size]
-            self._label(cycle)
+            self._answer(cycle)
             answers = pool.answers.get(cycle, {})
             if left := [sample for sample in asked if sample not in answers]:
                 raise RunFailedError(
@@ -280,15 +283,20 @@ class ActiveLearningLoop:
             self.run.append("query", cycle=cycle, ids=chosen.indices.tolist(), scores=chosen.scores.tolist())
 
     def _label(self, round_: int) -> None:
-        pool = self._pool()
+        """Have the rest of a round's questions answered, and write what people read of it."""
         if round_ != INITIAL:
-            rows = query_rows(self.context, self.run.run_id, round_, pool.queries[round_], pool.scores[round_])
-            write_json_lines(self.run.cycle_path(round_) / QUERY, rows)
-        if asked := pool.unanswered(round_):
+            self._write_query(round_)
+        self._answer(round_)
+        if round_ != INITIAL:
+            self._write_round(round_)
+
+    def _answer(self, round_: int) -> None:
+        if asked := self._pool().unanswered(round_):
             self.run.append("label", cycle=round_, labels=[list(pair) for pair in self.oracle.answer(asked)])
-        if round_ == INITIAL:
-            return
-        answers = self._pool().answers.get(round_, {})
+
+    def _write_round(self, round_: int) -> None:
+        """Write a round's questions and answers."""
+        self._write_query(round_)
         rows = [
             {
                 "sample_id": sample,
@@ -296,6 +304,12 @@ class ActiveLearningLoop:
                 "annotator": "data set",
                 "status": "labeled",
             }
-            for sample, label in answers.items()
+            for sample, label in self._pool().answers.get(round_, {}).items()
         ]
         write_json_lines(self.run.cycle_path(round_) / "labels.jsonl", rows)
+
+    def _write_query(self, round_: int) -> None:
+        pool = self._pool()
+        if round_ in pool.queries:
+            rows = query_rows(self.context, self.run.run_id, round_, pool.queries[round_], pool.scores[round_])
+            write_json_lines(self.run.cycle_path(round_) / QUERY, rows)

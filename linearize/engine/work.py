@@ -15,11 +15,12 @@ from linearize.errors import MemoryBudgetError
 
 NARROWEST, MOST_PIECES = 8192, 64
 """Columns of a piece: narrow ones multiply faster, many of them compile slowly."""
-BLOCK, LARGE_BLOCK, LARGE = 256, 512, 4096
-"""Rows of a block, and from how many rows of Θ on it is large: large tiles multiply faster and are padded more."""
-CPU_BLOCK, LARGE_CPU_BLOCK = 160, 320
-"""On a CPU small tiles multiply as fast: from 1100 to 1600 examples they compute 1.23 times the pairs, on the average,
-and those of 256 rows 1.45 times.  Fixed: to compile anew when N grows takes longer than the padding."""
+BLOCKS = ((4095, 256), (inf, 512))
+"""Up to how many rows of Θ how many rows a block has: large tiles multiply faster and are padded more."""
+CPU_BLOCKS = ((512, 128), (4095, 96), (inf, 320))
+"""On a CPU small tiles multiply as fast, and are padded less: from 1100 to 1600 examples those of 96 rows compute 1.1
+times the pairs on the average, those of 256 rows 1.45 times.  Few sizes: to compile anew whenever N grows takes longer
+than the padding."""
 EVEN = 4
 """Blocks of this many examples or more are a multiple of it: they can be differentiated in equal portions."""
 CACHED = 24 * 2**20
@@ -178,8 +179,8 @@ def lay_out(
     """
     longest = max(size.left, size.right or 0)
     if block is None:
-        sizes = (CPU_BLOCK, LARGE_CPU_BLOCK) if cached else (BLOCK, LARGE_BLOCK)
-        block = max(sizes[longest * tape.rows >= LARGE] // tape.rows, 1)
+        rows = next(rows for most, rows in (CPU_BLOCKS if cached else BLOCKS) if longest * tape.rows <= most)
+        block = max(rows // tape.rows, 1)
         block -= block % EVEN if block >= EVEN else 0
         while block >= 2 * longest and block % 2 == 0:
             block //= 2

@@ -19,8 +19,9 @@ from linearize.criteria.passes import over_blocks
 from linearize.posterior import Block, Posterior
 from linearize.types import Array
 
-BLOCK = 16
-"""Candidates a block of a scalar kernel: their rows squared stay in the cache."""
+ENTRIES = 2**18
+"""Entries of S a block of a scalar kernel: squared they stay in the cache, and BLAS sums them on one thread, which a job
+beside does not hold up."""
 SQUARED_FLOAT32 = 1e-12, 1e12
 """Variances whose squares, and those a thousand times smaller, float32 can hold."""
 
@@ -33,8 +34,9 @@ def _variance_taken(posterior: Posterior, weights: np.ndarray, block: int) -> np
     moderate = least < posterior.variance.max() < largest
     dtype = posterior.rows(slice(0, 1)).dtype if moderate else np.dtype(np.float64)
     taken, weights = np.empty(len(weights)), weights.astype(dtype)
-    for start in range(0, len(taken), BLOCK):  # in NumPy: XLA takes three times as long
-        at, S, G = posterior.block(slice(start, start + BLOCK))
+    rows = max(ENTRIES // len(taken), 1)
+    for start in range(0, len(taken), rows):  # in NumPy: XLA takes three times as long
+        at, S, G = posterior.block(slice(start, start + rows))
         taken[at] = np.square(S[:, 0], dtype=dtype) @ weights * G[:, 0, 0]
     return taken
 

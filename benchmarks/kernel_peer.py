@@ -242,10 +242,13 @@ def pool(net: Port, n: int, best: Batching, tiles: int, precision: Precision, *,
 @click.command()
 @click.option("--part", "parts", multiple=True, type=click.Choice(["cnn", "batch", "pool", "mlp"]), help="All of them.")
 @click.option("--network", "networks", multiple=True, default=["resnet18-16", "wrn-16-2"], show_default=True)
+@click.option("--examples", default=256, show_default=True, help="Of one call.")
 @click.option("--tiles", default=8, help="Tiles of neural-tangents that a pool's time is extrapolated from.")
 @click.option("--full", is_flag=True, help="Run neural-tangents on the whole pool: about an hour on 2 cores.")
 @click.option("--small", is_flag=True, help="A smoke run; its ratios mean nothing.")
-def peer(parts: tuple[str, ...], networks: tuple[str, ...], tiles: int, full: bool, small: bool) -> None:
+def peer(
+    parts: tuple[str, ...], networks: tuple[str, ...], examples: int, tiles: int, full: bool, small: bool
+) -> None:
     """Θ against neural-tangents: one call, batches, a pool, an MLP."""
     warnings.filterwarnings("ignore")  # its own, on current Python and jax
     try:
@@ -253,7 +256,7 @@ def peer(parts: tuple[str, ...], networks: tuple[str, ...], tiles: int, full: bo
     except LinearizeError as error:
         raise click.ClickException(str(error)) from error
     header("Θ against neural-tangents")
-    single, several, pooled, sizes = (8, 8, 12, (4, 8)) if small else (256, 512, 5000, (64, 128, 256))
+    single, several, pooled, sizes = (8, 8, 12, (4, 8)) if small else (examples, 512, 5000, (64, 128, 256))
     cnns = ("tiny",) if small else networks
     for precision in precisions():
         for net in map(port, cnns):

@@ -265,7 +265,7 @@ def test_infinite_kernels_are_compared_where_asked_and_predict_what_the_strategi
     )
     for name, regression in setting.infinite.items():
         expected = get_strategy(name).query(state, 1).candidate_scores[position]
-        change = predicted_changes(setting, position, int(regression.f[position].argmax()))[name]
+        change = predicted_changes(setting, position, int(regression.posterior.f[position].argmax()))[name]
         assert change.size == pytest.approx(expected, rel=1e-4)
     measured = measure(setting, 6, "predicted", 1, Quiet())
     assert list(measured.agreement) == ["linearized", "network", "one-step", "naive", "infinite", "gp"]

@@ -1,9 +1,15 @@
 """Strict numerics, repeatable randomness and shared small cases."""
 
+import gc
+import os
 import random
 import signal
 import sys
 from pathlib import Path
+
+# Half of this suite's time would be XLA's: its older code generator compiles small functions in half the time.  What is
+# compared does not depend on it; `XLA_FLAGS= python -m pytest` tests with the one that users have.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 
 import hypothesis
 import jax
@@ -26,6 +32,18 @@ hypothesis.settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what the imports left behind: it would look through all of it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 1000)
+
+
+def pytest_unconfigure():
+    """Give it back, or extension modules complain at exit about what was not freed."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

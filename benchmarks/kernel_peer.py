@@ -246,9 +246,7 @@ def pool(net: Port, n: int, best: Batching, tiles: int, precision: Precision, *,
 @click.option("--tiles", default=8, help="Tiles of neural-tangents that a pool's time is extrapolated from.")
 @click.option("--full", is_flag=True, help="Run neural-tangents on the whole pool: about an hour on 2 cores.")
 @click.option("--small", is_flag=True, help="A smoke run; its ratios mean nothing.")
-def peer(
-    parts: tuple[str, ...], networks: tuple[str, ...], examples: int, tiles: int, full: bool, small: bool
-) -> None:
+def peer(parts: tuple[str, ...], networks: tuple[str, ...], examples: int, tiles: int, full: bool, small: bool) -> None:
     """Θ against neural-tangents: one call, batches, a pool, an MLP."""
     warnings.filterwarnings("ignore")  # its own, on current Python and jax
     try:

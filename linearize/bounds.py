@@ -21,7 +21,8 @@ def covariance_type(precision: Precision) -> np.dtype:
             of 64 bits.
 
     """
-    return np.dtype(np.float64 if precision == "float64" or jax.config.jax_enable_x64 else np.float32)
+    wide = np.dtype(np.float64)
+    return wide if precision == "float64" else np.dtype(jax.dtypes.canonicalize_dtype(wide))
 
 
 def posterior_bytes(L: int, U: int, precision: Precision, *, full: bool) -> int:

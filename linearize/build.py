@@ -178,6 +178,8 @@ def with_covariance(network: Network, data: Data, options: KernelOptions, poster
     dense = Dense.of_factor(posterior.labelled, UU, data.f_U, dtype=covariance_type(options.precision))
     for answer in posterior.answers:
         dense = dense.condition(answer.candidate, answer.y, donate=True)
+    for candidate in np.flatnonzero(posterior.answered & ~dense.answered):
+        dense = dense.without(int(candidate), donate=True)
     return dense
 
 

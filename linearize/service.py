@@ -255,6 +255,22 @@ class LookAhead:
         self._posterior = self._posterior.condition(position, target, donate=not self._shared)
         self._shared, self._W = False, None
 
+    def leave_out(self, sample: Hashable) -> None:
+        """Choose from now on without a candidate that nobody could label; nothing is learned of it.
+
+        Args:
+            sample: as of ``observe``.
+
+        Raises:
+            LinearizeError: no such candidate, or one observed or left out already.
+
+        """
+        position = self._position(sample)
+        if self._posterior.answered[position]:
+            raise LinearizeError(f"leave_out: sample {sample!r} is observed or left out already")
+        self._posterior = self._posterior.without(position, donate=not self._shared)
+        self._shared = False
+
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Predict the outputs of the network trained to convergence on all labels, observed ones included.
 

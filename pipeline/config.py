@@ -22,6 +22,7 @@ from pydantic import (
 from common.files import sha256_of
 from common.losses import get_loss
 from linearize import KernelOptions, Measure
+from pipeline.annotators.simulated import Habits
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
 from pipeline.plain import merged
@@ -148,6 +149,36 @@ def _recorded(info: ValidationInfo) -> bool:
     return bool(info.context and info.context["recorded"])
 
 
+class AnnotatorSection(Section):
+    """How the simulated annotator strays from answering correctly at once; shares of the samples.
+
+    Args:
+        noise: labelled with a wrong class.
+        skip: skipped.
+        disagree: labelled in two ways by two annotators, and then by a third.
+        late: answered one question later, for the next round's training.
+        missing: never answered.
+
+    """
+
+    noise: float = Field(default=0.0, ge=0, le=1)
+    skip: float = Field(default=0.0, ge=0, le=1)
+    disagree: float = Field(default=0.0, ge=0, le=1)
+    late: float = Field(default=0.0, ge=0, le=1)
+    missing: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        if (total := self.skip + self.late + self.missing) > 1:
+            raise ValueError(f"skip, late and missing: expected shares that add up to at most 1, got {total:g}")
+        return self
+
+    @property
+    def habits(self) -> Habits:
+        """The annotator's."""
+        return Habits(**self.model_dump())
+
+
 class QuerySection(Section):
     """What is asked of the annotator; the fields that may be absent concern strategies that look ahead, and others not.
 
@@ -228,6 +259,7 @@ class RunConfig(Section):
         train: overrides of ``trainer.TrainOptions``; resolved to the network family's defaults on construction.
         kernel: overrides of ``linearize.KernelOptions``; resolved likewise.
         query: strategy and sizes.
+        annotator: habits of the simulated annotator; by default it answers correctly at once.
         cycles: networks trained; a query follows each but the last.
         start: ``warm`` trains on from the previous cycle's weights, ``cold`` from the initial ones.
         seed: of every random stream.
@@ -242,6 +274,7 @@ class RunConfig(Section):
     train: TrainSection = Field(default_factory=TrainSection)  # type: ignore[valid-type]
     kernel: KernelSection = Field(default_factory=KernelSection)  # type: ignore[valid-type]
     query: QuerySection = QuerySection()
+    annotator: AnnotatorSection | None = None
     cycles: int = Field(default=6, ge=1)
     start: Literal["warm", "cold"] = "warm"
     seed: int = Field(default=0, ge=0)
@@ -287,7 +320,7 @@ class RunConfig(Section):
                 section = section[parent]
             section.pop(last)
         plain["data"]["name"] = custom_kind(self.data.name) or self.data.name
-        for section in (plain["data"], plain["model"], plain["query"]):  # an absent field says nothing
+        for section in (plain, plain["data"], plain["model"], plain["query"]):  # an absent field says nothing
             for name in [name for name, value in section.items() if value is None]:
                 section.pop(name)
         return plain

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-Stream = Literal["initial", "subset", "init", "train", "query", "fidelity"]
+Stream = Literal["initial", "subset", "init", "train", "query", "fidelity", "annotator"]
 _POSITION = {name: position for position, name in enumerate(get_args(Stream), start=1)}
 
 
@@ -29,7 +29,7 @@ def generator(seed: int, cycle: int, stream: Stream) -> np.random.Generator:
 
     Args:
         seed: the run's seed.
-        cycle: number of the cycle.
+        cycle: number of the cycle; of the stream ``annotator`` the id of the sample.
         stream: what the numbers are for.
 
     """

@@ -20,8 +20,8 @@ from linearize.posterior import Block, Posterior
 from linearize.types import Array
 
 ENTRIES = 2**18
-"""Entries of S a block of a scalar kernel: squared they stay in the cache, and BLAS sums them on one thread, which a job
-beside does not hold up."""
+"""Entries of S a block of a scalar kernel: squared they stay in the cache, and BLAS sums them on one thread, which a
+job beside does not hold up."""
 SQUARED_FLOAT32 = 1e-12, 1e12
 """Variances whose squares, and those a thousand times smaller, float32 can hold."""
 

@@ -110,7 +110,7 @@ class Posterior(ABC):
         variance: S(x,x) of every row ``[U k]``.
         redundant_rows: which rows tell nothing new ``[U k]``.
         epsilon: a row whose variance is no larger, two jitters aside, is rounding ``[U k]``.
-        answered: ``[U]``.
+        answered: those that were, or were left out ``[U]``.
         answers: in order.
 
     """
@@ -215,6 +215,21 @@ class Posterior(ABC):
         redundant |= variance <= least
         return replace(self, f=mean, mean=mean, variance=variance, redundant_rows=redundant, answered=answered,
                        answers=answers, **changed)  # fmt: skip
+
+    def without(self: P, candidate: int, *, donate: bool = False) -> P:
+        """Return the posterior with a candidate dropped from the pool, as an answered one is, but that tells nothing.
+
+        Args:
+            candidate: its position.
+            donate: as of ``condition``.
+
+        """
+        answered = self.answered.copy()
+        answered[candidate] = True
+        gone = np.repeat(answered, self.outputs)
+        changed = self._updated(gone, (), donate)
+        return replace(self, variance=np.where(gone, 0.0, self.variance), redundant_rows=self.redundant_rows | gone,
+                       answered=answered, **changed)  # fmt: skip
 
     def look_ahead(self, candidate: int, y: Float[np.ndarray, " C"]) -> Float[np.ndarray, "U C"]:
         """Return f_lin⁺ on the pool after ``candidate`` is labelled ``y`` and the network retrained.

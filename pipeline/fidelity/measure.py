@@ -26,6 +26,7 @@ from common.losses import get_loss
 from linearize import CRITERIA as LOOK_AHEAD
 from linearize.criteria.generic import below_one
 from pipeline import seeds
+from pipeline.annotators import SimulatedAnnotator
 from pipeline.errors import RunFailedError
 from pipeline.fidelity.agreement import Agreement, Interval, compare, cosine, mean_of
 from pipeline.fidelity.changes import (
@@ -40,7 +41,6 @@ from pipeline.fidelity.changes import (
 from pipeline.fidelity.ranking_target import RankingTarget, ranking_target
 from pipeline.fidelity.sample import draw_sample
 from pipeline.fidelity.setting import Setting
-from pipeline.oracle import SimulatedOracle
 from pipeline.retraining import Retrained
 from trainer.errors import TrainerError
 
@@ -266,8 +266,8 @@ def _of_another(setting: Setting, position: int, label: int, effect: Change) -> 
 def _label(setting: Setting, position: int, labels: Labels) -> int:
     if labels == "predicted":
         return int(setting.posterior.f[position].argmax())
-    [(_, label)] = SimulatedOracle(setting.context.data.labels("train")).answer([int(setting.candidates[position])])
-    return label
+    data = setting.context.data
+    return SimulatedAnnotator(data.labels("train"), data.num_classes).truth(int(setting.candidates[position]))
 
 
 def _background(

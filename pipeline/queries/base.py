@@ -50,7 +50,8 @@ class SequentialQuery(Protocol):
 
     What it chooses may depend on the state that it was opened with and on the answers alone: a resumed one is told the
     answers again, and not asked again for what was chosen before.  The state's ``rng`` begins anew at every choice, at
-    a place that the number of answers decides.
+    a place that the number of answers decides.  One that has a method ``leave_out(sample)`` is told of samples that got
+    no answer; any other is asked for as many more as there are such samples.
     """
 
     def choose(self, n: int) -> Chosen:

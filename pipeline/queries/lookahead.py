@@ -105,5 +105,8 @@ class _LookAheadQuery:
     def observe(self, sample: int, label: int) -> None:
         self._service.observe(self._positions[sample], label)
 
+    def leave_out(self, sample: int) -> None:
+        self._service.leave_out(self._positions[sample])
+
 
 LOOK_AHEAD = tuple(LookAheadStrategy(criterion) for criterion in CRITERIA.values())

@@ -56,7 +56,8 @@ class ValidatedSequentialQuery:
     def __init__(self, strategy: QueryStrategy, state: QueryState) -> None:
         self._strategy, self._rng = strategy, state.rng
         self._seed = int(deepcopy(state.rng).integers(2**63))
-        self._left, self._observed = set(map(int, state.candidates)), 0
+        self._left, self._done = set(map(int, state.candidates)), 0
+        self._passed: set[int] = set()  # samples left out that the query does not know of
         with _blamed(strategy):
             self._query: SequentialQuery = strategy.sequential_query(state)
 
@@ -65,11 +66,14 @@ class ValidatedSequentialQuery:
         n = min(n, len(self._left))
         if not n:
             return [], []
-        stream = np.random.SeedSequence([self._seed, self._observed])  # a resumed query draws the same
+        stream = np.random.SeedSequence([self._seed, self._done])  # a resumed query draws the same
         self._rng.bit_generator.state = type(self._rng.bit_generator)(stream).state
         with _blamed(self._strategy):
-            chosen = self._query.choose(n)
+            chosen = self._query.choose(n + len(self._passed))
             ids, scores = np.asarray(chosen.ids), np.asarray(chosen.scores, np.float64)
+            if self._passed:
+                kept = np.flatnonzero(~np.isin(ids, list(self._passed)))[:n]
+                ids, scores = ids[kept], scores[kept]
         if ids.shape != (n,) or scores.shape != (n,) or not np.isfinite(scores).all():
             got = f"{list(ids.shape)} and {list(scores.shape)}"
             raise RunFailedError(f"strategy {self._strategy.name!r}: expected {n} ids with finite scores, got {got}")
@@ -91,7 +95,23 @@ class ValidatedSequentialQuery:
         with _blamed(self._strategy):
             self._query.observe(sample, label)
         self._left.discard(sample)
-        self._observed += 1
+        self._done += 1
+
+    def leave_out(self, sample: int) -> None:
+        """Choose from now on without a sample that got no answer.
+
+        Args:
+            sample: the candidate's id.
+
+        """
+        leave_out = getattr(self._query, "leave_out", None)
+        if leave_out is None:
+            self._passed.add(sample)
+        else:
+            with _blamed(self._strategy):
+                leave_out(sample)
+        self._left.discard(sample)
+        self._done += 1
 
 
 @contextmanager

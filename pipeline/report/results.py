@@ -220,10 +220,9 @@ def _unfinished(config: RunConfig, events: list[Event]) -> str:
 
 def _rounds(events: list[Event]) -> dict[int, tuple[Pick, ...]]:
     pool = Pool(0, events)
+    known = pool.known()
     return {
-        round_: tuple(
-            (sample, pool.answers[round_][sample]) for sample in asked if sample in pool.answers.get(round_, {})
-        )
+        round_: tuple((sample, known[sample]) for sample in asked if sample in known)
         for round_, asked in pool.queries.items()
     }
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline import seeds
+from pipeline.annotators import Annotator, SimulatedAnnotator
 from pipeline.errors import PipelineError, RunFailedError
-from pipeline.files import write_json_lines
 from pipeline.machine import hardware
-from pipeline.oracle import Oracle, SimulatedOracle
 from pipeline.progress import StageProgress
 from pipeline.queries import QueryState
 from pipeline.run.context import RunContext
 from pipeline.run.pool import INITIAL, Pool
+from pipeline.run.rounds import Rounds
 from pipeline.run.rundir import RunDirectory, environment_versions
 from pipeline.run.stages.diagnostics import cautions, read_diagnostics
 from pipeline.run.stages.migrate import VARIABLES, Porter, run_migrate
@@ -25,7 +25,6 @@ from pipeline.run.stages.score import (
     read_scores,
     run_score,
 )
-from pipeline.run.stages.select import QUERY, query_rows
 from pipeline.run.stages.sequential import (
     SEQUENTIAL,
     TimedSequentialQuery,
@@ -76,12 +75,12 @@ class ActiveLearningLoop:
         run: the open run directory.
         context: configuration and data.
         reporter: told of stages, rows and warnings.
-        oracle: who labels; the data set's own labels by default.
+        annotator: who labels; by default the simulated one, with the configuration's habits.
 
     """
 
     def __init__(
-        self, run: RunDirectory, context: RunContext, reporter: Reporter, oracle: Oracle | None = None
+        self, run: RunDirectory, context: RunContext, reporter: Reporter, annotator: Annotator | None = None
     ) -> None:
         if run.config != context.config:
             raise PipelineError(f"{run.path}: its configuration changed while it was being opened: try again")
@@ -89,7 +88,7 @@ class ActiveLearningLoop:
         self.context = context
         self.config = context.config
         self.reporter = reporter
-        self.oracle = oracle or SimulatedOracle(context.data.labels("train"))
+        self.rounds = Rounds(run, context, annotator or simulated(context))
         self.porter = Porter()
         self._drawn, self._undrawn = time.monotonic(), False
 
@@ -240,11 +239,12 @@ class ActiveLearningLoop:
                 try:
                     self._ask_in_turn(cycle, query, progress)
                 finally:  # once a round: a file for every answer would take longer than to choose the next question
-                    self._write_round(cycle)
+                    self.rounds.write(cycle)
             write_sequential(into, [e for e in self.run.events if e["event"] == "query" and e["cycle"] == cycle])
             return query.seconds
 
         self.run.ensure_stage(cycle, "sequential", SEQUENTIAL, build)
+        self.rounds.close(cycle)
 
     def _ask_as_recorded(self, cycle: int) -> None:
         """Ask what a finished stage asked, where an older copy of the log or a new one does not have it."""
@@ -254,7 +254,8 @@ class ActiveLearningLoop:
         for ids, scores in read_sequential(finished):
             if not self._pool().asked(cycle).issuperset(ids):
                 self.run.append("query", cycle=cycle, ids=ids, scores=scores)
-            self._label(cycle)
+            self.rounds.ask(cycle, ids)
+        self.rounds.write(cycle)
 
     def _ask_in_turn(self, cycle: int, query: TimedSequentialQuery, progress: StageProgress) -> None:
         pool, observed = self._pool(), 0
@@ -265,15 +266,13 @@ class ActiveLearningLoop:
                     return
                 self.run.append("query", cycle=cycle, ids=ids, scores=scores)
             asked = pool.queries[cycle][observed : observed + size]
-            self._answer(cycle)
-            answers = pool.answers.get(cycle, {})
-            if left := [sample for sample in asked if sample not in answers]:
-                raise RunFailedError(
-                    f"cycle {cycle}: sample {left[0]} got no label, and the next query depends on it: label it, or "
-                    "ask for all at once (--query-mode top or greedy)"
-                )
+            self.rounds.ask(cycle, asked)
+            answers = pool.answers(cycle)
             for sample in asked:
-                query.observe(sample, answers[sample])
+                if sample in answers:
+                    query.observe(sample, answers[sample])
+                else:  # skipped, or left for later: the next question is chosen without it
+                    query.leave_out(sample)
             observed += len(asked)
             progress(observed, self.config.query.answers)
 
@@ -283,33 +282,19 @@ class ActiveLearningLoop:
             self.run.append("query", cycle=cycle, ids=chosen.indices.tolist(), scores=chosen.scores.tolist())
 
     def _label(self, round_: int) -> None:
-        """Have the rest of a round's questions answered, and write what people read of it."""
-        if round_ != INITIAL:
-            self._write_query(round_)
-        self._answer(round_)
-        if round_ != INITIAL:
-            self._write_round(round_)
+        self.rounds.write_query(round_)
+        self.rounds.ask(round_)
+        self.rounds.close(round_)
+        self.rounds.write(round_)
 
-    def _answer(self, round_: int) -> None:
-        if asked := self._pool().unanswered(round_):
-            self.run.append("label", cycle=round_, labels=[list(pair) for pair in self.oracle.answer(asked)])
 
-    def _write_round(self, round_: int) -> None:
-        """Write a round's questions and answers."""
-        self._write_query(round_)
-        rows = [
-            {
-                "sample_id": sample,
-                "label": self.context.data.classes[label],
-                "annotator": "data set",
-                "status": "labeled",
-            }
-            for sample, label in self._pool().answers.get(round_, {}).items()
-        ]
-        write_json_lines(self.run.cycle_path(round_) / "labels.jsonl", rows)
+def simulated(context: RunContext) -> SimulatedAnnotator:
+    """Return the annotator that a run has when nobody else answers.
 
-    def _write_query(self, round_: int) -> None:
-        pool = self._pool()
-        if round_ in pool.queries:
-            rows = query_rows(self.context, self.run.run_id, round_, pool.queries[round_], pool.scores[round_])
-            write_json_lines(self.run.cycle_path(round_) / QUERY, rows)
+    Args:
+        context: its constants.
+
+    """
+    data, config = context.data, context.config
+    habits = None if config.annotator is None else config.annotator.habits
+    return SimulatedAnnotator(data.labels("train"), data.num_classes, habits, config.seed)

@@ -1,5 +1,6 @@
 """What is labelled, what was asked and what is left: always derived from the events, never stored."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -32,6 +33,11 @@ class Labelled:
 class Pool:
     """The state of one run's labelling, which goes on event by event.
 
+    A label belongs to the round in which it came, whichever round asked for it, and to the training after that.  A
+    round is closed by its ``round_closed`` or, in the logs of older versions, by the training that followed; nothing
+    that comes later changes what was known by then.  Each annotator has one say a sample, the last one; a sample on
+    which no class has more votes than every other is disputed, and no label of the set.
+
     Args:
         size: number of training samples in the data set.
         events: the run's log so far.
@@ -45,9 +51,13 @@ class Pool:
         self.size = size
         self.queries: dict[int, list[int]] = {}
         self.scores: dict[int, list[float]] = {}
-        self.answers: dict[int, dict[int, int]] = {}
         self.skipped: dict[int, set[int]] = {}
-        self._asked: dict[int, set[int]] = {}
+        self.disputed: set[int] = set()
+        self._decided: dict[int, dict[int, int | None]] = {}  # by round; None where a label is withdrawn
+        self._votes: dict[int, dict[str, tuple[int, int]]] = {}  # by sample and annotator: round and label
+        self._asked: dict[int, int] = {}  # the round that asked for a sample
+        self._open: dict[int, int] = {}  # those of them that have neither a label nor a skip, in order
+        self._closed = INITIAL - 1
         for event in events:
             self.apply(event)
 
@@ -61,49 +71,120 @@ class Pool:
             PipelineError: it contradicts those before it.
 
         """
-        if event["event"] == "query":
-            self._query(event["cycle"], event["ids"], event["scores"])
-        elif event["event"] == "label":
-            answers = self.answers.setdefault(event["cycle"], {})
-            for sample, label in event["labels"]:
-                if sample not in self._asked.get(event["cycle"], ()):
-                    raise PipelineError(f"sample {sample} was labelled in round {event['cycle']} without being queried")
-                if answers.setdefault(sample, label) != label:
-                    raise PipelineError(
-                        f"sample {sample} of round {event['cycle']} has two labels, {answers[sample]} and {label}"
-                    )
-        elif event["event"] == "skip":
-            self.skipped.setdefault(event["cycle"], set()).update(event["ids"])
+        self.check(event)
+        kind, round_ = event["event"], event.get("cycle", INITIAL)
+        if kind == "query":
+            asked = dict.fromkeys(event["ids"], round_)
+            self._asked |= asked
+            self._open |= asked
+            self.queries.setdefault(round_, []).extend(event["ids"])
+            self.scores.setdefault(round_, []).extend(event["scores"])
+        elif kind == "label":
+            for (sample, label), annotator in zip(event["labels"], annotators_of(event), strict=True):
+                self._vote(round_, sample, label, annotator)
+        elif kind == "skip":
+            self.skipped.setdefault(round_, set()).update(event["ids"])
+            for sample in event["ids"]:
+                self._open.pop(sample, None)
+        elif kind == "round_closed":
+            self._closed = max(self._closed, round_)
+        elif kind == "stage_done" and event["stage"] == "train":
+            self._closed = max(self._closed, round_ - 1)
 
-    def _query(self, round_: int, ids: list[int], scores: list[float]) -> None:
-        asked = self._asked.setdefault(round_, set())
-        if twice := asked.intersection(ids):
-            raise PipelineError(f"sample {min(twice)} was queried twice in round {round_}")
-        asked.update(ids)
-        self.queries.setdefault(round_, []).extend(ids)
-        self.scores.setdefault(round_, []).extend(scores)
+    def check(self, event: Event) -> None:
+        """Refuse an event that contradicts those before it, before it is logged.
+
+        Args:
+            event: with its fields.
+
+        Raises:
+            PipelineError: a sample is asked for twice, labelled or skipped without being asked for, labelled in two
+                ways by one annotator in one round, or the round is closed.
+
+        """
+        kind, round_ = event["event"], event.get("cycle", INITIAL)
+        if kind not in ("query", "label", "skip"):
+            return
+        if self.closed(round_):
+            raise PipelineError(f"round {round_} is closed: expected no {kind} of it any more")
+        if kind == "query":
+            if twice := [sample for sample in event["ids"] if sample in self._asked]:
+                raise PipelineError(
+                    f"sample {twice[0]} was asked for in round {self._asked[twice[0]]} and again in round {round_}"
+                )
+            if len(set(event["ids"])) != len(event["ids"]):
+                raise PipelineError(f"a sample was asked for twice in round {round_}")
+            return
+        for sample in event["ids"] if kind == "skip" else [sample for sample, _ in event["labels"]]:
+            if self._asked.get(sample, round_ + 1) > round_:
+                raise PipelineError(f"sample {sample} got a {kind} in round {round_} without being asked for")
+        said = dict[tuple[int, str], int]()
+        for (sample, label), annotator in zip(event.get("labels", ()), annotators_of(event), strict=False):
+            earlier, before = self._votes.get(sample, {}).get(annotator, (None, None))
+            known = said.setdefault((sample, annotator), label) if earlier != round_ else before
+            if known != label:
+                raise PipelineError(f"sample {sample} of round {round_} has two labels, {known} and {label}")
+
+    def _vote(self, round_: int, sample: int, label: int, annotator: str) -> None:
+        votes = self._votes.setdefault(sample, {})
+        votes[annotator] = (round_, label)
+        (best, most), *others = Counter(label for _, label in votes.values()).most_common(2)
+        decided = None if others and others[0][1] == most else best
+        self._decided.setdefault(round_, {})[sample] = decided
+        if decided is None:
+            self.disputed.add(sample)
+            self._open[sample] = self._asked[sample]
+        else:
+            self.disputed.discard(sample)
+            self._open.pop(sample, None)
+
+    def closed(self, round_: int) -> bool:
+        """Tell whether nothing can be said in a round any more."""
+        return round_ <= self._closed
 
     def asked(self, round_: int) -> set[int]:
         """Return what a round asked for so far."""
-        return set(self._asked.get(round_, ()))
+        return set(self.queries.get(round_, ()))
+
+    def answers(self, round_: int) -> dict[int, int]:
+        """Return the labels that came in a round, for whichever round asked, in order; withdrawn ones left out."""
+        return {sample: label for sample, label in self._decided.get(round_, {}).items() if label is not None}
 
     def labelled(self, cycle: int) -> Labelled:
-        """Return the labelled set that cycle ``cycle`` trains on: the initial set and the answers of earlier rounds."""
-        pairs = [pair for round_, answers in sorted(self.answers.items()) if round_ < cycle for pair in answers.items()]
+        """Return the labelled set that cycle ``cycle`` trains on: what was known when the round before it closed."""
+        pairs = list(self._known(cycle - 1).items())
         ids, labels = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
         return Labelled(ids, labels)
 
+    def known(self) -> dict[int, int]:
+        """Return every label that counts now, by sample."""
+        return self._known(max(self._decided, default=INITIAL))
+
+    def _known(self, round_: int) -> dict[int, int]:
+        """Every label that counts at the end of a round."""
+        known = dict[int, int]()
+        for earlier in sorted(self._decided):
+            if earlier <= round_:
+                for sample, label in self._decided[earlier].items():
+                    known.pop(sample, None)
+                    if label is not None:
+                        known[sample] = label
+        return known
+
     def complete(self, round_: int) -> bool:
-        """Tell whether everything that a round asked for was labelled or skipped."""
-        return round_ in self.queries and not self.unanswered(round_)
+        """Tell whether a round is closed, or everything that it asked for was labelled or skipped."""
+        return self.closed(round_) or (round_ in self.queries and not self.unanswered(round_))
 
     def unanswered(self, round_: int) -> list[int]:
-        """Return the samples of a round that were asked for and neither labelled nor skipped, in rank order."""
-        done = {*self.answers.get(round_, {}), *self.skipped.get(round_, ())}
-        return [sample for sample in self.queries[round_] if sample not in done]
+        """Return the samples of a round that were asked for and have neither a label nor a skip yet, in rank order."""
+        return [sample for sample, asked in self._open.items() if asked == round_]
+
+    def open(self, round_: int) -> list[int]:
+        """Return what rounds before this one asked for and nobody has labelled or skipped yet, in order."""
+        return [sample for sample, asked in self._open.items() if asked < round_]
 
     def candidates(self, cycle: int, subset: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw the candidate subset of a cycle uniformly from what is unlabelled before that cycle's query.
+        """Draw the candidate subset of a cycle uniformly from what no earlier round asked for.
 
         The order of the whole data set is drawn first and labelled samples are passed over, so that every strategy at
         one seed sees the same subset but for what it has labelled itself.
@@ -118,9 +199,17 @@ class Pool:
 
         """
         taken = np.zeros(self.size, dtype=bool)
-        taken[self.labelled(cycle).ids] = True
-        for round_, samples in self.skipped.items():
-            if round_ < cycle:
-                taken[list(samples)] = True
+        taken[[sample for sample, round_ in self._asked.items() if round_ < cycle]] = True
         order = rng.permutation(self.size)
         return order[~taken[order]][:subset]
+
+
+def annotators_of(event: Event) -> list[str]:
+    """Return who said each entry of a ``label`` or ``skip`` event; nobody in the logs of older versions.
+
+    Args:
+        event: with its fields.
+
+    """
+    names, entries = event.get("annotator", ""), event["labels"] if event["event"] == "label" else event["ids"]
+    return [names] * len(entries) if isinstance(names, str) else list(names)

@@ -198,6 +198,8 @@ class RunDirectory:
             PipelineError: it contradicts what was logged before.
 
         """
+        if self._pool is not None:
+            self._pool.check({"event": event, **fields})  # before it is logged: no log contradicts itself
         entry = self.log.append(event, **fields)
         if self._pool is not None:
             self._pool.apply(entry)

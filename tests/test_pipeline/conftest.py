@@ -85,12 +85,12 @@ def start(tmp_path):
 
 @pytest.fixture
 def go_on():
-    """Run a run directory to its end in this process: go_on(path, oracle) -> Recorder."""
+    """Run a run directory to its end in this process: go_on(path, annotator) -> Recorder."""
 
-    def go(path, oracle=None):
+    def go(path, annotator=None):
         recorder = Recorder()
         with RunDirectory(path, recorder.warn) as run:
-            ActiveLearningLoop(run, open_context(run.config), recorder, oracle)()
+            ActiveLearningLoop(run, open_context(run.config), recorder, annotator)()
         return recorder
 
     return go

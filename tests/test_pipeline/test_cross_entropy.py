@@ -5,12 +5,12 @@ import pytest
 from fidelity_cases import Quiet, make_run
 
 from linearize import LookAhead, Measure
+from pipeline.annotators import SimulatedAnnotator
 from pipeline.config import load_config
 from pipeline.fidelity.changes import predicted_changes
 from pipeline.fidelity.measure import _finished, measure
 from pipeline.fidelity.setting import open_setting
 from pipeline.fidelity.verdict import verdict
-from pipeline.oracle import SimulatedOracle
 from pipeline.run.context import open_context
 from pipeline.run.events import EventLog
 from pipeline.run.pool import Pool
@@ -39,7 +39,7 @@ def opened(path):
     data = context.images(labelled.ids), one_hot(labelled.labels, 10), context.images(candidates)
     return (
         LookAhead.fit(*network, *data, config.kernel_options, ids=candidates, loss="cross-entropy"),
-        SimulatedOracle(context.data.labels("train")),
+        SimulatedAnnotator(context.data.labels("train"), 10),
         read_diagnostics(cycle / "score"),
     )
 
@@ -57,7 +57,7 @@ def opened(path):
 def test_a_run_asks_what_the_service_would(start, go_on, strategy, more):
     path = start(**RUN | {"query__strategy": strategy} | more)
     assert len(go_on(path).rows) == 2
-    service, oracle, figures = opened(path)
+    service, annotator, figures = opened(path)
     query = load_config(path / "config.yaml").query
     name = query.strategy.removesuffix("-sequential").removesuffix("-greedy")
     measured = Measure(query.reference, query.distance or "outputs")
@@ -70,8 +70,8 @@ def test_a_run_asks_what_the_service_would(start, go_on, strategy, more):
         return
     for ids in rounds:
         assert ids == service.query(1, name, "sequential", measured).tolist()
-        [(sample, label)] = oracle.answer(ids)
-        service.observe(sample, label)
+        [sample] = ids
+        service.observe(sample, annotator.truth(sample))
 
 
 def test_solving_afresh_ranks_as_the_block_update_does(start, go_on):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from all_strategies import NAMES, gaussian_kernel
 
+from pipeline.annotators import SimulatedAnnotator
 from pipeline.config import load_config
-from pipeline.oracle import SimulatedOracle
 from pipeline.queries import QueryStrategy, select_top
 from pipeline.run.context import RunContext, open_context
 from pipeline.run.pool import Labelled
@@ -18,7 +18,7 @@ from pipeline.run.stages.migrate import run_migrate
 from pipeline.run.stages.train import run_train
 from trainer.data import DataSet, Split
 
-FORBIDDEN = (DataSet, Split, RunContext, SimulatedOracle)
+FORBIDDEN = (DataSet, Split, RunContext, SimulatedAnnotator)
 
 
 def reachable(root):

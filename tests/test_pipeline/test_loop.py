@@ -13,6 +13,7 @@ import torch
 from pipeline.config import load_config
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.run import loop as loop_module
+from pipeline.run import rounds as rounds_module
 from pipeline.run.events import EventLog
 from pipeline.run.rundir import RunDirectory, create_run, read_config, read_events
 from pipeline.run.stages import store, train
@@ -41,8 +42,8 @@ def test_a_run_writes_what_the_design_says(start, go_on):
     recorder = go_on(path)
     kinds = [event["event"] for event in read_events(path)]
     stages = ["stage_done"] * 3
-    cycle = [*stages, "query", "label", "cycle_done"]
-    assert kinds == ["start", "query", "label", *cycle, *cycle, "stage_done", "cycle_done", "finished"]
+    cycle = [*stages, "query", "label", "round_closed", "cycle_done"]
+    assert kinds == ["start", "query", "label", "round_closed", *cycle, *cycle, "stage_done", "cycle_done", "finished"]
     assert [row.n_labelled for row in recorder.rows] == [12, 16, 20]
     assert all(0 <= row.test_accuracy <= 1 for row in recorder.rows)
     assert {"train", "migrate", "score"} == set(recorder.rows[0].seconds)
@@ -87,7 +88,7 @@ def test_strategies_share_initial_set_weights_and_candidates(start, go_on):
         runs[strategy] = start(strategy, query__strategy=strategy, cycles=2)
         go_on(runs[strategy])
     initial = {str(read_events(path)[1]["ids"]) for path in runs.values()}
-    weights = {read_events(path)[3]["sha256"] for path in runs.values()}
+    weights = {read_events(path)[4]["sha256"] for path in runs.values()}
     candidates = {str(read_scores(path / "cycles/000/score").candidates) for path in runs.values()}
     assert len(initial) == len(weights) == len(candidates) == 1
 
@@ -140,7 +141,7 @@ def crash_points(monkeypatch, at):
 
     monkeypatch.setattr(EventLog, "append", crashing_append)
     monkeypatch.setattr(loop_module, "write_report", crashing(loop_module.write_report))
-    monkeypatch.setattr(loop_module, "write_json_lines", crashing(loop_module.write_json_lines))
+    monkeypatch.setattr(rounds_module, "write_json_lines", crashing(rounds_module.write_json_lines))
     monkeypatch.setattr("pipeline.run.rundir.write_stage", crashing_stage)
 
 
@@ -263,7 +264,7 @@ def test_a_diverging_network_stops_the_run_and_is_never_queried_from(start, go_o
     with pytest.raises(RunFailedError, match="cycle 0: .*diverged"):
         go_on(path)
     kinds = [event["event"] for event in read_events(path)]
-    assert kinds == ["start", "query", "label", "failed"]
+    assert kinds == ["start", "query", "label", "round_closed", "failed"]
     assert not (path / "cycles/000/train").exists()
 
 
@@ -335,7 +336,7 @@ def test_cold_start_trains_from_the_initial_weights(start, go_on):
     warm, cold = start("warm", query__strategy="random"), start("cold", query__strategy="random", start="cold")
     go_on(warm)
     go_on(cold)
-    first = [read_events(path)[3]["sha256"] for path in (warm, cold)]
+    first = [read_events(path)[4]["sha256"] for path in (warm, cold)]
     last = [[e for e in read_events(path) if e["event"] == "stage_done"][-1]["sha256"] for path in (warm, cold)]
     assert first[0] == first[1]
     assert last[0] != last[1]

@@ -3,15 +3,18 @@
 import dataclasses
 import json
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from linearize import CRITERIA, LookAhead, MemoryBudgetError
+from pipeline.annotators import SimulatedAnnotator
 from pipeline.config import load_config
-from pipeline.errors import PipelineError, RunFailedError
-from pipeline.oracle import SimulatedOracle
+from pipeline.errors import PipelineError
 from pipeline.queries import get_strategy, resolve
+from pipeline.queries.base import Chosen, QueryStrategy
+from pipeline.queries.validated_query import ValidatedSequentialQuery
 from pipeline.run.context import open_context
 from pipeline.run.events import EventLog
 from pipeline.run.pool import Pool
@@ -57,7 +60,7 @@ def test_one_query_and_one_answer_at_a_time(start, go_on):
     asked, answered = rounds(path, 0, "query"), rounds(path, 0, "label")
     assert [len(event["ids"]) for event in asked] == [len(event["labels"]) for event in answered] == [1, 1, 1, 1]
     kinds = [event["event"] for event in read_events(path) if event.get("cycle") == 0]
-    assert kinds == ["stage_done"] * 3 + ["query", "label"] * 4 + ["stage_done", "cycle_done"]
+    assert kinds == ["stage_done"] * 3 + ["query", "label"] * 4 + ["stage_done", "round_closed", "cycle_done"]
     shown = [json.loads(line) for line in (path / "cycles/000/query.jsonl").read_text().splitlines()]
     assert [row["sample_id"] for row in shown] == [event["ids"][0] for event in asked]
     assert [row["rank"] for row in shown] == [1, 2, 3, 4]
@@ -173,18 +176,54 @@ def test_no_stage_of_the_next_cycle_runs_in_the_middle_of_a_sequential_query(sta
         rerun(path, "train", 1, tmp_path / "out")
 
 
-def test_a_query_that_nobody_answers_stops_the_run_and_is_asked_again(start, go_on):
-    class Silent(SimulatedOracle):
-        def answer(self, asked):
-            return [] if len(asked) == 1 else super().answer(asked)
+@pytest.mark.parametrize("strategy", ["margin-lin-sequential", "mlmoc-sequential"])
+def test_the_next_question_is_chosen_without_those_that_got_no_answer(start, go_on, strategy):
+    """Every sample is asked for once, and the rest is learned; a kill anywhere changes nothing."""
+    habits = {f"annotator__{name}": 0.2 for name in ("skip", "missing")}
+    path = start(**SEQUENTIAL | {"query__strategy": strategy, "query__size": 10, "query__subset": 40} | habits)
+    assert len(go_on(path).rows) == 2
+    asked = [sample for event in rounds(path, 0, "query") for sample in event["ids"]]
+    assert len(set(asked)) == len(asked) == 10
+    [closed] = [event for event in read_events(path) if event["event"] == "round_closed" and event["cycle"] == 0]
+    assert closed["skipped"]
+    assert closed["left"]
+    assert closed["answered"] + len(closed["skipped"]) + len(closed["left"]) == 10
+    before = read_events(path)
+    lines = (path / "events.jsonl").read_bytes().splitlines(keepends=True)
+    for keep in (*range(2, 5), *range(8, len(lines), 6)):
+        (path / "events.jsonl").write_bytes(b"".join(lines[:keep]))
+        go_on(path)
+        assert read_events(path) == before
 
-    path = start(**SEQUENTIAL)
-    labels = open_context(load_config(path / "config.yaml")).data.labels("train")
-    with pytest.raises(RunFailedError, match="got no label, and the next query depends on it"):
-        go_on(path, Silent(labels))
-    [asked] = rounds(path, 0, "query")
-    assert go_on(path).rows[-1].n_labelled == 16
-    assert rounds(path, 0, "query")[0] == asked
+
+class Lowest:
+    """A sequential query that was written before there were skips: the lowest ids that were not observed."""
+
+    def __init__(self, ids):
+        self.left = sorted(ids)
+
+    def choose(self, n):
+        return Chosen(np.array(self.left[:n]), np.zeros(n))
+
+    def observe(self, sample, label):
+        self.left.remove(sample)
+
+
+def test_a_query_that_knows_nothing_of_skips_is_asked_for_more():
+    class Strategy(QueryStrategy):
+        name = "lowest"
+
+        def sequential_query(self, state):
+            return Lowest(state.candidates.tolist())
+
+    state = SimpleNamespace(candidates=np.array([3, 1, 2, 5, 4]), rng=np.random.default_rng(0))
+    query = ValidatedSequentialQuery(Strategy(), state)
+    assert query.choose(2)[0] == [1, 2]
+    query.leave_out(1)
+    query.observe(2, 0)
+    assert query.choose(2)[0] == [3, 4]
+    query.leave_out(4)
+    assert query.choose(9)[0] == [3, 5]
 
 
 def test_a_sequential_querys_time_is_that_of_choosing_and_observing(start, go_on, monkeypatch):
@@ -202,7 +241,7 @@ def test_a_sequential_querys_time_is_that_of_choosing_and_observing(start, go_on
 
     taking(LookAhead, "choose", 1)
     taking(LookAhead, "observe", 10)
-    taking(SimulatedOracle, "answer", 1000)
+    taking(SimulatedAnnotator, "ask", 1000)
     path = start(**SEQUENTIAL | {"query__size": 3})
     go_on(path)
     assert json.loads((path / "cycles/000/sequential/manifest.json").read_text())["seconds"] == 33
@@ -248,7 +287,7 @@ def test_all_candidates_can_be_asked(start, go_on):
 
 def test_a_sample_that_is_queried_twice_is_a_damaged_log():
     query = {"event": "query", "cycle": 0, "ids": [3], "scores": [1.0]}
-    with pytest.raises(PipelineError, match="sample 3 was queried twice in round 0"):
+    with pytest.raises(PipelineError, match="sample 3 was asked for in round 0 and again in round 0"):
         Pool(10, [query, query])
 
 

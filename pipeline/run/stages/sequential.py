@@ -73,6 +73,16 @@ class TimedSequentialQuery:
         with self._counted():
             self._query.observe(sample, label)
 
+    def leave_out(self, sample: int) -> None:
+        """Choose from now on without a sample that got no answer.
+
+        Args:
+            sample: the candidate's id.
+
+        """
+        with self._counted():
+            self._query.leave_out(sample)
+
     @contextmanager
     def _counted(self) -> Iterator[None]:
         started = time.perf_counter()

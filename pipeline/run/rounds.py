@@ -1,0 +1,168 @@
+"""Rounds of labelling: what is asked, what comes back, and the end, after which nothing of a round changes."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pipeline.annotators import Annotator, Answer, Item, Question, Skip
+from pipeline.errors import RunFailedError
+from pipeline.files import write_json_lines
+from pipeline.run.context import RunContext
+from pipeline.run.pool import INITIAL, Pool, annotators_of
+from pipeline.run.rundir import RunDirectory
+from pipeline.run.stages.select import QUERY, query_rows
+
+LABELS = "labels.jsonl"
+
+
+class Rounds:
+    """The dialogue of a run with its annotator, all of it through the event log.
+
+    Args:
+        run: the open run directory.
+        context: the run's constants.
+        annotator: who answers.
+
+    """
+
+    def __init__(self, run: RunDirectory, context: RunContext, annotator: Annotator) -> None:
+        self._run, self._context, self._annotator = run, context, annotator
+
+    @property
+    def pool(self) -> Pool:
+        """The state of the labelling."""
+        return self._run.pool(len(self._context.data.train))
+
+    def ask(self, round_: int, samples: Sequence[int] | None = None) -> None:
+        """Have what is left of a round's questions answered, each portion of answers recorded before the next.
+
+        What comes back in more than one way is asked for once more.
+
+        Args:
+            round_: number of the cycle whose network asks; -1 for the initial set.
+            samples: of the round's, which to ask for; all by default.
+
+        Raises:
+            RunFailedError: the annotator broke its contract.
+
+        """
+        if self.pool.closed(round_):
+            return
+        pool, wanted = self.pool, None if samples is None else set(samples)
+
+        def left() -> list[int]:
+            return [sample for sample in pool.unanswered(round_) if wanted is None or sample in wanted]
+
+        if left():
+            self._put(self._question(round_, [sample for sample in left() if sample not in pool.disputed]))
+        if disputed := [sample for sample in left() if sample in pool.disputed]:
+            self._put(self._question(round_, disputed, disputed=True))
+
+    def close(self, round_: int) -> None:
+        """End a round: what is left unanswered stays open, and what was answered is what the next network learns.
+
+        Args:
+            round_: its number.
+
+        Raises:
+            RunFailedError: the run has no label at all.
+
+        """
+        pool = self.pool
+        if not pool.closed(round_):
+            left, skipped = pool.unanswered(round_), sorted(pool.skipped.get(round_, ()))
+            self._run.append(
+                "round_closed", cycle=round_, answered=len(pool.answers(round_)), skipped=skipped, left=left
+            )
+        if round_ == INITIAL and not len(pool.labelled(0)):
+            raise RunFailedError(
+                f"none of the {len(pool.asked(INITIAL))} samples of the initial set got a label, so nothing can be "
+                "trained on: label some of them, or start with more (--n-init)"
+            )
+
+    def write(self, round_: int) -> None:
+        """Write a round's questions and what came back as files that people read.
+
+        Args:
+            round_: its number; nothing is written of the initial set.
+
+        """
+        if round_ != INITIAL:
+            self.write_query(round_)
+            write_json_lines(self._run.cycle_path(round_) / LABELS, self._rows(round_))
+
+    def write_query(self, round_: int) -> None:
+        """Write a round's questions.
+
+        Args:
+            round_: its number.
+
+        """
+        pool = self.pool
+        if round_ != INITIAL and round_ in pool.queries:
+            rows = query_rows(self._context, self._run.run_id, round_, pool.queries[round_], pool.scores[round_])
+            write_json_lines(self._run.cycle_path(round_) / QUERY, rows)
+
+    def _question(self, round_: int, samples: Sequence[int], *, disputed: bool = False) -> Question:
+        def items(of: Iterable[int]) -> tuple[Item, ...]:
+            return tuple(Item(sample, self._context.data.sample_path("train", sample)) for sample in of)
+
+        left = [] if disputed else self.pool.open(round_)
+        return Question(round_, items(samples), tuple(self._context.data.classes), items(left), disputed)
+
+    def _put(self, question: Question) -> None:
+        asked = {item.sample for item in (*question.items, *question.open)}
+        for portion in self._annotator.ask(question):
+            said = list(portion)
+            for each in said:
+                self._check(each, asked)
+            self._record(question.round, said)
+
+    def _record(self, round_: int, said: Sequence[Answer | Skip]) -> None:
+        """Log a portion: its skips, then its labels, in one event each; times only where they were measured.
+
+        Where a process dies between the two, the labels are asked for again.
+        """
+        skips = [each for each in said if isinstance(each, Skip)]
+        answers = [each for each in said if isinstance(each, Answer)]
+        if skips:
+            ids, reasons = [each.sample for each in skips], [each.reason for each in skips]
+            self._run.append("skip", cycle=round_, ids=ids, reasons=reasons, annotator=_annotators(skips))
+        if answers:
+            labels = [[each.sample, each.label] for each in answers]
+            measured = {name: [getattr(each, name) for each in answers] for name in ("seconds", "time")}
+            times = {name: values for name, values in measured.items() if any(value is not None for value in values)}
+            self._run.append("label", cycle=round_, labels=labels, annotator=_annotators(answers), **times)
+
+    def _check(self, said: Answer | Skip, asked: set[int]) -> None:
+        """Refuse what nobody asked for, before anything of its portion is recorded."""
+        classes = self._context.data.num_classes
+        if not isinstance(said, Answer | Skip) or said.sample not in asked:
+            raise RunFailedError(f"annotator: expected answers or skips of the samples asked for, got {said!r}")
+        if isinstance(said, Answer) and not (type(said.label) is int and 0 <= said.label < classes):
+            raise RunFailedError(f"annotator: expected a label from 0 to {classes - 1}, got {said!r}")
+
+    def _rows(self, round_: int) -> list[dict[str, Any]]:
+        classes, rows = self._context.data.classes, list[dict[str, Any]]()
+        for event in self._run.events:
+            if event.get("cycle") != round_ or event["event"] not in ("label", "skip"):
+                continue
+            skipped = event["event"] == "skip"
+            pairs = [(sample, None) for sample in event["ids"]] if skipped else event["labels"]
+            more = {"reason": "reasons"} if skipped else {"seconds": "seconds", "time": "time"}
+            rows += [
+                {
+                    "sample_id": sample,
+                    "label": None if label is None else classes[label],
+                    "annotator": annotators_of(event)[n] or "simulated",  # logs of older versions do not say
+                    "status": "skipped" if skipped else "labeled",
+                    **{name: event[key][n] for name, key in more.items() if key in event},
+                }
+                for n, (sample, label) in enumerate(pairs)
+            ]
+        return rows
+
+
+def _annotators(said: Sequence[Answer | Skip]) -> str | list[str]:
+    """Who said it: one name where it was one."""
+    names = [each.annotator for each in said]
+    return names[0] if len(set(names)) == 1 else names

@@ -4,7 +4,7 @@ import pytest
 
 import cases
 import reference
-from linearize import KernelOptions, LinearizeError, LookAhead
+from linearize import KernelOptions, LinearizeError, LookAhead, Measure
 
 
 @pytest.mark.usefixtures("x64")
@@ -95,3 +95,32 @@ def test_the_covariance_is_kept_in_the_precision_of_the_kernel_and_says_the_same
     left = np.isfinite(scores[2])
     errors = [np.abs(scores[n][left] - scores[2][left]).max() / scores[2].max() for n in (0, 1)]
     assert errors[0] < 2 * errors[1] + 1e-6
+
+
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("head", ["sum-of-logits", "full"])
+def test_a_candidate_that_is_left_out_is_as_if_it_had_never_been_one(full, head):
+    apply_fn, variables = cases.tiny_conv_net(dtype=np.float32)
+    x, C = cases.images(5, 30, np.float32), 3
+    Y, pool, options = np.eye(C)[np.arange(6) % C], x[6:], KernelOptions(head, ridge=1e-3, precision="float64")
+    kept = np.setdiff1d(np.arange(24), [4, 9])
+    service = LookAhead.fit(apply_fn, variables, x[:6], Y, pool, options, full=full)
+    expected = LookAhead.fit(apply_fn, variables, x[:6], Y, pool[kept], options, ids=kept, full=full)
+    other = service.fork()
+    service.leave_out(4)
+    for each in (service, expected):
+        each.observe(7, 2)
+    service.leave_out(9)
+    assert service.observed.tolist() == [7]
+    for name in ("margin-lin", "margin-influence", "mlmoc"):
+        scores = service.scores(name, Measure("linearized") if name == "mlmoc" else None)
+        wanted = expected.scores(name, Measure("linearized") if name == "mlmoc" else None)
+        np.testing.assert_allclose(scores[kept], wanted, rtol=1e-7, atol=1e-12)
+        assert np.isneginf(scores[[4, 9]]).all()
+    assert not set(service.query(21, "margin-lin").tolist()) & {4, 9}
+    np.testing.assert_allclose(service.predict(x), expected.predict(x), rtol=1e-7, atol=1e-9)
+    with pytest.raises(LinearizeError, match="sample 4 is observed or left out already"):
+        service.leave_out(4)
+    with pytest.raises(LinearizeError, match="expected the id of one of 24 candidates, got 99"):
+        service.leave_out(99)
+    assert np.isfinite(other.scores("margin-lin")).all()

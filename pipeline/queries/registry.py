@@ -69,12 +69,27 @@ def resolve(name: str, mode: Mode | None = None, on: On | None = None) -> Resolv
 
     """
     if on is not None:
-        name = _on(name, on)
+        name = name_on(name, on)
     strategy, said = _split(name)
     if said and mode not in (None, said):
         expected = f"expected {said!r}, as the strategy {name!r} says, got {mode!r}"
         raise PipelineError(f"mode: {expected}: leave one of them out")
     return Resolved(name, strategy, said or mode or "top")
+
+
+def strategy_code(name: str) -> str | None:
+    """Return the ``MODULE:OBJECT`` that loading a strategy would import, or None for a built-in one; import nothing.
+
+    Args:
+        name: as of ``resolve``.
+
+    """
+    for candidate in (name, *(name.removesuffix(f"-{mode}") for mode in SUFFIXES)):
+        if points := offered().get(candidate):
+            return f"{points[0].module}:{points[0].attr}"
+        if candidate in STRATEGIES:
+            return None
+    return min((name.removesuffix(f"-{mode}") for mode in SUFFIXES), key=len) if ":" in name else None
 
 
 def installed_strategies() -> tuple[dict[str, QueryStrategy], dict[str, str]]:
@@ -100,10 +115,18 @@ def _split(name: str) -> tuple[QueryStrategy, Mode | None]:
     return get_strategy(name), None
 
 
-def _on(name: str, outputs: On) -> str:
+def name_on(name: str, outputs: On) -> str:
     """Return the name of the strategy that measures uncertainty on the network's or the linearised network's outputs.
 
     A name that says a mode is one of the latter: strategies of the network's own outputs have none.
+
+    Args:
+        name: of a strategy that does.
+        outputs: whose.
+
+    Raises:
+        PipelineError: it is of a strategy that reads no such outputs.
+
     """
     base = next((name.removesuffix(f"-{mode}") for mode in SUFFIXES if name.endswith(f"-{mode}")), name)
     if outputs == "linearized" and f"{name}-lin" in OF_F_LIN:

@@ -25,7 +25,7 @@ from linearize import KernelOptions, Measure
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
 from pipeline.plain import merged
-from pipeline.queries import LookAheadOptions, Resolved, name_on, resolve
+from pipeline.queries import LookAheadOptions, Resolved, resolve
 from trainer.data import DATASETS, ImageOptions, custom_kind
 from trainer.models import ModelSpec, family_of
 from trainer.options import TrainOptions, options_for
@@ -210,11 +210,9 @@ class QuerySection(Section):
     def _fits(self, info: ValidationInfo) -> Self:
         if self.mode is not None and "strategy" not in self.model_fields_set:
             object.__setattr__(self, "strategy", DEFAULT_CRITERION)
-        if not _recorded(info):
+        if self.on is not None or not _recorded(info):
             object.__setattr__(self, "strategy", resolve(self.strategy, self.mode, self.on).name)
-        elif self.on is not None:  # a record is read without importing what it names
-            object.__setattr__(self, "strategy", name_on(self.strategy, self.on))
-        object.__setattr__(self, "on", None)  # said by the name
+            object.__setattr__(self, "on", None)  # said by the name
         for name, count in (("size", self.size), ("retrain_every", self.answers)):
             if count > self.subset:
                 raise ValueError(f"{name}: expected at most the subset of {self.subset} candidates, got {count}")

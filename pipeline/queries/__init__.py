@@ -7,7 +7,6 @@ from pipeline.queries.registry import (
     Resolved,
     get_strategy,
     installed_strategies,
-    name_on,
     resolve,
     strategy_code,
 )
@@ -28,7 +27,6 @@ __all__ = [
     "SequentialQuery",
     "get_strategy",
     "installed_strategies",
-    "name_on",
     "resolve",
     "select_in_order",
     "select_top",

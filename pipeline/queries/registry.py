@@ -69,7 +69,7 @@ def resolve(name: str, mode: Mode | None = None, on: On | None = None) -> Resolv
 
     """
     if on is not None:
-        name = name_on(name, on)
+        name = _on(name, on)
     strategy, said = _split(name)
     if said and mode not in (None, said):
         expected = f"expected {said!r}, as the strategy {name!r} says, got {mode!r}"
@@ -115,18 +115,10 @@ def _split(name: str) -> tuple[QueryStrategy, Mode | None]:
     return get_strategy(name), None
 
 
-def name_on(name: str, outputs: On) -> str:
+def _on(name: str, outputs: On) -> str:
     """Return the name of the strategy that measures uncertainty on the network's or the linearised network's outputs.
 
     A name that says a mode is one of the latter: strategies of the network's own outputs have none.
-
-    Args:
-        name: of a strategy that does.
-        outputs: whose.
-
-    Raises:
-        PipelineError: it is of a strategy that reads no such outputs.
-
     """
     base = next((name.removesuffix(f"-{mode}") for mode in SUFFIXES if name.endswith(f"-{mode}")), name)
     if outputs == "linearized" and f"{name}-lin" in OF_F_LIN:

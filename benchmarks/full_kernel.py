@@ -22,8 +22,8 @@ from scipy.stats import spearmanr
 from common.memory import MIB, resident_memory
 from linearize import KernelOptions, LookAhead
 from migrator import load
-from pipeline.run.context import open_context
 from pipeline.run.pool import Pool
+from pipeline.run.recorded import open_recorded
 from pipeline.run.rundir import cycle_path, read_config, read_events
 from pipeline.run.stages.score import draw_candidates
 from trainer.targets import one_hot
@@ -75,11 +75,12 @@ def measure(port: str, arrays: str, head: str) -> dict[str, Any]:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.option("--cycle", default=0, show_default=True, help="Of a run whose strategy looks ahead.")
-def main(run: Path, cycle: int) -> None:
+@click.option("--trust-code", is_flag=True, help="Let a network run that is not built in.")
+def main(run: Path, cycle: int, trust_code: bool) -> None:
     """Measure a cycle of RUN."""
-    config = read_config(run)
-    context = open_context(config)
-    pool = Pool(len(context.data.train), read_events(run))
+    config, events = read_config(run), read_events(run)
+    context = open_recorded(run, config, events, trust_code, click.echo)
+    pool = Pool(len(context.data.train), events)
     labelled, candidates = pool.labelled(cycle), draw_candidates(config, pool, cycle)
     Y = one_hot(labelled.labels, context.data.num_classes)
     with tempfile.TemporaryDirectory() as folder:

@@ -186,24 +186,36 @@ def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **opt
 
     config = config_from(config_file, sets, options)
     context = open_context(config)
-    for note in context.data.notes:
-        click.echo(f"note: {note}", err=True)
+    for line in context.data.notes:
+        note(line)
     path = out or _fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
     create_run(path, config)
     _go_on(path, context)
 
 
+trust_code_option = click.option(
+    "--trust-code", is_flag=True, help="Let code run that it names: a network or a strategy that is not built in."
+)
+
+
+def note(line: str) -> None:
+    """Tell the user, on standard error, what is done."""
+    click.echo(f"note: {line}", err=True)
+
+
 @cli.command()
 @click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
-def resume(run_directory: Path) -> None:
+@trust_code_option
+def resume(run_directory: Path, trust_code: bool) -> None:
     """Go on with a run that was interrupted, from the last step that completed.
 
     Example: pipeline resume runs/digits-margin-influence-sequential-seed0
     """
-    from pipeline.run.context import open_context
-    from pipeline.run.rundir import read_config
+    from pipeline.run.recorded import open_recorded
+    from pipeline.run.rundir import read_begun, read_config
 
-    _go_on(run_directory, open_context(read_config(run_directory)))
+    config, events = read_config(run_directory), read_begun(run_directory)
+    _go_on(run_directory, open_recorded(run_directory, config, events, trust_code, note))
 
 
 @cli.command()
@@ -211,7 +223,8 @@ def resume(run_directory: Path) -> None:
 @click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--cycle", type=click.IntRange(min=0), required=True, help="Number of the cycle.")
 @click.option("--out", type=click.Path(path_type=Path), help="Directory to make for the output.  [a temporary one]")
-def stage(name: str, run_directory: Path, cycle: int, out: Path | None) -> None:
+@trust_code_option
+def stage(name: str, run_directory: Path, cycle: int, out: Path | None, trust_code: bool) -> None:
     """Re-run one STAGE of a run from what is on disk; the run itself is not changed.
 
     Example: pipeline stage score runs/digits-margin-influence-sequential-seed0 --cycle 2
@@ -230,7 +243,7 @@ def stage(name: str, run_directory: Path, cycle: int, out: Path | None) -> None:
     into.mkdir(exist_ok=True)
     try:
         with Interrupts("interrupted"):
-            done = rerun(run_directory, name, cycle, into)
+            done = rerun(run_directory, name, cycle, into, trust_code, note)
     except BaseException:
         shutil.rmtree(into)
         raise
@@ -299,11 +312,13 @@ def _go_on(path: Path, context: Any) -> None:
     from pipeline.interrupts import Interrupts
     from pipeline.run.console import RunConsole
     from pipeline.run.loop import ActiveLearningLoop
+    from pipeline.run.recorded import named_code
     from pipeline.run.rundir import RunDirectory
     from pipeline.run.summary import area_under_curve, read_rows
 
     keep_compiled()
-    interrupts = Interrupts(f"interrupted; go on with: pipeline resume {path}")
+    trust = " --trust-code" if named_code(context.config) else ""
+    interrupts = Interrupts(f"interrupted; go on with: pipeline resume {path}{trust}")
     try:
         with interrupts, RunConsole(interrupts.check) as console, RunDirectory(path, console.warn) as opened:
             ActiveLearningLoop(opened, context, console)()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import config_from, run_options
+from pipeline.cli import config_from, note, run_options, trust_code_option
 from pipeline.errors import PipelineError, RunFailedError
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ ENGINE_OPTIONS: tuple[tuple[str, Any, str], ...] = (
 
 
 def engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say where a grid is computed, and ``--dry-run``; see ``carry_out``."""
+    """Give a command the options that say where a grid is computed, ``--dry-run`` and ``--trust-code``."""
     text = "Print the cells with time and memory that they take; compute and write nothing in OUT."
-    command = click.option("--dry-run", is_flag=True, help=text)(command)
+    command = trust_code_option(click.option("--dry-run", is_flag=True, help=text)(command))
     for flag, kind, text in reversed(ENGINE_OPTIONS):
         command = click.option(flag, type=kind, default=None, help=text)(command)
     return command
@@ -43,6 +43,7 @@ def compare(
     seeds: str | None,
     out: Path | None,
     dry_run: bool,
+    trust_code: bool,
     engine: str | None,
     jobs: int | None,
     cpus_per_cell: int | None,
@@ -59,14 +60,15 @@ def compare(
 
     Example: pipeline compare --dataset mnist --data-root data --strategies random,mlmoc,entropy,margin --seeds 0-5
     """
-    grid = _grid(strategies, seeds, out, config_file, sets, options)
-    carry_out(grid, out, dry_run, engine, jobs, cpus_per_cell, gpus_per_cell, address)
+    grid = _grid(strategies, seeds, out, trust_code, config_file, sets, options)
+    carry_out(grid, out, dry_run, trust_code, engine, jobs, cpus_per_cell, gpus_per_cell, address)
 
 
 def carry_out(
     grid: "Grid",
     out: Path | None,
     dry_run: bool = False,
+    trust_code: bool = False,
     engine: str | None = None,
     jobs: int | None = None,
     cpus_per_cell: int | None = None,
@@ -79,6 +81,7 @@ def carry_out(
         grid: the comparison.
         out: its directory; chosen where absent.
         dry_run: print the forecast alone.
+        trust_code: whether code that only the directory names may run.
         engine: what runs the cells.
         jobs: cells at once.
         cpus_per_cell: each cell's cores.
@@ -90,6 +93,7 @@ def carry_out(
         RunFailedError: a cell failed, or the strategies of a seed did not start alike.
 
     """
+    from pipeline.run.recorded import named_code
     from pipeline.sweep.directory import choose_directory
     from pipeline.sweep.engine import EngineOptions
     from pipeline.sweep.session import run_grid
@@ -97,13 +101,14 @@ def carry_out(
     where = EngineOptions(engine or "local", jobs, cpus_per_cell, gpus_per_cell or 0.0, address)  # type: ignore[arg-type]
     path = out or choose_directory(grid)
     if dry_run:
-        _forecast(grid, path, where)
+        _forecast(grid, path, where, trust_code)
         return
-    outcomes = run_grid(grid, path, where)
+    outcomes = run_grid(grid, path, where, trust_code)
     failed = [outcome.cell.name for outcome in outcomes if not outcome.finished]
     if failed:
+        trust = " --trust-code" if any(named_code(outcome.cell.config) for outcome in outcomes) else ""
         raise RunFailedError(
-            f"{len(failed)} of {len(outcomes)} cells; they are tried again by: pipeline compare --out {path}"
+            f"{len(failed)} of {len(outcomes)} cells; they are tried again by: pipeline compare --out {path}{trust}"
         )
 
 
@@ -111,11 +116,16 @@ def _grid(
     strategies: str | None,
     seeds: str | None,
     out: Path | None,
+    trust_code: bool,
     config_file: Path | None,
     sets: tuple[str, ...],
     options: dict[str, Any],
 ) -> "Grid":
-    """Return the grid asked for; what is not said comes from the one in ``out``, if it holds one."""
+    """Return the grid asked for; what is not said comes from the one in ``out``, if it holds one.
+
+    Code that only that one names is refused, unless it is trusted.
+    """
+    from pipeline.run.recorded import confirm_code, named_code, strategies_code
     from pipeline.sweep.grid import GRID, Grid, parse_seeds, parse_strategies, read_grid
 
     refuse_fields_of_cells(sets)
@@ -124,7 +134,12 @@ def _grid(
     if names is None:
         raise PipelineError("--strategies: expected names such as random,mlmoc,entropy,margin, got none")
     numbers = parse_seeds(seeds) if seeds is not None else there.seeds if there else parse_seeds(SEEDS)
-    if there and config_file is None and not sets and all(value is None for value in options.values()):
+    as_there = config_file is None and not sets and all(value is None for value in options.values())
+    if there and out:
+        of_strategies = strategies_code(names) if strategies is None else []
+        of_model = [code for code in named_code(there.cells()[0].config) if code.role == "model"] if as_there else []
+        confirm_code(out, [*of_model, *of_strategies], trust_code, note)
+    if there and as_there:
         return Grid(names, numbers, there.run)
     return Grid.of(config_from(config_file, sets, {**options, "query__strategy": names[0], "seed": 0}), names, numbers)
 
@@ -136,19 +151,19 @@ def refuse_fields_of_cells(sets: tuple[str, ...]) -> None:
             raise PipelineError(f"--set {setting}: each cell has its own; give --strategies and --seeds")
 
 
-def _forecast(grid: "Grid", out: Path, where: "EngineOptions") -> None:
+def _forecast(grid: "Grid", out: Path, where: "EngineOptions", trust_code: bool) -> None:
     from pipeline.sweep.calibrate import calibrate
     from pipeline.sweep.cells import read_states
     from pipeline.sweep.estimate import read_times
     from pipeline.sweep.session import cautions, make_plan
     from pipeline.sweep.summary import forecast
 
-    plan = make_plan(grid, out, where)
+    plan = make_plan(grid, out, where, trust_code)
     try:
         states = read_states(out, plan.grid.cells())
         times = read_times(out, states)
         left = [state.cell for state in states if state.standing in ("new", "started")]
-        measured = calibrate(left, times, plan.engine.cpus, lambda line: click.echo(line, err=True))
+        measured = calibrate(left, times, plan.engine.cpus, lambda line: click.echo(line, err=True), plan.trust_code)
         sources = ["cells of this grid"] if any(state.cycles for state in states) else []
         if measured:
             sources.append(

@@ -8,7 +8,7 @@ import click
 from pipeline.cli import run_options
 from pipeline.commands.compare import ENGINE_OPTIONS, carry_out, engine_options, refuse_fields_of_cells
 
-ENGINE_FIELDS = ("dry_run", *(flag.lstrip("-").replace("-", "_") for flag, *_ in ENGINE_OPTIONS))
+ENGINE_FIELDS = ("dry_run", "trust_code", *(flag.lstrip("-").replace("-", "_") for flag, *_ in ENGINE_OPTIONS))
 small_option = click.option("--small", is_flag=True, help="The variant for two CPU cores: narrower, fewer labels.")
 
 

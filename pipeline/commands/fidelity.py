@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli import note, trust_code_option
+
 if TYPE_CHECKING:
     from pipeline.fidelity.measure import Labels
 
@@ -23,8 +25,16 @@ if TYPE_CHECKING:
 @click.option("--repeats", type=click.IntRange(min=1), default=1, help="SGD seeds averaged in each retraining.  [1]")
 @click.option("--infinite", is_flag=True, help="Compare the strategies infinite and gp as well (extra 'infinite').")
 @click.option("--out", type=click.Path(path_type=Path), help="Directory to write to.  [RUN/fidelity/cycle-NNN]")
+@trust_code_option
 def fidelity(
-    run: Path, cycle: int, candidates: int, labels: "Labels", repeats: int, infinite: bool, out: Path | None
+    run: Path,
+    cycle: int,
+    candidates: int,
+    labels: "Labels",
+    repeats: int,
+    infinite: bool,
+    out: Path | None,
+    trust_code: bool,
 ) -> None:
     """Really retrain a cycle's network with each of some candidates added, and compare with what was predicted.
 
@@ -46,7 +56,7 @@ def fidelity(
     interrupts = Interrupts("interrupted; nothing was written")
     try:
         with interrupts, FidelityConsole(interrupts.check) as console:
-            setting = open_setting(run, cycle, candidates, console, infinite=infinite)
+            setting = open_setting(run, cycle, candidates, console, infinite=infinite, trust_code=trust_code, say=note)
             with with_threads(setting.threads):
                 measured = measure(setting, candidates, labels, repeats, console)
             write(path, setting, measured, labels, repeats)

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +16,13 @@ from pipeline.errors import PipelineError, RunFailedError
 from pipeline.infinite import check_affordable
 from pipeline.progress import StageProgress, silent
 from pipeline.queries.infinite import INFINITE, InfiniteFit
-from pipeline.run.context import RunContext, open_context
+from pipeline.run.context import RunContext
 from pipeline.run.pool import Labelled, Pool
-from pipeline.run.rundir import check_unchanged, cycle_path, read_config, read_events
-from pipeline.run.stages.migrate import run_migrate
+from pipeline.run.recorded import open_recorded
+from pipeline.run.rundir import check_unchanged, logged_stage, read_config, read_events
+from pipeline.run.stages.migrate import VARIABLES, run_migrate
 from pipeline.run.stages.score import draw_candidates, query_state
-from pipeline.run.stages.store import read_manifest
-from pipeline.run.stages.train import read_summary
+from pipeline.run.stages.train import WEIGHTS, read_summary
 from pipeline.run.threads import recorded_threads
 from trainer.threads import with_threads
 
@@ -67,7 +67,16 @@ class Setting:
         return self.look_ahead.loss
 
 
-def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent, *, infinite: bool = False) -> Setting:
+def open_setting(
+    run: Path,
+    cycle: int,
+    n: int,
+    progress: StageProgress = silent,
+    *,
+    infinite: bool = False,
+    trust_code: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Setting:
     """Read a cycle of a run, finished or not, and linearise its network with the run's own options.
 
     Args:
@@ -76,6 +85,8 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
         n: candidates to compare.
         progress: told the kernel's plan, and called while it is computed.
         infinite: whether the proxies with infinite-width kernels are compared too, if the run's strategy is not one.
+        trust_code: whether code that the run's configuration names may run.
+        say: told, one line each, what code runs.
 
     Raises:
         PipelineError: there is no such cycle, or too few candidates.
@@ -87,12 +98,12 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
         raise PipelineError(f"--cycle: expected 0 to {config.cycles - 2} of {run}, got {cycle}")
     if cycle == config.cycles - 1:
         raise PipelineError(f"--cycle: {cycle} is the run's last one: it is trained and has no candidates")
-    trained = cycle_path(run, cycle) / "train"
-    if not events or read_manifest(trained) is None:
+    trained = logged_stage(run, events, cycle, "train", WEIGHTS)
+    if trained is None:
         raise PipelineError(
             f"--cycle: cycle {cycle} of {run} has not been trained, or is damaged: 'pipeline resume {run}'"
         )
-    context = open_context(config)
+    context = open_recorded(run, config, events, trust_code, say)
     check_unchanged(events[0], config, context.data.fingerprint())
     pool = Pool(len(context.data.train), events)
     labelled, candidates = pool.labelled(cycle), draw_candidates(config, pool, cycle)
@@ -106,8 +117,8 @@ def open_setting(run: Path, cycle: int, n: int, progress: StageProgress = silent
     started = time.perf_counter()
     threads = recorded_threads(config, events)
     with tempfile.TemporaryDirectory(prefix="fidelity-") as scratch, with_threads(threads):
-        port = trained.with_name("migrate")
-        if read_manifest(port) is None:  # of a strategy that needs none
+        port = logged_stage(run, events, cycle, "migrate", VARIABLES)
+        if port is None:  # of a strategy that needs none
             port = Path(scratch)
             run_migrate(context, labelled, trained, port)
         state = query_state(context, cycle, labelled, candidates, trained, port, progress, covariance="required")

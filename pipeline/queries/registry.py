@@ -77,6 +77,21 @@ def resolve(name: str, mode: Mode | None = None, on: On | None = None) -> Resolv
     return Resolved(name, strategy, said or mode or "top")
 
 
+def strategy_code(name: str) -> str | None:
+    """Return the ``MODULE:OBJECT`` that loading a strategy would import, or None for a built-in one; import nothing.
+
+    Args:
+        name: as of ``resolve``.
+
+    """
+    for candidate in (name, *(name.removesuffix(f"-{mode}") for mode in SUFFIXES)):
+        if points := offered().get(candidate):
+            return f"{points[0].module}:{points[0].attr}"
+        if candidate in STRATEGIES:
+            return None
+    return min((name.removesuffix(f"-{mode}") for mode in SUFFIXES), key=len) if ":" in name else None
+
+
 def installed_strategies() -> tuple[dict[str, QueryStrategy], dict[str, str]]:
     """Find all that can be chosen by name: the strategies, and why each of the others cannot be used."""
     usable, refused = dict(STRATEGIES), {}

@@ -96,30 +96,46 @@ def parse_events(content: bytes, path: Path) -> tuple[list[Event], int]:
         The events and the number of bytes that they take; fewer than the content's where the last line is torn.
 
     Raises:
-        PipelineError: a complete line is not the one that was written.
+        PipelineError: a complete line is not, byte for byte, the one that was written.
 
     """
     events: list[Event] = []
     intact = 0
     *lines, _torn = content.split(b"\n")  # what follows the last newline was being written when the process died
     for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            sound = (
-                entry["seq"] == len(events)
-                and entry["prev"] == (events[-1]["hash"] if events else NO_HASH)
-                and entry["hash"] == _hash({key: value for key, value in entry.items() if key != "hash"})
-            )
-        except (ValueError, KeyError, TypeError):
-            sound = False
-        if not sound:
+        entry, reason = _parse(line, len(events), events[-1]["hash"] if events else NO_HASH)
+        if entry is None:
             raise PipelineError(
-                f"{path}: line {number} is damaged (expected the event with number {len(events)} that follows the line "
-                "before it): restore the file from a copy; the run cannot be continued from it"
+                f"{path}: line {number} is damaged ({reason}): restore the file from a copy; the run cannot be "
+                "continued from it"
             )
         events.append(entry)
         intact += len(line) + 1
     return events, intact
+
+
+def _parse(line: bytes, seq: int, prev: str) -> tuple[Event | None, str]:
+    """Return the event of a line, or None and what is wrong with it: only the very bytes that were written are right.
+
+    Args:
+        line: without its newline.
+        seq: number of the event.
+        prev: hash of the line before.
+
+    """
+    wrong = f"expected the event with number {seq} that follows the line before it"
+    try:
+        entry = json.loads(line)
+        body = _canonical({key: value for key, value in entry.items() if key != "hash"})
+        digest = hashlib.sha256(body.encode()).hexdigest()
+        if entry["seq"] != seq or entry["prev"] != prev or entry["hash"] != digest:
+            return None, wrong
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None, wrong
+    if line != f'{body[:-1]},"hash":"{digest}"}}'.encode():
+        crlf = line.endswith(b"\r")
+        return None, "it ends in CR LF, not in LF" if crlf else "it is not written as it was, or a key stands twice"
+    return entry, ""
 
 
 def _canonical(entry: Event) -> str:

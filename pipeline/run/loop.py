@@ -13,8 +13,10 @@ from pipeline.progress import StageProgress
 from pipeline.queries import QueryState
 from pipeline.run.context import RunContext
 from pipeline.run.pool import INITIAL, Pool
+from pipeline.run.recorded import code_sha256
 from pipeline.run.rounds import Rounds
-from pipeline.run.rundir import RunDirectory, environment_versions
+from pipeline.run.rundir import RunDirectory, Stage, environment_versions
+from pipeline.run.stages.binding import labelled_sha256
 from pipeline.run.stages.diagnostics import cautions, read_diagnostics
 from pipeline.run.stages.migrate import VARIABLES, Porter, run_migrate
 from pipeline.run.stages.score import (
@@ -32,7 +34,6 @@ from pipeline.run.stages.sequential import (
     read_sequential,
     write_sequential,
 )
-from pipeline.run.stages.store import read_manifest
 from pipeline.run.stages.train import WEIGHTS, run_train
 from pipeline.run.summary import CycleRow, read_row, write_report
 from pipeline.run.threads import new_threads, recorded_threads
@@ -102,8 +103,9 @@ class ActiveLearningLoop:
         versions = environment_versions() | self.context.sources
         begun = bool(self.run.events)
         threads = recorded_threads(self.config, self.run.events) if begun else new_threads(self.context)
-        data = self.context.data.fingerprint()
-        self.run.start({"dataset_sha256": data, "versions": versions, "hardware": hardware(), "threads": threads})
+        data, code = self.context.data.fingerprint(), code_sha256(self.config)
+        facts = {"dataset_sha256": data, "versions": versions, "hardware": hardware(), "threads": threads}
+        self.run.start(facts | ({"code": code} if code else {}))
         with with_threads(threads):
             self._go_on()
 
@@ -205,7 +207,10 @@ class ActiveLearningLoop:
         def build(into: Path) -> None:
             run_train(self.context, cycle, labelled, previous, into, self.reporter.stage(cycle, "train"))
 
-        self.run.ensure_stage(cycle, "train", WEIGHTS, build)
+        warm = cycle > 0 and self.config.start == "warm"
+        self.run.ensure_stage(
+            cycle, "train", WEIGHTS, self._made_from(cycle, previous=cycle - 1 if warm else None), build
+        )
 
     def _migrate(self, cycle: int) -> None:
         labelled = self._pool().labelled(cycle)
@@ -215,13 +220,32 @@ class ActiveLearningLoop:
             self.reporter.stage(cycle, "migrate")
             run_migrate(self.context, labelled, trained, into, self.porter)
 
-        self.run.ensure_stage(cycle, "migrate", VARIABLES, build)
+        self.run.ensure_stage(cycle, "migrate", VARIABLES, self._made_from(cycle, "train"), build)
+
+    def _made_from(self, cycle: int, *stages: Stage, previous: int | None = None) -> dict[str, str]:
+        """Return the hashes of what a stage of a cycle is made from: its labelled set and results of finished stages.
+
+        Args:
+            cycle: number of the cycle.
+            *stages: of that cycle.
+            previous: the cycle whose network it starts from.
+
+        """
+        found = {"labelled": labelled_sha256(self._pool().labelled(cycle))}
+        if previous is not None:
+            found["previous"] = self.run.result_of(previous, "train")
+        return found | {stage: self.run.result_of(cycle, stage) for stage in stages}
+
+    def _asked_from(self, cycle: int) -> dict[str, str]:
+        """Return the hashes of what a cycle's questions are made from."""
+        stages: tuple[Stage, ...] = ("train", "migrate") if self.context.strategy.needs_port else ("train",)
+        return self._made_from(cycle, *stages)
 
     def _score(self, cycle: int, state: StateOf) -> None:
         def build(into: Path) -> None:
             run_score(self.context, cycle, state(self.reporter.stage(cycle, "score")), into)
 
-        self.run.ensure_stage(cycle, "score", SCORES, build)
+        self.run.ensure_stage(cycle, "score", SCORES, self._asked_from(cycle), build)
         for caution in cautions(read_diagnostics(self.run.stage_path(cycle, "score"))):
             self.reporter.warn(f"cycle {cycle}: {caution}")
 
@@ -243,15 +267,14 @@ class ActiveLearningLoop:
             write_sequential(into, [e for e in self.run.events if e["event"] == "query" and e["cycle"] == cycle])
             return query.seconds
 
-        self.run.ensure_stage(cycle, "sequential", SEQUENTIAL, build)
+        self.run.ensure_stage(cycle, "sequential", SEQUENTIAL, self._asked_from(cycle), build)
         self.rounds.close(cycle)
 
     def _ask_as_recorded(self, cycle: int) -> None:
         """Ask what a finished stage asked, where an older copy of the log or a new one does not have it."""
-        finished = self.run.stage_path(cycle, "sequential")
-        if read_manifest(finished) is None:
+        if self.run.intact(cycle, "sequential", SEQUENTIAL, self._asked_from(cycle)) is None:
             return
-        for ids, scores in read_sequential(finished):
+        for ids, scores in read_sequential(self.run.stage_path(cycle, "sequential")):
             if not self._pool().asked(cycle).issuperset(ids):
                 self.run.append("query", cycle=cycle, ids=ids, scores=scores)
             self.rounds.ask(cycle, ids)

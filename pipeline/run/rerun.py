@@ -1,25 +1,28 @@
 """Run one stage again of a run from what is on disk, into a scratch directory, for debugging."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.files import sha256_of
 from pipeline.errors import PipelineError
 from pipeline.files import write_json_lines
-from pipeline.run.context import RunContext, open_context
-from pipeline.run.former_names import existing
+from pipeline.run.context import RunContext
+from pipeline.run.events import Event
 from pipeline.run.pool import INITIAL, Pool
-from pipeline.run.rundir import check_unchanged, cycle_path, read_config, read_events
+from pipeline.run.recorded import open_recorded
+from pipeline.run.rundir import check_unchanged, cycle_path, logged_stage, read_config, read_events
 from pipeline.run.stages.migrate import VARIABLES, run_migrate
 from pipeline.run.stages.score import SCORES, draw_candidates, query_state, read_scores, run_score
 from pipeline.run.stages.select import QUERY, query_rows
-from pipeline.run.stages.sequential import query_sizes, read_sequential
-from pipeline.run.stages.store import read_manifest
+from pipeline.run.stages.sequential import SEQUENTIAL, query_sizes, read_sequential
 from pipeline.run.stages.train import WEIGHTS, run_train
 from pipeline.run.threads import recorded_threads
 from trainer.threads import with_threads
 
 RESULTS = {"train": f"train/{WEIGHTS}", "migrate": f"migrate/{VARIABLES}", "score": f"score/{SCORES}", "select": QUERY}
+LOGGED = {"train": WEIGHTS, "migrate": VARIABLES, "score": SCORES, "sequential": SEQUENTIAL}
+"""The file of a stage whose hash the event log keeps."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class _Sources:
 
     Args:
         run: the run directory.
+        events: of the run.
         stage: the stage that reads.
         cycle: its cycle.
         read: what was read so far.
@@ -51,6 +55,7 @@ class _Sources:
     """
 
     run: Path
+    events: list[Event]
     stage: str
     cycle: int
     read: list[Path] = field(default_factory=list)
@@ -63,17 +68,28 @@ class _Sources:
             cycle: number of the cycle.
 
         Raises:
-            PipelineError: it is missing or damaged.
+            PipelineError: it is missing, damaged or not what the log says.
 
         """
-        path = existing(cycle_path(self.run, cycle), name)
-        if read_manifest(path) is None:
-            raise PipelineError(f"stage {self.stage} of cycle {self.cycle} reads {path}, which is missing or damaged")
+        path = logged_stage(self.run, self.events, cycle, name, LOGGED[name])
+        if path is None:
+            where = cycle_path(self.run, cycle) / name
+            raise PipelineError(
+                f"stage {self.stage} of cycle {self.cycle} reads {where}, which is missing or damaged, or not what the "
+                f"run's log says: 'pipeline resume {self.run}' does it again"
+            )
         self.read.append(path)
         return path
 
 
-def rerun(run: Path, stage: str, cycle: int, into: Path) -> Rerun:
+def rerun(
+    run: Path,
+    stage: str,
+    cycle: int,
+    into: Path,
+    trust_code: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Rerun:
     """Run one stage of one cycle again; the run itself is only read.
 
     Args:
@@ -81,6 +97,8 @@ def rerun(run: Path, stage: str, cycle: int, into: Path) -> Rerun:
         stage: ``train``, ``migrate``, ``score`` or ``select``.
         cycle: number of the cycle.
         into: an existing, empty directory outside of the run.
+        trust_code: whether code that the run's configuration names may run.
+        say: told, one line each, what code runs.
 
     Raises:
         PipelineError: the run has not got far enough, or what the stage reads is missing, damaged or changed.
@@ -90,7 +108,7 @@ def rerun(run: Path, stage: str, cycle: int, into: Path) -> Rerun:
     config, events = read_config(run), read_events(run)
     if not events:
         raise PipelineError(f"{run} has no events yet: start it with 'pipeline resume {run}'")
-    context = open_context(config)
+    context = open_recorded(run, config, events, trust_code, say)
     check_unchanged(events[0], config, context.data.fingerprint())
     pool = Pool(len(context.data.train), events)
     reached = min(sum(event["event"] == "cycle_done" for event in events), config.cycles - 1)
@@ -100,7 +118,7 @@ def rerun(run: Path, stage: str, cycle: int, into: Path) -> Rerun:
         raise PipelineError(
             f"cycle {cycle} is the run's last one: it is trained and never scored, so there is no {stage}"
         )
-    sources = _Sources(run, stage, cycle, [run / "config.yaml", run / "events.jsonl"])
+    sources = _Sources(run, events, stage, cycle, [run / "config.yaml", run / "events.jsonl"])
     result = into / Path(RESULTS[stage]).name
     if stage == "select":
         write_json_lines(result, query_rows(context, events[0]["run_id"], cycle, *_chosen(context, cycle, sources)))

@@ -1,7 +1,9 @@
 """One run is one directory; its event log is the truth and everything else can be checked or rebuilt."""
 
 import hashlib
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ from pipeline.plain import differences
 from pipeline.run.events import Event, EventLog, parse_events
 from pipeline.run.former_names import existing, present_name
 from pipeline.run.pool import Pool
+from pipeline.run.stages.binding import Binding
 from pipeline.run.stages.store import Manifest, read_manifest, remove_leftovers, set_aside, write_stage
 
 Stage = Literal["train", "migrate", "score", "sequential"]
@@ -68,6 +71,7 @@ def read_config(path: Path) -> RunConfig:
         PipelineError: there is no run, or its configuration is damaged.
 
     """
+    _refuse_no_file(path / CONFIG)
     if not (path / CONFIG).is_file():
         grid = (path / "grid.yaml").is_file()
         advice = f"it is a comparison: 'pipeline compare --out {path}'" if grid else "start one with 'pipeline run'"
@@ -92,9 +96,40 @@ def read_events(path: Path) -> list[Event]:
         PipelineError: there is no event log, or it is damaged.
 
     """
-    if not (path / EVENTS).is_file():
+    events = read_begun(path)
+    if not events and not (path / EVENTS).is_file():
         raise PipelineError(f"expected a run directory with an {EVENTS}, but {path} has none")
-    return parse_events((path / EVENTS).read_bytes(), path / EVENTS)[0]
+    return events
+
+
+def read_begun(path: Path) -> list[Event]:
+    """Return the events of a run without locking or changing it; none of one that was killed before its first.
+
+    Args:
+        path: the run directory.
+
+    Raises:
+        PipelineError: the event log is damaged, or gone although the run has stages.
+
+    """
+    log, cycles = path / EVENTS, path / "cycles"
+    _refuse_no_file(log)
+    has_stages = cycles.is_dir() and any(cycles.iterdir())  # looked at first: a run may be going on
+    events = parse_events(log.read_bytes(), log)[0] if log.is_file() else []
+    if has_stages and not events:
+        state = "has no event" if log.is_file() else "is missing"
+        raise PipelineError(
+            f"{log} {state} although {cycles} has stages: restore it from a copy; without it nobody knows what was "
+            "asked and answered, and the run cannot be continued"
+        )
+    return events
+
+
+def _refuse_no_file(path: Path) -> None:
+    """Refuse anything but a file where one belongs: a folder cannot be read, and a pipe would be waited for."""
+    if os.path.lexists(path) and not path.is_file():
+        kind = "folder" if path.is_dir() else "link that leads nowhere" if path.is_symlink() else "device or pipe"
+        raise PipelineError(f"{path}: expected a file, but it is a {kind}: restore the file from a copy")
 
 
 def check_unchanged(start: Event, config: RunConfig, dataset_sha256: str) -> None:
@@ -109,14 +144,28 @@ def check_unchanged(start: Event, config: RunConfig, dataset_sha256: str) -> Non
         PipelineError: a scientific field or the data set has changed; the message names it.
 
     """
-    if start["config_sha256"] != config.digest():
-        changed = "; ".join(differences(start["config"], config.scientific()))
-        raise PipelineError(f"{CONFIG} was changed since the run began ({changed}): change it back")
+    check_configuration(start, config)
     if start["dataset_sha256"] != dataset_sha256:
         raise PipelineError(
             f"the data set {config.data.name} is not the one that the run began with "
             f"(SHA-256 {dataset_sha256[:12]}, expected {start['dataset_sha256'][:12]}): restore it"
         )
+
+
+def check_configuration(start: Event, config: RunConfig) -> None:
+    """Check that a run's configuration still is what it was when it began; nothing that it names is imported.
+
+    Args:
+        start: the log's first event.
+        config: the run's configuration.
+
+    Raises:
+        PipelineError: a scientific field has changed; the message names it.
+
+    """
+    if start["config_sha256"] != config.digest():
+        changed = "; ".join(differences(start["config"], config.scientific()))
+        raise PipelineError(f"{CONFIG} was changed since the run began ({changed}): change it back")
 
 
 def cycle_path(run: Path, cycle: int) -> Path:
@@ -149,11 +198,11 @@ class RunDirectory:
         self._pool: Pool | None = None
         self._lock = DirectoryLock(path)
         try:
+            read_begun(path)  # what is damaged is left as it is
             self.log = EventLog(path / EVENTS)
             if self.log.cut:
                 warn(f"{path / EVENTS}: the last line was torn and is cut; what it said is done again")
-            if not self.events and (path / "cycles").is_dir():
-                warn(f"{path / EVENTS} was missing or empty although there are stages: the log is built again")
+            self._index = _Index(self.events)
             remove_leftovers(path)
         except BaseException:
             self._lock.release()
@@ -176,15 +225,15 @@ class RunDirectory:
         """A name that the same configuration and data always get."""
         return str(self.events[0]["run_id"])
 
-    def has(self, event: str, **fields: Any) -> bool:
-        """Tell whether an event with these fields was logged.
+    def has(self, event: str, cycle: int | None = None) -> bool:
+        """Tell whether an event was logged.
 
         Args:
             event: its kind.
-            **fields: its fields by name.
+            cycle: its cycle; any where absent.
 
         """
-        return any(e["event"] == event and all(e.get(k) == v for k, v in fields.items()) for e in self.events)
+        return self._index.has(event, cycle)
 
     def append(self, event: str, **fields: Any) -> Event:
         """Log an event, and let the state of the labelling follow.
@@ -201,6 +250,7 @@ class RunDirectory:
         if self._pool is not None:
             self._pool.check({"event": event, **fields})  # before it is logged: no log contradicts itself
         entry = self.log.append(event, **fields)
+        self._index.add(entry)
         if self._pool is not None:
             self._pool.apply(entry)
         return entry
@@ -220,7 +270,7 @@ class RunDirectory:
         """Log the first event, or check that a resumed run still is what it was.
 
         Args:
-            facts: ``dataset_sha256``, ``versions`` and whatever else is to be kept.
+            facts: ``dataset_sha256``, ``versions``, ``hardware``, ``threads`` and whatever else is to be kept.
 
         Raises:
             PipelineError: a scientific field of the configuration or the data has changed.
@@ -234,6 +284,11 @@ class RunDirectory:
         check_unchanged(self.events[0], self.config, facts["dataset_sha256"])
         for change in differences(self.events[0]["versions"], facts["versions"]):
             self.warn(f"package versions changed since the run began ({change}); results may differ")
+        began, now = _machine(self.events[0]), _machine(facts)
+        if moved := differences(began, {name: now.get(name) for name in began}):
+            self.warn(
+                f"the run began on another machine or with other threads ({'; '.join(moved)}); results may differ"
+            )
 
     def stage_path(self, cycle: int, stage: Stage) -> Path:
         """Where a stage of a cycle lies.
@@ -249,40 +304,162 @@ class RunDirectory:
         """Where a cycle lies."""
         return cycle_path(self.path, cycle)
 
-    def ensure_stage(self, cycle: int, stage: Stage, result: str, build: Callable[[Path], float | None]) -> Manifest:
-        """Return a stage's manifest, building the stage when it is absent or damaged.
+    def result_of(self, cycle: int, stage: Stage) -> str:
+        """Return the hash of a finished stage's result, as it was logged last.
+
+        Args:
+            cycle: number of the cycle.
+            stage: name of the stage.
+
+        """
+        return str(self._index.done[cycle, stage]["sha256"])
+
+    def intact(self, cycle: int, stage: Stage, result: str, made_from: Mapping[str, str]) -> Manifest | None:
+        """Return the manifest of a stage that is complete and the one that belongs there, else None.
 
         Args:
             cycle: number of the cycle.
             stage: name of the stage.
             result: the file whose hash the event log keeps.
+            made_from: as of ``Binding``.
+
+        """
+        return self._examine(Binding(self.run_id, cycle, stage, made_from), stage, result)[0]
+
+    def _examine(self, binding: Binding, stage: Stage, result: str) -> tuple[Manifest | None, str]:
+        """Return a stage's manifest, or None and what is wrong with the stage, if there is one."""
+        directory = self.stage_path(binding.cycle, stage)
+        result = existing(directory, result).name
+        manifest = read_manifest(directory)
+        if manifest is None or result not in manifest.files:
+            return None, "is damaged"
+        logged = self._index.done.get((binding.cycle, stage))
+        if reason := _contradiction(manifest, result, logged, binding, self._index.unbound):
+            return None, f"does not belong there ({reason})"
+        return manifest, ""
+
+    def ensure_stage(
+        self,
+        cycle: int,
+        stage: Stage,
+        result: str,
+        made_from: Mapping[str, str],
+        build: Callable[[Path], float | None],
+    ) -> Manifest:
+        """Return a stage's manifest, building the stage when it is absent, damaged or another's.
+
+        A stage that was logged is what the log says that it is, whatever was done again since; one that was not is
+        made from what there is now.
+
+        Args:
+            cycle: number of the cycle.
+            stage: name of the stage.
+            result: the file whose hash the event log keeps.
+            made_from: SHA-256 of everything that the stage is made from, by name.
             build: as of ``write_stage``.
 
         """
+        binding = Binding(self.run_id, cycle, stage, made_from)
         directory = self.stage_path(cycle, stage)
-        file = existing(directory, result)
-        manifest = read_manifest(directory)
-        if manifest is not None and file.name not in manifest.files:
-            manifest = None
+        manifest, trouble = self._examine(binding, stage, result)
         if manifest is None:
             if directory.exists():
                 aside = set_aside(directory)
-                self.warn(f"{directory} is damaged: set aside as {aside.name} and done again")
+                self.warn(f"{directory} {trouble}: set aside as {aside.name} and done again")
             directory = self.cycle_path(cycle) / stage
-            file = directory / result
-            manifest = write_stage(directory, build)
-        digest = manifest.files[file.name]
-        if logged := self._digest_of(cycle, stage):
-            if logged != digest:
-                self.warn(f"{file} differs from what the run first computed; is this another machine?")
-        else:
-            self.append("stage_done", cycle=cycle, stage=stage, sha256=digest)
+            manifest = write_stage(directory, build, binding)
+        self._log_stage(cycle, stage, existing(directory, result), manifest)
         return manifest
 
-    def _digest_of(self, cycle: int, stage: Stage) -> str | None:
-        """Return the hash of a stage's result as it was logged last."""
-        done = (event for event in reversed(self.events) if event["event"] == "stage_done" and event["cycle"] == cycle)
-        return next((event["sha256"] for event in done if present_name(event["stage"]) == stage), None)
+    def _log_stage(self, cycle: int, stage: Stage, file: Path, manifest: Manifest) -> None:
+        """Log that a stage is done; again where it was done again and came out otherwise."""
+        digest, logged = manifest.files[file.name], self._index.done.get((cycle, stage))
+        if logged and logged["sha256"] != digest:
+            self.warn(f"{file} differs from what the run first computed; is this another machine?")
+        bound = {"binding": manifest.binding.digest()} if manifest.binding else {}
+        if logged and logged["sha256"] == digest and logged.get("binding") in (None, bound.get("binding")):
+            return
+        self.append("stage_done", cycle=cycle, stage=stage, sha256=digest, **bound)
+
+
+class _Index:
+    """What is asked of a log again and again, so that nobody has to read all of it.
+
+    Args:
+        events: the log so far.
+
+    """
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._seen: set[tuple[str, int | None]] = set()
+        self.done: dict[tuple[int, str], Event] = {}
+        self.unbound = False
+        for event in events:
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Take in the log's next event."""
+        self._seen.update([(event["event"], None), (event["event"], event.get("cycle"))])
+        if event["event"] == "stage_done":
+            self.done[event["cycle"], present_name(event["stage"])] = event
+            self.unbound |= "binding" not in event  # an older version wrote it
+
+    def has(self, event: str, cycle: int | None) -> bool:
+        """Tell whether there is an event of a kind, of a cycle or of any."""
+        return (event, cycle) in self._seen
+
+
+def logged_stage(run: Path, events: Iterable[Event], cycle: int, stage: str, result: str) -> Path | None:
+    """Return where a stage of a run lies, or None where it is absent, damaged or not the one that was logged.
+
+    Args:
+        run: the run directory; it is only read.
+        events: of the run.
+        cycle: number of the cycle.
+        stage: its name.
+        result: the file whose hash the event log keeps.
+
+    """
+    directory = existing(cycle_path(run, cycle), stage)
+    result = existing(directory, result).name
+    manifest, logged = read_manifest(directory), _Index(events).done.get((cycle, stage))
+    if manifest is None or logged is None or logged["sha256"] != manifest.files.get(result):
+        return None
+    bound = manifest.binding.digest() if manifest.binding else None
+    return directory if logged.get("binding") in (None, bound) else None
+
+
+def _contradiction(manifest: Manifest, result: str, logged: Event | None, binding: Binding, older: bool) -> str:
+    """Say what of a complete stage contradicts its place or the log; empty where nothing does.
+
+    Args:
+        manifest: the stage's.
+        result: the file whose hash the event log keeps.
+        logged: the stage's event; None where the run was killed before it, or a copy of the log is older.
+        binding: what a stage in this place is made from now.
+        older: whether the log was begun by a version that bound no stages.
+
+    """
+    mine = manifest.binding
+    if mine is None:
+        if (logged is None and not older) or (logged is not None and "binding" in logged):
+            return "its manifest does not say of which run and cycle it is"
+    elif logged is None or "binding" not in logged:
+        if reason := binding.contradiction(mine):
+            return reason
+    elif logged["binding"] != mine.digest():
+        return binding.contradiction(mine) or "it was made from something else than the log says"
+    if logged is not None and logged["sha256"] != manifest.files[result]:
+        return f"its {result} is not the one that the log says"
+    return ""
+
+
+def _machine(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of the first event says with what a run computes; older versions wrote less of it."""
+    hardware = dict(facts.get("hardware") or {})
+    if "CPU" in hardware:  # which ends in the threads of the process, whatever the run takes
+        hardware["CPU"] = re.sub(r", \d+ threads$", "", str(hardware["CPU"]))
+    return hardware | {name: facts[name] for name in ("threads",) if name in facts}
 
 
 def environment_versions() -> dict[str, str]:

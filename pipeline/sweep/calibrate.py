@@ -13,7 +13,9 @@ from pipeline.sweep.grid import Cell
 from pipeline.sweep.process import Task, run_to_end
 
 
-def calibrate(cells: Iterable[Cell], times: Times, cpus: int, say: Callable[[str], None]) -> list[str]:
+def calibrate(
+    cells: Iterable[Cell], times: Times, cpus: int, say: Callable[[str], None], trust_code: bool = False
+) -> list[str]:
     """Measure one look-ahead strategy and one other, where nothing of their kind was measured yet.
 
     A cell runs with two cycles: training, query, training.
@@ -23,6 +25,7 @@ def calibrate(cells: Iterable[Cell], times: Times, cpus: int, say: Callable[[str
         times: where the measurements go.
         cpus: threads of a cell.
         say: told what is about to be measured.
+        trust_code: whether code that the cells name may run.
 
     Returns:
         The names of the cells measured.
@@ -38,16 +41,17 @@ def calibrate(cells: Iterable[Cell], times: Times, cpus: int, say: Callable[[str
             known.add(kind)
             measured.append(cell.name)
             say(f"measuring the first cycle of {cell.name} in a temporary directory")
-            _measure(cell, times, cpus)
+            _measure(cell, times, cpus, trust_code)
     return measured
 
 
-def _measure(cell: Cell, times: Times, cpus: int) -> None:
+def _measure(cell: Cell, times: Times, cpus: int, trust_code: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="compare-") as name:
         folder = Path(name)
         run = folder / cell.name
         create_run(run, cell.config.model_copy(update={"cycles": min(2, cell.config.cycles)}))
-        attempt = run_to_end(Task(cell.name, str(run), str(folder / "log"), cpus, str(Path.cwd())))
+        log, here = str(folder / "log"), str(Path.cwd())
+        attempt = run_to_end(Task(cell.name, str(run), log, cpus, here, trust_code=trust_code))
         if attempt.exit_code:
             raise RunFailedError(f"{cell.name}: {attempt.reason}")
         times.add_run(run, cell.strategy, cycles_done(run))

@@ -8,7 +8,7 @@ from typing import Literal
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 from pipeline.plain import differences
-from pipeline.run.rundir import CONFIG, EVENTS, create_run, read_config, read_events
+from pipeline.run.rundir import CONFIG, EVENTS, create_run, read_begun, read_config
 from pipeline.sweep.grid import Cell
 
 Standing = Literal["new", "started", "finished", "damaged"]
@@ -49,9 +49,7 @@ def read_state(out: Path, cell: Cell) -> State:
         changed = differences(cell.config.scientific(), read_config(path).scientific())
         if changed:
             return State(cell, path, "damaged", reason=f"{path / CONFIG} is not the grid's ({'; '.join(changed)})")
-        if not (path / EVENTS).is_file():
-            return State(cell, path, "new")
-        events = [event["event"] for event in read_events(path)]
+        events = [event["event"] for event in read_begun(path)]
     except (PipelineError, OSError) as error:
         return State(cell, path, "damaged", reason=str(error))
     standing: Standing = "finished" if "finished" in events else "started" if events else "new"

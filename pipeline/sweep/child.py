@@ -47,7 +47,7 @@ def await_lock(run: Path, patience: float) -> None:
 
 
 def main() -> None:
-    """Resume the run named by the only argument."""
+    """Resume the run named by the first argument, with the options that follow."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # which a process that Ray starts inherits as blocked
     install_early()
     die_with_starter()
@@ -55,7 +55,7 @@ def main() -> None:
     await_lock(Path(run), PATIENCE)
     from pipeline.cli import main as command
 
-    sys.argv = ["pipeline", "resume", run]
+    sys.argv = ["pipeline", "resume", *sys.argv[1:]]
     command()
 
 

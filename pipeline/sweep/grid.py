@@ -139,7 +139,7 @@ class Grid:
         return yaml.safe_dump({**plain, "run": self.resolved()}, sort_keys=False)
 
     def extended(self, wanted: "Grid", where: Path) -> "Grid":
-        """Return this grid with the strategies and seeds of another beside its own.
+        """Return this grid with the strategies and seeds of another beside its own; import none of its strategies.
 
         Args:
             wanted: the grid asked for now; where it names no memory budget or number of threads, this grid's stay.
@@ -166,7 +166,7 @@ class Grid:
             )
         strategies = tuple(dict.fromkeys([*self.strategies, *wanted.strategies]))
         seeds = tuple(dict.fromkeys([*self.seeds, *wanted.seeds]))
-        return Grid(strategies, seeds, theirs, self.cpus_per_cell or asked)
+        return Grid(strategies, seeds, theirs, self.cpus_per_cell or asked, recorded=True)
 
 
 def shared(config: RunConfig) -> dict[str, Any]:

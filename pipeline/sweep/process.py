@@ -31,6 +31,7 @@ class Task(NamedTuple):
         cpus: threads that it computes with.
         folder: working directory, from which a relative ``data.root`` counts.
         variables: of the environment, beside this process's own.
+        trust_code: whether code that the run names may run.
 
     """
 
@@ -40,6 +41,7 @@ class Task(NamedTuple):
     cpus: int
     folder: str
     variables: dict[str, str] = {}  # noqa: RUF012 — never changed
+    trust_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class CellProcess:
         with log.open("ab") as output:
             self._offset = output.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pipeline.sweep.child", task.run],
+                [sys.executable, "-P", "-m", "pipeline.sweep.child", task.run, *["--trust-code"] * task.trust_code],
                 stdin=subprocess.PIPE,  # never written to: closed when this process ends, see child.py
                 stdout=output,
                 stderr=subprocess.STDOUT,

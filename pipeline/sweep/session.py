@@ -55,6 +55,7 @@ class Plan:
         out: the directory.
         engine: what computes it.
         notes: what a user should know of how the data was read, one sentence each.
+        trust_code: whether its cells name code, all of which the user gave or trusts.
 
     """
 
@@ -63,9 +64,10 @@ class Plan:
     out: Path
     engine: Engine
     notes: tuple[str, ...] = ()
+    trust_code: bool = False
 
 
-def make_plan(wanted: Grid, out: Path, options: EngineOptions) -> Plan:
+def make_plan(wanted: Grid, out: Path, options: EngineOptions, trust_code: bool = False) -> Plan:
     """Check everything that can be checked beforehand, and fix what all cells must share.
 
     The kernel's memory budget and the number of threads change how sums are rounded: a grid keeps those it began with.
@@ -74,30 +76,38 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions) -> Plan:
         wanted: what is asked for.
         out: the grid's directory.
         options: how the cells are computed.
+        trust_code: whether strategies that only the directory names may run, though they are not built in.
 
     Raises:
-        PipelineError: other runs in the directory, missing data, sizes that it cannot serve, an unusable engine.
+        PipelineError: other runs or untrusted code in the directory, missing data, sizes that it cannot serve, an
+            unusable engine.
 
     """
     from pipeline.run.context import check_strategy, open_context
+    from pipeline.run.recorded import confirm_code, named_code, strategies_code
 
-    grid = replace(merged(out, replace(wanted, cpus_per_cell=options.cpus_per_cell)), recorded=False)
+    held = merged(out, replace(wanted, cpus_per_cell=options.cpus_per_cell))
+    unasked = [name for name in held.strategies if name not in wanted.strategies]
+    confirm_code(out, strategies_code(unasked), trust_code, lambda line: click.echo(f"note: {line}", err=True))
+    grid = replace(held, recorded=False)
     context = open_context(grid.cells()[0].config)
     for config in {cell.strategy: cell.config for cell in grid.cells()}.values():
         check_strategy(config, context.data)
     engine = open_engine(options, grid.cpus_per_cell, context.config.device, context.device)
     if grid.resolved()["kernel"]["memory_budget"] is None:
         grid = grid.with_field("kernel", "memory_budget", cell_budget(engine))
-    return Plan(replace(grid, cpus_per_cell=engine.cpus), wanted, out, engine, context.data.notes)
+    trusted = any(named_code(cell.config) for cell in grid.cells())
+    return Plan(replace(grid, cpus_per_cell=engine.cpus), wanted, out, engine, context.data.notes, trusted)
 
 
-def run_grid(wanted: Grid, out: Path, options: EngineOptions | None = None) -> list[Outcome]:
+def run_grid(wanted: Grid, out: Path, options: EngineOptions | None = None, trust_code: bool = False) -> list[Outcome]:
     """Compute every cell of a grid that is not finished, and check that the strategies of a seed had the same start.
 
     Args:
         wanted: the grid; a directory that holds one of the same runs is extended by its strategies and seeds.
         out: the grid's directory.
         options: where to compute.
+        trust_code: as of ``make_plan``.
 
     Returns:
         What became of every cell, in the order of ``Grid.cells``.
@@ -107,8 +117,9 @@ def run_grid(wanted: Grid, out: Path, options: EngineOptions | None = None) -> l
         RunFailedError: strategies of one seed did not have the same start, schedule or candidates.
 
     """
-    plan = make_plan(wanted, out, options or EngineOptions())
-    interrupts = Interrupts(f"interrupted; go on with: pipeline compare --out {out}")
+    plan = make_plan(wanted, out, options or EngineOptions(), trust_code)
+    trust = " --trust-code" if plan.trust_code else ""
+    interrupts = Interrupts(f"interrupted; go on with: pipeline compare --out {out}{trust}")
     try:
         with interrupts, opened(plan.out, plan.grid, plan.wanted):
             return _Session(plan, interrupts).run()
@@ -123,7 +134,7 @@ class _Session:
     """One command's work on a grid."""
 
     def __init__(self, plan: Plan, interrupts: Interrupts) -> None:
-        self.out, self.grid, self.engine = plan.out, plan.grid, plan.engine
+        self.out, self.grid, self.engine, self.trust_code = plan.out, plan.grid, plan.engine, plan.trust_code
         self.notes = [f"note: {note}" for note in (*plan.notes, *_held_beside(plan))]
         self.interrupts = interrupts
         self.states = {state.cell.name: prepare(state) for state in read_states(plan.out, plan.grid.cells())}
@@ -165,7 +176,8 @@ class _Session:
 
     def _task(self, name: str) -> Task:
         run, log = self.states[name].path, self.out / LOGS / f"{name}.log"
-        return Task(name, str(run.resolve()), str(log.resolve()), self.engine.cpus, str(Path.cwd()))
+        cpus, folder = self.engine.cpus, str(Path.cwd())
+        return Task(name, str(run.resolve()), str(log.resolve()), cpus, folder, trust_code=self.trust_code)
 
     def _ended(self, attempt: Attempt) -> None:
         state = read_state(self.out, self.states[attempt.cell].cell)

@@ -108,21 +108,23 @@ def test_a_folder_and_a_network_of_ones_own_from_files_to_queries(here):
     assert config["data"]["image_size"] == "8x8"
     assert config["data"]["test_fraction"] == 0.2
     for stage in ("train", "migrate", "score", "select"):
-        assert "equals the run's own" in invoke("stage", stage, run, "--cycle", 0).stdout
+        assert "equals the run's own" in invoke("stage", stage, run, "--cycle", 0, "--trust-code").stdout
     _what_may_change_and_what_may_not(here, run)
 
 
 def _what_may_change_and_what_may_not(here, run):
     (here / "my photos").rename(here / "moved")
-    assert "folder:my photos does not exist" in invoke("resume", run, code=2).stderr
+    assert "folder:my photos does not exist" in invoke("resume", run, "--trust-code", code=2).stderr
     (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("folder:my photos", "folder:moved"))
-    assert "final test accuracy" in invoke("resume", run).stdout
+    assert "final test accuracy" in invoke("resume", run, "--trust-code").stdout
     (here / "my_net.py").write_text(NET + "# changed")
-    said = invoke("resume", run).stderr
+    said = invoke("resume", run, "--trust-code").stderr
+    assert "my_net.py (SHA-256 " in said
+    assert "CHANGED since the run began" in said
     assert "package versions changed since the run began (my_net:build:" in said
     picture = next((here / "moved/pears").glob("*.PNG"))
     Image.new("RGB", (12, 12), "blue").save(picture)
-    error = invoke("resume", run, code=2).stderr
+    error = invoke("resume", run, "--trust-code", code=2).stderr
     assert "the data set folder:moved is not the one that the run began with" in error
 
 
@@ -200,12 +202,15 @@ def test_a_run_knows_its_weights_by_their_content(here):
     arguments = [*FOLDER, "--model", "my_net:build", "--init-weights", "w.pt", *SMALL, "--strategy", "random"]
     invoke("run", *arguments, "--out", "run")
     (here / "w.pt").rename(here / "v.pt")
-    assert "No such file" in invoke("resume", "run", code=2).stderr
+    assert "No such file" in invoke("resume", "run", "--trust-code", code=2).stderr
     config = (here / "run/config.yaml").read_text().replace("w.pt", "v.pt")
     (here / "run/config.yaml").write_text(config)
-    invoke("resume", "run")
+    invoke("resume", "run", "--trust-code")
     weights(here, "v.pt", change=lambda state: {name: tensor + 1 for name, tensor in state.items()})
-    assert "v.pt is not the file that the run began with (SHA-256 " in invoke("resume", "run", code=2).stderr
+    assert (
+        "v.pt is not the file that the run began with (SHA-256 "
+        in invoke("resume", "run", "--trust-code", code=2).stderr
+    )
 
 
 REFUSED = {
@@ -262,7 +267,7 @@ def test_a_network_that_cannot_be_ported_is_one_line_that_names_the_operator(her
 
 def test_random_constants_that_are_not_saved_are_the_same_in_every_stage(here):
     invoke("run", *FOLDER, "--model", "my_net:Noise", *SMALL, "--strategy", "mlmoc", "--out", "run")
-    assert "equals the run's own" in invoke("stage", "migrate", "run", "--cycle", 0).stdout
+    assert "equals the run's own" in invoke("stage", "migrate", "run", "--cycle", 0, "--trust-code").stdout
 
 
 def test_names_of_ones_own_are_listed_and_helped_with():

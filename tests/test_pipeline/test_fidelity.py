@@ -42,7 +42,7 @@ def linear(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def setting(linear):
-    return open_setting(linear, 0, 20)
+    return open_setting(linear, 0, 20, trust_code=True)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,8 @@ def test_a_linear_network_is_predicted_exactly(setting, measured):
 
 def test_what_was_left_to_train_is_predicted_too(linear, setting, tmp_path):
     options = {**CONVERGED, "train.epochs": 40}
-    early = open_setting(make_run(tmp_path / "early", **{"model.name": "linear_net:build", **options}), 0, 5)
+    run = make_run(tmp_path / "early", **{"model.name": "linear_net:build", **options})
+    early = open_setting(run, 0, 5, trust_code=True)
     early = replace(early, context=replace(early.context, config=setting.context.config))  # retrain to convergence
     measured = measure(early, 5, "predicted", 1, Quiet())
     background = measured.background
@@ -364,7 +365,7 @@ def test_the_cosine_of_another_candidate_is_of_its_update_with_the_same_label(se
 
 def poor(path, n=10, **options):
     """The verdict on a run that look-ahead has no reason to be right about."""
-    setting = open_setting(make_run(path, **options), 0, n)
+    setting = open_setting(make_run(path, **options), 0, n, trust_code=True)
     return verdict(setting, measure(setting, n, "predicted", 1, Quiet()))
 
 

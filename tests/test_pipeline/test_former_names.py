@@ -18,11 +18,15 @@ def as_before(path, events):
     (path / "events.jsonl").unlink()
     log = EventLog(path / "events.jsonl")
     for event in kept:
-        fields = {key: value for key, value in event.items() if key not in ("seq", "event", "prev", "hash")}
+        fields = {key: value for key, value in event.items() if key not in ("seq", "event", "prev", "hash", "binding")}
         if fields.get("stage") == "sequential":
             fields["stage"] = "interview"
         log.append(event["event"], **fields)
     log.close()
+    for manifest in path.glob("cycles/*/*/manifest.json"):
+        content = json.loads(manifest.read_text())
+        del content["binding"]
+        manifest.write_text(json.dumps(content))
     for stage in path.glob("cycles/*/sequential"):
         (stage / "sequential.json").rename(stage / "interview.json")
         manifest = (stage / "manifest.json").read_text()

@@ -115,7 +115,7 @@ def crash_points(monkeypatch, at):
             raise Killed
         return result
 
-    def crashing_stage(directory, build):
+    def crashing_stage(directory, build, binding):
         nonlocal count
         count += 1
         if count == at:
@@ -123,7 +123,7 @@ def crash_points(monkeypatch, at):
             half.mkdir(parents=True)
             (half / "weights.safetensors").write_text("half")
             raise Killed
-        result = write_stage(directory, build)
+        result = write_stage(directory, build, binding)
         count += 1
         if count == at:
             raise Killed

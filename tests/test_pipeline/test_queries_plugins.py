@@ -222,7 +222,7 @@ def test_a_strategy_whose_file_changed_is_said_when_the_run_goes_on(module, tmp_
     name = f"{module(GOOD)}:Last"
     assert run("--strategy", name, "--out", "run").exit_code == 0
     module(GOOD + "# changed")
-    result = CliRunner().invoke(cli, ["resume", "run"])
+    result = CliRunner().invoke(cli, ["resume", "run", "--trust-code"])
     assert f"package versions changed since the run began ({name}: 'SHA-256" in result.stderr
 
 

@@ -345,10 +345,10 @@ def test_a_strategy_of_the_users_own_is_compared_and_reported_even_when_it_is_go
     report = CliRunner().invoke(cli, ["report", "runs/compare-digits"])
     assert report.exit_code == 0, report.output
     assert "mine_alone:Own" in (tmp_path / "runs/compare-digits/report/index.html").read_text()
-    again = compare("--out", "runs/compare-digits", code=2)
+    again = compare("--out", "runs/compare-digits", "--trust-code", code=2)
     assert "strategy 'mine_alone:Own' cannot be imported" in again.output
     assert "damaged" not in again.output
-    one = CliRunner().invoke(cli, ["resume", "runs/compare-digits/mine_alone-Own-seed0"])
+    one = CliRunner().invoke(cli, ["resume", "runs/compare-digits/mine_alone-Own-seed0", "--trust-code"])
     assert one.exit_code == 2
     assert "damaged" not in one.output
 

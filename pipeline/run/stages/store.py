@@ -12,6 +12,7 @@ from pathlib import Path
 from common.files import sha256_of, sync_file, sync_folder
 from pipeline.files import naming, write_json
 from pipeline.run.former_names import existing
+from pipeline.run.stages.binding import Binding
 
 MANIFEST = "manifest.json"
 
@@ -23,24 +24,29 @@ class Manifest:
     Args:
         files: SHA-256 of every file by name.
         seconds: wall-clock time that the stage took, waiting for labels left out.
+        binding: where it belongs and what it was made from; older versions wrote none.
 
     """
 
     files: dict[str, str]
     seconds: float
+    binding: Binding | None = None
 
 
 def read_manifest(directory: Path) -> Manifest | None:
     """Return the manifest of a complete and undamaged stage, else None."""
+    if not (directory / MANIFEST).is_file():  # reading a pipe would wait for a writer
+        return None
     try:
         content = json.loads((directory / MANIFEST).read_text())
         files = {str(name): entry for name, entry in content["files"].items()}
         for name, entry in files.items():
             path = directory / name
-            if path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
+            if not path.is_file() or path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
                 return None
-        return Manifest({name: entry["sha256"] for name, entry in files.items()}, float(content["seconds"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        binding = Binding.parse(content["binding"]) if "binding" in content else None
+        return Manifest({name: entry["sha256"] for name, entry in files.items()}, float(content["seconds"]), binding)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -64,13 +70,14 @@ def read_stage_seconds(cycle: Path, stage: str) -> float | None:
     return seconds
 
 
-def write_stage(directory: Path, build: Callable[[Path], float | None]) -> Manifest:
+def write_stage(directory: Path, build: Callable[[Path], float | None], binding: Binding | None = None) -> Manifest:
     """Build a stage in a temporary sibling and rename it into place once every file and the manifest are durable.
 
     Args:
         directory: where the stage belongs; must not exist.
         build: writes the stage's files into the directory it is given; it may return how many seconds of its time
             count, where it also waited for somebody.
+        binding: where it belongs and what it is made from.
 
     Returns:
         The manifest written.
@@ -81,18 +88,19 @@ def write_stage(directory: Path, build: Callable[[Path], float | None]) -> Manif
         started = time.perf_counter()
         counted = build(temporary)
         seconds = time.perf_counter() - started if counted is None else counted
-        manifest = seal(temporary, seconds)
+        manifest = seal(temporary, seconds, binding)
         temporary.rename(directory)
     sync_folder(directory.parent)
     return manifest
 
 
-def seal(directory: Path, seconds: float) -> Manifest:
+def seal(directory: Path, seconds: float, binding: Binding | None = None) -> Manifest:
     """Make a stage's files durable and write their manifest.
 
     Args:
         directory: the stage's.
         seconds: that it took.
+        binding: where it belongs and what it was made from.
 
     """
     files = sorted(path for path in directory.rglob("*") if path.is_file())
@@ -100,12 +108,13 @@ def seal(directory: Path, seconds: float) -> Manifest:
         sync_file(path)
     digests = {str(path.relative_to(directory)): sha256_of(path) for path in files}
     entries = {name: {"sha256": digest, "bytes": (directory / name).stat().st_size} for name, digest in digests.items()}
-    write_json(directory / MANIFEST, {"seconds": round(seconds, 3), "files": entries})
-    return Manifest(digests, seconds)
+    bound = {} if binding is None else {"binding": binding.plain()}
+    write_json(directory / MANIFEST, {"seconds": round(seconds, 3), **bound, "files": entries})
+    return Manifest(digests, seconds, binding)
 
 
 def set_aside(directory: Path) -> Path:
-    """Rename a damaged stage so that it can be looked at, and return its new place."""
+    """Rename a stage that is damaged or not the one that belongs there, and return its new place."""
     aside = directory.with_name(f"{directory.name}.damaged-{secrets.token_hex(4)}")
     directory.rename(aside)
     return aside

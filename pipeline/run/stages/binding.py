@@ -1,0 +1,76 @@
+"""What binds a stage to its place: its run, its cycle and what it was made from, so that no other one stands in it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.run.pool import Labelled
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Where a stage belongs and what it was made from.
+
+    Args:
+        run: the run's id.
+        cycle: number of the cycle.
+        stage: its name.
+        made_from: SHA-256 of everything that it was made from, by name: ``labelled``, and the results of other stages.
+
+    """
+
+    run: str
+    cycle: int
+    stage: str
+    made_from: Mapping[str, str]
+
+    def digest(self) -> str:
+        """Return the SHA-256 of all of it, which the event log keeps."""
+        return hashlib.sha256(json.dumps(self.plain(), sort_keys=True).encode()).hexdigest()
+
+    def plain(self) -> dict[str, Any]:
+        """Return what a manifest holds of it."""
+        return asdict(self)
+
+    @classmethod
+    def parse(cls, plain: Any) -> "Binding":
+        """Return what ``plain`` gave.
+
+        Args:
+            plain: of a manifest.
+
+        Raises:
+            TypeError: it is something else.
+
+        """
+        binding = cls(**plain)
+        kinds = (str, int, str, dict)
+        values = (binding.run, binding.cycle, binding.stage, binding.made_from)
+        if any(type(value) is not kind for value, kind in zip(values, kinds, strict=True)):
+            raise TypeError(f"expected a run, a cycle, a stage and what it was made from, got {plain}")
+        return binding
+
+    def contradiction(self, other: "Binding") -> str:
+        """Say what of another one is not as it is here; empty where nothing is.
+
+        Args:
+            other: what a stage says of itself.
+
+        """
+        for name in ("run", "cycle", "stage"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                return f"it is of {name} {theirs}, not {mine}"
+        names = sorted({*self.made_from, *other.made_from})
+        changed = [name for name in names if self.made_from.get(name) != other.made_from.get(name)]
+        return f"it was made from another {' and another '.join(changed)}" if changed else ""
+
+
+def labelled_sha256(labelled: Labelled) -> str:
+    """Return the SHA-256 of a labelled set: its ids and their labels, in order."""
+    pairs = np.stack([labelled.ids, labelled.labels], axis=1).astype("<i8")
+    return hashlib.sha256(pairs.tobytes()).hexdigest()

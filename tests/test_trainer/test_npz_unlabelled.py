@@ -1,9 +1,11 @@
 """``npz:PATH`` without labels, as MedMNIST lays it out, of features, and which row each id is."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from trainer.data import UNLABELLED, ImageOptions, load
+from trainer.data import UNLABELLED, ImageOptions, constants, load, npz
 from trainer.data.constants import feature_constants
 from trainer.data.custom import draw_test
 from trainer.errors import TrainerError
@@ -196,6 +198,22 @@ def test_the_name_of_the_archive_is_not_in_the_fingerprint(archive, tmp_path):
     first = archive({"X": GREY, "y": LABELS})
     moved = (tmp_path / "my scans.npz").rename(tmp_path / "b.npz")
     assert load(f"npz:{moved}").fingerprint() == first.fingerprint()
+
+
+@pytest.mark.parametrize("halves", [False, True])
+def test_no_more_is_held_than_the_arrays_and_the_data_set(archive, halves, monkeypatch):
+    for module in (constants, npz):
+        monkeypatch.setattr(module, "CHUNK_BYTES", 2**16)  # what is held of a piece is the same for any data set
+    x = RNG.integers(0, 256, (400, 3, 64, 64), np.uint8)
+    y = np.arange(400) % 3 - 1
+    arrays = {"x_train": x[:200], "y_train": y[:200], "x_test": x[200:], "y_test": y[200:] + 1}
+    tracemalloc.start()
+    try:
+        archive(arrays if halves else {"X": x, "y": y})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.4 * x.nbytes
 
 
 def test_floats_that_span_little_are_not_flattened(archive):

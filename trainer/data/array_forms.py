@@ -111,7 +111,7 @@ def _bytes(what: str, x: NDArray[Any], span: tuple[float, float]) -> NDArray[np.
             "scale them to 0..255 and save uint8 (the run normalises by itself)"
         )
     if top == 255:
-        return np.ascontiguousarray(x).astype(np.uint8)
+        return np.ascontiguousarray(x, np.uint8)  # itself, where it is of bytes already
     spread = x * 255 if span == (0.0, 1.0) else (x - span[0]) * (255 / (span[1] - span[0]))
     return np.ascontiguousarray(np.rint(spread)).astype(np.uint8)
 

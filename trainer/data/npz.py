@@ -11,6 +11,7 @@ from trainer.data.archive import Part, array_names, find_parts, read_arrays
 from trainer.data.array_forms import Labels, Named, number_classes, read_inputs, read_labels, read_texts
 from trainer.data.arrays import DataSet
 from trainer.data.by_id import ArrayRows, Stored
+from trainer.data.constants import CHUNK_BYTES
 from trainer.data.custom import ImageOptions, assemble, counted, draw_test, listed, require_labels, unlabelled_note
 from trainer.errors import TrainerError
 
@@ -73,7 +74,7 @@ def _data_set(
     labelled_only: bool,
     notes: list[str],
 ) -> DataSet:
-    inputs, said = read_inputs([Named(part.x, arrays[part.x]) for part in parts])
+    inputs, said = read_inputs([Named(part.x, arrays.pop(part.x)) for part in parts])
     sizes = [len(x) for x in inputs]
     named = _names(arrays.get(CLASSES), options)
     labels = [_labels(part, arrays, n, named) for part, n in zip(parts, sizes, strict=True)]
@@ -96,7 +97,7 @@ def _data_set(
     return assemble(
         "npz",
         classes,
-        _joined(inputs)[order],
+        _gathered(inputs, array[order], row[order]),
         numbers[order],
         n_train,
         rows=(rows[0], rows[1]),
@@ -105,8 +106,16 @@ def _data_set(
     )
 
 
-def _joined(inputs: list[Stored]) -> Stored:
-    return inputs[0] if len(inputs) == 1 else np.concatenate(inputs)  # type: ignore[return-value]
+def _gathered(inputs: list[Stored], array: NDArray[np.int64], row: NDArray[np.int64]) -> Stored:
+    """Return the rows that are asked for, of several arrays, in order; no more is held than these and the arrays."""
+    out = np.empty((len(row), *inputs[0].shape[1:]), inputs[0].dtype)
+    step = max(1, CHUNK_BYTES // max(1, out[:1].nbytes))
+    for start in range(0, len(row), step):
+        wanted = slice(start, start + step)
+        for number, x in enumerate(inputs):
+            here = array[wanted] == number
+            out[wanted][here] = x[row[wanted][here]]
+    return out
 
 
 def _names(stored: NDArray[Any] | None, options: ImageOptions) -> tuple[str, ...] | None:

@@ -87,6 +87,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ),
     ("--data-root", "data.root", str, "Directory of the data sets, in torchvision's layout."),
     ("--image-size", "data.image_size", str, "Scale and crop your own images to N or HxW pixels."),
+    ("--classes", "data.classes", str, "Names of your own data's classes, such as cat,dog.  [those of its labels]"),
     ("--model", "model.name", str, "Network; 'pipeline list models' names them. Your own: PKG.MOD:FACTORY.  [cnn]"),
     ("--init-weights", "model.init_weights", str, "Start from these weights, .safetensors or .pt.  [random ones]"),
     (

@@ -28,6 +28,7 @@ from pipeline.parsing import parse_yaml
 from pipeline.plain import merged
 from pipeline.queries import LookAheadOptions, Resolved, resolve
 from trainer.data import DATASETS, ImageOptions, custom_kind
+from trainer.data.labels import class_names
 from trainer.models import ModelSpec, family_of
 from trainer.options import TrainOptions, options_for
 
@@ -79,7 +80,7 @@ KernelSection = _overrides("KernelSection", KernelOptions)
 
 
 class DataSection(Section):
-    """Which images; the last four fields are of a user's own alone, and absent for registered data sets."""
+    """Which data; the last five fields are of a user's own alone, and absent for registered data sets."""
 
     name: str = "digits"
     root: str | None = None
@@ -88,6 +89,13 @@ class DataSection(Section):
     mode: Literal["auto", "rgb", "grey"] | None = None
     test_fraction: float | None = None
     skip_bad: bool | None = None
+    classes: list[str] | None = None
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _names(cls, given: Any) -> Any:
+        """Let ``cat,dog`` stand for a list of these, and numbers for their digits."""
+        return list(class_names(given)) if isinstance(given, str | int | list | tuple) else given
 
     @field_validator("name")
     @classmethod
@@ -101,7 +109,7 @@ class DataSection(Section):
         given = self._given()
         if custom_kind(self.name):
             for name, value in asdict(self.image_options).items():
-                object.__setattr__(self, name, value)
+                object.__setattr__(self, name, list(value) if isinstance(value, tuple) else value)
         elif given:
             raise ValueError(f"{next(iter(given))}: expected folder:PATH or npz:PATH with it, got {self.name!r}")
         return self

@@ -21,8 +21,8 @@ def put(root, name, size=(8, 8), mode="RGB", seed=None):
     return np.asarray(image)
 
 
-def read(root, **options):
-    return load(f"folder:{root}", images=ImageOptions(**options))
+def read(root, labelled_only=False, **options):
+    return load(f"folder:{root}", images=ImageOptions(**options), labelled_only=labelled_only)
 
 
 def write_csv(root, text, encoding="utf-8"):

@@ -1,7 +1,9 @@
 """The ``trainer`` command: train one network, or write arrays for ``linearize score``, on plain files."""
 
+import csv
+import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,7 +50,12 @@ def _truth(text: str) -> bool:
     return text.lower() == "true"
 
 
-SETTABLE: dict[str, Callable[[str], Any]] = {"data.mode": str, "data.test_fraction": _share, "data.skip_bad": _truth}
+SETTABLE: dict[str, Callable[[str], Any]] = {
+    "data.mode": str,
+    "data.test_fraction": _share,
+    "data.skip_bad": _truth,
+    "data.classes": str,
+}
 
 
 @click.group(cls=_Group, epilog=_FIT_EXAMPLE, context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,12 +75,13 @@ def _data_options(command: Decorated) -> Decorated:
                 help=f"One of {', '.join(DATASETS)}, or your own: folder:PATH, npz:PATH.",
             ),
             click.option("--image-size", help="Scale and crop your own images to N or HxW pixels."),
+            click.option("--classes", help="Names of your own data's classes, such as cat,dog.  [those of its labels]"),
             click.option(
                 "--set",
                 "sets",
                 multiple=True,
                 metavar="data.KEY=VALUE",
-                help="How your own images are read: data.mode, data.test_fraction, data.skip_bad.",
+                help=f"How your own data is read: {', '.join(SETTABLE)}.",
             ),
             click.option("--data-root", type=click.Path(path_type=Path), help="Folder in torchvision's layout."),
             click.option("--download", is_flag=True, help="Fetch missing files into the data root."),
@@ -119,6 +127,7 @@ def _data_options(command: Decorated) -> Decorated:
 def fit(
     dataset: str,
     image_size: str | None,
+    classes: str | None,
     sets: tuple[str, ...],
     data_root: Path | None,
     download: bool,
@@ -136,7 +145,8 @@ def fit(
     """Train one network to convergence and write its weights.
 
     Writes weights.safetensors, model.json, metrics.jsonl (one line an epoch, then the result) and labeled.json
-    (the ids used) into --out, all at the end or none of them. Training options left out take the model's defaults.
+    (the ids used) into --out, all at the end or none of them; of your own data samples.csv says which file or row each
+    id is. Training options left out take the model's defaults.
     """
     import torch
 
@@ -147,20 +157,21 @@ def fit(
     options = options_for(model, **training)
     given = _parse_options(model_options)
     family_of(model).resolve(given)
-    data = _load(dataset, data_root, download, image_size, sets)
+    data = _load(dataset, data_root, download, {"image_size": image_size, "classes": classes}, sets)
+    data.require_augmentable(options.augment)
     ids = _labelled_ids(data, n_labelled, labelled, seed)
     spec = ModelSpec(model, data.input_shape, data.num_classes, given)
     network = build(spec, seed)
     if init is not None:
         load_weights(network, init)
-    x, labels = data.inputs("train", ids), data.labels("train", ids)
+    x, labels, tests = data.inputs("train", ids), data.labels("train", ids), len(data.test)
     if threads is None:
         on_cpu = device.partition(":")[0] == "cpu"
         example = torch.from_numpy(x[:1])
         threads = choose_threads(network, example, options.batch_size) if on_cpu else torch.get_num_threads()
     with with_threads(threads):
         result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
-        test = accuracy(predict(network, data.inputs("test"), device=device), data.labels("test"))
+        test = accuracy(predict(network, data.inputs("test"), device=device), data.labels("test")) if tests else None
     summary = {
         "epochs": result.epochs,
         "converged": result.converged,
@@ -176,11 +187,13 @@ def fit(
         (folder / "model.json").write_text(spec.to_json(), encoding="utf-8")
         (folder / "metrics.jsonl").write_text(_json_lines([*result.history, summary]), encoding="utf-8")
         (folder / "labeled.json").write_text(_json_lines([ids.tolist()]), encoding="utf-8")
+        if custom_kind(dataset):
+            (folder / "samples.csv").write_text(_samples_csv(data, ids), encoding="utf-8")
     state = "converged" if result.converged else "did not converge"
     click.echo(
         f"{state} after {result.epochs} epochs in {result.seconds:.1f} s: ||R|| = {result.residual_norm:.4f} "
         f"(||R||/sqrt(L) = {result.residual_rms:.4f}), train accuracy {result.train_accuracy:.4f}, "
-        f"test accuracy {test:.4f}"
+        + ("no test images" if test is None else f"test accuracy {test:.4f}")
     )
     click.echo(str(out))
 
@@ -191,6 +204,7 @@ def fit(
 def export(
     dataset: str,
     image_size: str | None,
+    classes: str | None,
     sets: tuple[str, ...],
     data_root: Path | None,
     download: bool,
@@ -203,11 +217,12 @@ def export(
     """Write labelled images and a pool as arrays, for 'linearize score'.
 
     Writes labelled.npz (x: inputs [L, C, H, W]; y: one-hot targets [L, classes]; ids [L]) and pool.npz (x, ids) into
-    --out. Ids are positions in the training half; the pool has no labels and no labelled image. The same --n-labelled
-    and --seed choose the same images as 'trainer fit'.
+    --out. Ids are positions in the training half; the pool has no labels and no labelled image. Of your own data
+    samples.csv says which file or row each id is. The same --n-labelled and --seed choose the same images as
+    'trainer fit'.
     """
     require_free(out)
-    data = _load(dataset, data_root, download, image_size, sets)
+    data = _load(dataset, data_root, download, {"image_size": image_size, "classes": classes}, sets)
     ids = _labelled_ids(data, n_labelled, labelled, seed)
     rest = np.setdiff1d(np.arange(len(data.train)), ids)
     if pool > len(rest):
@@ -217,13 +232,17 @@ def export(
     with replacing_folder(out) as folder:
         np.savez(folder / "labelled.npz", allow_pickle=False, x=data.inputs("train", ids), y=y, ids=ids)
         np.savez(folder / "pool.npz", allow_pickle=False, x=data.inputs("train", drawn), ids=drawn)
+        if custom_kind(dataset):
+            (folder / "samples.csv").write_text(_samples_csv(data, [*ids, *drawn]), encoding="utf-8")
     click.echo(f"{len(ids)} labelled images and a pool of {pool}")
     click.echo(str(out))
 
 
-def _load(dataset: str, root: Path | None, download: bool, image_size: str | None, sets: tuple[str, ...]) -> DataSet:
-    """Load the data set; what it has to say about files it left out goes to standard error."""
-    given: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
+def _load(
+    dataset: str, root: Path | None, download: bool, options: dict[str, str | None], sets: tuple[str, ...]
+) -> DataSet:
+    """Load a data set with classes; what it has to say about files it left out goes to standard error."""
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     for setting in sets:
         key, equals, value = setting.partition("=")
         if not equals or key not in SETTABLE:
@@ -234,6 +253,7 @@ def _load(dataset: str, root: Path | None, download: bool, image_size: str | Non
     data = load(dataset, root=root, download=download, images=ImageOptions(**given))
     for note in data.notes:
         click.echo(f"note: {note}", err=True)
+    data.require_classes()
     return data
 
 
@@ -241,12 +261,15 @@ def _labelled_ids(data: DataSet, n_labelled: int | None, labelled: Path | None, 
     """Return the labelled ids in ascending order, from a file or drawn at random."""
     if (n_labelled is None) == (labelled is None):
         raise TrainerError("give either --n-labelled N or --labelled ids.json, not both and not neither")
-    total = len(data.train)
+    known = data.labelled_ids
     if n_labelled is not None:
-        if n_labelled > total:
-            raise TrainerError(f"--n-labelled asks for {n_labelled} images, but {data.name} has {total}; ask for fewer")
+        if n_labelled > len(known):
+            known_ones = f"{len(known)}{' with a label' * (len(known) < len(data.train))}"
+            raise TrainerError(
+                f"--n-labelled asks for {n_labelled} images, but {data.name} has {known_ones}; ask for fewer"
+            )
         stream = _stream(seed, "labeled")  # spelt as it always was: the name decides which images it draws
-        return np.sort(stream.choice(total, size=n_labelled, replace=False))
+        return np.sort(known[stream.choice(len(known), size=n_labelled, replace=False)])
     assert labelled is not None
     try:
         listed = json.loads(labelled.read_text(encoding="utf-8"))
@@ -254,9 +277,10 @@ def _labelled_ids(data: DataSet, n_labelled: int | None, labelled: Path | None, 
         raise TrainerError(f"--labelled must name a JSON list of ids, but {labelled}: {error}") from error
     if not isinstance(listed, list) or not listed or not all(type(item) is int for item in listed):
         raise TrainerError(f"--labelled must name a JSON list of one or more integers; {labelled} holds something else")
-    ids = check_ids(listed, total, str(labelled))
+    ids = check_ids(listed, len(data.train), str(labelled))
     if len(np.unique(ids)) != len(ids):
         raise TrainerError(f"{labelled} lists an id twice; list every id once")
+    data.labels("train", ids)  # refuses one without a label
     return np.sort(ids)
 
 
@@ -277,6 +301,15 @@ def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise TrainerError(f"--option must be KEY=VALUE, got {pair!r}")
     return options
+
+
+def _samples_csv(data: DataSet, ids: Iterable[int]) -> str:
+    """Return a table that leads from training ids back to the user's own files or rows."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["sample_id", "path"])
+    writer.writerows([int(sample), data.sample_path("train", int(sample))] for sample in ids)
+    return text.getvalue()
 
 
 def _json_lines(records: Sequence[Any]) -> str:

@@ -63,7 +63,7 @@ def write(path: Path, setting: Setting, measured: Measured, labels: Labels, repe
         path.mkdir(parents=True, exist_ok=True)
         for leftover in path.glob(".*.tmp-*"):  # of a process that was killed while it wrote
             leftover.unlink()
-    write_atomically(path / CSV, rows_csv(measured))
+    write_atomically(path / CSV, rows_csv(setting, measured))
     write_atomically(path / f"{FIGURE}.svg", svg)
     write_atomically(path / f"{FIGURE}.png", png)
     content = _plain(summary(setting, measured, labels, repeats))
@@ -132,16 +132,23 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def rows_csv(measured: Measured) -> str:
-    """Return one line a retrained candidate."""
+def rows_csv(setting: Setting, measured: Measured) -> str:
+    """Return one line a retrained candidate; the last column is what a person finds it by.
+
+    Args:
+        setting: the cycle and its linearisation.
+        measured: what the retrainings gave.
+
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [(proxy, key) for proxy, figures in measured.rows[0].figures.items() for key in figures]
     head = ["id", "sampled", "label", "unlearned", "converged"]
-    writer.writerow([*head, *(f"{proxy}_{key}".replace("-", "_") for proxy, key in names)])
+    writer.writerow([*head, *(f"{proxy}_{key}".replace("-", "_") for proxy, key in names), "path"])
     for row in measured.rows:
         values = [row.unlearned, row.converged, *(row.figures[proxy][key] for proxy, key in names)]
-        writer.writerow([row.id, row.how, row.label, *(f"{value:.8g}" for value in values)])
+        path = setting.context.data.sample_path("train", int(row.id))
+        writer.writerow([row.id, row.how, row.label, *(f"{value:.8g}" for value in values), path])
     return text.getvalue()
 
 

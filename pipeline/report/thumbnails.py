@@ -23,12 +23,14 @@ class Thumbnail:
     Args:
         uri: a PNG as a ``data:`` URI.
         sample: its id.
+        path: what a person finds it by.
         label: the name of the class that the annotator gave it.
 
     """
 
     uri: str
     sample: int
+    path: str
     label: str
 
 
@@ -76,6 +78,8 @@ def make_sheet(experiment: Experiment) -> Sheet:
         )
     if data.fingerprint() != experiment.runs[0].start["dataset_sha256"]:
         return Sheet(seed, {}, "The picks are not shown: the data set found here is not the one that the runs used.")
+    if data.holds_features:
+        return Sheet(seed, {}, "The picks are not shown, as the data set holds features and no images.")
     chosen = [run for name in experiment.strategies if (run := experiment.of(name).get(seed))]
     strips: dict[str, tuple[Strip, ...]] = {
         "initial set": (_strip(data, "before the first training", initial_set(chosen[0])),)
@@ -103,7 +107,12 @@ def _strips(data: DataSet, run: Run) -> tuple[Strip, ...]:
 
 def _strip(data: DataSet, caption: str, picks: tuple[Pick, ...]) -> Strip:
     shown = tuple(
-        Thumbnail(png_uri(data.train.images[sample], data.scale), sample, data.classes[label])
+        Thumbnail(
+            png_uri(data.train.images[sample], data.scale),
+            sample,
+            data.sample_path("train", sample),
+            data.classes[label],
+        )
         for sample, label in picks[:MOST_PICKS]
     )
     return Strip(caption, shown, len(picks) - len(shown))

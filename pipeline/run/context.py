@@ -21,7 +21,7 @@ from pipeline.queries import STRATEGIES, QueryStrategy, strategy_sha256
 from pipeline.run.stages.sequential import query_sizes
 from trainer.batch_norm import has_batch_norm
 from trainer.checkpoint import initialise
-from trainer.data import DataSet, ImageView, load
+from trainer.data import DataSet, ImageView, custom_kind, load
 from trainer.errors import TrainerError
 from trainer.features import embed
 from trainer.models import ModelSpec, build, custom_family, source_sha256
@@ -88,11 +88,13 @@ class RunContext:
         return model
 
 
-def load_data(config: RunConfig) -> DataSet:
-    """Load the data of a run, a user's own images within a part of the free memory.
+def load_data(config: RunConfig, *, labelled_only: bool = True) -> DataSet:
+    """Load the data of a run, a user's own within a part of the free memory.
 
     Args:
         config: the run's configuration.
+        labelled_only: leave out what has no label, as a run must whose questions the data set itself answers; ids are
+            the same without it.
 
     Raises:
         PipelineError: it is missing, damaged, or makes no data set.
@@ -106,6 +108,7 @@ def load_data(config: RunConfig) -> DataSet:
             download=config.data.download,
             images=config.data.image_options,
             memory_limit=available_memory() // SHARE_OF_IMAGES,
+            labelled_only=labelled_only,
         )
     except (TrainerError, RuntimeError) as error:  # RuntimeError: the home directory of ~user is not known
         raise PipelineError(str(error)) from error
@@ -123,11 +126,14 @@ def open_context(config: RunConfig) -> RunContext:
 
     """
     data = load_data(config)
+    _require_usable(config, data)
     wanted = config.query.n_init + config.query.answers * (config.cycles - 1)
+    own = custom_kind(config.data.name) is not None
     if wanted > len(data.train):
         raise PipelineError(
             f"query: {config.query.n_init} initial labels and {config.cycles - 1} rounds of {config.query.answers} "
-            f"take {wanted} samples, but {config.data.name} has {len(data.train)}: ask for fewer or run fewer cycles"
+            f"take {wanted} samples, but {config.data.name} has {len(data.train)}"
+            f"{' with a label, without those for testing' * own}: ask for fewer or run fewer cycles"
         )
     if config.kernel_options.logit >= data.num_classes:
         raise PipelineError(f"kernel.logit: expected 0 to {data.num_classes - 1}, got {config.kernel_options.logit}")
@@ -135,6 +141,19 @@ def open_context(config: RunConfig) -> RunContext:
     _try_network(context)
     check_strategy(config, data)
     return context
+
+
+def _require_usable(config: RunConfig, data: DataSet) -> None:
+    """Refuse data on which a run cannot measure its accuracy, or which its training would destroy."""
+    if not len(data.test):
+        raise PipelineError(
+            f"data: {config.data.name} has no test samples, and a run measures its accuracy on them: give some with "
+            "labels (a folder test, the split test, x_test), or have some set aside (data.test_fraction=0.2)"
+        )
+    try:
+        data.require_augmentable(config.train_options.augment)
+    except TrainerError as error:
+        raise PipelineError(f"train.augment: {error}") from error
 
 
 def check_strategy(config: RunConfig, data: DataSet) -> None:

@@ -41,6 +41,7 @@ def test_the_command_reports_beside_a_run_that_it_leaves_as_it_was(unconverged, 
     with (report / "fidelity.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6
+    assert [row["path"] for row in rows] == [f"digits/train/{row['id']}" for row in rows]
     assert (report / "fidelity.png").read_bytes()[:4] == b"\x89PNG"
     assert "12 retrainings of" in result.stderr
     first = (report / "fidelity.csv").read_bytes()

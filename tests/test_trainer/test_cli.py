@@ -173,3 +173,70 @@ def test_the_example_of_every_help_runs(run, tmp_path, command):
     quick = ["--epochs", "1"] if command == "fit" else []
     assert run(*words[1:], *quick).exit_code == 0
     assert (tmp_path / words[-1]).is_dir()
+
+
+@pytest.fixture
+def partly(tmp_path):
+    """Thirty images of two classes and six without a label; the same as an archive and as features."""
+    rng = np.random.default_rng(0)
+    y = np.where(np.arange(36) < 30, np.arange(36) % 2, -1)
+    np.savez(tmp_path / "d.npz", X=(rng.integers(0, 60, (36, 4, 4)) + 150 * (y[:, None, None] == 1)), y=y)
+    np.savez(tmp_path / "f.npz", X=rng.normal(size=(36, 5)) + 3 * y[:, None], y=y)
+    np.savez(tmp_path / "none.npz", X=np.zeros((9, 4, 4), np.uint8))
+    (tmp_path / "loose.json").write_text("[3, 28]")
+
+
+@pytest.mark.usefixtures("partly")
+@pytest.mark.parametrize("name", ["d.npz", "f.npz"])
+def test_only_what_has_a_label_is_drawn_and_every_id_leads_to_its_row(run, tmp_path, name):
+    result = run("fit", "--dataset", f"npz:{name}", "--n-labelled", "24", *QUICK, "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert f"note: 6 of 36 samples of npz:{name} have no label: 6 marked -1" in result.stderr
+    rows = (tmp_path / "out/samples.csv").read_text().splitlines()
+    assert rows[0] == "sample_id,path"
+    data = load(f"npz:{name}")
+    ids = json.loads((tmp_path / "out/labeled.json").read_text())
+    assert rows[1:] == [f"{sample},{data.sample_path('train', sample)}" for sample in ids]
+    assert (data.train.labels[ids] >= 0).all()
+    assert run("export", "--dataset", f"npz:{name}", "--n-labelled", "20", "--pool", "10", "--out", "a").exit_code == 0
+    with np.load(tmp_path / "a/labelled.npz") as first, np.load(tmp_path / "a/pool.npz") as second:
+        assert not set(first["ids"]) & set(second["ids"])
+        assert set(second["ids"]) >= set(range(24, 30))  # what has no label may be in the pool
+    assert len((tmp_path / "a/samples.csv").read_text().splitlines()) == 31
+
+
+@pytest.mark.usefixtures("partly")
+def test_a_test_half_is_not_needed_to_train(run, tmp_path):
+    options = ["--dataset", "npz:d.npz", "--set", "data.test_fraction=0", "--n-labelled", "30", *QUICK]
+    result = run("fit", *options, "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert "no test images" in result.output
+    assert json.loads((tmp_path / "out/metrics.jsonl").read_text().splitlines()[-1])["test_accuracy"] is None
+
+
+@pytest.mark.usefixtures("partly")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--n-labelled", "25"], "asks for 25 images, but npz has 24 with a label; ask for fewer"),
+        (["--labelled", "loose.json"], "1 of 2 samples have no label, such as d.npz#X"),
+        (["--n-labelled", "5", "--classes", "cat"], "classes: expected two or more names"),
+        (
+            ["--n-labelled", "5", "--dataset", "npz:none.npz"],
+            "9 training samples, of which 0 have a label, and no class",
+        ),
+        (["--n-labelled", "5", "--dataset", "npz:none.npz", "--classes", "a,b"], "npz has 0 with a label"),
+        (["--n-labelled", "5", "--dataset", "npz:f.npz", "--augment", "flip-crop"], "augment flip-crop is for images"),
+        (
+            ["--n-labelled", "5", "--dataset", "digits", "--classes", "a,b"],
+            "classes: expected --dataset folder:PATH or",
+        ),
+    ],
+)
+def test_what_is_wrong_with_labels_is_one_line_and_nothing_is_written(run, tmp_path, arguments, message):
+    result = run("fit", "--dataset", "npz:d.npz", *arguments, *QUICK, "--out", "out")
+    assert result.exit_code == 2, result.output
+    [error] = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
+    assert error.startswith("error: ")
+    assert message in error
+    assert not (tmp_path / "out").exists()

@@ -1,6 +1,8 @@
 """What becomes of an image of a folder: colours, size, orientation, and files that cannot be read."""
 
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ from folder_cases import picture, put, read
 from PIL import Image
 
 from trainer.data import ImageOptions, load
-from trainer.data.custom import channel_constants, draw_test, require_memory
+from trainer.data.constants import channel_constants
+from trainer.data.custom import draw_test, require_memory
 from trainer.errors import DataCorrupt, TrainerError
 
 
@@ -85,6 +88,53 @@ def test_transparency_is_put_on_white_and_sixteen_bits_keep_their_upper_byte(tmp
     assert one(tmp_path / "glass", _in(tmp_path / "glass", glass))[:, 0].T.tolist() == [[10, 20, 30], [255, 255, 255]]
     deep = Image.fromarray(np.array([[0x1234, 0xFF00]], np.uint16))
     assert one(tmp_path / "deep", _in(tmp_path / "deep", deep))[0, 0].tolist() == [0x12, 0xFF]
+
+
+@pytest.mark.parametrize("low", [0, 40_000])
+@pytest.mark.parametrize(("bits", "steps"), [(8, 1), (12, 16), (14, 64), (16, 256)])
+def test_sixteen_bits_of_which_few_are_used_keep_their_greys(tmp_path, bits, steps, low):
+    if low and bits == 16:
+        return
+    values = np.arange(200).reshape(4, 50) << (bits - 8)
+    values += low
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for number in range(2):
+            Image.fromarray(values.astype(np.uint16)).save(tmp_path / label / f"{number}.{'tif' if number else 'png'}")
+    data = read(tmp_path)
+    np.testing.assert_array_equal(data.train.images[0, 0], np.arange(200).reshape(4, 50))
+    said = (
+        f"4 16-bit images under {tmp_path} use only the values {low:,} to {values.max():,}: these, not 0 to 65,535, are"
+    )
+    notes = [note for note in data.notes if "16-bit" in note]
+    assert [note.startswith(said) for note in notes] == [True] * (bits < 16)
+    assert all(note.endswith(f"in steps of {steps}") for note in notes)
+
+
+def test_sixteen_bits_share_one_scale_in_a_data_set(tmp_path):
+    for label, most in (("a", 100), ("b", 4000)):
+        (tmp_path / label).mkdir()
+        for number in range(2):
+            Image.fromarray(np.array([[0, most]], np.uint16)).save(tmp_path / label / f"{number}.png")
+    data = read(tmp_path, test_fraction=0)
+    assert data.train.images[:, 0, 0, 1].tolist() == [100 >> 4] * 2 + [4000 >> 4] * 2
+
+
+@pytest.mark.parametrize(("kind_of_colour", "values"), [(2, 3), (4, 2)])  # red, green and blue; grey and alpha
+def test_sixteen_bits_a_colour_are_said_to_lose_their_lower_byte(tmp_path, kind_of_colour, values):
+    rows = b"".join(b"\0" + bytes(range(8 * values)) for _ in range(4))  # of 4 pixels
+    header = struct.pack(">IIBBBBB", 4, 4, 16, kind_of_colour, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.png").write_bytes(png)
+    assert read(tmp_path, test_fraction=0).notes == (
+        f"2 images under {tmp_path} with 16 bits a colour, of which the upper 8 are read: if they use fewer, save them "
+        "with 8",
+    )
 
 
 def _in(folder, image):

@@ -12,20 +12,21 @@ from trainer.errors import DataCorrupt, DataNotFound, TrainerError
 CSV = {
     "no header": ("cat/1.png,cat\n", "line 1: expected the columns path,label"),
     "empty": ("", "line 1: expected the columns"),
-    "nothing listed": ("path,label\n", "lists no images"),
     "no such file": ("path,label\ncat/1.png,a\ncat/77.png,b\n", "line 3: there is no file 'cat/77.png'"),
     "folder for a file": ("path,label\ncat,a\n", "line 2: there is no file 'cat'"),
     "twice": (
         "path,label\ncat/1.png,a\ndog/1.png,b\ncat/../cat/1.png,b\n",
         "line 4: 'cat/../cat/1.png' was listed before, in line 2",
     ),
-    "no label": ("path,label\ncat/1.png,a\ncat/2.png,\n", "line 3: it has no label"),
-    "too short": ("path,label\ncat/1.png\n", "line 2: it has no label"),
+    "too short": ("path,label\ncat/1.png\n", "line 2: it has fewer values than columns"),
     "no path": ("path,label\n,a\n", "line 2: it has no path"),
     "too long": ("path,label\ncat/1.png,a,b\n", "line 2: it has more values than columns"),
     "unknown split": ("path,label,split\ncat/1.png,a,valid\n", "line 2: split must be train or test, got 'valid'"),
     "blank split": ("path,label,split\ncat/1.png,a,train\ncat/2.png,a,\n", "line 3: split must be train or test"),
-    "no test": ("path,label,split\ncat/1.png,a,train\ndog/1.png,b,train\n", "no image has the split test"),
+    "a test image without a label": (
+        "path,label,split\ncat/1.png,a,train\ndog/1.png,?,test\n",
+        "line 3: it has the split test but no label; label it, or give it the split train",
+    ),
     "absolute": ("path,label\n/etc/hostname,a\n", "line 2: /etc/hostname leads out of"),
     "upwards": ("path,label\n../secret.png,a\n", "leads out of"),
     "link out": ("path,label\ncat/out.png,a\n", "leads out of"),
@@ -69,11 +70,6 @@ def only_one_class(root):
     (root / "dog").rmdir()
 
 
-def loose_only(root):
-    empty(root)
-    put(root, "1.png")
-
-
 def halves(*names):
     def make(root):
         empty(root)
@@ -89,13 +85,15 @@ def bytes_at(name, content):
 
 REFUSED = {
     "no folder": (lambda root: root.rename(root.parent / "gone"), "does not exist; give the folder"),
-    "empty": (empty, "holds no images; expected a folder for each class"),
-    "no class folders": (loose_only, "holds 1 image but no class folders"),
+    "empty": (empty, "holds no images; expected images, a folder of them for each class"),
     "one class": (only_one_class, "expected images of at least two classes, found only 'cat'"),
     "empty class": (lambda root: (root / "cow").mkdir(), "cow holds no images, so it is no class"),
     "validation beside": (halves("train/a/1.png", "val/a/1.png"), "has a folder train beside 'val'"),
     "three halves": (halves("train/a/1.png", "test/a/1.png", "val/a/1.png"), "beside 'test', 'val'"),
-    "half without classes": (halves("train/a/1.png", "test/1.png"), "the half test holds no class folders"),
+    "half without classes": (
+        halves("train/a/1.png", "test/1.png"),
+        "the half test holds no class folders; test images",
+    ),
     "strange test class": (
         halves("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/bb/1.png"),
         "the test half has images of 'bb', the training half has none",
@@ -128,7 +126,15 @@ OPTIONS = {
     "three": ({"image_size": "1x2x3"}, "expected a side in pixels"),
     "negative": ({"image_size": "-3"}, "expected a side in pixels"),
     "mode": ({"mode": "bw"}, "expected one of auto, rgb, grey"),
-    "none for testing": ({"test_fraction": 0.0}, "between 0 and 1"),
+    "all for testing": ({"test_fraction": 1.0}, "between 0 and 1"),
+    "one class": (
+        {"classes": "cat"},
+        "classes: expected two or more names that all differ, such as cat,dog, got 'cat'",
+    ),
+    "class twice": ({"classes": ["cat", "dog", "cat"]}, "two or more names that all differ"),
+    "class without a name": ({"classes": "cat,,dog"}, "two or more names that all differ"),
+    "class that YAML reads as a truth": ({"classes": [True, False]}, "put words like yes and no in quotes"),
+    "class that breaks a line": ({"classes": "cat,d\tog"}, "without control characters"),
     "nan": ({"test_fraction": float("nan")}, "between 0 and 1"),
 }
 

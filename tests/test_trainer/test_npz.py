@@ -47,10 +47,12 @@ def test_forms_of_images(archive, images, expected):
     assert data.labels("train").tolist() == LABELS[:7].tolist()
     assert data.classes == ("0", "1", "2")
     np.testing.assert_allclose(data.mean, (expected[:7] / 255).mean((0, 2, 3)))
-    assert data.sample_path("train", 3) == "npz/train/3"
+    assert data.sample_path("train", 3) == "a.npz#x_train[3]"
 
 
-@pytest.mark.parametrize("names", [("X", "y"), ("x", "y"), ("images", "labels")])
+@pytest.mark.parametrize(
+    "names", [("X", "y"), ("x", "y"), ("images", "labels"), ("X", "labels"), ("embeddings", "y"), ("x", "targets")]
+)
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_one_array_is_split(archive, names, save):
     data = archive(dict(zip(names, (GREY, LABELS), strict=True)), save=save, test_fraction=0.3)
@@ -73,16 +75,24 @@ def test_labels_may_be_text_and_numbers_may_have_names_or_gaps(archive):
         if len(set(data.labels("test"))) == 3
         else data.notes[1].split(":")[0],
     ]
-    assert archive({"X": GREY, "y": LABELS * 7 - 1}).classes == ("-1", "6", "13")
+    assert archive({"X": GREY, "y": LABELS * 7}).classes == ("0", "7", "14")
+    assert archive({"X": GREY, "y": LABELS == 1}).classes == ("0", "1")
+    assert archive({"X": GREY, "y": LABELS / 1}).classes == ("0", "1", "2")
+    assert archive({"X": GREY, "y": LABELS, "classes": np.array(["none", "?", "-"])}).classes == ("none", "?", "-")
     assert archive({"X": GREY, "y": words, "classes": np.array(["ü", "b", "a"])}).classes == ("ü", "b", "a")
     assert archive({"X": GREY, "y": np.char.encode(words, "utf-8")}).classes == ("a", "b", "ü")
 
 
 REFUSED = {
-    "names": ({"a": GREY, "b": LABELS}, "expected the arrays x_train, y_train, .*it has 'a', 'b'"),
-    "half of them": ({"x_train": GREY, "y_train": LABELS}, "expected the arrays"),
+    "names": ({"a": GREY, "b": LABELS}, "expected the arrays X, y; .*it has 'a', 'b'"),
+    "test without labels": (
+        {"x_train": GREY, "y_train": LABELS, "x_test": GREY},
+        "x_test has no array y_test; test samples need labels",
+    ),
+    "only test": ({"x_test": GREY, "y_test": LABELS}, "expected the arrays"),
     "objects": ({"X": GREY, "y": LABELS.astype(object)}, "holds Python objects, which are never loaded"),
-    "shape": ({"X": GREY.reshape(10, -1), "y": LABELS}, r"images: expected \[N, H, W\].*got \[10, 30\]"),
+    "shape": ({"X": GREY.reshape(10, 6, 5, 1, 1), "y": LABELS}, r"X: expected \[N, H, W\].*got \[10, 6, 5, 1, 1\]"),
+    "volumes": ({"X": GREY[:, None].repeat(6, 1), "y": LABELS}, r"with 1 or 3 channels, .*got \[10, 6, 6, 5\]"),
     "channels": ({"X": COLOUR[:, [0, 1, 2, 0]], "y": LABELS}, "with 1 or 3 channels"),
     "no images": ({"X": GREY[:0], "y": LABELS[:0]}, "with 1 or 3 channels"),
     "large": ({"X": GREY.astype(np.int16) + 1, "y": LABELS}, "got int16 from .* to 256; scale them to"),
@@ -91,18 +101,26 @@ REFUSED = {
     "normalised": ({"X": GREY / 255 - 0.5, "y": LABELS}, "scale them to 0..255"),
     "nan": ({"X": np.full((10, 2, 2), np.nan), "y": LABELS}, "from nan to nan"),
     "text images": ({"X": GREY.astype(str), "y": LABELS}, "expected numbers, got <U3"),
-    "labels": ({"X": GREY, "y": LABELS[:9]}, r"labels: expected a label for each of 10 images, .*got int64 \[9\]"),
+    "labels": ({"X": GREY, "y": LABELS[:9]}, r"y: expected a label for each of 10 samples, .*got int64 \[9\]"),
     "one-hot": ({"X": GREY, "y": np.eye(3)[LABELS]}, "one-hot rows into class numbers"),
-    "float labels": ({"X": GREY, "y": LABELS / 1}, "integers or text"),
+    "several labels": ({"X": GREY, "y": np.ones((10, 3), int)}, "several labels of one sample cannot be used"),
+    "broken labels": ({"X": GREY, "y": LABELS / 2}, "y: expected text or integers .*, got float64 from 0.0 to 1.0"),
+    "labels of minus one and one": ({"X": GREY, "y": LABELS % 2 * 2 - 1}, "labels are -1 and 1, but -1 means"),
+    "labels below minus one": ({"X": GREY, "y": LABELS - 2}, "class numbers from 0 on, and -1 .*, got -2"),
+    "labels past int64": ({"X": GREY, "y": LABELS.astype(np.uint64) + np.uint64(2**63)}, "got uint64 from 92233720"),
+    "no label for testing": (
+        {"x_train": GREY, "y_train": LABELS, "x_test": GREY, "y_test": LABELS - 1},
+        "y_test: 4 test samples of 10 have no label .marked -1., but test samples need one",
+    ),
     "one class": ({"X": GREY, "y": LABELS * 0}, "at least two classes, found only '0'"),
-    "one image": ({"X": GREY[:1], "y": LABELS[:1]}, "holds one image"),
+    "one image": ({"X": GREY[:1], "y": LABELS[:1]}, "it holds one sample"),
     "kinds": (
         {"x_train": GREY, "y_train": LABELS, "x_test": GREY, "y_test": LABELS.astype(str)},
         "one half's labels are text",
     ),
     "sizes": (
         {"x_train": GREY, "y_train": LABELS, "x_test": GREY[:, 1:], "y_test": LABELS},
-        r"training images are \[1, 6, 5\] but test images \[1, 5, 5\]",
+        r"samples of x_train \[1, 6, 5\] but x_test \[1, 5, 5\]; make",
     ),
     "few names": ({"X": GREY, "y": LABELS, "classes": np.array(["a", "b"])}, "labels run from 0 to 1; got 0 to 2"),
     "names twice": ({"X": GREY, "y": LABELS, "classes": np.array(["a", "b", "a"])}, "names that all differ"),

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.data.arrays import DataSet, ImageView, Split, check_ids
+from trainer.data.arrays import DataSet, Split
+from trainer.data.by_id import ImageView, check_ids
 from trainer.data.custom import ImageOptions
 from trainer.data.digits import load_digits
+from trainer.data.labels import UNLABELLED
 from trainer.data.npz import load_npz
 from trainer.data.vision import load_cifar10, load_cifar100, load_fashion_mnist, load_mnist, load_svhn
 from trainer.errors import TrainerError
@@ -14,6 +16,7 @@ from trainer.errors import TrainerError
 __all__ = [
     "CUSTOM_DATA",
     "DATASETS",
+    "UNLABELLED",
     "CustomDataEntry",
     "DataSet",
     "DataSetEntry",
@@ -89,26 +92,26 @@ DATASETS: dict[str, DataSetEntry] = {
 
 @dataclass(frozen=True)
 class CustomDataEntry:
-    """A form in which a user's own images are read, chosen by ``KIND:PATH``.
+    """A form in which a user's own data is read, chosen by ``KIND:PATH``.
 
     Args:
         name: the kind.
         description: one line.
         source: where it is defined.
-        loader: ``loader(path, options, memory_limit)``.
+        loader: ``loader(path, options, memory_limit, labelled_only)``.
 
     """
 
     name: str
     description: str
     source: str
-    loader: Callable[[Path, ImageOptions, int | None], DataSet]
+    loader: Callable[[Path, ImageOptions, int | None, bool], DataSet]
 
 
-def _folder(path: Path, options: ImageOptions, memory_limit: int | None) -> DataSet:
+def _folder(path: Path, options: ImageOptions, memory_limit: int | None, labelled_only: bool) -> DataSet:
     from trainer.data.folder import load_folder  # only now: Pillow is not needed for anything else
 
-    return load_folder(path, options, memory_limit)
+    return load_folder(path, options, memory_limit, labelled_only)
 
 
 CUSTOM_DATA: dict[str, CustomDataEntry] = {
@@ -117,13 +120,14 @@ CUSTOM_DATA: dict[str, CustomDataEntry] = {
         CustomDataEntry(
             "folder",
             "folder:PATH, your image files in class folders (PATH/cat/1.png), also under PATH/train and PATH/test, or "
-            "listed in PATH/labels.csv (path,label and optionally split)",
+            "listed in PATH/labels.csv (path,label and optionally split); those in none of these have no label",
             "README, Your own images",
             _folder,
         ),
         CustomDataEntry(
             "npz",
-            "npz:PATH, your arrays x_train, y_train, x_test, y_test, or X, y",
+            "npz:PATH, your arrays X, y, or x_train, y_train, x_test, y_test: images, or features [N, d] of anything; "
+            "labels may be missing",
             "README, Your own images",
             load_npz,
         ),
@@ -149,8 +153,9 @@ def load(
     download: bool = False,
     images: ImageOptions | None = None,
     memory_limit: int | None = None,
+    labelled_only: bool = False,
 ) -> DataSet:
-    """Load a data set as bytes; nothing is expanded to float here.
+    """Load a data set as it is stored; no image is expanded to float here.
 
     Args:
         name: a key of ``DATASETS``, or ``KIND:PATH`` with a key of ``CUSTOM_DATA``.
@@ -159,9 +164,10 @@ def load(
         download: fetch missing files into the root.
         images: how a user's own images are read.
         memory_limit: bytes that a user's own images may take.
+        labelled_only: leave out what of a user's own data has no label; ids are the same with and without it.
 
     Returns:
-        The data set with its train and test halves: published, given or drawn.
+        The data set with its train and test halves: published, given or drawn from what has a label.
 
     Raises:
         TrainerError: unknown name.
@@ -175,7 +181,7 @@ def load(
             path = Path(name.removeprefix(f"{kind}:")).expanduser()
         except RuntimeError as error:
             raise TrainerError(f"{name}: {error}") from error
-        return CUSTOM_DATA[kind].loader(path, images or ImageOptions(), memory_limit)
+        return CUSTOM_DATA[kind].loader(path, images or ImageOptions(), memory_limit, labelled_only)
     if name not in DATASETS:
         raise TrainerError(
             f"there is no data set {name!r}; choose one of {', '.join(DATASETS)}, folder:PATH or npz:PATH"

@@ -1,14 +1,16 @@
-"""The one form in which every data set reaches the rest of the project: uint8 images and int64 labels."""
+"""The one form in which every data set reaches the rest of the project: images or features, and labels where known."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trainer.data.by_id import ArrayRows, ImageView, Stored, check_ids
+from trainer.data.labels import UNLABELLED
 from trainer.errors import TrainerError
 
 SplitName = Literal["train", "test"]
@@ -19,22 +21,23 @@ class Split:
     """One half of a data set, as published: nothing normalised, nothing shuffled.
 
     Args:
-        images: grey values or colours, uint8 ``[N, C, H, W]``.
-        labels: class numbers, int64 ``[N]``.
+        images: grey values or colours, uint8 ``[N, C, H, W]``; or features of anything, float32 ``[N, d, 1, 1]``.
+        labels: class numbers, int64 ``[N]``; ``UNLABELLED`` where there is none.
 
     Raises:
         TrainerError: the arrays have another type or their shapes do not belong together.
 
     """
 
-    images: NDArray[np.uint8]
+    images: Stored
     labels: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+        features = self.images.dtype == np.float32 and self.images.shape[2:] == (1, 1)
+        if self.images.ndim != 4 or not (self.images.dtype == np.uint8 or features):
             raise TrainerError(
-                f"images must be uint8 [N, C, H, W], got {self.images.dtype} {list(self.images.shape)}; "
-                "convert them before building a Split"
+                f"images must be uint8 [N, C, H, W], or features float32 [N, d, 1, 1], got {self.images.dtype} "
+                f"{list(self.images.shape)}; convert them before building a Split"
             )
         if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
             raise TrainerError(
@@ -48,18 +51,24 @@ class Split:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A classification data set held as bytes, with the constants that turn bytes into network inputs.
+    """A classification data set held as it is stored, with the constants that turn it into network inputs.
+
+    Training samples may lack a label, and the test half may be empty; what is in it has labels. Where some lack one,
+    those that have one come first, so that their ids do not depend on whether the others are kept.
 
     Args:
         name: the name it is registered under.
-        classes: class names; the position is the label.
+        classes: class names; the position is the label. None yet where nothing names them.
         train: the published training half; ids are positions in it ("data-set absolute").
         test: the published test half, likewise.
-        scale: the value a byte is divided by (255, or 16 for the digits).
+        scale: the value a byte is divided by (255, or 16 for the digits; 1 for features).
         mean: per channel, of the training images after that division.
         std: standard deviation per channel, likewise.
         paths: for data made of files, each image's path relative to the data's root, (training, test).
         notes: what a user should know of how the data was read, one sentence each.
+        root: for data made of files, the folder that the paths are relative to.
+        rows: for data made of arrays, where each sample lies in them, (training, test).
+        texts: what is shown of each sample to a person who labels, (training, test); None shows the image.
 
     Raises:
         TrainerError: the halves, labels or constants contradict each other.
@@ -75,6 +84,9 @@ class DataSet:
     std: tuple[float, ...]
     paths: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     notes: tuple[str, ...] = ()
+    root: Path | None = None
+    rows: tuple[ArrayRows, ArrayRows] | None = None
+    texts: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
@@ -88,11 +100,11 @@ class DataSet:
                 f"{self.name}: expected {channels} means, {channels} positive standard deviations and a positive "
                 f"scale, got {self.mean}, {self.std}, {self.scale}; give one constant per channel"
             )
-        for half, split in (("train", self.train), ("test", self.test)):
-            if len(split) and not (split.labels.min() >= 0 and split.labels.max() < self.num_classes):
+        for half, split, least in (("train", self.train, UNLABELLED), ("test", self.test, 0)):
+            if len(split) and not (split.labels.min() >= least and split.labels.max() < self.num_classes):
                 raise TrainerError(
                     f"{self.name}: {half} labels run from {split.labels.min()} to {split.labels.max()} but there are "
-                    f"{self.num_classes} classes; labels must be 0..{self.num_classes - 1}"
+                    f"{self.num_classes} classes; labels must be 0..{self.num_classes - 1}, and a test image needs one"
                 )
 
     @property
@@ -103,8 +115,45 @@ class DataSet:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes C."""
+        """Number of classes C; 0 where nothing names them yet."""
         return len(self.classes)
+
+    @property
+    def holds_features(self) -> bool:
+        """Whether the samples are vectors of features, which cannot be shown, and not images."""
+        return self.train.images.dtype != np.uint8
+
+    @property
+    def labelled_ids(self) -> NDArray[np.int64]:
+        """Ids ``[L]`` of the training samples that have a label, ascending."""
+        return np.flatnonzero(self.train.labels != UNLABELLED)
+
+    def require_classes(self) -> None:
+        """Refuse data whose classes are not known yet, where a network is to be trained.
+
+        Raises:
+            TrainerError: fewer than two classes.
+
+        """
+        if self.num_classes < 2:
+            has = f"only the class {self.classes[0]!r}" if self.classes else "no class"
+            raise TrainerError(
+                f"{self.name}: {len(self.train):,} training samples, of which {len(self.labelled_ids):,} have a label, "
+                f"and {has}; name the classes (--classes cat,dog) and label samples of each"
+            )
+
+    def require_augmentable(self, augment: str) -> None:
+        """Refuse to change features as if they were images.
+
+        Args:
+            augment: a name of ``trainer.data.augment.AUGMENTATIONS``.
+
+        Raises:
+            TrainerError: features, and anything but "none".
+
+        """
+        if self.holds_features and augment != "none":
+            raise TrainerError(f"{self.name}: augment {augment} is for images, but these are features; set it to none")
 
     def inputs(self, split: SplitName, indices: ArrayLike | None = None) -> NDArray[np.float32]:
         """Return network inputs ``(images/scale - mean)/std``, computed for the asked images only.
@@ -122,7 +171,7 @@ class DataSet:
         """
         return self.view(split)(indices)
 
-    def view(self, split: SplitName) -> "ImageView":
+    def view(self, split: SplitName) -> ImageView:
         """Return the images of one half without their labels, for whoever must not see these.
 
         Args:
@@ -136,7 +185,7 @@ class DataSet:
         return ImageView(self._half(split).images, self.scale, self.mean, self.std, what)
 
     def labels(self, split: SplitName, indices: ArrayLike | None = None) -> NDArray[np.int64]:
-        """Return labels of the asked images.
+        """Return labels of the asked images, each of which must have one.
 
         Args:
             split: "train" or "test".
@@ -146,14 +195,55 @@ class DataSet:
             A fresh int64 array ``[n]``.
 
         Raises:
-            TrainerError: unknown half, or ids that are not integers in range.
+            TrainerError: unknown half, ids that are not integers in range, or one that has no label.
 
         """
         half = self._half(split)
-        return half.labels.copy() if indices is None else half.labels[self._checked(split, indices)]
+        ids = np.arange(len(half)) if indices is None else self._checked(split, indices)
+        labels = half.labels[ids]
+        missing = ids[labels == UNLABELLED]
+        if len(missing):
+            raise TrainerError(
+                f"{self.name}: {len(missing)} of {len(ids)} samples have no label, such as "
+                f"{self.sample_path(split, missing[0])} (id {missing[0]}); label them or leave them out"
+            )
+        return labels
 
     def sample_path(self, split: SplitName, index: int) -> str:
-        """Say how a person finds one image: its file's path under the data's root, or ``name/half/id`` if it has none.
+        """Say how a person finds one sample in what the user gave: its file's path, or the row of an array.
+
+        Args:
+            split: "train" or "test".
+            index: id within that half.
+
+        Returns:
+            A path under the data's root; ``FILE.npz#ARRAY[ROW]``; or ``name/half/id`` for registered data.
+
+        Raises:
+            TrainerError: unknown half, or no such id.
+
+        """
+        [checked] = self._checked(split, [index])
+        if self.paths is not None:
+            return self.paths[split == "test"][checked]
+        return f"{self.name}/{split}/{checked}" if self.rows is None else self.rows[split == "test"].name(checked)
+
+    def sample_file(self, split: SplitName, index: int) -> Path | None:
+        """Return the file of one image; None where samples are no files.
+
+        Args:
+            split: "train" or "test".
+            index: id within that half.
+
+        Raises:
+            TrainerError: unknown half, or no such id.
+
+        """
+        name = self.sample_path(split, index)
+        return None if self.root is None or self.paths is None else self.root / name
+
+    def sample_text(self, split: SplitName, index: int) -> str | None:
+        """Return what a person reads of one sample; None where there is no text.
 
         Args:
             split: "train" or "test".
@@ -164,10 +254,10 @@ class DataSet:
 
         """
         [checked] = self._checked(split, [index])
-        return f"{self.name}/{split}/{checked}" if self.paths is None else self.paths[split == "test"][checked]
+        return None if self.texts is None else self.texts[split == "test"][checked]
 
     def fingerprint(self) -> str:
-        """Hash everything that an experiment depends on: arrays, class names, normalisation and the files' paths.
+        """Hash everything that an experiment depends on: arrays, class names, normalisation, files' paths and texts.
 
         Returns:
             sha256 as 64 hexadecimal digits; computed once, then remembered.
@@ -184,6 +274,8 @@ class DataSet:
             digest.update(np.ascontiguousarray(array).data.cast("B"))
         if self.paths is not None:
             digest.update(repr(self.paths).encode())
+        if self.texts is not None:
+            digest.update(repr(("texts", self.texts)).encode())
         return digest.hexdigest()
 
     def _half(self, split: str) -> Split:
@@ -193,60 +285,3 @@ class DataSet:
 
     def _checked(self, split: SplitName, indices: ArrayLike) -> NDArray[np.int64]:
         return check_ids(indices, len(self._half(split)), f"{self.name} {split} ids")
-
-
-@dataclass(frozen=True)
-class ImageView:
-    """Normalised network inputs by id; holds no labels and no way to them.
-
-    Args:
-        images: uint8 ``[N, C, H, W]``.
-        scale: what a byte is divided by.
-        mean: per channel, as in ``DataSet``.
-        std: per channel, as in ``DataSet``.
-        what: how messages name the ids.
-
-    """
-
-    images: NDArray[np.uint8]
-    scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    what: str
-
-    def __call__(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Return ``(images/scale - mean)/std``, float32 ``[n, C, H, W]``, fresh; of all images if no ids are given."""
-        wanted = self.images if indices is None else self.images[check_ids(indices, len(self.images), self.what)]
-        x = wanted.astype(np.float32)  # [n, C, H, W]
-        x /= np.float32(self.scale)
-        x -= np.asarray(self.mean, np.float32)[:, None, None]
-        x /= np.asarray(self.std, np.float32)[:, None, None]
-        return x
-
-
-def check_ids(indices: ArrayLike | Sequence[int], size: int, what: str) -> NDArray[np.int64]:
-    """Return sample ids as int64, refused when they are not integers in ``[0, size)``.
-
-    Negative numbers and boolean masks are refused: an id names one image for good.
-
-    Args:
-        indices: ids, integers ``[n]``.
-        size: number of images there are.
-        what: how the message names them.
-
-    Returns:
-        int64 ``[n]``.
-
-    Raises:
-        TrainerError: wrong type, rank or range.
-
-    """
-    ids = np.asarray(indices)
-    if ids.size == 0 and ids.ndim == 1:
-        return np.empty(0, np.int64)
-    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
-        raise TrainerError(f"{what}: expected a list of integers, got {ids.dtype} of shape {list(ids.shape)}")
-    if ids.min() < 0 or ids.max() >= size:
-        bad = ids[(ids < 0) | (ids >= size)][0]
-        raise TrainerError(f"{what}: {bad} is not an id; ids run from 0 to {size - 1}")
-    return ids.astype(np.int64)

@@ -4,19 +4,21 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.arrays import DataSet, Split
+from trainer.data.by_id import ArrayRows, Stored
+from trainer.data.constants import BYTE_SCALE, constants
+from trainer.data.labels import MARKERS, UNLABELLED, class_names
 from trainer.errors import TrainerError
 
 Mode = Literal["auto", "rgb", "grey"]
-BYTE_SCALE = 255.0
-CHUNK_BYTES = 2**22  # looked at in one piece when an array is counted or compared
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,10 @@ class ImageOptions:
         image_size: ``N`` or ``HxW`` in pixels; every image is scaled to cover it and cropped to its centre. None takes
             images that all have one size as they are.
         mode: ``rgb`` or ``grey``; ``auto`` is grey when no image has a colour.
-        test_fraction: share of the images that becomes the test half, where the data does not say which are.
+        test_fraction: share of the labelled images that becomes the test half, where the data does not say which are;
+            0 leaves the test half empty.
         skip_bad: leave out images that cannot be read, instead of refusing all.
+        classes: names of the classes, ``cat,dog`` or a list; None takes those that the labels have.
 
     Raises:
         TrainerError: a value that makes no sense.
@@ -39,16 +43,24 @@ class ImageOptions:
     mode: Mode = "auto"
     test_fraction: float = 0.2
     skip_bad: bool = False
+    classes: str | Sequence[Any] | None = None
 
     def __post_init__(self) -> None:
         if self.size:
             object.__setattr__(self, "image_size", "{}x{}".format(*self.size))  # one spelling for one size
         if self.mode not in get_args(Mode):
             raise TrainerError(f"mode: expected one of {', '.join(get_args(Mode))}, got {self.mode!r}")
-        if not 0 < self.test_fraction < 1:
+        if not 0 <= self.test_fraction < 1:
             raise TrainerError(
                 f"test_fraction: expected a share between 0 and 1, such as 0.2, got {self.test_fraction}"
             )
+        if self.classes is not None:
+            object.__setattr__(self, "classes", class_names(self.classes))
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Names of the classes, where they are given."""
+        return None if self.classes is None else tuple(self.classes)
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -72,7 +84,7 @@ def draw_test(names: Sequence[str], fraction: float) -> NDArray[np.bool_]:
 
     Args:
         names: one for each sample, all different.
-        fraction: share wanted; at least one sample is drawn and at least one left.
+        fraction: share wanted; at least one sample is drawn and at least one left, but for a share of 0.
 
     Returns:
         Boolean ``[N]``, true for the test half.
@@ -80,41 +92,22 @@ def draw_test(names: Sequence[str], fraction: float) -> NDArray[np.bool_]:
     """
     order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode(errors="surrogateescape")).digest())
     test = np.zeros(len(names), np.bool_)
-    test[order[: min(max(round(fraction * len(names)), 1), len(names) - 1)]] = True
+    if fraction > 0 and len(names) > 1:
+        test[order[: min(max(round(fraction * len(names)), 1), len(names) - 1)]] = True
     return test
-
-
-def channel_constants(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of every channel, bytes divided by 255, from exact counts of each value.
-
-    Args:
-        images: uint8 ``[N, C, H, W]``.
-
-    Returns:
-        Means ``[C]`` and standard deviations ``[C]``; a channel of one value gets the deviation 1.
-
-    """
-    n, channels = images.shape[:2]
-    counts = np.zeros((channels, 256))
-    step = max(1, CHUNK_BYTES // max(1, images[:1].size))
-    for start in range(0, n, step):
-        for channel in range(channels):
-            counts[channel] += np.bincount(images[start : start + step, channel].ravel(), minlength=256)
-    value = np.arange(256) / BYTE_SCALE
-    total = counts.sum(axis=1)
-    mean = counts @ value / total  # [C]
-    std = np.sqrt((counts * (value - mean[:, None]) ** 2).sum(axis=1) / total)  # [C]
-    return tuple(mean.tolist()), tuple(float(s) if s > 0 else 1.0 for s in std)
 
 
 def assemble(
     kind: str,
     classes: tuple[str, ...],
-    images: NDArray[np.uint8],
+    images: Stored,
     labels: NDArray[np.int64],
     n_train: int,
     *,
     paths: tuple[str, ...] | None = None,
+    root: Path | None = None,
+    rows: tuple[ArrayRows, ArrayRows] | None = None,
+    texts: tuple[str, ...] | None = None,
     notes: tuple[str, ...] = (),
 ) -> DataSet:
     """Put a data set together, training images first, and say what a user should know about its classes.
@@ -122,35 +115,77 @@ def assemble(
     Args:
         kind: the data set's name.
         classes: class names; the position is the label.
-        images: uint8 ``[N, C, H, W]``.
-        labels: ``[N]``.
+        images: uint8 ``[N, C, H, W]`` or features, float32 ``[N, d, 1, 1]``.
+        labels: ``[N]``; of the training images those without one come last.
         n_train: how many of them are training images.
         paths: where each image came from.
+        root: the folder that the paths are relative to.
+        rows: where each sample lies in a user's arrays, (training, test).
+        texts: what a person reads of each sample.
         notes: what the reader of the images has to say.
 
     Raises:
-        TrainerError: fewer than two classes.
+        TrainerError: fewer than two classes, and nothing without a label that may be of another.
 
     """
-    if len(classes) < 2:
+    incomplete = bool((labels[:n_train] == UNLABELLED).any())
+    if len(classes) < 2 and not incomplete:
         raise TrainerError(f"{kind}: expected images of at least two classes, found only {classes[0]!r}; add another")
-    halves = {"train": slice(0, n_train), "test": slice(n_train, None)}
-    for half, what in (("train", "nothing can be learned about it"), ("test", "its accuracy cannot be measured")):
-        absent = [name for label, name in enumerate(classes) if not (labels[halves[half]] == label).any()]
-        if absent:
+    if not classes:
+        notes = (*notes, "no class has a name yet: name them, such as --classes cat,dog")
+    train, test = labels[:n_train], labels[n_train:]
+    useless = "nothing can be learned about it" + " before one is labelled" * incomplete
+    for half, present, what in (("train", train, useless), ("test", test, "its accuracy cannot be measured")):
+        absent = [name for label, name in enumerate(classes) if not (present == label).any()]
+        if absent and len(present):
             notes = (*notes, f"no image of the {half} half shows {listed(absent)}: {what}")
-    mean, std = channel_constants(images[:n_train])
+    features = images.dtype == np.float32
+    mean, std = constants(images[:n_train])
     return DataSet(
         name=kind,
         classes=classes,
-        train=Split(images[:n_train], labels[:n_train]),
-        test=Split(images[n_train:], labels[n_train:]),
-        scale=BYTE_SCALE,
+        train=Split(images[:n_train], train),
+        test=Split(images[n_train:], test),
+        scale=1.0 if features else BYTE_SCALE,
         mean=mean,
         std=std,
         paths=None if paths is None else (paths[:n_train], paths[n_train:]),
         notes=notes,
+        root=root,
+        rows=rows,
+        texts=None if texts is None else (texts[:n_train], texts[n_train:]),
     )
+
+
+def require_labels(what: str, unlabelled: int) -> TrainerError:
+    """Return the error that says that data has no label at all, where labels are needed.
+
+    Args:
+        what: names the data.
+        unlabelled: how many samples it has.
+
+    """
+    return TrainerError(
+        f"{what}: {counted(unlabelled, 'sample')} and no label, but here labels are needed, as nobody is asked for "
+        "them; label some (class folders, labels.csv, or the array of labels)"
+    )
+
+
+def unlabelled_note(what: str, total: int, reasons: Mapping[str, int], left_out: bool) -> str:
+    """Return the sentence that counts what has no label.
+
+    Args:
+        what: names the samples.
+        total: how many there are, labelled or not.
+        reasons: why they have no label, and how many.
+        left_out: whether they are left out.
+
+    """
+    why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+    gone = " and are left out" * left_out
+    marked = any(marker and f"'{marker}'" in why.casefold() for marker in MARKERS)
+    remedy = "; if such a mark is a class, name it with --classes" * marked
+    return f"{sum(reasons.values()):,} of {total:,} {what} have no label{gone}: {why}{remedy}"
 
 
 def require_memory(count: int, channels: int, size: tuple[int, int], limit: int | None) -> None:

@@ -5,8 +5,10 @@ import io
 from pathlib import Path
 from typing import Literal
 
-from trainer.data.listing import Listing, Sample, inside, is_image, require_plain
-from trainer.errors import DataCorrupt, TrainerError
+from trainer.data.custom import listed
+from trainer.data.labels import means_unlabelled, require_plain
+from trainer.data.listing import LAYOUT, Listing, inside, is_image, list_all
+from trainer.errors import DataCorrupt, DataNotFound, TrainerError
 
 NAME = "labels.csv"
 COLUMNS = {"path", "label"}
@@ -14,11 +16,12 @@ DELIMITERS = ",;\t"  # spreadsheets write the second in many languages
 SHOWN = 5  # mistakes named in one message
 
 
-def list_csv(root: Path) -> Listing:
-    """Read the images that a root's ``labels.csv`` names.
+def list_csv(root: Path, classes: tuple[str, ...] | None = None) -> Listing:
+    """Read the images that a root's ``labels.csv`` names, and find the others; these have no label.
 
     Args:
         root: the folder, resolved; paths in the list are relative to it.
+        classes: names that labels must have; None takes those that are listed.
 
     Returns:
         The images, sorted by path, each with its half where the list has a column for it.
@@ -31,7 +34,7 @@ def list_csv(root: Path) -> Listing:
     text = _text(file)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(file, text), strict=True)
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-    rows = _Rows(root, "split" in reader.fieldnames)
+    rows = _Rows(Listing(root, classes), "split" in reader.fieldnames)
     try:
         for row in reader:
             rows.add(reader.line_num, row)
@@ -68,52 +71,68 @@ def _delimiter(file: Path, text: str) -> str:
 class _Rows:
     """The lines of a list so far: samples, and what is wrong with the others."""
 
-    def __init__(self, root: Path, splits: bool) -> None:
-        self.root, self.splits = root, splits
-        self.samples: list[Sample] = []
+    def __init__(self, found: Listing, splits: bool) -> None:
+        self.found, self.splits = found, splits
         self.problems: list[str] = []
         self._lines: dict[Path, int] = {}
 
     def add(self, line: int, row: dict[str, str | None]) -> None:
         """Take one line, or note what is wrong with it."""
         try:
-            self.samples.append(self._sample(line, row))
+            self._add(line, row)
         except (TrainerError, OSError, ValueError) as error:
             self.problems.append(f"line {line}: {' '.join(str(error).split())}")
 
-    def _sample(self, line: int, row: dict[str, str | None]) -> Sample:
-        name, label = (row["path"] or "").strip(), (row["label"] or "").strip()
-        if not name or not label or None in row:
-            wrong = "more values than columns" if None in row else f"no {'label' if name else 'path'}"
+    def _add(self, line: int, row: dict[str, str | None]) -> None:
+        name, written, root = (row["path"] or "").strip(), row["label"], self.found.root
+        if not name or written is None or None in row:
+            wrong = "no path" if not name else f"{'fewer' if written is None else 'more'} values than columns"
             raise TrainerError(f"it has {wrong}")
+        written = written.strip()
         require_plain(name)
-        require_plain(label)
-        target = inside(self.root / name, self.root)
+        require_plain(written)
+        target = inside(root / name, root)
         if not target.is_file():
-            raise TrainerError(f"there is no file {name!r} under {self.root}")
+            raise TrainerError(f"there is no file {name!r} under {root}")
         if not is_image(name):
             raise TrainerError(f"{name!r} has no extension of an image")
         first = self._lines.setdefault(target, line)
         if first != line:
             raise TrainerError(f"{name!r} was listed before, in line {first}")
-        return Sample(target.relative_to(self.root).as_posix(), label, self._split(row))
+        label = self._label(written)
+        why = f"marked {written!r} in {NAME}" if written else f"blank in {NAME}"
+        self.found.add([target.relative_to(root).as_posix()], label, self._split(row, label), why)
 
-    def _split(self, row: dict[str, str | None]) -> Literal["train", "test"] | None:
+    def _label(self, written: str) -> str | None:
+        classes = self.found.classes
+        if means_unlabelled(written, classes):
+            return None
+        if classes is not None and written not in classes:
+            raise TrainerError(f"the label {written!r} is none of the classes {listed(classes)}")
+        return written
+
+    def _split(self, row: dict[str, str | None], label: str | None) -> Literal["train", "test"] | None:
         split = (row.get("split") or "").strip().lower()
         if not self.splits:
             return None
-        if split == "train":
+        if split == "train" or (not split and label is None):
             return "train"
+        if split == "test" and label is None:
+            raise TrainerError("it has the split test but no label; label it, or give it the split train")
         if split == "test":
             return "test"
         raise TrainerError(f"split must be train or test, got {split!r}")
 
 
 def _checked(file: Path, rows: _Rows) -> Listing:
-    samples = sorted(rows.samples)
-    if not samples:
-        raise DataCorrupt(f"{file} lists no images; add a line for each")
-    for half in ("train", "test") if rows.splits else ():
-        if all(sample.split != half for sample in samples):
-            raise TrainerError(f"{file}: no image has the split {half}; give some, or leave the column out")
-    return Listing(rows.root, samples)
+    """Add what lies under the root and is not listed, and put all in order."""
+    found = rows.found
+    here = {sample.name for sample in found.samples}
+    half: Literal["train"] | None = "train" if rows.splits else None
+    found.add([name for name in list_all(found.root) if name not in here], None, half, f"not in {NAME}")
+    if not found.samples:
+        raise DataNotFound(f"{file} lists no images, and {found.root} holds none; {LAYOUT}")
+    if rows.splits and all(sample.split != "train" for sample in found.samples):
+        raise TrainerError(f"{file}: no image has the split train; give some, or leave the column out")
+    found.samples.sort(key=lambda sample: sample.name)
+    return found

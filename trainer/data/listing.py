@@ -1,19 +1,21 @@
 """Which files a user's folder of images holds, what they show, and which half they belong to; none is opened here."""
 
 import os
-import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from trainer.data.custom import counted, listed
+from trainer.data.custom import counted, listed, unlabelled_note
+from trainer.data.labels import means_unlabelled, require_plain
 from trainer.errors import DataNotFound, TrainerError
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 OTHER_SPLITS = frozenset({"test", "val", "valid", "validation", "dev"})
-LAYOUT = "expected a folder for each class (PATH/cat/1.png), or PATH/labels.csv with the columns path,label"
-CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})  # Unicode categories that would break a line of a log or a table
+LAYOUT = "expected images, a folder of them for each class (PATH/cat/1.png), or PATH/labels.csv with columns path,label"
+LOOSE = "in no class folder"
+Half = Literal["train", "test"] | None
 
 
 class Sample(NamedTuple):
@@ -21,14 +23,14 @@ class Sample(NamedTuple):
 
     Args:
         name: path relative to the root, with slashes.
-        label: name of its class.
+        label: name of its class; None where it has no label.
         split: the half it belongs to; None where the data does not say.
 
     """
 
     name: str
-    label: str
-    split: Literal["train", "test"] | None
+    label: str | None
+    split: Half
 
 
 @dataclass
@@ -37,80 +39,125 @@ class Listing:
 
     Args:
         root: the resolved folder.
+        classes: names that the user gave; None takes those found.
         samples: the images, sorted by name.
         others: files that are hidden or no images.
-        loose: images outside of every class folder.
+        useless: images of a test half without a label.
+        empty: class folders without images.
+        unlabelled: why images have no label, and how many.
+        lenient: whether links and strange names are passed over, as nobody asked for just these files.
 
     """
 
     root: Path
+    classes: tuple[str, ...] | None = None
     samples: list[Sample] = field(default_factory=list)
     others: int = 0
-    loose: int = 0
+    useless: int = 0
+    empty: list[str] = field(default_factory=list)
+    unlabelled: Counter[str] = field(default_factory=Counter)
+    lenient: bool = False
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was left out, one sentence each."""
+    def add(self, names: Iterator[str] | list[str], label: str | None, split: Half, why: str = LOOSE) -> None:
+        """Take images of one class, or without a label; the latter are of no use for testing.
+
+        Args:
+            names: relative to the root.
+            label: name of the class.
+            split: their half.
+            why: they have no label.
+
+        """
+        for name in names:
+            if label is None and split == "test":
+                self.useless += 1
+                continue
+            self.samples.append(Sample(name, label, split))
+            if label is None:
+                self.unlabelled[why] += 1
+
+    def notes(self, left_out: bool) -> tuple[str, ...]:
+        """Return what was left out and what has no label, one sentence each.
+
+        Args:
+            left_out: whether what has no label is left out.
+
+        """
         notes = []
         if self.others:
             notes.append(f"ignored {counted(self.others, 'file')} under {self.root}: hidden, or no image")
-        if self.loose:
-            notes.append(f"ignored {counted(self.loose, 'image')} under {self.root}: in no class folder")
+        if self.useless:
+            notes.append(f"ignored {counted(self.useless, 'test image')} under {self.root}: without a label")
+        if self.unlabelled:
+            total = sum(sample.label is not None for sample in self.samples) + self.unlabelled.total()
+            notes.append(unlabelled_note(f"images under {self.root}", total, self.unlabelled, left_out))
         return tuple(notes)
 
 
-def list_classes(root: Path) -> Listing:
+def list_classes(root: Path, classes: tuple[str, ...] | None = None) -> Listing:
     """Find every image in the class folders of a root, or in those of its ``train`` and ``test``.
+
+    An image in no class folder has no label, nor has one in a folder whose name says so (``unlabelled``) or, where the
+    classes are given, is none of them.
 
     Args:
         root: the folder, resolved.
+        classes: names of the classes; None takes the folders'.
 
     Returns:
         The images, sorted by path, and how many files were left out.
 
     Raises:
-        TrainerError: no classes, an empty class, a folder that is neither class nor half, or a link out of the root.
+        TrainerError: an empty class, a folder that is neither class nor half, or a link out of the root.
 
     """
-    found = Listing(root)
-    folders = _folders(root, found)
-    lower = {name.lower(): name for name in folders}
-    if set(lower) == {"train", "test"}:
+    found = Listing(root, classes)
+    loose, folders = _contents(root, found)
+    lower = {name.lower(): name for name in folders if not means_unlabelled(name, classes)}
+    if set(lower) in ({"train", "test"}, {"train"}) and not set(lower) & set(classes or ()):
+        found.add(loose, None, "train")
+        _add_classes(found, root, [name for name in folders if name not in lower.values()], "train")
         for split in ("train", "test"):
-            half = root / lower[split]
-            _add_classes(found, half, _folders(half, found), split)
-        _require_same_classes(found)
+            if split in lower:
+                half = root / lower[split]
+                unsorted, inner = _contents(half, found)
+                found.add(unsorted, None, split)
+                _add_classes(found, half, inner, split)
+        _require_same_classes(found, "test" in lower)
     elif "train" in lower and OTHER_SPLITS & set(lower):
         raise TrainerError(
             f"{root} has a folder train beside {listed(sorted(set(folders) - {lower['train']}))}; expected exactly "
             "train and test, or one folder for each class: rename, merge or remove the others, or write a labels.csv"
         )
     else:
+        found.add(loose, None, None)
         _add_classes(found, root, folders, None)
+    if found.empty and not found.unlabelled:
+        raise TrainerError(
+            f"{root / found.empty[0]} holds no images, so it is no class; add some, or remove the folder"
+        )
     if not found.samples:
-        lies = f"holds {counted(found.loose, 'image')} but no class folders" if found.loose else "holds no images"
-        raise DataNotFound(f"{root} {lies}; {LAYOUT}")
-    found.samples.sort()
+        raise DataNotFound(f"{root} holds no images; {LAYOUT}")
+    found.samples.sort(key=lambda sample: sample.name)
     return found
+
+
+def list_all(root: Path) -> list[str]:
+    """Return the sorted paths, relative to a root, of all images anywhere below it, passing over what cannot be used.
+
+    Args:
+        root: the folder, resolved.
+
+    Raises:
+        DataNotFound: a folder that cannot be listed.
+
+    """
+    return sorted(_images(root, Listing(root, lenient=True)))
 
 
 def is_image(name: str) -> bool:
     """Whether a file's extension is one of an image that can be read, in upper or lower case."""
     return Path(name).suffix.lower() in EXTENSIONS
-
-
-def require_plain(name: str) -> None:
-    """Refuse a name that would break a line: control characters, line separators, bytes that are no UTF-8.
-
-    Args:
-        name: of a file or a class.
-
-    Raises:
-        TrainerError: it holds one.
-
-    """
-    if not name.isprintable() and any(unicodedata.category(letter) in CONTROL for letter in name):
-        raise TrainerError(f"{name!a}: file names must be printable UTF-8 without control characters; rename it")
 
 
 def inside(path: Path, root: Path) -> Path:
@@ -133,25 +180,36 @@ def inside(path: Path, root: Path) -> Path:
     return target
 
 
-def _folders(parent: Path, found: Listing) -> list[str]:
-    """Return the names of the visible folders in one; count what else lies there."""
-    folders = []
+def _contents(parent: Path, found: Listing) -> tuple[list[str], list[str]]:
+    """Return the images in a folder itself, relative to the root, and its folders; count what else is there."""
+    images, folders = [], []
     for entry in _entries(parent, found):
         if entry.is_dir():
             folders.append(entry.name)
-        elif is_image(entry.name):
-            found.loose += 1
+        elif is_image(entry.name) and entry.is_file():
+            images.append(Path(entry.path).relative_to(found.root).as_posix())
         else:
             found.others += 1
-    return folders
+    return images, folders
 
 
-def _add_classes(found: Listing, parent: Path, classes: list[str], split: Literal["train", "test"] | None) -> None:
-    for label in classes:
-        images = list(_images(parent / label, found))
+def _add_classes(found: Listing, parent: Path, folders: list[str], split: Half) -> None:
+    for name in folders:
+        images = list(_images(parent / name, found))
+        if means_unlabelled(name, found.classes) or (found.classes is not None and name not in found.classes):
+            _require_no_misspelling(found, parent / name)
+            found.add(images, None, split, f"in the folder {name!r}")
+            continue
         if not images:
-            raise TrainerError(f"{parent / label} holds no images, so it is no class; add some, or remove the folder")
-        found.samples += [Sample(name, label, split) for name in images]
+            found.empty.append((parent / name).relative_to(found.root).as_posix())
+        found.add(images, name, split)
+
+
+def _require_no_misspelling(found: Listing, folder: Path) -> None:
+    """Refuse a folder that differs from a class in upper and lower case alone: its images would lose their label."""
+    for name in found.classes or ():
+        if folder.name != name and folder.name.casefold() == name.casefold():
+            raise TrainerError(f"{folder} differs from the class {name!r} in upper and lower case; spell both alike")
 
 
 def _images(folder: Path, found: Listing) -> Iterator[str]:
@@ -175,7 +233,8 @@ def _entries(folder: Path, found: Listing) -> Iterator[os.DirEntry[str]]:
     except OSError as error:
         raise DataNotFound(f"{folder} cannot be listed ({error.strerror}); check the path and its rights") from error
     for entry in ordered:
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
+        hidden = entry.name.startswith(".") or entry.name == "__MACOSX"
+        if hidden or (found.lenient and not _plain_entry(entry)):
             found.others += 1
             continue
         require_plain(entry.name)
@@ -186,14 +245,28 @@ def _entries(folder: Path, found: Listing) -> Iterator[os.DirEntry[str]]:
         yield entry
 
 
-def _require_same_classes(found: Listing) -> None:
+def _plain_entry(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is no link, which may be an image twice, and has a name that can be written down."""
+    try:
+        require_plain(entry.name)
+    except TrainerError:
+        return False
+    return not entry.is_symlink()
+
+
+def _require_same_classes(found: Listing, tests: bool) -> None:
     """Refuse a test class without training images: a misspelt folder, as a rule."""
-    halves = {half: {sample.label for sample in found.samples if sample.split == half} for half in ("train", "test")}
-    for half, labels in halves.items():
-        if not labels:
-            raise DataNotFound(f"{found.root}: the half {half} holds no class folders; {LAYOUT}")
-    unknown = sorted(halves["test"] - halves["train"])
-    if unknown:
+    of = {half: {s.label for s in found.samples if s.split == half and s.label} for half in ("train", "test")}
+    if tests and not of["test"]:
+        raise DataNotFound(
+            f"{found.root}: the half test holds no class folders; test images need labels: put them into class "
+            "folders, or move them elsewhere"
+        )
+    if not any(sample.split == "train" for sample in found.samples):
+        raise DataNotFound(f"{found.root}: the half train holds no images; {LAYOUT}")
+    declared = {Path(name).name for name in found.empty} | set(found.classes or ()) | of["train"]
+    unknown = sorted(of["test"] - declared)
+    if unknown and of["train"]:
         raise TrainerError(
             f"{found.root}: the test half has images of {listed(unknown)}, the training half has none; name the class "
             "folders alike in both"

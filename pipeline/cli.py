@@ -15,10 +15,10 @@ import click
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.interrupts import install_early
 
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+BAD_INPUT, FAILED, INTERRUPTED, WAITING = 2, 1, 130, 75
 
 
-COMMANDS: tuple[str, ...] = ("compare", "experiments", "fidelity", "report", "tensorboard")
+COMMANDS: tuple[str, ...] = ("compare", "experiments", "export", "fidelity", "ingest", "report", "tensorboard")
 """Commands with a module of their own in ``pipeline/commands``."""
 
 
@@ -120,6 +120,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--reference", "query.reference", str, "What look-ahead measures change from: network, linearized."),
     ("--distance", "query.distance", str, "And between what: outputs (default), simplex for probabilities."),
     ("--naive-candidates", "query.naive_candidates", int, "Candidates that 'naive' really retrains with."),
+    ("--annotator", "annotator.name", str, "Who answers: simulated, or files (see export and ingest).  [simulated]"),
     (
         "--annotator-noise",
         "annotator.noise",
@@ -310,6 +311,7 @@ def keep_compiled() -> None:
 
 
 def _go_on(path: Path, context: Any) -> None:
+    from pipeline.annotators import WaitingForLabels
     from pipeline.interrupts import Interrupts
     from pipeline.run.console import RunConsole
     from pipeline.run.loop import ActiveLearningLoop
@@ -331,6 +333,12 @@ def _go_on(path: Path, context: Any) -> None:
     except KeyboardInterrupt:
         click.echo(interrupts.hint, err=True)
         sys.exit(interrupts.exit_code)
+    except WaitingForLabels as waiting:
+        click.echo(f"{len(waiting.question.items)} samples wait for labels; next:")
+        click.echo(f"  pipeline export {path}    (then fill in the column 'label' of {path / 'to_label.csv'})")
+        click.echo(f"  pipeline ingest {path} {path / 'to_label.csv'}")
+        click.echo(f"  pipeline resume {path}{trust}")
+        sys.exit(WAITING)
 
 
 def _fresh_path(name: str) -> Path:

@@ -158,9 +158,10 @@ def _recorded(info: ValidationInfo) -> bool:
 
 
 class AnnotatorSection(Section):
-    """How the simulated annotator strays from answering correctly at once; shares of the samples.
+    """Who answers, and how the simulated annotator strays from answering correctly at once, as shares of the samples.
 
     Args:
+        name: ``simulated`` knows the data's labels; ``files`` hands questions out in a table and takes answers in.
         noise: labelled with a wrong class.
         skip: skipped.
         disagree: labelled in two ways by two annotators, and then by a third.
@@ -169,6 +170,7 @@ class AnnotatorSection(Section):
 
     """
 
+    name: Literal["simulated", "files"] = "simulated"
     noise: float = Field(default=0.0, ge=0, le=1)
     skip: float = Field(default=0.0, ge=0, le=1)
     disagree: float = Field(default=0.0, ge=0, le=1)
@@ -177,6 +179,8 @@ class AnnotatorSection(Section):
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
+        if self.name != "simulated" and self.habits != Habits():
+            raise ValueError(f"expected habits of the simulated annotator alone, got some of {self.name}")
         if (total := self.skip + self.late + self.missing) > 1:
             raise ValueError(f"skip, late and missing: expected shares that add up to at most 1, got {total:g}")
         return self
@@ -184,7 +188,7 @@ class AnnotatorSection(Section):
     @property
     def habits(self) -> Habits:
         """The annotator's."""
-        return Habits(**self.model_dump())
+        return Habits(**self.model_dump(exclude={"name"}))
 
 
 class QuerySection(Section):
@@ -267,7 +271,7 @@ class RunConfig(Section):
         train: overrides of ``trainer.TrainOptions``; resolved to the network family's defaults on construction.
         kernel: overrides of ``linearize.KernelOptions``; resolved likewise.
         query: strategy and sizes.
-        annotator: habits of the simulated annotator; by default it answers correctly at once.
+        annotator: who answers; by default the simulated annotator, correctly and at once.
         cycles: networks trained; a query follows each but the last.
         start: ``warm`` trains on from the previous cycle's weights, ``cold`` from the initial ones.
         seed: of every random stream.
@@ -296,6 +300,11 @@ class RunConfig(Section):
         object.__setattr__(self, "train", TrainSection(**train))
         object.__setattr__(self, "kernel", KernelSection(**kernel))
         return self
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the data's own labels answer."""
+        return self.annotator is None or self.annotator.name == "simulated"
 
     @property
     def train_options(self) -> TrainOptions:

@@ -1,6 +1,16 @@
 """Who answers a query."""
 
 from pipeline.annotators.base import Annotator, Answer, Item, Question, Skip
+from pipeline.annotators.files import FilesAnnotator, WaitingForLabels
 from pipeline.annotators.simulated import SimulatedAnnotator
 
-__all__ = ["Annotator", "Answer", "Item", "Question", "SimulatedAnnotator", "Skip"]
+__all__ = [
+    "Annotator",
+    "Answer",
+    "FilesAnnotator",
+    "Item",
+    "Question",
+    "SimulatedAnnotator",
+    "Skip",
+    "WaitingForLabels",
+]

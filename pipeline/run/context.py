@@ -125,7 +125,7 @@ def open_context(config: RunConfig) -> RunContext:
             or weights that do not fit it.
 
     """
-    data = load_data(config)
+    data = load_data(config, labelled_only=config.simulated)
     _require_usable(config, data)
     wanted = config.query.n_init + config.query.answers * (config.cycles - 1)
     own = custom_kind(config.data.name) is not None
@@ -169,7 +169,11 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
 
     """
     strategy, query = config.query.resolved.strategy, config.query
-    query_sizes(strategy, query)
+    if len(query_sizes(strategy, query)) > 1 and not config.simulated:
+        raise PipelineError(
+            f"annotator: files hand out a whole round at once, but {query.strategy} asks after each answer: choose "
+            "a strategy or mode that does not, such as --strategy margin-influence-greedy"
+        )
     if config.cycles == 1:
         return
     L = query.n_init + query.answers * (config.cycles - 2)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline import seeds
-from pipeline.annotators import Annotator, SimulatedAnnotator
+from pipeline.annotators import Annotator, FilesAnnotator, SimulatedAnnotator
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.machine import hardware
 from pipeline.progress import StageProgress
@@ -89,7 +89,7 @@ class ActiveLearningLoop:
         self.context = context
         self.config = context.config
         self.reporter = reporter
-        self.rounds = Rounds(run, context, annotator or simulated(context))
+        self.rounds = Rounds(run, context.data, annotator or configured(context))
         self.porter = Porter()
         self._drawn, self._undrawn = time.monotonic(), False
 
@@ -311,13 +311,15 @@ class ActiveLearningLoop:
         self.rounds.write(round_)
 
 
-def simulated(context: RunContext) -> SimulatedAnnotator:
-    """Return the annotator that a run has when nobody else answers.
+def configured(context: RunContext) -> Annotator:
+    """Return the annotator that a run's configuration names.
 
     Args:
         context: its constants.
 
     """
     data, config = context.data, context.config
+    if not config.simulated:
+        return FilesAnnotator()
     habits = None if config.annotator is None else config.annotator.habits
     return SimulatedAnnotator(data.labels("train"), data.num_classes, habits, config.seed)

@@ -138,6 +138,18 @@ class Pool:
             self.disputed.discard(sample)
             self._open.pop(sample, None)
 
+    def said(self, sample: int, annotator: str, round_: int | None = None) -> int | None:
+        """Return the label that an annotator last gave a sample, if any.
+
+        Args:
+            sample: which.
+            annotator: who.
+            round_: where it must have come in this round.
+
+        """
+        when, label = self._votes.get(sample, {}).get(annotator, (None, None))
+        return label if round_ in (None, when) else None
+
     def closed(self, round_: int) -> bool:
         """Tell whether nothing can be said in a round any more."""
         return round_ <= self._closed

@@ -121,7 +121,9 @@ def rerun(
     sources = _Sources(run, events, stage, cycle, [run / "config.yaml", run / "events.jsonl"])
     result = into / Path(RESULTS[stage]).name
     if stage == "select":
-        write_json_lines(result, query_rows(context, events[0]["run_id"], cycle, *_chosen(context, cycle, sources)))
+        write_json_lines(
+            result, query_rows(context.data, events[0]["run_id"], cycle, *_chosen(context, cycle, sources))
+        )
     else:
         with with_threads(recorded_threads(config, events)):
             _compute(context, pool, stage, cycle, sources, into)

@@ -6,10 +6,10 @@ from typing import Any
 from pipeline.annotators import Annotator, Answer, Item, Question, Skip
 from pipeline.errors import RunFailedError
 from pipeline.files import write_json_lines
-from pipeline.run.context import RunContext
 from pipeline.run.pool import INITIAL, Pool, annotators_of
 from pipeline.run.rundir import RunDirectory
 from pipeline.run.stages.select import QUERY, query_rows
+from trainer.data import DataSet
 
 LABELS = "labels.jsonl"
 
@@ -19,18 +19,18 @@ class Rounds:
 
     Args:
         run: the open run directory.
-        context: the run's constants.
+        data: the run's.
         annotator: who answers.
 
     """
 
-    def __init__(self, run: RunDirectory, context: RunContext, annotator: Annotator) -> None:
-        self._run, self._context, self._annotator = run, context, annotator
+    def __init__(self, run: RunDirectory, data: DataSet, annotator: Annotator) -> None:
+        self._run, self._data, self._annotator = run, data, annotator
 
     @property
     def pool(self) -> Pool:
         """The state of the labelling."""
-        return self._run.pool(len(self._context.data.train))
+        return self._run.pool(len(self._data.train))
 
     def ask(self, round_: int, samples: Sequence[int] | None = None) -> None:
         """Have what is left of a round's questions answered, each portion of answers recorded before the next.
@@ -99,15 +99,15 @@ class Rounds:
         """
         pool = self.pool
         if round_ != INITIAL and round_ in pool.queries:
-            rows = query_rows(self._context, self._run.run_id, round_, pool.queries[round_], pool.scores[round_])
+            rows = query_rows(self._data, self._run.run_id, round_, pool.queries[round_], pool.scores[round_])
             write_json_lines(self._run.cycle_path(round_) / QUERY, rows)
 
     def _question(self, round_: int, samples: Sequence[int], *, disputed: bool = False) -> Question:
         def items(of: Iterable[int]) -> tuple[Item, ...]:
-            return tuple(Item(sample, self._context.data.sample_path("train", sample)) for sample in of)
+            return tuple(Item(sample, self._data.sample_path("train", sample)) for sample in of)
 
         left = [] if disputed else self.pool.open(round_)
-        return Question(round_, items(samples), tuple(self._context.data.classes), items(left), disputed)
+        return Question(round_, items(samples), tuple(self._data.classes), items(left), disputed)
 
     def _put(self, question: Question) -> None:
         asked = {item.sample for item in (*question.items, *question.open)}
@@ -115,12 +115,17 @@ class Rounds:
             said = list(portion)
             for each in said:
                 self._check(each, asked)
-            self._record(question.round, said)
+            self.record(question.round, said)
 
-    def _record(self, round_: int, said: Sequence[Answer | Skip]) -> None:
+    def record(self, round_: int, said: Sequence[Answer | Skip]) -> None:
         """Log a portion: its skips, then its labels, in one event each; times only where they were measured.
 
         Where a process dies between the two, the labels are asked for again.
+
+        Args:
+            round_: in which it came.
+            said: of samples that were asked for.
+
         """
         skips = [each for each in said if isinstance(each, Skip)]
         answers = [each for each in said if isinstance(each, Answer)]
@@ -135,14 +140,14 @@ class Rounds:
 
     def _check(self, said: Answer | Skip, asked: set[int]) -> None:
         """Refuse what nobody asked for, before anything of its portion is recorded."""
-        classes = self._context.data.num_classes
+        classes = self._data.num_classes
         if not isinstance(said, Answer | Skip) or said.sample not in asked:
             raise RunFailedError(f"annotator: expected answers or skips of the samples asked for, got {said!r}")
         if isinstance(said, Answer) and not (type(said.label) is int and 0 <= said.label < classes):
             raise RunFailedError(f"annotator: expected a label from 0 to {classes - 1}, got {said!r}")
 
     def _rows(self, round_: int) -> list[dict[str, Any]]:
-        classes, rows = self._context.data.classes, list[dict[str, Any]]()
+        classes, rows = self._data.classes, list[dict[str, Any]]()
         for event in self._run.events:
             if event.get("cycle") != round_ or event["event"] not in ("label", "skip"):
                 continue
@@ -152,6 +157,7 @@ class Rounds:
             rows += [
                 {
                     "sample_id": sample,
+                    "path": self._data.sample_path("train", sample),
                     "label": None if label is None else classes[label],
                     "annotator": annotators_of(event)[n] or "simulated",  # logs of older versions do not say
                     "status": "skipped" if skipped else "labeled",

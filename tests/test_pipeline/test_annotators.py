@@ -9,7 +9,7 @@ import pytest
 from pipeline.annotators import Answer, Item, Question, SimulatedAnnotator, Skip
 from pipeline.annotators.simulated import Habits
 from pipeline.errors import PipelineError, RunFailedError
-from pipeline.run.loop import simulated
+from pipeline.run.loop import configured
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.rerun import rerun
 from pipeline.run.rundir import RunDirectory, read_events
@@ -236,5 +236,5 @@ def test_the_simulated_annotator_of_a_run_has_the_configurations_habits(start, g
     from pipeline.run.context import open_context
     from pipeline.run.rundir import read_config
 
-    annotator = simulated(open_context(read_config(start(**HABITS))))
+    annotator = configured(open_context(read_config(start(**HABITS))))
     assert annotator._habits == Habits(noise=0.1, skip=0.2, disagree=0.4, late=0.2)

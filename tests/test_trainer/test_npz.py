@@ -85,6 +85,7 @@ def test_labels_may_be_text_and_numbers_may_have_names_or_gaps(archive):
 
 REFUSED = {
     "names": ({"a": GREY, "b": LABELS}, "expected the arrays X, y; .*it has 'a', 'b'"),
+    "nothing": ({}, "expected the arrays .*; it has none"),
     "test without labels": (
         {"x_train": GREY, "y_train": LABELS, "x_test": GREY},
         "x_test has no array y_test; test samples need labels",

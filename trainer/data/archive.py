@@ -81,7 +81,7 @@ def find_parts(path: Path, names: Collection[str]) -> list[Part]:
         if x in names:
             usual = LABELS if len(x) == 1 else ("labels", *LABELS)
             return [_part(None, x, next((y for y in usual if y in names), "y"), names, "")]
-    raise DataCorrupt(f"npz:{path}: expected the arrays {NAMES}; it has {listed(sorted(names), 8)}")
+    raise DataCorrupt(f"npz:{path}: expected the arrays {NAMES}; it has {listed(sorted(names), 8) or 'none'}")
 
 
 def _group(x: str) -> str:

@@ -130,7 +130,10 @@ def assemble(
     """
     incomplete = bool((labels[:n_train] == UNLABELLED).any())
     if len(classes) < 2 and not incomplete:
-        raise TrainerError(f"{kind}: expected images of at least two classes, found only {classes[0]!r}; add another")
+        raise TrainerError(
+            f"{kind}: expected images of at least two classes, found only {classes[0]!r}; add another, or "
+            "name all of them (--classes cat,dog): other folders are no classes then"
+        )
     if not classes:
         notes = (*notes, "no class has a name yet: name them, such as --classes cat,dog")
     train, test = labels[:n_train], labels[n_train:]

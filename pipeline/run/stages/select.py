@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.run.context import RunContext
+from trainer.data import DataSet
 
 QUERY = "query.jsonl"
 
 
 def query_rows(
-    context: RunContext, run_id: str, cycle: int, ids: Sequence[int], scores: Sequence[float]
+    data: DataSet, run_id: str, cycle: int, ids: Sequence[int], scores: Sequence[float]
 ) -> list[dict[str, Any]]:
     """Return one row a sample, in rank order.
 
     Args:
-        context: the run's constants.
+        data: the run's.
         run_id: names the run.
         cycle: number of the cycle.
         ids: samples asked for ``[n]``, best first.
@@ -26,10 +26,10 @@ def query_rows(
             "run_id": run_id,
             "cycle": cycle,
             "sample_id": sample,
-            "path": context.data.sample_path("train", sample),
+            "path": data.sample_path("train", sample),
             "rank": rank,
             "score": score,
-            "classes": list(context.data.classes),
+            "classes": list(data.classes),
         }
         for rank, (sample, score) in enumerate(zip(ids, scores, strict=True), start=1)
     ]

@@ -1,0 +1,25 @@
+"""``pipeline export``."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [to_label.csv in RUN]")
+def export(run_directory: Path, out: Path | None) -> None:
+    """Write what a run asks for as a table: fill in the column 'label', or 'status' with 'skipped'.
+
+    Example: pipeline export runs/photos-margin-influence-greedy-seed0 --out to_label.csv
+    """
+    from pipeline.labelling import write_questions
+    from pipeline.run.context import load_data
+    from pipeline.run.pool import Pool
+    from pipeline.run.rundir import read_config, read_events
+
+    config = read_config(run_directory)
+    data = load_data(config, labelled_only=config.simulated)
+    path = out or run_directory / "to_label.csv"
+    count = write_questions(Pool(len(data.train), read_events(run_directory)), data, path)
+    click.echo(f"{path}: {count} samples to label as one of {', '.join(data.classes)}")

@@ -1,0 +1,41 @@
+"""``pipeline ingest``."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.labelling import ANNOTATOR
+
+
+@click.command()
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--annotator", default=ANNOTATOR, show_default=True, help="Who answered, where the file does not say.")
+@click.option("--close", is_flag=True, help="End the round although samples are left; their labels may come later.")
+def ingest(run_directory: Path, file: Path, annotator: str, close: bool) -> None:
+    """Take a FILE of labels into a run that waits for them: all of its rows, or none where one is wrong.
+
+    A row without a label is not answered.  The same file again changes nothing.
+
+    Example: pipeline ingest runs/photos-margin-influence-greedy-seed0 to_label.csv
+    """
+    from pipeline.annotators.files import FilesAnnotator
+    from pipeline.labelling import open_round, take_in
+    from pipeline.run.context import load_data
+    from pipeline.run.rounds import Rounds
+    from pipeline.run.rundir import RunDirectory, check_unchanged, read_config, read_events
+
+    config, events = read_config(run_directory), read_events(run_directory)
+    data = load_data(config, labelled_only=config.simulated)
+    if events:
+        check_unchanged(events[0], config, data.fingerprint())
+    with RunDirectory(run_directory, lambda warning: click.echo(f"warning: {warning}", err=True)) as run:
+        rounds = Rounds(run, data, FilesAnnotator())
+        taken = take_in(rounds, data, file, annotator)
+        if close:
+            rounds.close(open_round(rounds.pool))
+    click.echo(f"{taken.labels} labels and {taken.skips} skips taken in; {taken.known} were known already")
+    if taken.left and not close:
+        click.echo(f"{taken.left} samples of this round are left: label them, or end the round with --close")
+    else:
+        click.echo(f"go on with: pipeline resume {run_directory}")

@@ -24,6 +24,8 @@ from pipeline.run.stages.store import Manifest, read_manifest, remove_leftovers,
 Stage = Literal["train", "migrate", "score", "sequential"]
 
 EVENTS, CONFIG = "events.jsonl", "config.yaml"
+_BEGINNING = {"run_id": str, "config": dict, "config_sha256": str, "dataset_sha256": str, "versions": dict}
+"""What the first event says at least."""
 
 
 def create_run(path: Path, config: RunConfig) -> None:
@@ -160,9 +162,11 @@ def check_configuration(start: Event, config: RunConfig) -> None:
         config: the run's configuration.
 
     Raises:
-        PipelineError: a scientific field has changed; the message names it.
+        PipelineError: a scientific field has changed; the message names it. Or the first event is no beginning.
 
     """
+    if start["event"] != "start" or any(type(start.get(name)) is not kind for name, kind in _BEGINNING.items()):
+        raise PipelineError(f"{EVENTS}: line 1 does not say how the run began: restore the file from a copy")
     if start["config_sha256"] != config.digest():
         changed = "; ".join(differences(start["config"], config.scientific()))
         raise PipelineError(f"{CONFIG} was changed since the run began ({changed}): change it back")
@@ -363,7 +367,7 @@ class RunDirectory:
         directory = self.stage_path(cycle, stage)
         manifest, trouble = self._examine(binding, stage, result)
         if manifest is None:
-            if directory.exists():
+            if os.path.lexists(directory):
                 aside = set_aside(directory)
                 self.warn(f"{directory} {trouble}: set aside as {aside.name} and done again")
             directory = self.cycle_path(cycle) / stage

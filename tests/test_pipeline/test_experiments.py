@@ -226,7 +226,8 @@ def test_run_is_a_comparison_of_the_preset_with_what_was_given(invoke, monkeypat
     assert grid == small.grid(seeds="1,4", options={"data.root": "d", "train.epochs": 7})
     assert grid.resolved()["model"]["options"]["max_width"] == 32
     assert str(out) == "runs/lookahead-cifar10-wrn2-small"
-    assert {key: value for key, value in where.items() if value is not None} == {"dry_run": True, "jobs": 2}
+    told = {key: value for key, value in where.items() if value is not None}
+    assert told == {"dry_run": True, "trust_code": False, "jobs": 2}
 
 
 def test_run_makes_the_grid_of_a_preset(invoke, tmp_path):

@@ -321,6 +321,30 @@ def test_a_log_with_crlf_is_refused_at_its_first_line(finished):
     assert "line 1 is damaged (it ends in CR LF, not in LF)" in resume(finished).stderr
 
 
+@pytest.mark.parametrize(("kind", "fields"), [("finished", {}), ("start", {"run_id": 3}), ("start", {})])
+def test_a_log_that_does_not_begin_with_a_beginning_is_refused(finished, kind, fields):
+    (finished / "events.jsonl").unlink()
+    log = EventLog(finished / "events.jsonl")
+    log.append(kind, **fields)
+    log.close()
+    for command in (["resume"], ["stage", "train", "--cycle", "0"]):
+        result = CliRunner().invoke(cli, [*command, str(finished)])
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result.output
+        assert "line 1 does not say how the run began: restore the file from a copy" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["loop", "dangling", "file"])
+def test_what_stands_in_the_place_of_a_stage_is_set_aside(finished, go_on, kind):
+    whole, stage = bytes_of(finished), finished / "cycles/001/train"
+    shutil.rmtree(stage)
+    if kind == "file":
+        stage.write_text("x")
+    else:
+        stage.symlink_to(stage.name if kind == "loop" else "nowhere")
+    assert [w for w in go_on(finished).warnings if "cycles/001/train is damaged: set aside as " in w]
+    assert bytes_of(finished) == whole
+
+
 @pytest.fixture
 def waiting_fails():
     """End a test that waits for a pipe to be written to."""

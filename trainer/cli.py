@@ -137,10 +137,12 @@ def fit(
 
     Writes weights.safetensors, model.json, metrics.jsonl (one line an epoch, then the result) and labeled.json
     (the ids used) into --out, all at the end or none of them. Training options left out take the model's defaults.
+    Training that diverges or dies starts again at a quarter of the learning rate, with a warning.
     """
     import torch
 
     from trainer.loop import fit as train
+    from trainer.restarts import LOWER, describe
     from trainer.threads import choose_threads, with_threads
 
     require_free(out)
@@ -159,7 +161,12 @@ def fit(
         example = torch.from_numpy(x[:1])
         threads = choose_threads(network, example, options.batch_size) if on_cpu else torch.get_num_threads()
     with with_threads(threads):
-        result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
+        try:
+            result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
+        except Diverged as error:
+            raise Diverged(
+                f"{error}; try --max-lr={error.max_lr * LOWER:.3g}" if error.max_lr else str(error)
+            ) from error
         test = accuracy(predict(network, data.inputs("test"), device=device), data.labels("test"))
     summary = {
         "epochs": result.epochs,
@@ -170,12 +177,15 @@ def fit(
         "test_accuracy": test,
         "seconds": result.seconds,
         "threads": threads,
+        **result.attempts(),
     }
     with replacing_folder(out) as folder:
         (folder / "weights.safetensors").write_bytes(weight_bytes(network))
         (folder / "model.json").write_text(spec.to_json(), encoding="utf-8")
         (folder / "metrics.jsonl").write_text(_json_lines([*result.history, summary]), encoding="utf-8")
         (folder / "labeled.json").write_text(_json_lines([ids.tolist()]), encoding="utf-8")
+    for line in describe(result.max_lr, result.restarts, result.at_chance, "--max-lr="):
+        click.echo(f"warning: {line}", err=True)
     state = "converged" if result.converged else "did not converge"
     click.echo(
         f"{state} after {result.epochs} epochs in {result.seconds:.1f} s: ||R|| = {result.residual_norm:.4f} "

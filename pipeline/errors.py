@@ -7,3 +7,17 @@ class PipelineError(ValueError):
 
 class RunFailedError(RuntimeError):
     """The input was fine but the run could not go on (diverged, failed parity, singular kernel); exit code 1."""
+
+
+class DivergedError(RunFailedError):
+    """Training diverged at every learning rate that was tried; lower ones may do.
+
+    Args:
+        message: one line.
+        max_lr: the lowest of these rates.
+
+    """
+
+    def __init__(self, message: str, max_lr: float) -> None:
+        super().__init__(message)
+        self.max_lr = max_lr

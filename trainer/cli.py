@@ -146,11 +146,13 @@ def fit(
 
     Writes weights.safetensors, model.json, metrics.jsonl (one line an epoch, then the result) and labeled.json
     (the ids used) into --out, all at the end or none of them; of your own data samples.csv says which file or row each
-    id is. Training options left out take the model's defaults.
+    id is. Training options left out take the model's defaults. Training that diverges or dies starts again at a quarter
+    of the learning rate, with a warning.
     """
     import torch
 
     from trainer.loop import fit as train
+    from trainer.restarts import LOWER, describe
     from trainer.threads import choose_threads, with_threads
 
     require_free(out)
@@ -170,7 +172,12 @@ def fit(
         example = torch.from_numpy(x[:1])
         threads = choose_threads(network, example, options.batch_size) if on_cpu else torch.get_num_threads()
     with with_threads(threads):
-        result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
+        try:
+            result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
+        except Diverged as error:
+            raise Diverged(
+                f"{error}; try --max-lr={error.max_lr * LOWER:.3g}" if error.max_lr else str(error)
+            ) from error
         test = accuracy(predict(network, data.inputs("test"), device=device), data.labels("test")) if tests else None
     summary = {
         "epochs": result.epochs,
@@ -181,6 +188,7 @@ def fit(
         "test_accuracy": test,
         "seconds": result.seconds,
         "threads": threads,
+        **result.attempts(),
     }
     with replacing_folder(out) as folder:
         (folder / "weights.safetensors").write_bytes(weight_bytes(network))
@@ -189,6 +197,8 @@ def fit(
         (folder / "labeled.json").write_text(_json_lines([ids.tolist()]), encoding="utf-8")
         if custom_kind(dataset):
             (folder / "samples.csv").write_text(_samples_csv(data, ids), encoding="utf-8")
+    for line in describe(result.max_lr, result.restarts, result.at_chance, "--max-lr="):
+        click.echo(f"warning: {line}", err=True)
     state = "converged" if result.converged else "did not converge"
     click.echo(
         f"{state} after {result.epochs} epochs in {result.seconds:.1f} s: ||R|| = {result.residual_norm:.4f} "

@@ -18,4 +18,14 @@ class CheckpointError(TrainerError):
 
 
 class Diverged(TrainerError):
-    """Training produced a loss or outputs that are not finite."""
+    """Training produced a loss or outputs that are huge or not finite, at every learning rate that was tried.
+
+    Args:
+        message: one line.
+        max_lr: the lowest of these rates; None where no rate is to blame.
+
+    """
+
+    def __init__(self, message: str, max_lr: float | None = None) -> None:
+        super().__init__(message)
+        self.max_lr = max_lr

@@ -1,10 +1,10 @@
-"""Training to convergence by SGD with one learning-rate cycle."""
+"""Training to convergence by SGD with one learning-rate cycle, again at a lower rate where one fails."""
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,17 @@ from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import Diverged, TrainerError
 from trainer.options import TrainOptions
 from trainer.predict import accuracy, placed
+from trainer.restarts import (
+    RESTARTS,
+    Failure,
+    Restart,
+    all_equal,
+    blew_up,
+    constant_residual,
+    falling,
+    is_at_chance,
+    ran_away,
+)
 from trainer.targets import one_hot
 
 WARM_UP = 0.3  # fraction of the cycle in which the learning rate rises
@@ -35,8 +46,12 @@ class FitResult:
         residual_norm: ``||R||_F``, ``R = Y - f(X)`` in eval mode (for cross-entropy, ``Y - softmax(f(X))``).
         residual_rms: ``||R||_F / sqrt(L)``, what the tolerance is compared with.
         train_accuracy: fraction of the labelled images classified right.
-        history: one record an epoch: epoch, loss, lr, and residual_rms where it was measured (else None).
-        seconds: wall-clock time of training.
+        history: one record an epoch: epoch, loss, lr, and residual_rms where it was measured (else None); those of the
+            attempt that was kept.
+        seconds: wall-clock time of training, restarts included.
+        max_lr: the rate at the top of the cycle that was kept, lower than that of the options after restarts.
+        restarts: the rates at which training failed, in the order in which they were tried.
+        at_chance: whether the attempt that was kept failed, and knows no more of the labelled images than a constant.
 
     """
 
@@ -47,6 +62,14 @@ class FitResult:
     train_accuracy: float
     history: list[EpochRecord]
     seconds: float
+    max_lr: float
+    restarts: tuple[Restart, ...]
+    at_chance: bool
+
+    def attempts(self) -> dict[str, Any]:
+        """Return max_lr, restarts and at_chance as they are written to files."""
+        restarts = [asdict(restart) for restart in self.restarts]
+        return {"max_lr": self.max_lr, "restarts": restarts, "at_chance": self.at_chance}
 
 
 def fit(
@@ -59,6 +82,7 @@ def fit(
     seed: int,
     device: str = "cpu",
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    restarts: int = RESTARTS,
 ) -> FitResult:
     """Train a network in place until its training residual is under the tolerance, or to the epoch limit.
 
@@ -73,6 +97,10 @@ def fit(
     norm are taken afresh from the labelled images (``trainer.batch_norm``). An epoch is cut into steps of equal size,
     so there is no small last batch.
 
+    Training that diverges, dies or blows up (``trainer.restarts``) starts again from the same weights with a quarter of
+    max_lr, as if that had been asked for, so the bits are those of the rate that is kept. Where the first attempt does
+    not fail there is no other.
+
     Args:
         model: the network, starting from the weights it holds (a fresh build is a cold start, the weights of the
             cycle before a warm one). It is left on its device, in eval mode.
@@ -83,43 +111,110 @@ def fit(
         seed: of the order of images, augmentation and dropout. The same seed, start and machine give
             bit-identical weights on the CPU; torch's global generators are left as they were.
         device: where to train, e.g. "cpu" or "cuda:0".
-        on_epoch: called after every epoch with its record.
+        on_epoch: called after every epoch with its record, of attempts that are then given up too.
+        restarts: the most of them; 0 for the rate of the options or none.
 
     Returns:
-        Residual, accuracy and history.
+        Residual, accuracy and history, of the attempt with the smallest residual where there were several.
 
     Raises:
-        Diverged: the loss or the outputs are not finite; the weights are then useless.
+        Diverged: the loss or the outputs are huge or not finite at all of the rates; the weights are what they were.
         TrainerError: inputs that do not belong together.
 
     """
     started = time.perf_counter()
     y = _targets(model, x, labels, num_classes)
-    with placed(model, device), _seeded(seed, device):
-        run = _Run(model, torch.from_numpy(np.array(x)), y, options, seed, torch.device(device))
-        history: list[EpochRecord] = []
-        rms, outputs = math.inf, np.empty((0, num_classes), np.float32)
-        for epoch in range(1, options.epochs + 1):
-            record: EpochRecord = {"epoch": epoch, "lr": run.lr, "loss": run.epoch(), "residual_rms": None}
-            _refuse_divergence(record["loss"], epoch, record["lr"])
-            if run.should_check(epoch):
-                rms, outputs = run.measure()
-                record["residual_rms"] = rms
-                _refuse_divergence(rms, epoch, record["lr"])
-            history.append(record)
-            if on_epoch is not None:
-                on_epoch(record)
-            if rms <= options.tolerance:
+    inputs, start = torch.from_numpy(np.array(x)), _copy_of(model)
+    failed: list[Restart] = []
+    kept: tuple[_Attempt, dict[str, Tensor]] | None = None  # the best that is finite
+    with placed(model, device):
+        for max_lr in falling(options.max_lr, restarts):
+            with _seeded(seed, device):
+                run = _Run(model, inputs, y, replace(options, max_lr=max_lr), seed, torch.device(device))
+                attempt = _attempt(run, on_epoch)
+            if attempt.failure != "diverged" and (kept is None or attempt.rms < kept[0].rms):
+                kept = attempt, _copy_of(model)
+            if attempt.failure is None:
                 break
+            failed.append(Restart(max_lr, attempt.epochs, attempt.failure))
+            model.load_state_dict(start)
+            if attempt.failure == "diverged":
+                run.refuse_broken()
+                model.load_state_dict(start)  # with the statistics of batch norm that it had
+        if kept is None:
+            raise _diverged(failed)
+        model.load_state_dict(kept[1])
+    return _result(kept[0], labels, failed, started)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One cycle of the learning rate: what it left, and why it failed if it did."""
+
+    max_lr: float
+    epochs: int
+    converged: bool
+    rms: float
+    outputs: NDArray[np.float32]  # [L, C]
+    history: list[EpochRecord]
+    failure: Failure | None
+    at_chance: bool
+
+
+def _attempt(run: "_Run", on_epoch: Callable[[EpochRecord], None] | None) -> _Attempt:
+    options = run.options
+    history: list[EpochRecord] = []
+    rms, outputs = math.inf, np.empty((0, run.targets.shape[1]), np.float32)
+    failure: Failure | None = None
+    for epoch in range(1, options.epochs + 1):
+        record: EpochRecord = {"epoch": epoch, "lr": run.lr, "loss": run.epoch(), "residual_rms": None}
+        finite = math.isfinite(record["loss"])
+        if finite and run.should_check(epoch):
+            rms, outputs = run.measure()
+            record["residual_rms"] = rms
+            finite = math.isfinite(rms)
+        if not finite:
+            failure = "diverged"
+            break
+        history.append(record)
+        if on_epoch is not None:
+            on_epoch(record)
+        if rms <= options.tolerance:
+            break
+        if record["residual_rms"] is not None and (failure := run.failure(rms, outputs, history)):
+            break
+    converged = failure is None and rms <= options.tolerance
+    at_chance = failure not in (None, "diverged") and is_at_chance(outputs, run.targets, rms / run.constant)
+    return _Attempt(options.max_lr, epoch, converged, rms, outputs, history, failure, at_chance)
+
+
+def _result(attempt: _Attempt, labels: NDArray[np.int64], restarts: list[Restart], started: float) -> FitResult:
     return FitResult(
-        epochs=len(history),
-        converged=rms <= options.tolerance,
-        residual_norm=rms * math.sqrt(len(x)),
-        residual_rms=rms,
-        train_accuracy=accuracy(outputs, labels),
-        history=history,
+        epochs=attempt.epochs,
+        converged=attempt.converged,
+        residual_norm=attempt.rms * math.sqrt(len(labels)),
+        residual_rms=attempt.rms,
+        train_accuracy=accuracy(attempt.outputs, labels),
+        history=attempt.history,
         seconds=time.perf_counter() - started,
+        max_lr=attempt.max_lr,
+        restarts=tuple(restarts),
+        at_chance=attempt.at_chance,
     )
+
+
+def _diverged(failed: list[Restart]) -> Diverged:
+    first, last = failed[0].max_lr, failed[-1].max_lr
+    rates = f"at learning rate {first:.3g}" if first == last else f"at all rates from {first:.3g} down to {last:.3g}"
+    return Diverged(
+        f"training diverged {rates}: loss or outputs were huge or not finite, at last in epoch {failed[-1].epoch}",
+        max_lr=last,
+    )
+
+
+def _copy_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights and statistics of a network as they are now."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 class _Run:
@@ -136,6 +231,7 @@ class _Run:
     ) -> None:
         self.model, self.options, self.targets = model, options, y
         self.x, self.y = x.to(device), torch.from_numpy(y).to(device)
+        self.constant = constant_residual(y)
         self.loss = get_loss(options.loss)
         self.augment = AUGMENTATIONS[options.augment]
         self.generator = torch.Generator().manual_seed(seed)
@@ -186,6 +282,27 @@ class _Run:
             R = self.loss.residual(outputs, self.targets)  # [L, C]
         return float(np.sqrt(np.square(R).sum() / len(R))), outputs
 
+    def failure(self, rms: float, outputs: NDArray[np.float32], history: list[EpochRecord]) -> Failure | None:
+        """Tell why it is of no use to go on, or of use to begin again at the epoch limit; None where it is not."""
+        if self.constant == 0:  # one class: a constant is all that there is to learn
+            return None
+        dead, losses, share = all_equal(outputs), [record["loss"] for record in history], rms / self.constant
+        if not dead and len(history) < self.options.epochs:
+            return None
+        if ran_away(losses, share):
+            return "diverged"
+        if dead:
+            return "dead"
+        return "blew up" if blew_up(losses, share) else None
+
+    def refuse_broken(self) -> None:
+        """Refuse images and weights whose outputs are not finite before the first step: no rate is low enough."""
+        if not math.isfinite(self.measure()[0]):
+            raise Diverged(
+                "training diverged before the first step, which no learning rate can help: the network's outputs for "
+                "the labelled images are not finite; check these and the weights that training starts from"
+            )
+
 
 def steps_per_epoch(n_labelled: int, batch_size: int, batch_norm: bool) -> int:
     """Count the equal steps that an epoch is cut into, none larger than ``batch_size`` if that can be.
@@ -214,14 +331,6 @@ def _targets(
     if len(x) == 1 and has_batch_norm(model):
         raise TrainerError("a network with batch norm needs at least 2 labelled images, got 1; label one more")
     return one_hot(labels, num_classes)
-
-
-def _refuse_divergence(value: float, epoch: int, lr: float) -> None:
-    if not math.isfinite(value):
-        raise Diverged(
-            f"training diverged: the loss or the outputs are {value} in epoch {epoch} at learning rate {lr:.3g}; "
-            "try a tenth of that rate (train.max_lr, --max-lr)"
-        )
 
 
 @contextmanager

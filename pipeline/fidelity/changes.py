@@ -8,7 +8,7 @@ from common.losses import Loss
 from linearize import Posterior
 from pipeline.fidelity.setting import Setting
 from pipeline.retraining import NAIVE_EPOCHS, Retrainer, output_change
-from pipeline.run.stages.train import WEIGHTS
+from pipeline.run.stages.train import WEIGHTS, options_of
 from trainer.checkpoint import load_weights
 
 PROXIES = {
@@ -122,6 +122,6 @@ def retrainer(setting: Setting, start: str) -> Retrainer:
         setting.labelled.labels,
         context.images(setting.candidates),
         context.data.num_classes,
-        context.config.train_options,
+        options_of(context, setting.trained),
         context.device,
     )

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pipeline import seeds
 from pipeline.annotators import Annotator, FilesAnnotator, SimulatedAnnotator
-from pipeline.errors import PipelineError, RunFailedError
+from pipeline.errors import DivergedError, PipelineError, RunFailedError
 from pipeline.machine import hardware
 from pipeline.progress import StageProgress
 from pipeline.queries import QueryState
@@ -34,7 +34,7 @@ from pipeline.run.stages.sequential import (
     read_sequential,
     write_sequential,
 )
-from pipeline.run.stages.train import WEIGHTS, run_train
+from pipeline.run.stages.train import WEIGHTS, options_of, rate_left, run_train, training_cautions
 from pipeline.run.summary import CycleRow, read_row, write_report
 from pipeline.run.threads import new_threads, recorded_threads
 from trainer.threads import with_threads
@@ -117,7 +117,9 @@ class ActiveLearningLoop:
             except RunFailedError as error:
                 if self._undrawn:
                     write_report(self.run.path)
-                failure = {"cycle": cycle, "reason": str(error)}
+                failure: dict[str, Any] = {"cycle": cycle, "reason": str(error)}
+                if isinstance(error, DivergedError):
+                    failure["max_lr"] = error.max_lr  # resumed, the cycle goes on below it
                 if not {"event": "failed", **failure}.items() <= self.run.events[-1].items():
                     self.run.append("failed", **failure)
                 raise
@@ -147,6 +149,8 @@ class ActiveLearningLoop:
             self._drawn, self._undrawn = (time.monotonic() if draw else self._drawn), not draw
         row = read_row(self.run.path, cycle)
         self.reporter.row(row)
+        for caution in training_cautions(self.run.stage_path(cycle, "train")):
+            self.reporter.warn(f"cycle {cycle}: {caution}")
         if not row.converged:
             self.reporter.warn(self._not_converged(row))
 
@@ -191,13 +195,13 @@ class ActiveLearningLoop:
 
     def _not_converged(self, row: CycleRow) -> str:
         looks_ahead = self.context.strategy.needs_port
-        rate = self.config.train_options.max_lr
+        rate = options_of(self.context, self.run.stage_path(row.cycle, "train")).max_lr
         caution = "; look-ahead scores assume about 0" if looks_ahead else ""
-        another = f"a lower train.max_lr (it was {rate:g})" if row.residual_rms > UNFIT else "another train.max_lr"
+        lower = "a lower " if row.residual_rms > UNFIT else "another "
         return (
             f"cycle {row.cycle}: training stopped at the epoch limit with a residual of {row.residual_rms:.3f} per "
             f"sample (tolerance {self.config.train_options.tolerance:g}){caution}: "
-            f"try more --epochs or {another} in the next run"
+            f"try more --epochs or {lower}--set train.max_lr (it was {rate:.3g}) in the next run"
         )
 
     def _train(self, cycle: int) -> None:
@@ -205,12 +209,11 @@ class ActiveLearningLoop:
         previous = self.run.stage_path(cycle - 1, "train") if cycle else None
 
         def build(into: Path) -> None:
-            run_train(self.context, cycle, labelled, previous, into, self.reporter.stage(cycle, "train"))
+            progress, rate = self.reporter.stage(cycle, "train"), rate_left(self.run.events, cycle)
+            run_train(self.context, cycle, labelled, previous, into, progress, rate)
 
-        warm = cycle > 0 and self.config.start == "warm"
-        self.run.ensure_stage(
-            cycle, "train", WEIGHTS, self._made_from(cycle, previous=cycle - 1 if warm else None), build
-        )
+        made_from = self._made_from(cycle, previous=cycle - 1 if cycle else None)  # cold, its learning rate
+        self.run.ensure_stage(cycle, "train", WEIGHTS, made_from, build)
 
     def _migrate(self, cycle: int) -> None:
         labelled = self._pool().labelled(cycle)

@@ -16,7 +16,7 @@ from pipeline.run.stages.migrate import VARIABLES, run_migrate
 from pipeline.run.stages.score import SCORES, draw_candidates, query_state, read_scores, run_score
 from pipeline.run.stages.select import QUERY, query_rows
 from pipeline.run.stages.sequential import SEQUENTIAL, query_sizes, read_sequential
-from pipeline.run.stages.train import WEIGHTS, run_train
+from pipeline.run.stages.train import WEIGHTS, rate_left, run_train
 from pipeline.run.threads import recorded_threads
 from trainer.threads import with_threads
 
@@ -126,7 +126,7 @@ def rerun(
         )
     else:
         with with_threads(recorded_threads(config, events)):
-            _compute(context, pool, stage, cycle, sources, into)
+            _compute(context, pool, stage, cycle, sources, into, rate_left(events, cycle))
     recorded = cycle_path(run, cycle) / RESULTS[stage]
     same = sha256_of(recorded) == sha256_of(result) if recorded.is_file() else None
     return Rerun(sources.read, sorted(path for path in into.rglob("*") if path.is_file()), same)
@@ -142,11 +142,12 @@ def _chosen(context: RunContext, cycle: int, sources: _Sources) -> tuple[list[in
     return [sample for ids, _ in queries for sample in ids], [score for _, scores in queries for score in scores]
 
 
-def _compute(context: RunContext, pool: Pool, stage: str, cycle: int, sources: _Sources, into: Path) -> None:
+def _compute(
+    context: RunContext, pool: Pool, stage: str, cycle: int, sources: _Sources, into: Path, max_lr: float | None
+) -> None:
     labelled = pool.labelled(cycle)
     if stage == "train":
-        warm = cycle > 0 and context.config.start == "warm"
-        run_train(context, cycle, labelled, sources("train", cycle - 1) if warm else None, into)
+        run_train(context, cycle, labelled, sources("train", cycle - 1) if cycle else None, into, max_lr=max_lr)
         return
     trained = sources("train", cycle)
     if stage == "migrate":

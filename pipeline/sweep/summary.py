@@ -37,7 +37,7 @@ def unconverged(states: Iterable[State]) -> list[str]:
         return []
     return [
         f"{len(stopped)} of {counted(len(rows), 'training')} stopped at the epoch limit with residuals of up to "
-        f"{max(stopped):.3f} per sample; look-ahead assumes about 0: try more --epochs or another train.max_lr"
+        f"{max(stopped):.3f} per sample; look-ahead assumes about 0: try more --epochs or another --set train.max_lr"
     ]
 
 

@@ -233,14 +233,6 @@ def test_a_kill_between_setting_aside_and_redoing(start, go_on, monkeypatch):
     assert outcome(path) == before
 
 
-def test_the_same_failure_is_logged_once(start, go_on):
-    path = start(train__max_lr=1e12)
-    for _ in range(2):
-        with pytest.raises(RunFailedError):
-            go_on(path)
-    assert [event["event"] for event in read_events(path)].count("failed") == 1
-
-
 def test_two_commands_that_choose_the_same_name(start, tmp_path):
     path = start("taken")
     with pytest.raises(PipelineError, match="expected a new or empty directory"):

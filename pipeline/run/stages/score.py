@@ -22,7 +22,7 @@ from pipeline.run.context import RunContext
 from pipeline.run.pool import Labelled, Pool
 from pipeline.run.stages.diagnostics import DIAGNOSTICS, figures_of
 from pipeline.run.stages.sequential import query_sizes
-from pipeline.run.stages.train import WEIGHTS
+from pipeline.run.stages.train import WEIGHTS, options_of
 from trainer.checkpoint import load_weights
 from trainer.errors import TrainerError
 from trainer.features import embed
@@ -90,7 +90,7 @@ def query_state(
 
     """
     config, device, classes = context.config, context.device, context.data.num_classes  # no closure may hold the data
-    query, options = config.query, config.train_options
+    query, options = config.query, options_of(context, trained)
     if covariance is None:
         covariance = context.strategy.covariance(query.look_ahead, query.answers, len(candidates))
     model = context.network()

@@ -1,22 +1,27 @@
 """Stage ``train``: a network trained to convergence on the labelled set, and how good it is."""
 
 import json
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline import seeds
-from pipeline.errors import RunFailedError
+from pipeline.errors import DivergedError, RunFailedError
 from pipeline.files import write_atomically, write_json, write_json_lines
 from pipeline.metrics import quality
 from pipeline.progress import StageProgress, silent
 from pipeline.run.context import RunContext
+from pipeline.run.events import Event
 from pipeline.run.pool import Labelled
 from trainer.checkpoint import load_weights, weight_bytes
-from trainer.errors import TrainerError
+from trainer.errors import Diverged, TrainerError
 from trainer.loop import fit
+from trainer.options import TrainOptions
 from trainer.predict import accuracy, predict
+from trainer.restarts import LOWER, Restart, describe
 
 WEIGHTS, MODEL, METRICS, SUMMARY = "weights.safetensors", "model.json", "metrics.jsonl", "summary.json"
 EVALUATION_CHUNK = 4096  # test images expanded to float32 at once
@@ -29,26 +34,35 @@ def run_train(
     previous: Path | None,
     into: Path,
     progress: StageProgress = silent,
+    max_lr: float | None = None,
 ) -> None:
     """Train on the labelled set and read the test set once, after the last epoch; nothing is selected on test.
+
+    The learning rate begins where the previous cycle's training ended after restarts, if it did not end at chance; then
+    this one starts from the initial weights, because dead units never come back.
 
     Args:
         context: the run's constants.
         cycle: number of the cycle; with the seed it fixes every random number.
         labelled: the labelled set.
-        previous: the previous cycle's train stage to start warm from; None starts from the initial weights, random
-            or pretrained.
+        previous: the previous cycle's train stage, whose rate is kept and which a warm start begins from; None where
+            there is none.
         into: directory to write weights, model, metrics and summary to.
         progress: called after every epoch with ``(done, total)``.
+        max_lr: the highest rate to try, see ``rate_left``.
 
     Raises:
-        RunFailedError: the loss diverged, or the labelled set is too small.
+        DivergedError: training diverged at all learning rates.
+        RunFailedError: the labelled set is too small.
 
     """
     config = context.config
-    options = config.train_options
+    before = _rates(previous) if previous is not None else {}
+    learned = not before.get("at_chance", False)
+    rates = [config.train_options.max_lr, max_lr, before.get("max_lr") if learned else None]
+    options = replace(config.train_options, max_lr=min(rate for rate in rates if rate is not None))
     model = context.network()
-    if previous is not None and config.start == "warm":
+    if previous is not None and config.start == "warm" and learned:
         load_weights(model, previous / WEIGHTS)
     try:
         result = fit(
@@ -61,6 +75,13 @@ def run_train(
             device=context.device,
             on_epoch=lambda record: progress(record["epoch"], options.epochs),
         )
+    except Diverged as error:
+        if error.max_lr is None:
+            raise RunFailedError(f"cycle {cycle}: {error}") from error
+        lower = (
+            f"'pipeline resume' goes on with lower ones, a new run with --set train.max_lr={error.max_lr * LOWER:.3g}"
+        )
+        raise DivergedError(f"cycle {cycle}: {error}; {lower}", error.max_lr) from error
     except TrainerError as error:
         raise RunFailedError(f"cycle {cycle}: {error}") from error
     write_atomically(into / WEIGHTS, weight_bytes(model))
@@ -73,6 +94,7 @@ def run_train(
         "residual_norm": result.residual_norm,
         "residual_rms": result.residual_rms,
         "train_accuracy": result.train_accuracy,
+        **result.attempts(),
         **_test_metrics(context, model),
     }
     write_json(into / SUMMARY, summary)
@@ -81,6 +103,47 @@ def run_train(
 def read_summary(directory: Path) -> dict[str, Any]:
     """Return what ``run_train`` wrote about its network; of the test set, older versions wrote the accuracy alone."""
     return dict(json.loads((directory / SUMMARY).read_text()))
+
+
+def _rates(directory: Path) -> dict[str, Any]:
+    """Return what a train stage says of its attempts; those of older versions say nothing."""
+    return read_summary(directory) if (directory / SUMMARY).is_file() else {}
+
+
+def options_of(context: RunContext, trained: Path) -> TrainOptions:
+    """Return how a cycle's network was trained: as the run says, at the rate that was kept.
+
+    Args:
+        context: the run's constants.
+        trained: the cycle's train stage.
+
+    """
+    options = context.config.train_options
+    return replace(options, max_lr=_rates(trained).get("max_lr", options.max_lr))
+
+
+def rate_left(events: Iterable[Event], cycle: int) -> float | None:
+    """Return the highest learning rate that a cycle has not failed at before; None where it has not failed.
+
+    Args:
+        events: the run's log.
+        cycle: number of the cycle.
+
+    """
+    failed = [e["max_lr"] for e in events if e["event"] == "failed" and e["cycle"] == cycle and "max_lr" in e]
+    return min(failed) * LOWER if failed else None
+
+
+def training_cautions(trained: Path) -> list[str]:
+    """Return what a user should know of a cycle's training: restarts at lower rates, or nothing learned.
+
+    Args:
+        trained: the cycle's train stage.
+
+    """
+    rates = _rates(trained)
+    restarts = [Restart(**restart) for restart in rates.get("restarts", ())]
+    return describe(rates["max_lr"], restarts, rates["at_chance"], "--set train.max_lr=") if restarts else []
 
 
 def _test_metrics(context: RunContext, model) -> dict[str, Any]:  # type: ignore[no-untyped-def]

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from common.losses import LOSSES
-from trainer.errors import TrainerError
+from trainer.errors import Diverged, TrainerError
 from trainer.loop import fit
 from trainer.options import TrainOptions
 from trainer.predict import placed, predict
@@ -106,16 +106,19 @@ class Retrainer:
         labels = self.labels if x is None else np.append(self.labels, label)
         options = self.options if epochs is None else replace(self.options, epochs=epochs, tolerance=0.0)
         with self._lent():
-            result = fit(
-                self.model,
-                inputs,
-                labels,
-                self.num_classes,
-                options,
-                seed=seed,
-                device=self.device,
-                on_epoch=(lambda _: check()) if check else None,
-            )
+            try:
+                result = fit(
+                    self.model,
+                    inputs,
+                    labels,
+                    self.num_classes,
+                    options,
+                    seed=seed,
+                    device=self.device,
+                    on_epoch=(lambda _: check()) if check else None,
+                )
+            except Diverged as error:
+                raise Diverged(f"{error}; lower train.max_lr (--set) in the next run", error.max_lr) from error
             outputs = self._outputs("retraining")
         return Retrained(outputs, result.converged, time.perf_counter() - started)
 

@@ -133,6 +133,9 @@ class _Reader:
     def read(self, row: dict[str, str]) -> Answer | Skip | None:
         """Return what a row says; None where it is not answered.
 
+        Args:
+            row: its cells by column.
+
         Raises:
             PipelineError: what is wrong with it.
 

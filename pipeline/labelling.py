@@ -107,17 +107,9 @@ def take_in(rounds: Rounds, data: DataSet, path: Path, annotator: str = ANNOTATO
         more = [f"and {len(wrong) - MOST_SHOWN} more"] if len(wrong) > MOST_SHOWN else []
         lines = "\n  ".join([*wrong[:MOST_SHOWN], *more])
         raise PipelineError(f"{path}: nothing was taken in, for {len(wrong)} of its rows are wrong\n  {lines}")
-    fresh = [one for one in dict.fromkeys(said) if not _known(pool, one)]
-    if fresh:
-        rounds.record(round_, fresh)
+    fresh = rounds.record(round_, said)
     labels = sum(isinstance(one, Answer) for one in fresh)
     return Taken(labels, len(fresh) - labels, len(said) - len(fresh), len(pool.unanswered(round_)))
-
-
-def _known(pool: Pool, said: Answer | Skip) -> bool:
-    if isinstance(said, Skip):
-        return any(said.sample in skipped for skipped in pool.skipped.values())
-    return pool.said(said.sample, said.annotator) == said.label
 
 
 class _Reader:

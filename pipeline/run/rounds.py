@@ -117,8 +117,8 @@ class Rounds:
                 self._check(each, asked)
             self.record(question.round, said)
 
-    def record(self, round_: int, said: Sequence[Answer | Skip]) -> None:
-        """Log a portion: its skips, then its labels, in one event each; times only where they were measured.
+    def record(self, round_: int, said: Sequence[Answer | Skip]) -> list[Answer | Skip]:
+        """Log what is new of a portion: its skips, then its labels, in one event each; times where they were measured.
 
         Where a process dies between the two, the labels are asked for again.
 
@@ -126,9 +126,13 @@ class Rounds:
             round_: in which it came.
             said: of samples that were asked for.
 
+        Returns:
+            What nobody had said before.
+
         """
-        skips = [each for each in said if isinstance(each, Skip)]
-        answers = [each for each in said if isinstance(each, Answer)]
+        fresh = [each for each in dict.fromkeys(said) if not self._known(each)]
+        skips = [each for each in fresh if isinstance(each, Skip)]
+        answers = [each for each in fresh if isinstance(each, Answer)]
         if skips:
             ids, reasons = [each.sample for each in skips], [each.reason for each in skips]
             self._run.append("skip", cycle=round_, ids=ids, reasons=reasons, annotator=_annotators(skips))
@@ -137,6 +141,12 @@ class Rounds:
             measured = {name: [getattr(each, name) for each in answers] for name in ("seconds", "time")}
             times = {name: values for name, values in measured.items() if any(value is not None for value in values)}
             self._run.append("label", cycle=round_, labels=labels, annotator=_annotators(answers), **times)
+        return fresh
+
+    def _known(self, said: Answer | Skip) -> bool:
+        if isinstance(said, Skip):
+            return any(said.sample in skipped for skipped in self.pool.skipped.values())
+        return self.pool.said(said.sample, said.annotator) == said.label
 
     def _check(self, said: Answer | Skip, asked: set[int]) -> None:
         """Refuse what nobody asked for, before anything of its portion is recorded."""

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 import click
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from common.command_line import OneLineGroup
 from common.files import replacing_folder
@@ -149,11 +151,9 @@ def fit(
     id is. Training options left out take the model's defaults. Training that diverges or dies starts again at a quarter
     of the learning rate, with a warning.
     """
-    import torch
-
     from trainer.loop import fit as train
     from trainer.restarts import LOWER, describe
-    from trainer.threads import choose_threads, with_threads
+    from trainer.threads import with_threads
 
     require_free(out)
     options = options_for(model, **training)
@@ -167,10 +167,7 @@ def fit(
     if init is not None:
         load_weights(network, init)
     x, labels, tests = data.inputs("train", ids), data.labels("train", ids), len(data.test)
-    if threads is None:
-        on_cpu = device.partition(":")[0] == "cpu"
-        example = torch.from_numpy(x[:1])
-        threads = choose_threads(network, example, options.batch_size) if on_cpu else torch.get_num_threads()
+    threads = threads or _threads(network, x, options.batch_size, device)
     with with_threads(threads):
         try:
             result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
@@ -311,6 +308,15 @@ def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise TrainerError(f"--option must be KEY=VALUE, got {pair!r}")
     return options
+
+
+def _threads(network: nn.Module, x: NDArray[np.float32], batch_size: int, device: str) -> int:
+    """Return with how many threads to train where nobody said."""
+    from trainer.threads import choose_threads
+
+    if device.partition(":")[0] != "cpu":
+        return torch.get_num_threads()
+    return choose_threads(network, torch.from_numpy(x[:1]), batch_size)
 
 
 def _samples_csv(data: DataSet, ids: Iterable[int]) -> str:

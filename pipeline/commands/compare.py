@@ -37,7 +37,7 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--seeds", help=f"Such as 0-5 or 0,3,7-9.  [{SEEDS}]")
 @click.option("--out", type=click.Path(path_type=Path), help="Grid to make or to go on with.  [runs/compare-DATASET]")
 @engine_options
-@run_options("--strategy", "--on", "--seed", "--threads")
+@run_options("--strategy", "--on", "--seed", "--threads", "--annotator")
 def compare(
     strategies: str | None,
     seeds: str | None,

@@ -19,7 +19,7 @@ def export(run_directory: Path, out: Path | None) -> None:
     from pipeline.run.rundir import read_config, read_events
 
     config = read_config(run_directory)
-    data = load_data(config, labelled_only=config.simulated)
+    data = load_data(config)
     path = out or run_directory / "to_label.csv"
     count = write_questions(Pool(len(data.train), read_events(run_directory)), data, path)
     click.echo(f"{path}: {count} samples to label as one of {', '.join(data.classes)}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.errors import PipelineError
 from pipeline.labelling import ANNOTATOR
 
 
@@ -25,8 +26,11 @@ def ingest(run_directory: Path, file: Path, annotator: str, close: bool) -> None
     from pipeline.run.rounds import Rounds
     from pipeline.run.rundir import RunDirectory, check_unchanged, read_config, read_events
 
-    config, events = read_config(run_directory), read_events(run_directory)
-    data = load_data(config, labelled_only=config.simulated)
+    config = read_config(run_directory)
+    if config.simulated:
+        raise PipelineError(f"{run_directory}: expected a run begun with --annotator files; its own data answers")
+    events = read_events(run_directory)
+    data = load_data(config)
     if events:
         check_unchanged(events[0], config, data.fingerprint())
     with RunDirectory(run_directory, lambda warning: click.echo(f"warning: {warning}", err=True)) as run:

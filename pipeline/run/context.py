@@ -88,13 +88,13 @@ class RunContext:
         return model
 
 
-def load_data(config: RunConfig, *, labelled_only: bool = True) -> DataSet:
+def load_data(config: RunConfig) -> DataSet:
     """Load the data of a run, a user's own within a part of the free memory.
+
+    What has no label is left out where the data's own labels answer; ids are the same without it.
 
     Args:
         config: the run's configuration.
-        labelled_only: leave out what has no label, as a run must whose questions the data set itself answers; ids are
-            the same without it.
 
     Raises:
         PipelineError: it is missing, damaged, or makes no data set.
@@ -108,7 +108,7 @@ def load_data(config: RunConfig, *, labelled_only: bool = True) -> DataSet:
             download=config.data.download,
             images=config.data.image_options,
             memory_limit=available_memory() // SHARE_OF_IMAGES,
-            labelled_only=labelled_only,
+            labelled_only=config.simulated,
         )
     except (TrainerError, RuntimeError) as error:  # RuntimeError: the home directory of ~user is not known
         raise PipelineError(str(error)) from error
@@ -125,7 +125,7 @@ def open_context(config: RunConfig) -> RunContext:
             or weights that do not fit it.
 
     """
-    data = load_data(config, labelled_only=config.simulated)
+    data = load_data(config)
     _require_usable(config, data)
     wanted = config.query.n_init + config.query.answers * (config.cycles - 1)
     own = custom_kind(config.data.name) is not None

@@ -52,8 +52,8 @@ class Rounds:
         def left() -> list[int]:
             return [sample for sample in pool.unanswered(round_) if wanted is None or sample in wanted]
 
-        if left():
-            self._put(self._question(round_, [sample for sample in left() if sample not in pool.disputed]))
+        if fresh := [sample for sample in left() if sample not in pool.disputed]:
+            self._put(self._question(round_, fresh))
         if disputed := [sample for sample in left() if sample in pool.disputed]:
             self._put(self._question(round_, disputed, disputed=True))
 
@@ -68,15 +68,15 @@ class Rounds:
 
         """
         pool = self.pool
+        if round_ == INITIAL and not pool.known():
+            raise RunFailedError(
+                f"none of the {len(pool.asked(INITIAL))} samples of the initial set got a label, so nothing can be "
+                "trained on: label some of them, or start with more (--n-init)"
+            )
         if not pool.closed(round_):
             left, skipped = pool.unanswered(round_), sorted(pool.skipped.get(round_, ()))
             self._run.append(
                 "round_closed", cycle=round_, answered=len(pool.answers(round_)), skipped=skipped, left=left
-            )
-        if round_ == INITIAL and not len(pool.labelled(0)):
-            raise RunFailedError(
-                f"none of the {len(pool.asked(INITIAL))} samples of the initial set got a label, so nothing can be "
-                "trained on: label some of them, or start with more (--n-init)"
             )
 
     def write(self, round_: int) -> None:

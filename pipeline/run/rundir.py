@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,8 @@ from pipeline.lock import LOCK, DirectoryLock
 from pipeline.parsing import parse_yaml
 from pipeline.plain import differences
 from pipeline.run.events import Event, EventLog, parse_events
-from pipeline.run.former_names import existing, present_name
+from pipeline.run.former_names import existing
+from pipeline.run.logged import LogIndex, contradiction, machine_of
 from pipeline.run.pool import Pool
 from pipeline.run.stages.binding import Binding
 from pipeline.run.stages.store import Manifest, read_manifest, remove_leftovers, set_aside, write_stage
@@ -206,7 +206,7 @@ class RunDirectory:
             self.log = EventLog(path / EVENTS)
             if self.log.cut:
                 warn(f"{path / EVENTS}: the last line was torn and is cut; what it said is done again")
-            self._index = _Index(self.events)
+            self._index = LogIndex(self.events)
             remove_leftovers(path)
         except BaseException:
             self._lock.release()
@@ -288,7 +288,7 @@ class RunDirectory:
         check_unchanged(self.events[0], self.config, facts["dataset_sha256"])
         for change in differences(self.events[0]["versions"], facts["versions"]):
             self.warn(f"package versions changed since the run began ({change}); results may differ")
-        began, now = _machine(self.events[0]), _machine(facts)
+        began, now = machine_of(self.events[0]), machine_of(facts)
         if moved := differences(began, {name: now.get(name) for name in began}):
             self.warn(
                 f"the run began on another machine or with other threads ({'; '.join(moved)}); results may differ"
@@ -338,7 +338,7 @@ class RunDirectory:
         if manifest is None or result not in manifest.files:
             return None, "is damaged"
         logged = self._index.done.get((binding.cycle, stage))
-        if reason := _contradiction(manifest, result, logged, binding, self._index.unbound):
+        if reason := contradiction(manifest, result, logged, binding, self._index.unbound):
             return None, f"does not belong there ({reason})"
         return manifest, ""
 
@@ -386,33 +386,6 @@ class RunDirectory:
         self.append("stage_done", cycle=cycle, stage=stage, sha256=digest, **bound)
 
 
-class _Index:
-    """What is asked of a log again and again, so that nobody has to read all of it.
-
-    Args:
-        events: the log so far.
-
-    """
-
-    def __init__(self, events: Iterable[Event]) -> None:
-        self._seen: set[tuple[str, int | None]] = set()
-        self.done: dict[tuple[int, str], Event] = {}
-        self.unbound = False
-        for event in events:
-            self.add(event)
-
-    def add(self, event: Event) -> None:
-        """Take in the log's next event."""
-        self._seen.update([(event["event"], None), (event["event"], event.get("cycle"))])
-        if event["event"] == "stage_done":
-            self.done[event["cycle"], present_name(event["stage"])] = event
-            self.unbound |= "binding" not in event  # an older version wrote it
-
-    def has(self, event: str, cycle: int | None) -> bool:
-        """Tell whether there is an event of a kind, of a cycle or of any."""
-        return (event, cycle) in self._seen
-
-
 def logged_stage(run: Path, events: Iterable[Event], cycle: int, stage: str, result: str) -> Path | None:
     """Return where a stage of a run lies, or None where it is absent, damaged or not the one that was logged.
 
@@ -426,44 +399,11 @@ def logged_stage(run: Path, events: Iterable[Event], cycle: int, stage: str, res
     """
     directory = existing(cycle_path(run, cycle), stage)
     result = existing(directory, result).name
-    manifest, logged = read_manifest(directory), _Index(events).done.get((cycle, stage))
+    manifest, logged = read_manifest(directory), LogIndex(events).done.get((cycle, stage))
     if manifest is None or logged is None or logged["sha256"] != manifest.files.get(result):
         return None
     bound = manifest.binding.digest() if manifest.binding else None
     return directory if logged.get("binding") in (None, bound) else None
-
-
-def _contradiction(manifest: Manifest, result: str, logged: Event | None, binding: Binding, older: bool) -> str:
-    """Say what of a complete stage contradicts its place or the log; empty where nothing does.
-
-    Args:
-        manifest: the stage's.
-        result: the file whose hash the event log keeps.
-        logged: the stage's event; None where the run was killed before it, or a copy of the log is older.
-        binding: what a stage in this place is made from now.
-        older: whether the log was begun by a version that bound no stages.
-
-    """
-    mine = manifest.binding
-    if mine is None:
-        if (logged is None and not older) or (logged is not None and "binding" in logged):
-            return "its manifest does not say of which run and cycle it is"
-    elif logged is None or "binding" not in logged:
-        if reason := binding.contradiction(mine):
-            return reason
-    elif logged["binding"] != mine.digest():
-        return binding.contradiction(mine) or "it was made from something else than the log says"
-    if logged is not None and logged["sha256"] != manifest.files[result]:
-        return f"its {result} is not the one that the log says"
-    return ""
-
-
-def _machine(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of the first event says with what a run computes; older versions wrote less of it."""
-    hardware = dict(facts.get("hardware") or {})
-    if "CPU" in hardware:  # which ends in the threads of the process, whatever the run takes
-        hardware["CPU"] = re.sub(r", \d+ threads$", "", str(hardware["CPU"]))
-    return hardware | {name: facts[name] for name in ("threads",) if name in facts}
 
 
 def environment_versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from common.memory import shown
-from pipeline.errors import RunFailedError
+from pipeline.errors import PipelineError, RunFailedError
 from pipeline.interrupts import Interrupts
 from pipeline.sweep.cells import cycles_done, prepare, read_state, read_states
 from pipeline.sweep.check import mismatches
@@ -90,7 +90,10 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions, trust_code: bool 
     unasked = [name for name in held.strategies if name not in wanted.strategies]
     confirm_code(out, strategies_code(unasked), trust_code, lambda line: click.echo(f"note: {line}", err=True))
     grid = replace(held, recorded=False)
-    context = open_context(grid.cells()[0].config)
+    first = grid.cells()[0].config
+    if not first.simulated:
+        raise PipelineError("annotator: expected simulated, for nobody can answer all cells of a grid; got files")
+    context = open_context(first)
     for config in {cell.strategy: cell.config for cell in grid.cells()}.values():
         check_strategy(config, context.data)
     engine = open_engine(options, grid.cpus_per_cell, context.config.device, context.device)

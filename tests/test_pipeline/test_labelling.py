@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -160,6 +159,34 @@ def test_another_answer_of_the_same_person_in_the_same_round_is_refused(begun):
     assert lines[0]["sample_id"] in [row["sample_id"] for row in rows(begun)]
 
 
+def test_what_is_left_may_be_disputed_alone(begun):
+    lines = answered(begun)
+    other = {**lines[0], "label": str((int(lines[0]["label"]) + 1) % 10), "annotator": "bea"}
+    call("ingest", begun, table(begun, [*lines, other]))
+    assert "1 samples wait for labels" in call("resume", begun, code=WAITING)
+    assert [row["sample_id"] for row in rows(begun)] == [lines[0]["sample_id"]]
+    call("ingest", begun, table(begun, lines[:1]), "--annotator", "cem")
+    assert "4 samples wait for labels" in call("resume", begun, code=WAITING)
+
+
+def test_an_initial_set_without_labels_is_not_closed(begun):
+    before = read_events(begun)
+    empty = table(begun, rows(begun))
+    assert "none of the 12 samples of the initial set got a label" in call("ingest", begun, empty, "--close", code=1)
+    assert read_events(begun) == before
+    call("ingest", begun, table(begun, answered(begun)))
+    call("resume", begun, code=WAITING)
+
+
+def test_labels_by_files_are_for_runs_that_wait_for_them(start, begun, tmp_path, monkeypatch):
+    path = start("other", query__strategy="margin")
+    assert "expected a run begun with --annotator files" in call("ingest", path, begun / "x.csv", code=2)
+    monkeypatch.chdir(tmp_path)
+    grid = ("compare", "--strategies", "random", "--seeds", "0", "--set", "annotator.name=files", "--out", "grid")
+    assert "nobody can answer all cells of a grid" in call(*grid, code=2)
+    assert "'simulated' or 'files'" in call("run", "--annotator", "me", "--out", "x", code=2)
+
+
 def test_strategies_that_ask_after_each_answer_are_refused(start):
     path = start(annotator__name="files", query__mode="sequential")
     assert "files hand out a whole round at once" in call("resume", path, code=2)
@@ -183,4 +210,4 @@ def test_images_without_labels_are_labelled(tmp_path):
         output = CliRunner().invoke(cli, ["resume", str(run)]).output
         assert "failed:" not in output, output
     assert kinds(run)[-1] == "finished"
-    shutil.rmtree(run)
+    assert "index.html" in call("report", run)

@@ -46,8 +46,8 @@ def test_a_simulated_run_leaves_out_what_has_no_label_and_its_ids_lead_to_the_ro
         path[row["sample_id"]] = int(row["path"].split("[")[1][:-1])
     answers = [pair for event in read_events(here / "run") for pair in event.get("labels", ())]
     assert {sample: label for sample, label in answers if sample in path} == {i: y[row] for i, row in path.items()}
-    config = load_config(sets=[f"data.name=npz:{name}.npz"])
-    whole, part = load_data(config, labelled_only=False), load_data(config)
+    sets = [f"data.name=npz:{name}.npz"]
+    whole, part = load_data(load_config(sets=[*sets, "annotator.name=files"])), load_data(load_config(sets=sets))
     assert len(whole.train) == len(part.train) + 12
     assert [whole.sample_path("train", i) for i in path] == [part.sample_path("train", i) for i in path]
     assert invoke("resume", "run").exit_code == 0

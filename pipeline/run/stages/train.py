@@ -56,12 +56,8 @@ def run_train(
         RunFailedError: the labelled set is too small.
 
     """
-    config = context.config
-    before = _rates(previous) if previous is not None else {}
-    learned = not before.get("at_chance", False)
-    rates = [config.train_options.max_lr, max_lr, before.get("max_lr") if learned else None]
-    options = replace(config.train_options, max_lr=min(rate for rate in rates if rate is not None))
-    model = context.network()
+    config, model = context.config, context.network()
+    options, learned = _begin_with(context, previous, max_lr)
     if previous is not None and config.start == "warm" and learned:
         load_weights(model, previous / WEIGHTS)
     try:
@@ -98,6 +94,14 @@ def run_train(
         **_test_metrics(context, model),
     }
     write_json(into / SUMMARY, summary)
+
+
+def _begin_with(context: RunContext, previous: Path | None, max_lr: float | None) -> tuple[TrainOptions, bool]:
+    """Return options at the rate to begin with, and whether the previous network learned anything."""
+    before, options = _rates(previous) if previous is not None else {}, context.config.train_options
+    learned = not before.get("at_chance", False)
+    rates = [options.max_lr, max_lr, before.get("max_lr") if learned else None]
+    return replace(options, max_lr=min(rate for rate in rates if rate is not None)), learned
 
 
 def read_summary(directory: Path) -> dict[str, Any]:

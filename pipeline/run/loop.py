@@ -1,12 +1,15 @@
 """The active-learning loop: train → migrate → score → query → label, again and again, resumable at every step."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from pipeline import seeds
 from pipeline.annotators import Annotator, FilesAnnotator, SimulatedAnnotator
+from pipeline.config import RunConfig
 from pipeline.errors import DivergedError, PipelineError, RunFailedError
 from pipeline.machine import hardware
 from pipeline.progress import StageProgress
@@ -16,7 +19,7 @@ from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.recorded import code_sha256
 from pipeline.run.rounds import Rounds
 from pipeline.run.rundir import RunDirectory, Stage, environment_versions
-from pipeline.run.stages.binding import labelled_sha256
+from pipeline.run.stages.binding import inputs_sha256
 from pipeline.run.stages.diagnostics import cautions, read_diagnostics
 from pipeline.run.stages.migrate import VARIABLES, Porter, run_migrate
 from pipeline.run.stages.score import (
@@ -131,11 +134,8 @@ class ActiveLearningLoop:
         return self.run.pool(len(self.context.data.train))
 
     def _initial_set(self) -> None:
-        pool = self._pool()
-        if INITIAL not in pool.queries:
-            rng = seeds.generator(self.config.seed, 0, "initial")
-            ids = rng.choice(pool.size, size=self.config.query.n_init, replace=False)
-            self.run.append("query", cycle=INITIAL, ids=ids.tolist(), scores=[0.0] * len(ids))
+        given = self.rounds.take_given() if self.config.takes_given_labels else []
+        draw_initial(self.run, self._pool(), self.config, given)
         self._label(INITIAL)
 
     def _cycle(self, cycle: int, last: bool) -> None:
@@ -234,10 +234,9 @@ class ActiveLearningLoop:
             previous: the cycle whose network it starts from.
 
         """
-        found = {"labelled": labelled_sha256(self._pool().labelled(cycle))}
-        if previous is not None:
-            found["previous"] = self.run.result_of(previous, "train")
-        return found | {stage: self.run.result_of(cycle, stage) for stage in stages}
+        results = {} if previous is None else {"previous": self.run.result_of(previous, "train")}
+        results |= {stage: self.run.result_of(cycle, stage) for stage in stages}
+        return inputs_sha256(self._pool().labelled(cycle), results)
 
     def _asked_from(self, cycle: int) -> dict[str, str]:
         """Return the hashes of what a cycle's questions are made from."""
@@ -312,6 +311,28 @@ class ActiveLearningLoop:
         self.rounds.ask(round_)
         self.rounds.close(round_)
         self.rounds.write(round_)
+
+
+def draw_initial(run: RunDirectory, pool: Pool, config: RunConfig, given: Sequence[int]) -> None:
+    """Ask for the initial set, once: uniformly drawn samples beside those that came with a label.
+
+    Args:
+        run: the open run directory.
+        pool: the state of its labelling.
+        config: how many the initial set has, and the seed.
+        given: the samples that came with a label.
+
+    """
+    missing = config.query.n_init - len(given)
+    if missing <= 0 or not pool.asked(INITIAL) <= set(given):
+        return
+    rng = seeds.generator(config.seed, 0, "initial")
+    if given:
+        ids = np.setdiff1d(rng.permutation(pool.size), given, assume_unique=True)[:missing]  # keeps the order drawn
+    else:
+        ids = rng.choice(pool.size, size=missing, replace=False)
+    if len(ids):
+        run.append("query", cycle=INITIAL, ids=ids.tolist(), scores=[0.0] * len(ids))
 
 
 def configured(context: RunContext) -> Annotator:

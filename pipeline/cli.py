@@ -313,6 +313,7 @@ def keep_compiled() -> None:
 def _go_on(path: Path, context: Any) -> None:
     from pipeline.annotators import WaitingForLabels
     from pipeline.interrupts import Interrupts
+    from pipeline.labelling import open_questions
     from pipeline.run.console import RunConsole
     from pipeline.run.loop import ActiveLearningLoop
     from pipeline.run.recorded import named_code
@@ -333,8 +334,9 @@ def _go_on(path: Path, context: Any) -> None:
     except KeyboardInterrupt:
         click.echo(interrupts.hint, err=True)
         sys.exit(interrupts.exit_code)
-    except WaitingForLabels as waiting:
-        click.echo(f"{len(waiting.question.items)} samples wait for labels; next:")
+    except WaitingForLabels:
+        waiting = open_questions(opened.pool(len(context.data.train)))
+        click.echo(f"{len(waiting)} samples wait for labels; next:")
         click.echo(f"  pipeline export {path}    (then fill in the column 'label' of {path / 'to_label.csv'})")
         click.echo(f"  pipeline ingest {path} {path / 'to_label.csv'}")
         click.echo(f"  pipeline resume {path}{trust}")

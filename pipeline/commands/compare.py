@@ -141,7 +141,8 @@ def _grid(
         confirm_code(out, [*of_model, *of_strategies], trust_code, note)
     if there and as_there:
         return Grid(names, numbers, there.run)
-    return Grid.of(config_from(config_file, sets, {**options, "query__strategy": names[0], "seed": 0}), names, numbers)
+    fields = {**options, "query__strategy": names[0], "seed": 0}
+    return Grid.of(config_from(config_file, sets, fields, trust_code), names, numbers)
 
 
 def refuse_fields_of_cells(sets: tuple[str, ...]) -> None:

@@ -160,6 +160,8 @@ def _forecast(grid: "Grid", out: Path, where: "EngineOptions", trust_code: bool)
     from pipeline.sweep.summary import forecast
 
     plan = make_plan(grid, out, where, trust_code)
+    for line in plan.notes:
+        note(line)
     try:
         states = read_states(out, plan.grid.cells())
         times = read_times(out, states)

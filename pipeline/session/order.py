@@ -1,0 +1,66 @@
+"""What a network process is told when it begins."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.run.pool import Labelled
+
+
+@dataclass(frozen=True)
+class Order:
+    """One network to train, or to open where its stages are there.
+
+    Args:
+        run: the run directory, which only the process that gives the order writes events to.
+        run_id: of the run.
+        cycle: number of the network.
+        labelled: what it learns.
+        added_classes: names of the classes that were added to the data's own before its training.
+        previous: hash of the result of the train stage before, which a warm start begins from; None of the first.
+        max_lr: the highest rate to try, see ``rate_left``.
+        threads: of torch.
+        cache: folder of the decoded images.
+
+    """
+
+    run: Path
+    run_id: str
+    cycle: int
+    labelled: Labelled
+    added_classes: tuple[str, ...]
+    previous: str | None
+    max_lr: float | None
+    threads: int
+    cache: Path
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a network process ended.
+
+    Args:
+        reason: one line.
+        max_lr: the lowest learning rate at which training diverged; None where it failed otherwise.
+        fatal: whether trying again is of no use.
+
+    """
+
+    reason: str
+    max_lr: float | None = None
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A network process can be asked.
+
+    Args:
+        candidates: that it chooses among ``[U]``.
+        labels: that its network was trained on.
+
+    """
+
+    candidates: np.ndarray
+    labels: int

@@ -1,24 +1,19 @@
 """The active-learning loop: train → migrate → score → query → label, again and again, resumable at every step."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
-from pipeline import seeds
 from pipeline.annotators import Annotator, FilesAnnotator, SimulatedAnnotator
-from pipeline.config import RunConfig
 from pipeline.errors import DivergedError, PipelineError, RunFailedError
-from pipeline.machine import hardware
 from pipeline.progress import StageProgress
 from pipeline.queries import QueryState
+from pipeline.run.beginning import begin, draw_initial
 from pipeline.run.context import RunContext
 from pipeline.run.pool import INITIAL, Pool
-from pipeline.run.recorded import code_sha256
 from pipeline.run.rounds import Rounds
-from pipeline.run.rundir import RunDirectory, Stage, environment_versions
+from pipeline.run.rundir import RunDirectory, Stage
 from pipeline.run.stages.binding import inputs_sha256
 from pipeline.run.stages.diagnostics import cautions, read_diagnostics
 from pipeline.run.stages.migrate import VARIABLES, Porter, run_migrate
@@ -39,7 +34,6 @@ from pipeline.run.stages.sequential import (
 )
 from pipeline.run.stages.train import WEIGHTS, options_of, rate_left, run_train, training_cautions
 from pipeline.run.summary import CycleRow, read_row, write_report
-from pipeline.run.threads import new_threads, recorded_threads
 from trainer.threads import with_threads
 
 StateOf = Callable[[StageProgress], QueryState]
@@ -103,12 +97,7 @@ class ActiveLearningLoop:
             RunFailedError: a stage failed; the ``failed`` event is logged and no query is made from that stage.
 
         """
-        versions = environment_versions() | self.context.sources
-        begun = bool(self.run.events)
-        threads = recorded_threads(self.config, self.run.events) if begun else new_threads(self.context)
-        data, code = self.context.data.fingerprint(), code_sha256(self.config)
-        facts = {"dataset_sha256": data, "versions": versions, "hardware": hardware(), "threads": threads}
-        self.run.start(facts | ({"code": code} if code else {}))
+        threads = begin(self.run, self.context)
         with with_threads(threads):
             self._go_on()
 
@@ -311,28 +300,6 @@ class ActiveLearningLoop:
         self.rounds.ask(round_)
         self.rounds.close(round_)
         self.rounds.write(round_)
-
-
-def draw_initial(run: RunDirectory, pool: Pool, config: RunConfig, given: Sequence[int]) -> None:
-    """Ask for the initial set, once: uniformly drawn samples beside those that came with a label.
-
-    Args:
-        run: the open run directory.
-        pool: the state of its labelling.
-        config: how many the initial set has, and the seed.
-        given: the samples that came with a label.
-
-    """
-    missing = config.query.n_init - len(given)
-    if missing <= 0 or not pool.asked(INITIAL) <= set(given):
-        return
-    rng = seeds.generator(config.seed, 0, "initial")
-    if given:
-        ids = np.setdiff1d(rng.permutation(pool.size), given, assume_unique=True)[:missing]  # keeps the order drawn
-    else:
-        ids = rng.choice(pool.size, size=missing, replace=False)
-    if len(ids):
-        run.append("query", cycle=INITIAL, ids=ids.tolist(), scores=[0.0] * len(ids))
 
 
 def configured(context: RunContext) -> Annotator:

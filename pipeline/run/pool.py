@@ -1,7 +1,7 @@
 """What is labelled, what was asked and what is left: always derived from the events, never stored."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +55,7 @@ class Pool:
         self.skipped: dict[int, set[int]] = {}
         self.disputed: set[int] = set()
         self.added_classes: list[str] = []
+        self._added_in: list[int] = []  # the rounds in which they were
         self.current: dict[int, int] = {}  # every label that counts now, by sample
         self._decided: dict[int, dict[int, int | None]] = {}  # by round; None where a label is withdrawn
         self._votes: dict[int, dict[str, tuple[int, int]]] = {}  # by sample and annotator: round and label
@@ -94,6 +95,7 @@ class Pool:
                 self._withdraw(round_, sample, event["annotator"])
         elif kind == "class_added":
             self.added_classes.append(event["name"])
+            self._added_in.append(round_)
         elif kind == "round_closed":
             self._closed = max(self._closed, round_)
         elif kind == "stage_done" and event["stage"] == "train":
@@ -224,6 +226,14 @@ class Pool:
         """Return the labels that came in a round, for whichever round asked, in order; withdrawn ones left out."""
         return {sample: label for sample, label in self._decided.get(round_, {}).items() if label is not None}
 
+    def touched(self, round_: int) -> bool:
+        """Tell whether a round changed any label, or added or withdrew one."""
+        return bool(self._decided.get(round_))
+
+    def classes_before(self, cycle: int) -> tuple[str, ...]:
+        """Return the names of the classes that were added before a cycle's training."""
+        return tuple(name for name, added in zip(self.added_classes, self._added_in, strict=True) if added < cycle)
+
     def labelled(self, cycle: int) -> Labelled:
         """Return the labelled set that cycle ``cycle`` trains on: what was known when the round before it closed."""
         pairs = list(self._known(cycle - 1).items())
@@ -244,6 +254,11 @@ class Pool:
                     if label is not None:
                         known[sample] = label
         return known
+
+    @property
+    def open_samples(self) -> KeysView[int]:
+        """What was asked for and has neither a label nor a skip, or is disputed, in the order in which it was."""
+        return self._open.keys()
 
     def complete(self, round_: int) -> bool:
         """Tell whether a round is closed, or everything that it asked for was labelled or skipped."""

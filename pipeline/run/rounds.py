@@ -167,9 +167,7 @@ class Rounds:
             )
         if answers:
             labels = [[each.sample, each.label] for each in answers]
-            self._run.append(
-                "label", cycle=round_, labels=labels, annotator=_annotators(answers), **_measured(answers)
-            )
+            self._run.append("label", cycle=round_, labels=labels, annotator=_annotators(answers), **_measured(answers))
         return [*undone, *fresh]
 
     def _known(self, said: Answer | Skip) -> bool:

@@ -111,9 +111,7 @@ class Asking:
 
     """
 
-    def __init__(
-        self, strategy: QueryStrategy, state: QueryState, scores: Scores, size: int, sequential: bool
-    ) -> None:
+    def __init__(self, strategy: QueryStrategy, state: QueryState, scores: Scores, size: int, sequential: bool) -> None:
         self._strategy, self._state, self._scores = strategy, state, scores
         self._size, self._sequential = size, sequential
         self._stream = state.rng.bit_generator.state
@@ -174,7 +172,12 @@ class Asking:
 
     def _follow(self, record: Mapping[int, int]) -> None:
         """Tell the query what is new; where something that it was told does not hold any more, begin again."""
-        settled = {s: label for s, label in record.items() if label != OPEN and s in self._candidates}
+        C = self._state.num_classes  # a class that was added since says nothing to this network
+        settled = {
+            sample: label if label < C else LEFT_OUT
+            for sample, label in record.items()
+            if label != OPEN and sample in self._candidates
+        }
         if any(settled.get(sample) != label for sample, label in self._told.items()):
             self._told, self._query = {}, self._opened()
         for sample, label in settled.items():

@@ -138,7 +138,7 @@ class _Network:
 
     def _made_from(self, stage: str) -> dict[str, str]:
         order = self._order
-        results = {} if stage != "train" or order.previous is None else {"previous": order.previous}
+        results = {} if stage != "train" or order.previous is None else {"previous": order.previous[1]}
         for earlier in stages_before(stage, self._context):
             manifest = read_manifest(cycle_path(order.run, order.cycle) / earlier)
             if manifest is None:
@@ -148,7 +148,7 @@ class _Network:
 
     def _train(self, into: Path) -> None:
         order = self._order
-        previous = cycle_path(order.run, order.cycle - 1) / "train" if order.previous is not None else None
+        previous = cycle_path(order.run, order.previous[0]) / "train" if order.previous is not None else None
         progress = _Progress(self._connection, "train")
         run_train(self._context, order.cycle, order.labelled, previous, into, progress, order.max_lr)
 

@@ -71,7 +71,6 @@ class NetworkProcess:
 
     def stop(self) -> None:
         """End the process; what it was building is not there then."""
-        self._connection.close()
         self._process.kill()
         self._process.join()
 
@@ -106,3 +105,4 @@ class NetworkProcess:
                 ended = True
                 self._replies.put(LostError(rest[0].reason))
             self._tell(self, kind, rest[0] if len(rest) == 1 else tuple(rest))
+        self._connection.close()

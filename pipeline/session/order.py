@@ -18,7 +18,8 @@ class Order:
         cycle: number of the network.
         labelled: what it learns.
         added_classes: names of the classes that were added to the data's own before its training.
-        previous: hash of the result of the train stage before, which a warm start begins from; None of the first.
+        previous: the network before, which a warm start begins from: number of its cycle and the hash of its weights;
+            None of the first.
         max_lr: the highest rate to try, see ``rate_left``.
         threads: of torch.
         cache: folder of the decoded images.
@@ -30,7 +31,7 @@ class Order:
     cycle: int
     labelled: Labelled
     added_classes: tuple[str, ...]
-    previous: str | None
+    previous: tuple[int, str] | None
     max_lr: float | None
     threads: int
     cache: Path

@@ -103,7 +103,7 @@ class ActiveLearningLoop:
         versions = environment_versions() | self.context.sources
         begun = bool(self.run.events)
         threads = recorded_threads(self.config, self.run.events) if begun else new_threads(self.context)
-        data, code = self.context.data.fingerprint(), code_sha256(self.config)
+        data, code = self.context.dataset_sha256, code_sha256(self.config)
         facts = {"dataset_sha256": data, "versions": versions, "hardware": hardware(), "threads": threads}
         self.run.start(facts | ({"code": code} if code else {}))
         with with_threads(threads):

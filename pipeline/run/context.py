@@ -78,6 +78,12 @@ class RunContext:
         return replace(self, data=replace(self.data, classes=classes), loaded=self.loaded or self.data)
 
     @property
+    def trial(self) -> "RunContext":
+        """This context with at least two classes, for a network that is tried before anybody has named them."""
+        missing = max(0, 2 - self.data.num_classes)
+        return self.with_classes([f"class {n}" for n in range(missing)]) if missing else self
+
+    @property
     def images(self) -> ImageView:
         """Normalised, unaugmented training inputs by id, without the labels."""
         return self.data.view("train")
@@ -121,13 +127,14 @@ class RunContext:
         return model
 
 
-def load_data(config: RunConfig) -> DataSet:
+def load_data(config: RunConfig, cache: Path | None = None) -> DataSet:
     """Load the data of a run, a user's own within a part of the free memory.
 
     What has no label is left out where the data's own labels answer; ids are the same without it.
 
     Args:
         config: the run's configuration.
+        cache: folder in which a user's own images are kept decoded; where absent, they are decoded into memory.
 
     Raises:
         PipelineError: it is missing, damaged, or makes no data set.
@@ -147,19 +154,40 @@ def load_data(config: RunConfig) -> DataSet:
         raise PipelineError(str(error)) from error
 
 
-def open_context(config: RunConfig) -> RunContext:
+def open_context(config: RunConfig, cache: Path | None = None) -> RunContext:
     """Load the data, choose the device and try the network.
 
     Args:
         config: the run's configuration.
+        cache: as of ``load_data``.
 
     Raises:
         PipelineError: missing data, an unusable device, sizes that the data set cannot serve, or a user's own network
             or weights that do not fit it.
 
     """
-    data = load_data(config)
+    data = load_data(config, cache)
     _require_usable(config, data)
+    _require_enough(config, data)
+    context = RunContext(config, data, choose_device(config.device), _read_pretrained(config.model))
+    trial = context.trial if config.paged else context
+    if config.kernel_options.logit >= trial.data.num_classes:
+        expected = f"kernel.logit: expected 0 to {trial.data.num_classes - 1}"
+        raise PipelineError(f"{expected}, got {config.kernel_options.logit}")
+    _try_network(trial)
+    check_strategy(config, trial.data)
+    return context
+
+
+def _require_enough(config: RunConfig, data: DataSet) -> None:
+    """Refuse data that has fewer samples than a run asks about."""
+    if config.takes_given_labels and len(data.labelled_ids) == len(data.train):
+        raise PipelineError(
+            f"data: all {len(data.train):,} training samples of {config.data.name} have a label already, so there is "
+            "nothing to ask: 'pipeline run' without --annotator replays an experiment on them"
+        )
+    if config.paged:
+        return
     wanted = config.query.n_init + config.query.answers * (config.cycles - 1)
     own = custom_kind(config.data.name) is not None
     if wanted > len(data.train):
@@ -168,18 +196,13 @@ def open_context(config: RunConfig) -> RunContext:
             f"take {wanted} samples, but {config.data.name} has {len(data.train)}"
             f"{' with a label, without those for testing' * own}: ask for fewer or run fewer cycles"
         )
-    if config.kernel_options.logit >= data.num_classes:
-        raise PipelineError(f"kernel.logit: expected 0 to {data.num_classes - 1}, got {config.kernel_options.logit}")
-    context = RunContext(config, data, choose_device(config.device), _read_pretrained(config.model))
-    _try_network(context)
-    check_strategy(config, data)
-    return context
 
 
 def _require_usable(config: RunConfig, data: DataSet) -> None:
     """Refuse data whose classes are not known, or which a run's training would destroy."""
     try:
-        data.require_classes()
+        if not config.paged:
+            data.require_classes()
     except TrainerError as error:
         raise PipelineError(f"data: {error}") from error
     try:
@@ -201,14 +224,14 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
 
     """
     strategy, query = config.query.resolved.strategy, config.query
-    if len(query_sizes(strategy, query)) > 1 and not config.simulated:
+    if len(query_sizes(strategy, query)) > 1 and not config.simulated and not config.paged:
         raise PipelineError(
             f"annotator: files hand out a whole round at once, but {query.strategy} asks after each answer: choose "
             "a strategy or mode that does not, such as --strategy margin-influence-greedy"
         )
-    if config.cycles == 1:
+    if config.cycles == 1 and not config.paged:
         return
-    L = query.n_init + query.answers * (config.cycles - 2)
+    L = query.n_init + (0 if config.paged else query.answers * (config.cycles - 2))
     U = min(query.subset, len(data.train) - L)
     if strategy.needs_infinite:
         check_affordable(config.model_spec(data.input_shape, data.num_classes), config.kernel_options, L, U)

@@ -7,6 +7,7 @@ the process that gave the order logs them.
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -33,20 +34,23 @@ NICENESS = 5
 """Of network processes, so that whoever serves the page comes first."""
 
 
-def main(connection: Connection, order: Order) -> None:
-    """Do what is ordered, then answer calls until the other end is closed.
+def main(connection: Connection, run: Path, cache: Path) -> None:
+    """Load the data and wait for an order; do it, then answer calls until the other end is closed.
 
     Args:
-        connection: to the process that gave the order.
-        order: what to do.
+        connection: to the process that gives the order.
+        run: the run directory, which only that process writes events to.
+        cache: folder of the decoded images.
 
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that serves; it ends this one
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.nice(NICENESS)
     try:
+        context = open_context(read_config(run), cache)
+        order: Order = connection.recv()
         with with_threads(order.threads):
-            network = _Network(connection, order)
+            network = _Network(connection, run, context, order)
             asking = network.prepare()
             connection.send(("ready", network.ready))
             _serve(connection, asking)
@@ -56,6 +60,9 @@ def main(connection: Connection, order: Order) -> None:
         connection.send(("failed", Failure(str(error), error.max_lr)))
     except (PipelineError, RunFailedError, OSError) as error:
         connection.send(("failed", Failure(str(error))))
+    except Exception as error:
+        traceback.print_exc()
+        connection.send(("failed", Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")))
 
 
 def _die_with_parent() -> None:
@@ -97,10 +104,9 @@ class _Progress:
 
 
 class _Network:
-    def __init__(self, connection: Connection, order: Order) -> None:
-        self._connection, self._order = connection, order
-        config = read_config(order.run)
-        self._context = open_context(config, cache=order.cache).with_classes(order.added_classes)
+    def __init__(self, connection: Connection, run: Path, context: RunContext, order: Order) -> None:
+        self._connection, self._run, self._order = connection, run, order
+        self._context = context.with_classes(order.added_classes) if order.added_classes else context
         self.ready: Ready
 
     def prepare(self) -> Asking:
@@ -108,10 +114,7 @@ class _Network:
         strategy, cycle = context.strategy, order.cycle
         trained = self._stage("train", self._train)
         port = self._stage("migrate", self._migrate) if strategy.needs_port else None
-        self._connection.send(("candidates", None))
-        kind, candidates = self._connection.recv()
-        if kind != "candidates":
-            raise RunFailedError(f"expected candidates, got {kind}")
+        candidates: np.ndarray = self._ask("candidates")
         state = query_state(
             context, cycle, order.labelled, candidates, trained, port, _Progress(self._connection, "score")
         )
@@ -125,13 +128,19 @@ class _Network:
             if strategy.needs_port:
                 state.look_ahead  # noqa: B018 - computed now, not when the first question waits for it
             asking = Asking(strategy, state, _covering(read_scores(scored), candidates), sizes[0], len(sizes) > 1)
+            asking.choose(self._ask("record"))  # what was answered meanwhile, which the first question need not wait for
         self.ready = Ready(candidates, len(order.labelled))
         return asking
+
+    def _ask(self, what: str) -> Any:
+        """Ask the other end for something."""
+        self._connection.send((what, None))
+        return self._connection.recv()
 
     def _stage(self, stage: str, build: Callable[[Path], None]) -> Path:
         """Return where a stage lies, which is built where it is not there; the other end has verified those that are."""
         order = self._order
-        directory = cycle_path(order.run, order.cycle) / stage
+        directory = cycle_path(self._run, order.cycle) / stage
         if read_manifest(directory) is None:
             write_stage(directory, build, Binding(order.run_id, order.cycle, stage, self._made_from(stage)))
         return directory
@@ -140,7 +149,7 @@ class _Network:
         order = self._order
         results = {} if stage != "train" or order.previous is None else {"previous": order.previous[1]}
         for earlier in stages_before(stage, self._context):
-            manifest = read_manifest(cycle_path(order.run, order.cycle) / earlier)
+            manifest = read_manifest(cycle_path(self._run, order.cycle) / earlier)
             if manifest is None:
                 raise RunFailedError(f"cycle {order.cycle}: its stage {earlier} was damaged while it was used")
             results[earlier] = manifest.files[RESULTS[earlier]]
@@ -148,13 +157,13 @@ class _Network:
 
     def _train(self, into: Path) -> None:
         order = self._order
-        previous = cycle_path(order.run, order.previous[0]) / "train" if order.previous is not None else None
+        previous = cycle_path(self._run, order.previous[0]) / "train" if order.previous is not None else None
         progress = _Progress(self._connection, "train")
         run_train(self._context, order.cycle, order.labelled, previous, into, progress, order.max_lr)
 
     def _migrate(self, into: Path) -> None:
         _Progress(self._connection, "migrate")
-        trained = cycle_path(self._order.run, self._order.cycle) / "train"
+        trained = cycle_path(self._run, self._order.cycle) / "train"
         run_migrate(self._context, self._order.labelled, trained, into)
 
 

@@ -4,9 +4,8 @@ import multiprocessing
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pipeline.errors import RunFailedError
 from pipeline.session.asking import Likely, Next
@@ -22,22 +21,24 @@ class LostError(RunFailedError):
 
 
 class NetworkProcess:
-    """One network process; every call is of one thread.
+    """One network process, which loads the data and waits for an order; every call is of one thread.
 
     Args:
-        order: what it is to do.
+        run: the run directory.
+        cache: folder of its decoded images.
         tell: called, by a thread of its own, with what it reports: the process itself, a kind (``stage``,
-            ``candidates``, ``ready``, ``failed``) and what belongs to it.
+            ``candidates``, ``record``, ``ready``, ``failed``) and what belongs to it.
 
     """
 
-    def __init__(self, order: Order, tell: Callable[["NetworkProcess", str, Any], None]) -> None:
-        self.order, self._tell = order, tell
+    def __init__(self, run: Path, cache: Path, tell: Callable[["NetworkProcess", str, Any], None]) -> None:
+        self._tell = tell
+        self.order: Order
         self.stage: tuple[str, float | None] = ("start", None)
         self.ready: Ready | None = None
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=main, args=(theirs, order), daemon=True)
+        self._process = context.Process(target=main, args=(theirs, run, cache), daemon=True)
         self._process.start()
         theirs.close()
         self._replies: queue.Queue[Any] = queue.Queue()
@@ -48,14 +49,27 @@ class NetworkProcess:
         """Number of its network."""
         return self.order.cycle
 
-    def give_candidates(self, candidates: np.ndarray) -> None:
-        """Answer the report ``candidates``.
+    def begin(self, order: Order) -> None:
+        """Give it its order.
 
         Args:
-            candidates: ids ``[U]``.
+            order: what it is to do.
+
+        Raises:
+            LostError: its process has ended.
 
         """
-        self._send(("candidates", candidates))
+        self.order = order
+        self._send(order)
+
+    def give(self, answer: Any) -> None:
+        """Answer the reports ``candidates``, by ids ``[U]``, and ``record``, as of ``Asking.choose``.
+
+        Args:
+            answer: what it asked for.
+
+        """
+        self._send(answer)
 
     def choose(self, record: Mapping[int, int]) -> Next:
         """Choose what to ask next, see ``Asking.choose``."""
@@ -88,7 +102,7 @@ class NetworkProcess:
         try:
             self._connection.send(message)
         except OSError as error:
-            raise LostError(f"network {self.cycle}: its process has ended") from error
+            raise LostError("the process of the network has ended") from error
 
     def _listen(self) -> None:
         """Pass reports on, until the process ends."""
@@ -97,7 +111,7 @@ class NetworkProcess:
             try:
                 kind, *rest = self._connection.recv()
             except (EOFError, OSError):
-                kind, rest, ended = "failed", [Failure(f"network {self.cycle}: its process ended unexpectedly")], True
+                kind, rest, ended = "failed", [Failure("the process of the network ended unexpectedly")], True
             if kind == "reply":
                 self._replies.put(rest[0])
                 continue

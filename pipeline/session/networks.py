@@ -1,5 +1,6 @@
 """The networks of a session: which one asks, which one is being trained beside it, and when the next is due."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class Networks:
         self._session, self._run, self._given = session, session.run, given
         self._serving: NetworkProcess | None = None
         self._making: NetworkProcess | None = None
+        self._spare: NetworkProcess | None = self._new_process()  # its imports and data are there when it is needed
         self._restoring = False  # whether the network in the making asked before, in another process
         self._attempts: dict[int, int] = {}
         order = seeds.generator(session.context.config.seed, 0, "initial").permutation(session.pool.size)
@@ -152,7 +154,7 @@ class Networks:
 
     def stop(self) -> None:
         """End the processes."""
-        for network in (self._serving, self._making):
+        for network in (self._serving, self._making, self._spare):
             if network is not None:
                 network.stop()
 
@@ -190,7 +192,6 @@ class Networks:
             if self._restoring:
                 self._verify(cycle)
             order = Order(
-                run=run.path,
                 run_id=run.run_id,
                 cycle=cycle,
                 labelled=session.pool.labelled(cycle),
@@ -198,12 +199,16 @@ class Networks:
                 previous=self._previous(cycle),
                 max_lr=rate_left(run.events, cycle),
                 threads=session.threads,
-                cache=session.cache,
             )
-            self._making = NetworkProcess(order, self._report)
+            process, self._spare = self._spare or self._new_process(), None
+            process.begin(order)
+            self._making = process
         except (PipelineError, RunFailedError, OSError) as error:
             self._failed(cycle, Failure(str(error)))
         session.version += 1
+
+    def _new_process(self) -> NetworkProcess:
+        return NetworkProcess(self._run.path, self._session.cache, self._report)
 
     def _previous(self, cycle: int) -> tuple[int, str] | None:
         earlier = next((c for c in range(cycle - 1, -1, -1) if self._trained(c)), None)
@@ -232,19 +237,27 @@ class Networks:
     def _take(self, network: NetworkProcess, kind: str, content: Any) -> None:
         if network is self._serving and kind == "failed":
             self._lost(content.reason)
+        if network is self._spare and kind == "failed":
+            self._spare = None  # the next order starts a process that says why
         if network is not self._making:
             return
         self._session.version += 1
         if kind == "stage":
             network.stage = content
         elif kind == "candidates":
-            network.give_candidates(self._candidates(network.cycle))
+            self._give(network, self._candidates(network.cycle))
+        elif kind == "record":
+            self._give(network, self._session.record(network.cycle))
         elif kind == "ready":
             self._take_over(network, content)
         elif kind == "failed":
             network.stop()
             self._making = None
             self._failed(network.cycle, content)
+
+    def _give(self, network: NetworkProcess, answer: Any) -> None:
+        with suppress(LostError):  # its end is reported
+            network.give(answer)
 
     def _take_over(self, network: NetworkProcess, ready: Ready) -> None:
         """Let a new network ask from now on."""
@@ -255,6 +268,7 @@ class Networks:
             self._failed(cycle, Failure(f"cycle {cycle}: what was just made is damaged"))
             return
         network.ready = ready
+        self._spare = self._spare or self._new_process()
         if self._serving is not None:
             self._serving.stop()
         self._serving = network

@@ -1,7 +1,6 @@
-"""What a network process is told when it begins."""
+"""What a network process is told to do, and what it reports in the end."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,6 @@ class Order:
     """One network to train, or to open where its stages are there.
 
     Args:
-        run: the run directory, which only the process that gives the order writes events to.
         run_id: of the run.
         cycle: number of the network.
         labelled: what it learns.
@@ -22,11 +20,9 @@ class Order:
             None of the first.
         max_lr: the highest rate to try, see ``rate_left``.
         threads: of torch.
-        cache: folder of the decoded images.
 
     """
 
-    run: Path
     run_id: str
     cycle: int
     labelled: Labelled
@@ -34,7 +30,6 @@ class Order:
     previous: tuple[int, str] | None
     max_lr: float | None
     threads: int
-    cache: Path
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.products.agreement import agreements
 from pipeline.run.stages.train import read_summary
 
 if TYPE_CHECKING:
@@ -92,6 +91,8 @@ def _accuracy(session: "Session") -> dict[str, Any] | None:
 def _agreement(session: "Session") -> dict[str, Any] | None:
     if len(session.sayings.annotators) < 2:
         return None
+    from pipeline.products.agreement import agreements
+
     found = agreements(session.run.events)
     best = max(found, key=lambda pair: pair.samples, default=None)
     if best is None or not best.samples:

@@ -109,6 +109,7 @@ def assemble(
     rows: tuple[ArrayRows, ArrayRows] | None = None,
     texts: tuple[str, ...] | None = None,
     notes: tuple[str, ...] = (),
+    depth: tuple[int, int] = (0, 8),
 ) -> DataSet:
     """Put a data set together, training images first, and say what a user should know about its classes.
 
@@ -123,6 +124,7 @@ def assemble(
         rows: where each sample lies in a user's arrays, (training, test).
         texts: what a person reads of each sample.
         notes: what the reader of the images has to say.
+        depth: how 16-bit greys became bytes, see ``DataSet``.
 
     Raises:
         TrainerError: fewer than two classes, and nothing without a label that may be of another.
@@ -157,6 +159,7 @@ def assemble(
         root=root,
         rows=rows,
         texts=None if texts is None else (texts[:n_train], texts[n_train:]),
+        depth=depth,
     )
 
 

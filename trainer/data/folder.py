@@ -78,7 +78,7 @@ def load_folder(
     notes = found.notes(left_out=labelled_only)
     if skipped:
         notes = (*notes, f"{_described(found, skipped)} cannot be read and are left out")
-    return _assembled(found, ordered, images, (*notes, *deep))
+    return _assembled(found, ordered, images, (*notes, *deep), depth)
 
 
 def _depth(root: Path, samples: list[Sample], headers: list[Header]) -> tuple[Depth, tuple[str, ...]]:
@@ -155,7 +155,9 @@ def _colourless(images: NDArray[np.uint8]) -> bool:
     return all(bool((part == part[:, :1]).all()) for part in parts)
 
 
-def _assembled(found: Listing, samples: list[Sample], images: NDArray[np.uint8], notes: tuple[str, ...]) -> DataSet:
+def _assembled(
+    found: Listing, samples: list[Sample], images: NDArray[np.uint8], notes: tuple[str, ...], depth: Depth
+) -> DataSet:
     present = {sample.label for sample in samples if sample.label is not None}
     gone = sorted({sample.label for sample in found.samples if sample.label is not None} - present)
     if gone:
@@ -181,4 +183,5 @@ def _assembled(found: Listing, samples: list[Sample], images: NDArray[np.uint8],
         paths=tuple(sample.name for sample in samples),
         root=found.root,
         notes=notes,
+        depth=depth,
     )

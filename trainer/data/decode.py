@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # no other decoder is ever started, whatever a file says it is
 GREY = frozenset({"1", "L", "LA"})
@@ -142,7 +142,7 @@ def read_one(function: Callable[[Path], Result], path: Path) -> Result | Unreada
         return _tried(function, path)
 
 
-def opened(path: Path) -> Image.Image:
+def opened(path: Path) -> ImageFile.ImageFile:
     """Open a file as an image, with no decoder but those of ``FORMATS``; its pixels are not read yet.
 
     Args:

@@ -19,11 +19,7 @@ from pipeline.page.security import USED, Access, Guard
 from pipeline.session.desk import Desk, DeskError
 
 STATIC = Path(__file__).parent / "static"
-PAGES = {
-    "index.html": "text/html; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "page.css": "text/css; charset=utf-8",
-}
+KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 LARGEST_BODY = 64 * 1024
 SIDES = (256, 512, 1024, 2048)  # that an image may be asked for in
 PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif")
@@ -53,7 +49,7 @@ def build_app(desk: Desk, access: Access) -> Starlette:
     """
     endpoints = Endpoints(desk, access)
     routes = [Route("/", _static("index.html"))]
-    routes += [Route(f"/static/{name}", _static(name)) for name in PAGES if name != "index.html"]
+    routes += [Route(f"/static/{path.name}", _static(path.name)) for path in STATIC.iterdir() if path.suffix in KINDS]
     routes += [Route(f"/{name}", _said(getattr(endpoints, name))) for name in ("state", "question", "history")]
     routes.append(Route("/image/{sample}", _said(endpoints.image)))
     routes += [Route(f"/{name}", _said(getattr(endpoints, name)), methods=["POST"]) for name in ("session", "link")]
@@ -193,7 +189,7 @@ def _static(name: str) -> Handler:
     content = (STATIC / name).read_bytes()
 
     async def handler(_request: Request) -> Response:
-        return Response(content, media_type=PAGES[name])
+        return Response(content, media_type=KINDS[Path(name).suffix])
 
     return handler
 

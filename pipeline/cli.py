@@ -18,7 +18,17 @@ from pipeline.interrupts import install_early
 BAD_INPUT, FAILED, INTERRUPTED, WAITING = 2, 1, 130, 75
 
 
-COMMANDS: tuple[str, ...] = ("compare", "experiments", "export", "fidelity", "ingest", "report", "tensorboard")
+COMMANDS: tuple[str, ...] = (
+    "compare",
+    "experiments",
+    "export",
+    "fidelity",
+    "ingest",
+    "predict",
+    "products",
+    "report",
+    "tensorboard",
+)
 """Commands with a module of their own in ``pipeline/commands``."""
 
 

@@ -11,6 +11,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import slug
 from pipeline.plain import differences
+from pipeline.report.labellers import Labellers, labellers_of
 from pipeline.report.sources import EVERYTHING, Choice, Source, check_baseline, find_sources
 from pipeline.run.events import Event
 from pipeline.run.pool import INITIAL, Pool
@@ -48,6 +49,7 @@ class Run:
         rounds: what was labelled after each cycle, in rank order; the initial set is that of ``INITIAL``.
         classes: names of the classes at the end.
         start: the first event: versions and the data set's hash.
+        labellers: who labelled it; None where only simulated annotators did.
 
     """
 
@@ -57,6 +59,7 @@ class Run:
     rounds: dict[int, tuple[Pick, ...]]
     classes: tuple[str, ...]
     start: Event
+    labellers: Labellers | None = None
 
     @property
     def strategy(self) -> str:
@@ -225,7 +228,9 @@ def _read_run(source: Source) -> Run | Excluded:
         if reason := _unfinished(config, events):
             return Excluded(path, reason)
         rows = read_rows(path)
-        return Run(path, config, tuple(rows), _rounds(events), _classes(path, rows, events), events[0])
+        classes = _classes(path, rows, events)
+        who = labellers_of(events, classes)
+        return Run(path, config, tuple(rows), _rounds(events), classes, events[0], who)
     except (PipelineError, OSError, ValueError, KeyError, TypeError) as error:
         return Excluded(path, f"damaged: {' '.join(str(error).split())}")
 

@@ -24,6 +24,7 @@ COMMANDS: tuple[str, ...] = (
     "export",
     "fidelity",
     "ingest",
+    "label",
     "predict",
     "products",
     "report",
@@ -198,12 +199,14 @@ def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **opt
     from pipeline.run.rundir import create_run
 
     config = config_from(config_file, sets, options)
+    if config.paged:
+        raise PipelineError("annotator: expected simulated or files; the page is served by 'pipeline label FOLDER'")
     context = open_context(config)
     for line in context.data.notes:
         note(line)
     if not len(context.data.test):
         note(unclaimed(config.data.name))
-    path = out or _fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
+    path = out or fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
     create_run(path, config)
     _go_on(path, context)
 
@@ -331,6 +334,8 @@ def _go_on(path: Path, context: Any) -> None:
     from pipeline.run.recorded import named_code
     from pipeline.run.rundir import RunDirectory
 
+    if context.config.paged:
+        raise PipelineError(f"{path}: people answer on its page: go on with 'pipeline label {path}'")
     keep_compiled()
     trust = " --trust-code" if named_code(context.config) else ""
     interrupts = Interrupts(f"interrupted; go on with: pipeline resume {path}{trust}")
@@ -367,8 +372,13 @@ def _outcome(path: Path, data: str) -> list[str]:
     ]
 
 
-def _fresh_path(name: str) -> Path:
-    """Return runs/NAME, or runs/NAME-2 and so on where that exists."""
+def fresh_path(name: str) -> Path:
+    """Return runs/NAME, or runs/NAME-2 and so on where that exists.
+
+    Args:
+        name: of a run.
+
+    """
     number = 1
     while (path := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1

@@ -12,6 +12,9 @@ from pipeline.run.events import Event
 INITIAL = -1
 """The round of the initial set; round c ≥ 0 is the query that follows the training of cycle c."""
 
+GIVEN = "given"
+"""The annotator of labels that came with the data."""
+
 
 @dataclass(frozen=True)
 class Labelled:

@@ -6,14 +6,12 @@ from typing import Any
 from pipeline.annotators import Annotator, Answer, Item, Question, Said, Skip, Undo
 from pipeline.errors import RunFailedError
 from pipeline.files import write_json_lines
-from pipeline.run.pool import INITIAL, Pool, annotators_of
+from pipeline.run.pool import GIVEN, INITIAL, Pool, annotators_of
 from pipeline.run.rundir import RunDirectory
 from pipeline.run.stages.select import QUERY, query_rows
 from trainer.data import DataSet
 
 LABELS = "labels.jsonl"
-GIVEN = "given"
-"""Who labelled what came with its label."""
 
 
 class Rounds:

@@ -193,8 +193,8 @@ class Asking:
 
     def _without(self, pending: Sequence[int]) -> Query:
         """Return a query in this one's state that does not choose what others are looking at."""
-        query = self._query.fork()
-        if query is None:
+        query: ValidatedSequentialQuery | Ranked | None = self._query.fork()
+        if query is None:  # a strategy that is no fork of its own begins again
             query = self._opened()
             for sample, label in self._told.items():
                 self._tell(query, sample, label)

@@ -18,18 +18,19 @@ import numpy as np
 
 from pipeline.errors import DivergedError, PipelineError, RunFailedError
 from pipeline.run.context import RunContext, open_context
-from pipeline.run.rundir import cycle_path, read_config
+from pipeline.run.rundir import Stage, cycle_path, read_config
 from pipeline.run.stages.binding import Binding, inputs_sha256
 from pipeline.run.stages.migrate import VARIABLES, run_migrate
 from pipeline.run.stages.score import SCORES, explaining, query_state, read_scores, run_score
 from pipeline.run.stages.sequential import query_sizes
 from pipeline.run.stages.store import read_manifest, write_stage
 from pipeline.run.stages.train import WEIGHTS, run_train
+from pipeline.run.summary import write_report
 from pipeline.session.asking import Asking
 from pipeline.session.order import Failure, Order, Ready
 from trainer.threads import with_threads
 
-RESULTS = {"train": WEIGHTS, "migrate": VARIABLES, "score": SCORES}
+RESULTS: dict[Stage, str] = {"train": WEIGHTS, "migrate": VARIABLES, "score": SCORES}
 NICENESS = 5
 """Of network processes, so that whoever serves the page comes first."""
 
@@ -48,7 +49,8 @@ def main(connection: Connection, run: Path, cache: Path) -> None:
     os.nice(NICENESS)
     try:
         context = open_context(read_config(run), cache)
-        order: Order = connection.recv()
+        while not isinstance(order := connection.recv(), Order):
+            write_report(run)  # metrics and learning curve: here, where nobody waits for an answer
         with with_threads(order.threads):
             network = _Network(connection, run, context, order)
             asking = network.prepare()
@@ -128,7 +130,9 @@ class _Network:
             if strategy.needs_port:
                 state.look_ahead  # noqa: B018 - computed now, not when the first question waits for it
             asking = Asking(strategy, state, _covering(read_scores(scored), candidates), sizes[0], len(sizes) > 1)
-            asking.choose(self._ask("record"))  # what was answered meanwhile, which the first question need not wait for
+            asking.choose(
+                self._ask("record")
+            )  # what was answered meanwhile, which the first question need not wait for
         self.ready = Ready(candidates, len(order.labelled))
         return asking
 
@@ -137,7 +141,7 @@ class _Network:
         self._connection.send((what, None))
         return self._connection.recv()
 
-    def _stage(self, stage: str, build: Callable[[Path], None]) -> Path:
+    def _stage(self, stage: Stage, build: Callable[[Path], None]) -> Path:
         """Return where a stage lies, which is built where it is not there; the other end has verified those that are."""
         order = self._order
         directory = cycle_path(self._run, order.cycle) / stage
@@ -145,7 +149,7 @@ class _Network:
             write_stage(directory, build, Binding(order.run_id, order.cycle, stage, self._made_from(stage)))
         return directory
 
-    def _made_from(self, stage: str) -> dict[str, str]:
+    def _made_from(self, stage: Stage) -> dict[str, str]:
         order = self._order
         results = {} if stage != "train" or order.previous is None else {"previous": order.previous[1]}
         for earlier in stages_before(stage, self._context):
@@ -167,7 +171,7 @@ class _Network:
         run_migrate(self._context, self._order.labelled, trained, into)
 
 
-def stages_before(stage: str, context: RunContext) -> tuple[str, ...]:
+def stages_before(stage: Stage, context: RunContext) -> tuple[Stage, ...]:
     """Return the stages of a cycle that one is made from.
 
     Args:

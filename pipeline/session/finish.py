@@ -1,18 +1,18 @@
-"""What is made of a session beside the labelling: the report of every network, and the products in the end."""
+"""What is made of a session in the end: the products, by a process of their own."""
 
 import multiprocessing
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.run.summary import read_rows, write_report
+from pipeline.run.summary import read_rows
 
 if TYPE_CHECKING:
     from pipeline.session.session import Session
 
 
 class Products:
-    """The report and the products, each made in the background.
+    """The products, once they are wanted, and the curve that shows whether it is time.
 
     Args:
         session: whose.
@@ -23,11 +23,10 @@ class Products:
         self._session = session
         self.wanted = False
         self.finished = False
-        self.curve: list[list[float]] = []
+        self.curve: list[tuple[int, float]] = []
         self._process: Any = None
         self._made: list[str] | None = None
-        self._reporting = threading.Lock()
-        self.report()
+        self.read_curve()
 
     def want(self) -> None:
         """Have the products made of every label that there is now."""
@@ -58,25 +57,16 @@ class Products:
             return None
         return {"going_on": False, "products": self._made, "folder": str(self._session.run.path / "products")}
 
-    def report(self) -> None:
-        """Rebuild the run's metrics and learning curve in the background."""
-        threading.Thread(target=self._report, daemon=True).start()
+    def read_curve(self) -> None:
+        """Take the accuracy of the latest network in, where there are images to measure it on."""
+        measured = [(row.n_labelled, row.test_accuracy) for row in read_rows(self._session.run.path)]
+        self.curve = [(labels, accuracy) for labels, accuracy in measured if accuracy is not None]
 
     def stop(self) -> None:
         """End what goes on."""
         if self._process is not None:
             self._process.kill()
             self._process.join()
-
-    def _report(self) -> None:
-        with self._reporting:
-            run = self._session.run.path
-            rows = read_rows(run)
-            if rows:
-                write_report(run)
-            measured = [row for row in rows if row.test_accuracy is not None]
-            self.curve = [[row.n_labelled, row.test_accuracy] for row in measured]
-            self._session.version += 1
 
     def _wait(self, process: Any) -> None:
         process.join()
@@ -104,7 +94,7 @@ def _make(run: Path, cache: Path) -> None:
         cache: of its decoded images.
 
     """
-    from pipeline.products import make_products
+    from pipeline.products.make import make_products
     from pipeline.run.context import load_data
     from pipeline.run.rundir import read_config
 

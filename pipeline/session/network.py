@@ -62,6 +62,10 @@ class NetworkProcess:
         self.order = order
         self._send(order)
 
+    def report(self) -> None:
+        """Have the run's report rebuilt, before any order."""
+        self._send("report")
+
     def give(self, answer: Any) -> None:
         """Answer the reports ``candidates``, by ids ``[U]``, and ``record``, as of ``Asking.choose``.
 
@@ -73,15 +77,15 @@ class NetworkProcess:
 
     def choose(self, record: Mapping[int, int]) -> Next:
         """Choose what to ask next, see ``Asking.choose``."""
-        return self._call("choose", dict(record))  # type: ignore[no-any-return]
+        return self._call("choose", dict(record))
 
     def likely(self, record: Mapping[int, int], label: int, n: int) -> Likely:
         """Return what it takes for a class, see ``Asking.likely``."""
-        return self._call("likely", dict(record), label, n)  # type: ignore[no-any-return]
+        return self._call("likely", dict(record), label, n)
 
     def prediction(self, sample: int) -> tuple[int, float] | None:
         """Return what it takes a candidate for, see ``Asking.prediction``."""
-        return self._call("prediction", sample)  # type: ignore[no-any-return]
+        return self._call("prediction", sample)
 
     def stop(self) -> None:
         """End the process; what it was building is not there then."""

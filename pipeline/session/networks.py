@@ -1,5 +1,6 @@
 """The networks of a session: which one asks, which one is being trained beside it, and when the next is due."""
 
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from pipeline import seeds
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.run.pool import INITIAL
+from pipeline.run.rundir import Stage
 from pipeline.run.stages.binding import inputs_sha256
 from pipeline.run.stages.score import SCORES, read_scores
 from pipeline.run.stages.train import rate_left, training_cautions
@@ -20,6 +22,7 @@ from pipeline.session.turns import Turn
 if TYPE_CHECKING:
     from pipeline.session.session import Session
 
+SCORE: Stage = "score"
 ATTEMPTS = 3
 """How often one network is tried before the session goes on without it."""
 
@@ -80,10 +83,9 @@ class Networks:
         pool = self._session.pool
         if self._making is not None:
             return
-        if pool.round != INITIAL and not self._reached(pool.round):
-            if not self._given_up(pool.round):
-                self._begin(self._to_restore(pool.round))
-                return
+        if pool.round != INITIAL and not self._reached(pool.round) and not self._given_up(pool.round):
+            self._begin(self._to_restore(pool.round))
+            return
         if self._due():
             self._session.rounds.close(pool.round)
             self._session.rounds.write(pool.round - 1)
@@ -106,7 +108,7 @@ class Networks:
             return self._draw()  # the candidates are used up: the others are, until there is a new network
         self._log_query(chosen.ids, chosen.scores, self._serving.cycle)
         self._following = chosen.following
-        return Turn(chosen.ids[0], "network", chosen.milliseconds, tuple([*chosen.ids[1:], *chosen.following]))
+        return Turn(chosen.ids[0], "network", chosen.milliseconds, (*chosen.ids[1:], *chosen.following))
 
     def new_grid(self, label: int, size: int) -> tuple[int, ...]:
         """Choose the likeliest candidates of a class and log them as asked; those of earlier grids come first.
@@ -215,16 +217,16 @@ class Networks:
         return None if earlier is None else (earlier, self._run.result_of(earlier, "train"))
 
     def _verify(self, cycle: int) -> bool:
-        """See to it that a network's stages are there, undamaged and logged; what is not is set aside to be done again."""
+        """See to it that a network's stages are there, undamaged and logged; others are set aside, to be done again."""
         session, labelled = self._session, self._session.pool.labelled(cycle)
         context = session.context
         classes, complete = session.pool.classes_before(cycle), True
-        for stage in ("train", *(("migrate",) if context.strategy.needs_port else ()), "score"):
+        for stage in (*stages_before("score", context), SCORE):
             previous = self._previous(cycle) if stage == "train" else None
             results = {"previous": previous[1]} if previous else {}
             results |= {one: self._run.result_of(cycle, one) for one in stages_before(stage, context)}
             made_from = inputs_sha256(labelled, results, classes)
-            found = self._run.find_stage(cycle, stage, RESULTS[stage], made_from)  # type: ignore[arg-type]
+            found = self._run.find_stage(cycle, stage, RESULTS[stage], made_from)
             if found is None:
                 complete = False
                 break
@@ -270,13 +272,15 @@ class Networks:
         network.ready = ready
         self._spare = self._spare or self._new_process()
         if self._serving is not None:
-            self._serving.stop()
+            threading.Thread(target=self._serving.stop, daemon=True).start()  # nobody waits for it to end
         self._serving = network
         if not self._run.has("cycle_done", cycle=cycle):
             self._run.append("cycle_done", cycle=cycle)
         for caution in training_cautions(self._run.stage_path(cycle, "train")):
             session.warn(f"network {cycle}: {caution}")
-        session.products.report()
+        session.products.read_curve()
+        with suppress(LostError):
+            self._spare.report()
         self.go_on()
         session.products.go_on()
 

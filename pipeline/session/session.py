@@ -119,6 +119,15 @@ class Session:
         """Add a class; return the state."""
         return self._do(lambda: self._add_class(name))
 
+    def ensure_class(self, name: str) -> None:
+        """Add a class where there is none of that name.
+
+        Args:
+            name: of the class.
+
+        """
+        self._do(lambda: None if name in self.classes else self._add_class(name))
+
     def grid(self, annotator: str, label: str, size: int) -> dict[str, Any]:
         """Ask about the likeliest images of a class at once."""
         return self._do(lambda: self._grid(annotator or self.annotator, label, size))
@@ -248,7 +257,7 @@ class Session:
             "name": data.sample_path("train", sample),
             "text": data.sample_text("train", sample),
             "image": not data.holds_features,
-            "asked_by": self.sayings.asked_by.get(sample),
+            "asked_by": self.sayings.asked_by(sample),
             "why": turn.why,
             "said": [{"annotator": who, "label": self.classes[label]} for who, label in votes.items()],
             "milliseconds": None if turn.milliseconds is None else round(turn.milliseconds, 1),

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from pipeline.products.agreement import binomial_interval, pairs_of
 from pipeline.run.stages.train import read_summary
 
 if TYPE_CHECKING:
@@ -9,7 +10,6 @@ if TYPE_CHECKING:
 
 KEYS = "123456789qwertyiopadfghjklzxcvbm"
 """Of the classes in turn; s, u and n are commands."""
-CONFIDENCE = 0.95
 
 
 def key_of(position: int) -> str:
@@ -61,8 +61,7 @@ def _network(session: "Session") -> dict[str, Any] | None:
     cycle = session.networks.serving
     if cycle is None:
         return None
-    asked = sum(network == cycle for network in session.sayings.asked_by.values())
-    return {"cycle": cycle, "labels": session.networks.serving_labels, "asked": asked}
+    return {"cycle": cycle, "labels": session.networks.serving_labels, "asked": session.sayings.asked(cycle)}
 
 
 def _training(session: "Session") -> dict[str, Any] | None:
@@ -81,20 +80,16 @@ def _accuracy(session: "Session") -> dict[str, Any] | None:
     value = read_summary(session.run.stage_path(cycle, "train")).get("test_accuracy")
     if value is None:
         return None
-    from scipy.stats import binomtest
-
-    interval = binomtest(round(value * images), images).proportion_ci(CONFIDENCE, method="exact")
-    labels = session.networks.serving_labels
-    return {"value": value, "low": interval.low, "high": interval.high, "images": images, "labels": labels}
+    low, high = binomial_interval(round(value * images), images)
+    return {"value": value, "low": low, "high": high, "images": images, "labels": session.networks.serving_labels}
 
 
 def _agreement(session: "Session") -> dict[str, Any] | None:
+    """Agreement of the two annotators who labelled most images in common; None where no two did."""
     if len(session.sayings.annotators) < 2:
         return None
-    from pipeline.products.agreement import agreements
-
-    found = agreements(session.run.events)
-    best = max(found, key=lambda pair: pair.samples, default=None)
-    if best is None or not best.samples:
+    pairs = pairs_of(session.sayings.votes.independent, len(session.classes))
+    if not pairs:
         return None
-    return {"kappa": best.kappa, "samples": best.samples, "annotators": list(best.annotators)}
+    best = max(pairs, key=lambda pair: pair.agreement.samples)
+    return {"kappa": best.agreement.kappa, "samples": best.agreement.samples, "annotators": [best.first, best.second]}

@@ -85,14 +85,14 @@ class Turns:
             mine = (s for s in samples if s not in taken and not pool.said_anything(s, annotator))
             return next(mine, None)
 
-        for sample in pool.disputed:
-            if sample not in taken and annotator not in self._reasked.get(sample, ()):
-                return Turn(sample, "disputed")
+        for disputed in pool.disputed:
+            if disputed not in taken and annotator not in self._reasked.get(disputed, ()):
+                return Turn(disputed, "disputed")
         unanswered = (s for s in pool.open_samples if s not in self.put_off and s not in pool.disputed)
-        if (sample := free(unanswered)) is not None:
-            return Turn(sample, "left")
-        if (sample := free(self._shared)) is not None:
-            return Turn(sample, "overlap")
+        if (left := free(unanswered)) is not None:
+            return Turn(left, "left")
+        if (shared := free(self._shared)) is not None:
+            return Turn(shared, "overlap")
         return None
 
     def last_resort(self, annotator: str) -> Turn | None:

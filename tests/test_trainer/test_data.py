@@ -314,6 +314,11 @@ def test_the_fingerprint_sees_every_field():
     assert small().fingerprint() == small().fingerprint()
 
 
+def test_an_empty_test_half_has_a_fingerprint_too():
+    empty = Split(np.zeros((0, 2, 3, 3), np.uint8), np.zeros(0, np.int64))
+    assert small(test=empty).fingerprint() == small(test=empty).fingerprint() != small().fingerprint()
+
+
 @pytest.mark.parametrize(
     "build",
     [

@@ -149,6 +149,7 @@ def load_data(config: RunConfig, cache: Path | None = None) -> DataSet:
             images=config.data.image_options,
             memory_limit=available_memory() // SHARE_OF_IMAGES,
             labelled_only=config.simulated,
+            cache=cache,
         )
     except (TrainerError, RuntimeError) as error:  # RuntimeError: the home directory of ~user is not known
         raise PipelineError(str(error)) from error

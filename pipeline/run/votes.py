@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.run.events import Event
-from pipeline.run.pool import GIVEN, INITIAL, annotators_of
+from pipeline.run.pool import INITIAL, annotators_of
 
 SIMULATED = "simulated"
 """Who answered in the logs of older versions, which do not say."""

@@ -193,9 +193,9 @@ class Asking:
 
     def _without(self, pending: Sequence[int]) -> Query:
         """Return a query in this one's state that does not choose what others are looking at."""
-        query: ValidatedSequentialQuery | Ranked | None = self._query.fork()
-        if query is None:  # a strategy that is no fork of its own begins again
-            query = self._opened()
+        forked: ValidatedSequentialQuery | Ranked | None = self._query.fork()
+        query = forked or self._opened()
+        if forked is None:  # the strategy's own query cannot be forked: another one is told the same
             for sample, label in self._told.items():
                 self._tell(query, sample, label)
         for sample in pending:

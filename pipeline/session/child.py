@@ -142,7 +142,7 @@ class _Network:
         return self._connection.recv()
 
     def _stage(self, stage: Stage, build: Callable[[Path], None]) -> Path:
-        """Return where a stage lies, which is built where it is not there; the other end has verified those that are."""
+        """Return where a stage lies, built where it is not there; the other end has verified those that are."""
         order = self._order
         directory = cycle_path(self._run, order.cycle) / stage
         if read_manifest(directory) is None:

@@ -18,11 +18,30 @@ class Choice(NamedTuple):
     Args:
         ids: best first ``[n]``.
         scores: their scores when they were chosen ``[n]``.
+        following: what ranked next when the last one was chosen, best first: ids of at most ``FOLLOWING`` candidates,
+            one of which is likely to be chosen after it.
 
     """
 
     ids: np.ndarray
     scores: np.ndarray
+    following: np.ndarray = np.empty(0, int)
+
+
+FOLLOWING = 4
+
+
+def following(scores: np.ndarray, chosen: int) -> np.ndarray:
+    """Return the positions of the highest scores but for what was chosen, best first.
+
+    Args:
+        scores: ``[U]``, -inf where answered.
+        chosen: a position.
+
+    """
+    ranked = np.argpartition(-scores, min(FOLLOWING, len(scores) - 1))[: FOLLOWING + 1]
+    ranked = ranked[np.argsort(-scores[ranked], kind="stable")]
+    return ranked[(ranked != chosen) & np.isfinite(scores[ranked])][:FOLLOWING]
 
 
 def best(posterior: Posterior, scores: np.ndarray) -> tuple[int, float]:

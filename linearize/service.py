@@ -9,7 +9,7 @@ import numpy as np
 
 from common.losses import Loss
 from linearize.build import build, column_of, find_loss, plan_build, with_covariance
-from linearize.choice import MODES, Choice, Mode, best
+from linearize.choice import MODES, Choice, Mode, best, following
 from linearize.criteria import Criterion, Measure, get_criterion
 from linearize.diagnostics import Diagnostics, ScoreDiagnostics, judge_criterion
 from linearize.engine.plan import Plan
@@ -220,13 +220,16 @@ class LookAhead:
         chosen = self._criterion(criterion, measure)
         posterior, picked = self._posterior_for(chosen), list[tuple[int, float]]()
         while True:
-            picked.append(best(posterior, chosen.scores(posterior, self.loss, measure)))
+            scores = chosen.scores(posterior, self.loss, measure)
+            picked.append(best(posterior, scores))
             if len(picked) == n:
                 break
             position = picked[-1][0]
             target = self._target(posterior, position, int(posterior.f[position].argmax()))
             posterior = posterior.condition(position, target, donate=len(picked) > 1)
-        return Choice(self.data.ids[[position for position, _ in picked]], np.array([score for _, score in picked]))
+        ids = self.data.ids[[position for position, _ in picked]]
+        coming = self.data.ids[following(scores, picked[-1][0])]
+        return Choice(ids, np.array([score for _, score in picked]), coming)
 
     def observe(self, sample: Hashable, label: int) -> None:
         """Take an answer of the oracle into account: f_lin and S are then those of a fit with it, without training.
@@ -297,6 +300,10 @@ class LookAhead:
         f = network_outputs(*self.network, x, precision=self.options.precision).astype(np.float64)
         theta = empirical_ntk(*self.network, x, known, options=self.options)
         return f + (theta @ self._W.reshape(theta.shape[1], -1)).reshape(f.shape)
+
+    def outputs(self) -> np.ndarray:
+        """Return what the network says of each candidate, ``[U, C]``: from the first answer on the linearised one."""
+        return self._posterior.f.copy()
 
     def pseudo_labels(self) -> np.ndarray:
         """Return the label that each candidate is assumed to get, ``[U]``."""

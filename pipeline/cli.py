@@ -24,6 +24,7 @@ COMMANDS: tuple[str, ...] = (
     "export",
     "fidelity",
     "ingest",
+    "label",
     "predict",
     "products",
     "report",
@@ -193,14 +194,19 @@ def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **opt
     Example: pipeline run --dataset mnist --data-root data --model cnn --n-init 100 --query-size 20 --cycles 8
     """
     from pipeline.files import slug
+    from pipeline.heldout import unclaimed
     from pipeline.run.context import open_context
     from pipeline.run.rundir import create_run
 
     config = config_from(config_file, sets, options)
+    if config.paged:
+        raise PipelineError("annotator: expected simulated or files; the page is served by 'pipeline label FOLDER'")
     context = open_context(config)
     for line in context.data.notes:
         note(line)
-    path = out or _fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
+    if not len(context.data.test):
+        note(unclaimed(config.data.name))
+    path = out or fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
     create_run(path, config)
     _go_on(path, context)
 
@@ -327,19 +333,17 @@ def _go_on(path: Path, context: Any) -> None:
     from pipeline.run.loop import ActiveLearningLoop
     from pipeline.run.recorded import named_code
     from pipeline.run.rundir import RunDirectory
-    from pipeline.run.summary import area_under_curve, read_rows
 
+    if context.config.paged:
+        raise PipelineError(f"{path}: people answer on its page: go on with 'pipeline label {path}'")
     keep_compiled()
     trust = " --trust-code" if named_code(context.config) else ""
     interrupts = Interrupts(f"interrupted; go on with: pipeline resume {path}{trust}")
     try:
         with interrupts, RunConsole(interrupts.check) as console, RunDirectory(path, console.warn) as opened:
             ActiveLearningLoop(opened, context, console)()
-            rows = read_rows(path)
-            console.say(f"final test accuracy {rows[-1].test_accuracy:.2%} with {rows[-1].n_labelled} labels")
-            console.say(f"area under the curve {area_under_curve(rows):.4f}")
-            console.say(f"learning curve {path / 'report' / 'learning_curve.png'}")
-            console.say(f"run {path}")
+            for line in _outcome(path, context.config.data.name):
+                console.say(line)
     except KeyboardInterrupt:
         click.echo(interrupts.hint, err=True)
         sys.exit(interrupts.exit_code)
@@ -351,8 +355,30 @@ def _go_on(path: Path, context: Any) -> None:
         sys.exit(WAITING)
 
 
-def _fresh_path(name: str) -> Path:
-    """Return runs/NAME, or runs/NAME-2 and so on where that exists."""
+def _outcome(path: Path, data: str) -> list[str]:
+    """Return what a run that is finished achieved, and where to look."""
+    from pipeline.heldout import unclaimed
+    from pipeline.run.summary import area_under_curve, read_rows, shown_accuracy
+
+    rows = read_rows(path)
+    final, area = rows[-1], area_under_curve(rows)
+    if area is None:
+        return [f"trained on {final.n_labelled} labels; {unclaimed(data)}", f"run {path}"]
+    return [
+        f"final test accuracy {shown_accuracy(final.test_accuracy)} with {final.n_labelled} labels",
+        f"area under the curve {area:.4f}",
+        f"learning curve {path / 'report' / 'learning_curve.png'}",
+        f"run {path}",
+    ]
+
+
+def fresh_path(name: str) -> Path:
+    """Return runs/NAME, or runs/NAME-2 and so on where that exists.
+
+    Args:
+        name: of a run.
+
+    """
     number = 1
     while (path := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1

@@ -35,7 +35,15 @@ from trainer.options import TrainOptions, options_for
 DEFAULT_CRITERION = "margin-influence"
 """What did best on MNIST, and best one answer at a time: see benchmarks/RESULTS.md."""
 
-UNSCIENTIFIC = ("device", "threads", "data.root", "data.download", "kernel.memory_budget", "model.init_weights")
+UNSCIENTIFIC = (
+    "device",
+    "threads",
+    "data.root",
+    "data.download",
+    "kernel.memory_budget",
+    "model.init_weights",
+    "annotator.budget",
+)
 """Fields that say where and with what a run is computed, not what: they may change when it is resumed.
 
 Of a file of weights the content counts, which model.init_sha256 records; so does that of a user's own data, which the
@@ -161,26 +169,34 @@ class AnnotatorSection(Section):
     """Who answers, and how the simulated annotator strays from answering correctly at once, as shares of the samples.
 
     Args:
-        name: ``simulated`` knows the data's labels; ``files`` hands questions out in a table and takes answers in.
+        name: ``simulated`` knows the data's labels; ``files`` hands questions out in a table and takes answers in;
+            ``page`` is whoever answers on the page of ``pipeline label``, where a run has no end: ``cycles`` says
+            nothing, and a network is trained whenever there are ``query.answers`` more labels and the last one is done.
         noise: labelled with a wrong class.
         skip: skipped.
         disagree: labelled in two ways by two annotators, and then by a third.
         late: answered one question later, for the next round's training.
         missing: never answered.
+        budget: labels that people give on the page before it stops asking; None for no limit.
+        overlap: share of the images that the page asks every annotator about.
 
     """
 
-    name: Literal["simulated", "files"] = "simulated"
+    name: Literal["simulated", "files", "page"] = "simulated"
     noise: float = Field(default=0.0, ge=0, le=1)
     skip: float = Field(default=0.0, ge=0, le=1)
     disagree: float = Field(default=0.0, ge=0, le=1)
     late: float = Field(default=0.0, ge=0, le=1)
     missing: float = Field(default=0.0, ge=0, le=1)
+    budget: int | None = Field(default=None, ge=1)
+    overlap: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
         if self.name != "simulated" and self.habits != Habits():
             raise ValueError(f"expected habits of the simulated annotator alone, got some of {self.name}")
+        if self.name != "page" and (self.budget is not None or self.overlap is not None):
+            raise ValueError(f"budget and overlap: expected with the annotator page alone, got {self.name}")
         if (total := self.skip + self.late + self.missing) > 1:
             raise ValueError(f"skip, late and missing: expected shares that add up to at most 1, got {total:g}")
         return self
@@ -188,7 +204,7 @@ class AnnotatorSection(Section):
     @property
     def habits(self) -> Habits:
         """The annotator's."""
-        return Habits(**self.model_dump(exclude={"name"}))
+        return Habits(**self.model_dump(exclude={"name", "budget", "overlap"}))
 
 
 class QuerySection(Section):
@@ -307,6 +323,16 @@ class RunConfig(Section):
         return self.annotator is None or self.annotator.name == "simulated"
 
     @property
+    def takes_given_labels(self) -> bool:
+        """Whether labels that lie in the data count as given: where people answer about data of their own."""
+        return not self.simulated and custom_kind(self.data.name) is not None
+
+    @property
+    def paged(self) -> bool:
+        """Whether people answer on the page of ``pipeline label``."""
+        return self.annotator is not None and self.annotator.name == "page"
+
+    @property
     def train_options(self) -> TrainOptions:
         """How the network is trained."""
         return options_for(self.model.name, **self.train.model_dump())  # type: ignore[attr-defined]
@@ -334,10 +360,11 @@ class RunConfig(Section):
             *parents, last = path.split(".")
             section = plain
             for parent in parents:
-                section = section[parent]
-            section.pop(last)
+                section = section[parent] or {}
+            section.pop(last, None)
         plain["data"]["name"] = custom_kind(self.data.name) or self.data.name
-        for section in (plain, plain["data"], plain["model"], plain["query"]):  # an absent field says nothing
+        sections = (plain, plain["data"], plain["model"], plain["query"], plain["annotator"] or {})
+        for section in sections:  # an absent field says nothing
             for name in [name for name, value in section.items() if value is None]:
                 section.pop(name)
         return plain

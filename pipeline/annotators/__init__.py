@@ -1,6 +1,6 @@
 """Who answers a query."""
 
-from pipeline.annotators.base import Annotator, Answer, Item, Question, Skip
+from pipeline.annotators.base import Annotator, Answer, Item, Question, Said, Skip, Undo
 from pipeline.annotators.files import FilesAnnotator, WaitingForLabels
 from pipeline.annotators.simulated import SimulatedAnnotator
 
@@ -10,7 +10,9 @@ __all__ = [
     "FilesAnnotator",
     "Item",
     "Question",
+    "Said",
     "SimulatedAnnotator",
     "Skip",
+    "Undo",
     "WaitingForLabels",
 ]

@@ -68,18 +68,40 @@ class Skip:
         sample: which.
         annotator: who says so.
         reason: in their words.
+        seconds: as of ``Answer``.
+        time: likewise.
 
     """
 
     sample: int
     annotator: str
     reason: str = ""
+    seconds: float | None = None
+    time: str | None = None
+
+
+@dataclass(frozen=True)
+class Undo:
+    """Takes back what an annotator last said of a sample, a label or a skip; an answer after it corrects that.
+
+    Args:
+        sample: which.
+        annotator: who said it, and takes it back.
+
+    """
+
+    sample: int
+    annotator: str
+
+
+Said = Answer | Skip | Undo
+"""What an annotator may say."""
 
 
 class Annotator(Protocol):
     """Turns questions into labels: a simulated one, files, a page, or a plug-in."""
 
-    def ask(self, question: Question) -> Iterable[Sequence[Answer | Skip]]:
+    def ask(self, question: Question) -> Iterable[Sequence[Said]]:
         """Yield what comes back, in portions; each is recorded durably, as a whole, before the next is taken.
 
         When nothing more is yielded the round is closed: what is left unanswered stays open for later rounds, and what

@@ -104,7 +104,7 @@ def open_setting(
             f"--cycle: cycle {cycle} of {run} has not been trained, or is damaged: 'pipeline resume {run}'"
         )
     context = open_recorded(run, config, events, trust_code, say)
-    check_unchanged(events[0], config, context.data.fingerprint())
+    check_unchanged(events[0], config, context.dataset_sha256)
     pool = Pool(len(context.data.train), events)
     labelled, candidates = pool.labelled(cycle), draw_candidates(config, pool, cycle)
     if not FEWEST <= n <= len(candidates):

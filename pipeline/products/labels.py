@@ -7,8 +7,8 @@ from pathlib import Path
 
 from common.cells import safe_path, safe_text
 from pipeline.products.tables import write_table
-from pipeline.run.pool import INITIAL
-from pipeline.run.votes import GIVEN, Say, Votes
+from pipeline.run.pool import GIVEN, INITIAL
+from pipeline.run.votes import Say, Votes
 from trainer.data import DataSet
 
 NAME = "labels.csv"

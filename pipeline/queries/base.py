@@ -38,11 +38,13 @@ class Chosen(NamedTuple):
     Args:
         ids: data-set-absolute, best first ``[n]``.
         scores: theirs ``[n]``.
+        following: ids that are likely to be asked next, so that what is shown of them can be fetched before.
 
     """
 
     ids: np.ndarray
     scores: np.ndarray
+    following: np.ndarray = np.empty(0, int)
 
 
 class SequentialQuery(Protocol):
@@ -51,7 +53,8 @@ class SequentialQuery(Protocol):
     What it chooses may depend on the state that it was opened with and on the answers alone: a resumed one is told the
     answers again, and not asked again for what was chosen before.  The state's ``rng`` begins anew at every choice, at
     a place that the number of answers decides.  One that has a method ``leave_out(sample)`` is told of samples that got
-    no answer; any other is asked for as many more as there are such samples.
+    no answer; any other is asked for as many more as there are such samples.  One that has ``fork()`` returns an
+    independent query in the same state, and one that has ``outputs()`` what it expects of each candidate, ``[U, C]``.
     """
 
     def choose(self, n: int) -> Chosen:

@@ -1,6 +1,9 @@
 """Look-ahead strategies: how would the network change if a candidate were labelled and it were retrained?"""
 
+from copy import copy
 from dataclasses import dataclass
+
+import numpy as np
 
 from linearize import CRITERIA, Choice, Criterion, LookAhead
 from pipeline.queries.base import Chosen, Covariance, QueryStrategy, Ranking, SequentialQuery
@@ -100,7 +103,15 @@ class _LookAheadQuery:
 
     def choose(self, n: int) -> Chosen:
         choice = self._strategy.choose(self._service, n, self._options)
-        return Chosen(self._candidates[choice.ids], choice.scores)
+        return Chosen(self._candidates[choice.ids], choice.scores, self._candidates[choice.following])
+
+    def fork(self) -> "_LookAheadQuery":
+        other = copy(self)
+        other._service = self._service.fork()
+        return other
+
+    def outputs(self) -> np.ndarray:
+        return self._service.outputs()
 
     def observe(self, sample: int, label: int) -> None:
         self._service.observe(self._positions[sample], label)

@@ -1,6 +1,7 @@
 """What a strategy may look at, and what a run asks of it."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -111,6 +112,13 @@ class QueryState:
         service = self.look_ahead
         self.__dict__.pop("look_ahead")
         return service
+
+    def opened(self) -> "QueryState":
+        """Return a state whose linearised network may be answered, while this one keeps its own to begin again with."""
+        other = copy(self)
+        if "look_ahead" in self.__dict__:
+            other.__dict__["look_ahead"] = self.look_ahead.fork()
+        return other
 
     @cached_property
     def infinite_kernel(self) -> InfiniteKernel:

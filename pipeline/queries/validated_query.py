@@ -4,7 +4,7 @@ import math
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class ValidatedSequentialQuery:
         self._seed = int(deepcopy(state.rng).integers(2**63))
         self._left, self._done = set(map(int, state.candidates)), 0
         self._passed: set[int] = set()  # samples left out that the query does not know of
+        self.following: list[int] = []  # likely to be chosen after what was chosen last
         with _blamed(strategy):
             self._query: SequentialQuery = strategy.sequential_query(state)
 
@@ -82,7 +83,28 @@ class ValidatedSequentialQuery:
                 f"strategy {self._strategy.name!r}: expected candidates that were not asked about, each once, got "
                 f"{ids.tolist()}"
             )
+        coming = np.asarray(getattr(chosen, "following", ())).tolist()
+        self.following = [sample for sample in coming if sample in self._left]
         return ids.tolist(), scores.tolist()
+
+    def fork(self) -> "ValidatedSequentialQuery | None":
+        """Return an independent query in the same state; None where the strategy's cannot."""
+        fork = getattr(self._query, "fork", None)
+        if fork is None:
+            return None
+        other = copy(self)
+        other._left, other._passed = set(self._left), set(self._passed)
+        with _blamed(self._strategy):
+            other._query = fork()
+        return other
+
+    def outputs(self) -> np.ndarray | None:
+        """Return what the query expects of each candidate, ``[U, C]``; None where it does not say."""
+        outputs = getattr(self._query, "outputs", None)
+        if outputs is None:
+            return None
+        with _blamed(self._strategy):
+            return np.asarray(outputs())
 
     def observe(self, sample: int, label: int) -> None:
         """Take an answer into account.

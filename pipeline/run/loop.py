@@ -5,18 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline import seeds
 from pipeline.annotators import Annotator, FilesAnnotator, SimulatedAnnotator
 from pipeline.errors import DivergedError, PipelineError, RunFailedError
-from pipeline.machine import hardware
 from pipeline.progress import StageProgress
 from pipeline.queries import QueryState
+from pipeline.run.beginning import begin, draw_initial
 from pipeline.run.context import RunContext
 from pipeline.run.pool import INITIAL, Pool
-from pipeline.run.recorded import code_sha256
 from pipeline.run.rounds import Rounds
-from pipeline.run.rundir import RunDirectory, Stage, environment_versions
-from pipeline.run.stages.binding import labelled_sha256
+from pipeline.run.rundir import RunDirectory, Stage
+from pipeline.run.stages.binding import inputs_sha256
 from pipeline.run.stages.diagnostics import cautions, read_diagnostics
 from pipeline.run.stages.migrate import VARIABLES, Porter, run_migrate
 from pipeline.run.stages.score import (
@@ -36,7 +34,6 @@ from pipeline.run.stages.sequential import (
 )
 from pipeline.run.stages.train import WEIGHTS, options_of, rate_left, run_train, training_cautions
 from pipeline.run.summary import CycleRow, read_row, write_report
-from pipeline.run.threads import new_threads, recorded_threads
 from trainer.threads import with_threads
 
 StateOf = Callable[[StageProgress], QueryState]
@@ -100,12 +97,7 @@ class ActiveLearningLoop:
             RunFailedError: a stage failed; the ``failed`` event is logged and no query is made from that stage.
 
         """
-        versions = environment_versions() | self.context.sources
-        begun = bool(self.run.events)
-        threads = recorded_threads(self.config, self.run.events) if begun else new_threads(self.context)
-        data, code = self.context.data.fingerprint(), code_sha256(self.config)
-        facts = {"dataset_sha256": data, "versions": versions, "hardware": hardware(), "threads": threads}
-        self.run.start(facts | ({"code": code} if code else {}))
+        threads = begin(self.run, self.context)
         with with_threads(threads):
             self._go_on()
 
@@ -131,11 +123,8 @@ class ActiveLearningLoop:
         return self.run.pool(len(self.context.data.train))
 
     def _initial_set(self) -> None:
-        pool = self._pool()
-        if INITIAL not in pool.queries:
-            rng = seeds.generator(self.config.seed, 0, "initial")
-            ids = rng.choice(pool.size, size=self.config.query.n_init, replace=False)
-            self.run.append("query", cycle=INITIAL, ids=ids.tolist(), scores=[0.0] * len(ids))
+        given = self.rounds.take_given() if self.config.takes_given_labels else []
+        draw_initial(self.run, self._pool(), self.config, given)
         self._label(INITIAL)
 
     def _cycle(self, cycle: int, last: bool) -> None:
@@ -234,10 +223,9 @@ class ActiveLearningLoop:
             previous: the cycle whose network it starts from.
 
         """
-        found = {"labelled": labelled_sha256(self._pool().labelled(cycle))}
-        if previous is not None:
-            found["previous"] = self.run.result_of(previous, "train")
-        return found | {stage: self.run.result_of(cycle, stage) for stage in stages}
+        results = {} if previous is None else {"previous": self.run.result_of(previous, "train")}
+        results |= {stage: self.run.result_of(cycle, stage) for stage in stages}
+        return inputs_sha256(self._pool().labelled(cycle), results)
 
     def _asked_from(self, cycle: int) -> dict[str, str]:
         """Return the hashes of what a cycle's questions are made from."""

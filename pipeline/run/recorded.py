@@ -133,7 +133,12 @@ def confirm_code(
 
 
 def open_recorded(
-    run: Path, config: RunConfig, events: list[Event], trust_code: bool, say: Callable[[str], None]
+    run: Path,
+    config: RunConfig,
+    events: list[Event],
+    trust_code: bool,
+    say: Callable[[str], None],
+    cache: Path | None = None,
 ) -> RunContext:
     """Return the context of a run that was recorded, once nothing that it names can run unasked.
 
@@ -143,6 +148,7 @@ def open_recorded(
         events: of the run; none where it was killed before the first.
         trust_code: whether code that the configuration names may run.
         say: told, one line each, what code runs.
+        cache: folder of its decoded images, where it keeps them.
 
     Raises:
         PipelineError: the configuration was changed, names code that is not trusted, or as of ``open_context``.
@@ -152,7 +158,7 @@ def open_recorded(
     if start is not None:
         check_configuration(start, config)
     confirm_code(run, named_code(config), trust_code, say, start)
-    return open_context(config)
+    return open_context(config, cache)
 
 
 def _found(module: str) -> ModuleSpec | None:

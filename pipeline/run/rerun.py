@@ -109,7 +109,7 @@ def rerun(
     if not events:
         raise PipelineError(f"{run} has no events yet: start it with 'pipeline resume {run}'")
     context = open_recorded(run, config, events, trust_code, say)
-    check_unchanged(events[0], config, context.data.fingerprint())
+    check_unchanged(events[0], config, context.dataset_sha256)
     pool = Pool(len(context.data.train), events)
     reached = min(sum(event["event"] == "cycle_done" for event in events), config.cycles - 1)
     if cycle > reached or not pool.complete(INITIAL):

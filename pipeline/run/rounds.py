@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipeline.annotators import Annotator, Answer, Item, Question, Skip
+from pipeline.annotators import Annotator, Answer, Item, Question, Said, Skip, Undo
 from pipeline.errors import RunFailedError
 from pipeline.files import write_json_lines
-from pipeline.run.pool import INITIAL, Pool, annotators_of
+from pipeline.run.pool import GIVEN, INITIAL, Pool, annotators_of
 from pipeline.run.rundir import RunDirectory
 from pipeline.run.stages.select import QUERY, query_rows
 from trainer.data import DataSet
@@ -31,6 +31,28 @@ class Rounds:
     def pool(self) -> Pool:
         """The state of the labelling."""
         return self._run.pool(len(self._data.train))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes: the data's, then those added while labelling."""
+        return (*self._data.classes, *self.pool.added_classes)
+
+    def take_given(self) -> list[int]:
+        """Log the labels that came with the data, once, as asked for and answered before anything else.
+
+        Returns:
+            The samples that have one.
+
+        """
+        ids = self._data.labelled_ids.tolist()
+        if ids and INITIAL not in self.pool.queries:
+            self._run.append("query", cycle=INITIAL, ids=ids, scores=[0.0] * len(ids))
+        if self.pool.closed(INITIAL):
+            return ids
+        if left := [sample for sample in self.pool.unanswered(INITIAL) if self._data.train.labels[sample] >= 0]:
+            labels = self._data.labels("train", left).tolist()
+            self.record(INITIAL, [Answer(*pair, GIVEN) for pair in zip(left, labels, strict=True)])
+        return ids
 
     def ask(self, round_: int, samples: Sequence[int] | None = None) -> None:
         """Have what is left of a round's questions answered, each portion of answers recorded before the next.
@@ -107,7 +129,7 @@ class Rounds:
             return tuple(Item(sample, self._data.sample_path("train", sample)) for sample in of)
 
         left = [] if disputed else self.pool.open(round_)
-        return Question(round_, items(samples), tuple(self._data.classes), items(left), disputed)
+        return Question(round_, items(samples), self.classes, items(left), disputed)
 
     def _put(self, question: Question) -> None:
         asked = {item.sample for item in (*question.items, *question.open)}
@@ -117,10 +139,10 @@ class Rounds:
                 self._check(each, asked)
             self.record(question.round, said)
 
-    def record(self, round_: int, said: Sequence[Answer | Skip]) -> list[Answer | Skip]:
-        """Log what is new of a portion: its skips, then its labels, in one event each; times where they were measured.
+    def record(self, round_: int, said: Sequence[Said]) -> list[Said]:
+        """Log what is new of a portion: what it takes back, its skips, then its labels, in one event each.
 
-        Where a process dies between the two, the labels are asked for again.
+        Where a process dies between them, the labels are asked for again.
 
         Args:
             round_: in which it came.
@@ -130,35 +152,43 @@ class Rounds:
             What nobody had said before.
 
         """
-        fresh = [each for each in dict.fromkeys(said) if not self._known(each)]
+        undone = [each for each in dict.fromkeys(said) if isinstance(each, Undo)]
+        for each in undone:
+            self._run.append("undo", cycle=round_, ids=[each.sample], annotator=each.annotator)
+        fresh = [each for each in dict.fromkeys(said) if not isinstance(each, Undo) and not self._known(each)]
         skips = [each for each in fresh if isinstance(each, Skip)]
         answers = [each for each in fresh if isinstance(each, Answer)]
         if skips:
             ids, reasons = [each.sample for each in skips], [each.reason for each in skips]
-            self._run.append("skip", cycle=round_, ids=ids, reasons=reasons, annotator=_annotators(skips))
+            self._run.append(
+                "skip", cycle=round_, ids=ids, reasons=reasons, annotator=_annotators(skips), **_measured(skips)
+            )
         if answers:
             labels = [[each.sample, each.label] for each in answers]
-            measured = {name: [getattr(each, name) for each in answers] for name in ("seconds", "time")}
-            times = {name: values for name, values in measured.items() if any(value is not None for value in values)}
-            self._run.append("label", cycle=round_, labels=labels, annotator=_annotators(answers), **times)
-        return fresh
+            self._run.append("label", cycle=round_, labels=labels, annotator=_annotators(answers), **_measured(answers))
+        return [*undone, *fresh]
 
     def _known(self, said: Answer | Skip) -> bool:
         if isinstance(said, Skip):
             return any(said.sample in skipped for skipped in self.pool.skipped.values())
         return self.pool.said(said.sample, said.annotator) == said.label
 
-    def _check(self, said: Answer | Skip, asked: set[int]) -> None:
+    def _check(self, said: Said, asked: set[int]) -> None:
         """Refuse what nobody asked for, before anything of its portion is recorded."""
-        classes = self._data.num_classes
-        if not isinstance(said, Answer | Skip) or said.sample not in asked:
-            raise RunFailedError(f"annotator: expected answers or skips of the samples asked for, got {said!r}")
+        classes = len(self.classes)
+        if not isinstance(said, Said) or said.sample not in asked:
+            raise RunFailedError(f"annotator: expected answers, skips or undos of the samples asked for, got {said!r}")
         if isinstance(said, Answer) and not (type(said.label) is int and 0 <= said.label < classes):
             raise RunFailedError(f"annotator: expected a label from 0 to {classes - 1}, got {said!r}")
+        if isinstance(said, Undo) and not self.pool.said_anything(said.sample, said.annotator):
+            raise RunFailedError(f"annotator: expected an undo of something said before, got {said!r}")
 
     def _rows(self, round_: int) -> list[dict[str, Any]]:
-        classes, rows = self._data.classes, list[dict[str, Any]]()
+        classes, rows = self.classes, list[dict[str, Any]]()
         for event in self._run.events:
+            if event.get("cycle") == round_ and event["event"] == "undo":
+                taken = {(sample, event["annotator"]) for sample in event["ids"]}
+                rows = [row for row in rows if (row["sample_id"], row["annotator"]) not in taken]
             if event.get("cycle") != round_ or event["event"] not in ("label", "skip"):
                 continue
             skipped = event["event"] == "skip"
@@ -178,7 +208,13 @@ class Rounds:
         return rows
 
 
-def _annotators(said: Sequence[Answer | Skip]) -> str | list[str]:
+def _measured(said: Sequence[Answer] | Sequence[Skip]) -> dict[str, list[Any]]:
+    """Times, where any was measured."""
+    values = {name: [getattr(each, name, None) for each in said] for name in ("seconds", "time")}
+    return {name: each for name, each in values.items() if any(value is not None for value in each)}
+
+
+def _annotators(said: Sequence[Answer] | Sequence[Skip]) -> str | list[str]:
     """Who said it: one name where it was one."""
     names = [each.annotator for each in said]
     return names[0] if len(set(names)) == 1 else names

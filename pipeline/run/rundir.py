@@ -308,6 +308,16 @@ class RunDirectory:
         """Where a cycle lies."""
         return cycle_path(self.path, cycle)
 
+    def has_stage(self, cycle: int, stage: Stage) -> bool:
+        """Tell whether a stage of a cycle was logged as done.
+
+        Args:
+            cycle: number of the cycle.
+            stage: name of the stage.
+
+        """
+        return (cycle, stage) in self._index.done
+
     def result_of(self, cycle: int, stage: Stage) -> str:
         """Return the hash of a finished stage's result, as it was logged last.
 
@@ -363,16 +373,30 @@ class RunDirectory:
             build: as of ``write_stage``.
 
         """
-        binding = Binding(self.run_id, cycle, stage, made_from)
-        directory = self.stage_path(cycle, stage)
-        manifest, trouble = self._examine(binding, stage, result)
+        manifest = self.find_stage(cycle, stage, result, made_from)
         if manifest is None:
-            if os.path.lexists(directory):
-                aside = set_aside(directory)
-                self.warn(f"{directory} {trouble}: set aside as {aside.name} and done again")
             directory = self.cycle_path(cycle) / stage
-            manifest = write_stage(directory, build, binding)
-        self._log_stage(cycle, stage, existing(directory, result), manifest)
+            manifest = write_stage(directory, build, Binding(self.run_id, cycle, stage, made_from))
+            self._log_stage(cycle, stage, existing(directory, result), manifest)
+        return manifest
+
+    def find_stage(self, cycle: int, stage: Stage, result: str, made_from: Mapping[str, str]) -> Manifest | None:
+        """Return a stage's manifest and see to it that it is logged; None where it is absent or had to be set aside.
+
+        Args:
+            cycle: as of ``ensure_stage``, like all that follow.
+            stage: its name.
+            result: the file whose hash the event log keeps.
+            made_from: hashes.
+
+        """
+        directory = self.stage_path(cycle, stage)
+        manifest, trouble = self._examine(Binding(self.run_id, cycle, stage, made_from), stage, result)
+        if manifest is not None:
+            self._log_stage(cycle, stage, existing(directory, result), manifest)
+        elif os.path.lexists(directory):
+            aside = set_aside(directory)
+            self.warn(f"{directory} {trouble}: set aside as {aside.name} and done again")
         return manifest
 
     def _log_stage(self, cycle: int, stage: Stage, file: Path, manifest: Manifest) -> None:

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 from pipeline.run.events import Event
 from pipeline.run.pool import INITIAL, annotators_of
 
-GIVEN = "given"
-"""The annotator of labels that came with the data."""
 SIMULATED = "simulated"
 """Who answered in the logs of older versions, which do not say."""
 
@@ -45,13 +43,19 @@ class Votes:
         self.undone: Counter[str] = Counter()  # answers and skips withdrawn, by annotator
         self.asked_by: dict[int, int | None] = {}  # the cycle of the network that asked; None: drawn at random
         for event in events:
-            self._take(event)
+            self.take(event)
 
     def in_force(self, sample: int) -> dict[str, Say]:
         """Return what is said of a sample now, by annotator; empty where nobody says anything."""
         return self.says.get(sample, {})
 
-    def _take(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
+        """Take the log's next event in.
+
+        Args:
+            event: with its fields.
+
+        """
         kind, round_ = event["event"], event.get("cycle", INITIAL)
         if kind == "query":
             network = event.get("network", None if round_ == INITIAL else round_)

@@ -214,10 +214,10 @@ def test_an_initial_set_without_any_label_is_one_line(start, go_on):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda sample: [Answer(sample + 5000, 0, "x")], "expected answers or skips of the samples asked for"),
+        (lambda sample: [Answer(sample + 5000, 0, "x")], "expected answers, skips or undos of the samples asked for"),
         (lambda sample: [Answer(sample, 10, "x")], "expected a label from 0 to 9"),
         (lambda sample: [Answer(sample, "cat", "x")], "expected a label from 0 to 9"),
-        (lambda sample: [(sample, 0)], "expected answers or skips"),
+        (lambda sample: [(sample, 0)], "expected answers, skips or undos"),
     ],
 )
 def test_nothing_is_kept_of_a_portion_that_breaks_the_contract(start, go_on, wrong, message):

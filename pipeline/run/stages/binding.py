@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,3 +74,20 @@ def labelled_sha256(labelled: Labelled) -> str:
     """Return the SHA-256 of a labelled set: its ids and their labels, in order."""
     pairs = np.stack([labelled.ids, labelled.labels], axis=1).astype("<i8")
     return hashlib.sha256(pairs.tobytes()).hexdigest()
+
+
+def inputs_sha256(
+    labelled: Labelled, results: Mapping[str, str] | None = None, added_classes: Sequence[str] = ()
+) -> dict[str, str]:
+    """Return the hashes of what a stage is made from, by name.
+
+    Args:
+        labelled: the labelled set of its cycle.
+        results: hashes of results of other stages, by name; ``previous`` is the train stage of the cycle before.
+        added_classes: names of the classes that were added while labelling.
+
+    """
+    found = {"labelled": labelled_sha256(labelled)}
+    if added_classes:
+        found["classes"] = hashlib.sha256(json.dumps(list(added_classes)).encode()).hexdigest()
+    return found | dict(results or {})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from pipeline import seeds
 from pipeline.errors import DivergedError, RunFailedError
@@ -16,8 +17,9 @@ from pipeline.progress import StageProgress, silent
 from pipeline.run.context import RunContext
 from pipeline.run.events import Event
 from pipeline.run.pool import Labelled
-from trainer.checkpoint import load_weights, weight_bytes
+from trainer.checkpoint import load_weights, read_weights, weight_bytes
 from trainer.errors import Diverged, TrainerError
+from trainer.growth import grow
 from trainer.loop import fit
 from trainer.options import TrainOptions
 from trainer.predict import accuracy, predict
@@ -39,7 +41,8 @@ def run_train(
     """Train on the labelled set and read the test set once, after the last epoch; nothing is selected on test.
 
     The learning rate begins where the previous cycle's training ended after restarts, if it did not end at chance; then
-    this one starts from the initial weights, because dead units never come back.
+    this one starts from the initial weights, because dead units never come back. Without test images the summary says
+    nothing of the network's accuracy but on the labelled ones.
 
     Args:
         context: the run's constants.
@@ -53,14 +56,15 @@ def run_train(
 
     Raises:
         DivergedError: training diverged at all learning rates.
-        RunFailedError: the labelled set is too small.
+        RunFailedError: the labelled set is too small, or the network has more classes than the previous one and does
+            not go on from it.
 
     """
     config, model = context.config, context.network()
     options, learned = _begin_with(context, previous, max_lr)
-    if previous is not None and config.start == "warm" and learned:
-        load_weights(model, previous / WEIGHTS)
     try:
+        if previous is not None and config.start == "warm" and learned:
+            _go_on_from(model, previous, context.spec.num_classes)
         result = fit(
             model,
             context.images(labelled.ids),
@@ -91,7 +95,8 @@ def run_train(
         "residual_rms": result.residual_rms,
         "train_accuracy": result.train_accuracy,
         **result.attempts(),
-        **_test_metrics(context, model),
+        **(_test_metrics(context, model) if len(context.data.test) else {}),
+        "classes": list(context.data.classes),
     }
     write_json(into / SUMMARY, summary)
 
@@ -104,8 +109,19 @@ def _begin_with(context: RunContext, previous: Path | None, max_lr: float | None
     return replace(options, max_lr=min(rate for rate in rates if rate is not None)), learned
 
 
+def _go_on_from(model: nn.Module, previous: Path, classes: int) -> None:
+    """Load the previous cycle's weights, into a network that may have more classes."""
+    if json.loads((previous / MODEL).read_text())["num_classes"] < classes:
+        grow(model, read_weights(previous / WEIGHTS))
+    else:
+        load_weights(model, previous / WEIGHTS)
+
+
 def read_summary(directory: Path) -> dict[str, Any]:
-    """Return what ``run_train`` wrote about its network; of the test set, older versions wrote the accuracy alone."""
+    """Return what ``run_train`` wrote about its network: nothing of the test set where there is none.
+
+    Older versions wrote its accuracy alone.
+    """
     return dict(json.loads((directory / SUMMARY).read_text()))
 
 
@@ -161,5 +177,4 @@ def _test_metrics(context: RunContext, model) -> dict[str, Any]:  # type: ignore
     return {
         "test_accuracy": accuracy(outputs, labels),
         **{f"test_{name}": value for name, value in others.items()},
-        "classes": list(context.data.classes),
     }

@@ -44,12 +44,15 @@ def test_what_is_undone_is_not_said():
             undo(-1, [3], "anna"),
             undo(-1, [3], "ben"),
             undo(-1, [9], "ben"),  # of what nobody said
-            label(-1, [[3, 2]], "anna"),
+            label(-1, [[3, 2], [5, 0]], "anna"),
+            undo(-1, [5], "anna"),
+            label(-1, [[5, 1]], "ben"),  # with whom nobody differs any more
         )
     )
     assert votes.in_force(3) == {"anna": Say(2, -1, None)}
-    assert votes.undone == {"anna": 1, "ben": 1}
-    assert votes.independent == {3: {"anna": 2}, 4: {"anna": 1}}
+    assert votes.undone == {"anna": 2, "ben": 1}
+    assert votes.independent == {3: {"anna": 2}, 4: {"anna": 1}, 5: {"ben": 1}}
+    assert votes.differing == set()
 
 
 def test_agreement_counts_what_was_said_before_anybody_was_shown_a_dispute():

@@ -5,6 +5,7 @@ import hashlib
 import pickle
 import struct
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -312,6 +313,15 @@ def test_the_fingerprint_sees_every_field():
     ]
     assert len({data.fingerprint() for data in variants}) == len(variants)
     assert small().fingerprint() == small().fingerprint()
+
+
+def test_a_data_set_without_test_images_has_a_fingerprint():
+    def halved(images, labels):
+        data = small()
+        return replace(data, test=Split(data.test.images[:images], data.test.labels[:labels]))
+
+    assert halved(0, 0).fingerprint() == halved(0, 0).fingerprint()
+    assert halved(0, 0).fingerprint() != halved(1, 1).fingerprint()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pipeline.config import load_config
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.report.page import write_comparison
 from pipeline.run.context import open_context
+from pipeline.run.events import EventLog
 from pipeline.run.loop import ActiveLearningLoop
 from pipeline.run.pool import Labelled
 from pipeline.run.rundir import RunDirectory, read_events
@@ -158,15 +159,18 @@ def test_a_network_that_cannot_grow_is_one_line_that_names_the_tensor(tiny, tmp_
 
 def test_a_report_knows_classes_that_were_added_to_one_of_the_runs(tmp_path):
     runs = [write_run(tmp_path / name, name, 0, [0.5, 0.6]) for name in ("random", "margin")]
-    summary, log = runs[1] / "cycles/001/train/summary.json", runs[1] / "events.jsonl"
+    summary, events = runs[1] / "cycles/001/train/summary.json", read_events(runs[1])
     values = json.loads(summary.read_text())
     classes, accuracy = [*values["classes"], "ten"], [*values["test_class_accuracy"], None]
     summary.write_text(json.dumps({**values, "classes": classes, "test_class_accuracy": accuracy}))
-    events = [json.loads(line) for line in log.read_text().splitlines()]
+    (runs[1] / "events.jsonl").unlink()
+    log = EventLog(runs[1] / "events.jsonl")
     for event in events:
+        fields = {name: value for name, value in event.items() if name not in ("seq", "event", "prev", "hash")}
         if event["event"] == "label" and event["cycle"] == 0:
-            event["labels"] = [[sample, 10] for sample, _ in event["labels"]]
-    log.write_text("".join(json.dumps(event) + "\n" for event in events))
+            fields["labels"] = [[sample, 10] for sample, _ in event["labels"]]
+        log.append(event["event"], **fields)
+    log.close()
     page = write_comparison(runs, tmp_path / "report").read_text()
     assert "margin: from 0% (0) to 100% (ten)." in page
     assert page.count('alt="ten, image ') == 4

@@ -363,7 +363,7 @@ def _outcome(path: Path, data: str) -> list[str]:
     rows = read_rows(path)
     final, area = rows[-1], area_under_curve(rows)
     if area is None:
-        return [f"trained on {final.n_labelled} labels; {unclaimed(data)}", f"run {path}"]
+        return [f"trained on {final.n_labelled} labels", unclaimed(data), f"run {path}"]
     return [
         f"final test accuracy {shown_accuracy(final.test_accuracy)} with {final.n_labelled} labels",
         f"area under the curve {area:.4f}",

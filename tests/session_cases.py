@@ -68,7 +68,7 @@ def truth(session, sample):
     return data.classes[data.train.labels[sample]]
 
 
-def ask(session, annotator="anna", seconds=60):
+def ask(session, annotator="anna", seconds=180):
     """Return the question, once there is one."""
     until = time.monotonic() + seconds
     while (question := session.question(annotator))["kind"] == "wait":
@@ -88,7 +88,7 @@ def answer(session, count=1, annotator="anna"):
     return samples
 
 
-def until(session, condition, seconds=60):
+def until(session, condition, seconds=180):
     """Wait for a state that fulfils a condition, and return it."""
     end = time.monotonic() + seconds
     while not condition(state := session.state("anna")):

@@ -169,24 +169,57 @@ def run_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., 
     return decorate
 
 
-def config_from(config_file: Path | None, sets: tuple[str, ...], options: dict[str, Any]) -> Any:
-    """Return the ``RunConfig`` of a command that has ``run_options``.
+def config_from(
+    config_file: Path | None, sets: tuple[str, ...], options: dict[str, Any], trust_code: bool = False
+) -> Any:
+    """Return the ``RunConfig`` of a command that has ``run_options``; code that the file alone names must be trusted.
 
     Args:
         config_file: what ``--config`` names.
         sets: what ``--set`` gives, ``A.B=C``.
         options: the other options, ``data__name`` for ``data.name``.
+        trust_code: whether ``--trust-code`` is given.
 
     """
     from pipeline.config import load_config
 
-    return load_config(config_file, {name.replace("__", "."): value for name, value in options.items()}, sets)
+    fields = {name.replace("__", "."): value for name, value in options.items()}
+    confirm_file(config_file, sets, fields, trust_code)
+    return load_config(config_file, fields, sets)
+
+
+def confirm_file(
+    config_file: Path | None, sets: tuple[str, ...], fields: dict[str, Any], trust_code: bool, base: Any = None
+) -> None:
+    """Refuse code that a configuration's file names and the command does not, or say what runs where it is trusted.
+
+    Args:
+        config_file: what ``--config`` names.
+        sets: what ``--set`` gives.
+        fields: the other options by the field that they set.
+        trust_code: whether ``--trust-code`` is given.
+        base: as of ``load_config``.
+
+    Raises:
+        PipelineError: the code is not trusted, or the file cannot be read.
+
+    """
+    from pipeline.run.recorded import code_of_file, confirm_code
+
+    if config_file is not None:
+        confirm_code(config_file, code_of_file(config_file, fields, sets, base), trust_code, note)
+
+
+trust_code_option = click.option(
+    "--trust-code", is_flag=True, help="Let code run that a file names: a network or a strategy that is not built in."
+)
 
 
 @cli.command()
 @run_options()
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/DATASET-STRATEGY-seedN]")
-def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **options: Any) -> None:
+@trust_code_option
+def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tuple[str, ...], **options: Any) -> None:
     """Run the whole loop: train, migrate, score, ask, label, again.
 
     Without options it runs the digits demo.  Later settings win: defaults, --config, options, --set.
@@ -198,7 +231,7 @@ def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **opt
     from pipeline.run.context import open_context
     from pipeline.run.rundir import create_run
 
-    config = config_from(config_file, sets, options)
+    config = config_from(config_file, sets, options, trust_code)
     if config.paged:
         raise PipelineError("annotator: expected simulated or files; the page is served by 'pipeline label FOLDER'")
     context = open_context(config)
@@ -209,11 +242,6 @@ def run(out: Path | None, config_file: Path | None, sets: tuple[str, ...], **opt
     path = out or fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
     create_run(path, config)
     _go_on(path, context)
-
-
-trust_code_option = click.option(
-    "--trust-code", is_flag=True, help="Let code run that it names: a network or a strategy that is not built in."
-)
 
 
 def note(line: str) -> None:
@@ -329,6 +357,7 @@ def keep_compiled() -> None:
 def _go_on(path: Path, context: Any) -> None:
     from pipeline.annotators import WaitingForLabels
     from pipeline.interrupts import Interrupts
+    from pipeline.labelling import open_questions
     from pipeline.run.console import RunConsole
     from pipeline.run.loop import ActiveLearningLoop
     from pipeline.run.recorded import named_code
@@ -347,8 +376,9 @@ def _go_on(path: Path, context: Any) -> None:
     except KeyboardInterrupt:
         click.echo(interrupts.hint, err=True)
         sys.exit(interrupts.exit_code)
-    except WaitingForLabels as waiting:
-        click.echo(f"{len(waiting.question.items)} samples wait for labels; next:")
+    except WaitingForLabels:
+        waiting = open_questions(opened.pool(len(context.data.train)))
+        click.echo(f"{len(waiting)} samples wait for labels; next:")
         click.echo(f"  pipeline export {path}    (then fill in the column 'label' of {path / 'to_label.csv'})")
         click.echo(f"  pipeline ingest {path} {path / 'to_label.csv'}")
         click.echo(f"  pipeline resume {path}{trust}")
@@ -363,7 +393,7 @@ def _outcome(path: Path, data: str) -> list[str]:
     rows = read_rows(path)
     final, area = rows[-1], area_under_curve(rows)
     if area is None:
-        return [f"trained on {final.n_labelled} labels; {unclaimed(data)}", f"run {path}"]
+        return [f"trained on {final.n_labelled} labels", unclaimed(data), f"run {path}"]
     return [
         f"final test accuracy {shown_accuracy(final.test_accuracy)} with {final.n_labelled} labels",
         f"area under the curve {area:.4f}",

@@ -399,6 +399,27 @@ def load_config(
         PipelineError: an unreadable file, an unknown key, a wrong type or a value out of range; one line.
 
     """
+    return validate(gather(file, options, sets, base))
+
+
+def gather(
+    file: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    sets: Iterable[str] = (),
+    base: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what ``load_config`` makes a configuration of, as plain values: nothing that they name is looked up.
+
+    Args:
+        file: as of ``load_config``, like all that follow.
+        options: dotted paths to values.
+        sets: settings.
+        base: any subset of the fields.
+
+    Raises:
+        PipelineError: an unreadable file, or a setting that is none.
+
+    """
     values = merged(base or {}, _read_yaml(file) if file else {})
     for path, value in (options or {}).items():
         if value is not None:
@@ -410,7 +431,7 @@ def load_config(
         if not text.strip():
             raise PipelineError(f"--set {path}: expected a value after '=', got none")
         _assign(values, path, parse_yaml(text, f"--set {path}"))
-    return validate(values)
+    return values
 
 
 def validate(values: Any, *, recorded: bool = False) -> RunConfig:

@@ -57,6 +57,19 @@ def open_round(pool: Pool) -> int:
     return round_
 
 
+def open_questions(pool: Pool) -> list[int]:
+    """Return what a run asks now and nobody has answered, with what people answered differently, in rank order.
+
+    Args:
+        pool: of the run.
+
+    Raises:
+        PipelineError: the run asks nothing.
+
+    """
+    return pool.unanswered(open_round(pool))
+
+
 def write_questions(pool: Pool, data: DataSet, path: Path) -> int:
     """Write what a run asks and nobody has answered, as a table for a spreadsheet, and return how many rows.
 
@@ -73,7 +86,7 @@ def write_questions(pool: Pool, data: DataSet, path: Path) -> int:
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, restval="")
     table.writeheader()
-    samples = pool.unanswered(open_round(pool))
+    samples = open_questions(pool)
     table.writerows({"sample_id": sample, "path": data.sample_path("train", sample)} for sample in samples)
     write_atomically(path, text.getvalue().encode("utf-8-sig"))  # the mark lets spreadsheets read it as UTF-8
     return len(samples)
@@ -109,7 +122,7 @@ def take_in(rounds: Rounds, data: DataSet, path: Path, annotator: str = ANNOTATO
         raise PipelineError(f"{path}: nothing was taken in, for {len(wrong)} of its rows are wrong\n  {lines}")
     fresh = rounds.record(round_, said)
     labels = sum(isinstance(one, Answer) for one in fresh)
-    return Taken(labels, len(fresh) - labels, len(said) - len(fresh), len(pool.unanswered(round_)))
+    return Taken(labels, len(fresh) - labels, len(said) - len(fresh), len(open_questions(pool)))
 
 
 class _Reader:

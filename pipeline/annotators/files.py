@@ -14,7 +14,7 @@ class WaitingForLabels(Exception):
     """
 
     def __init__(self, question: Question) -> None:
-        super().__init__(f"{len(question.items)} samples of round {question.round} wait for labels")
+        super().__init__(f"samples of round {question.round} wait for labels")
         self.question = question
 
 

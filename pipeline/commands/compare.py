@@ -141,7 +141,8 @@ def _grid(
         confirm_code(out, [*of_model, *of_strategies], trust_code, note)
     if there and as_there:
         return Grid(names, numbers, there.run)
-    return Grid.of(config_from(config_file, sets, {**options, "query__strategy": names[0], "seed": 0}), names, numbers)
+    fields = {**options, "query__strategy": names[0], "seed": 0}
+    return Grid.of(config_from(config_file, sets, fields, trust_code), names, numbers)
 
 
 def refuse_fields_of_cells(sets: tuple[str, ...]) -> None:
@@ -159,6 +160,8 @@ def _forecast(grid: "Grid", out: Path, where: "EngineOptions", trust_code: bool)
     from pipeline.sweep.summary import forecast
 
     plan = make_plan(grid, out, where, trust_code)
+    for line in plan.notes:
+        note(line)
     try:
         states = read_states(out, plan.grid.cells())
         times = read_times(out, states)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli import run_options
+from pipeline.cli import confirm_file, run_options
 from pipeline.commands.compare import ENGINE_OPTIONS, carry_out, engine_options, refuse_fields_of_cells
 
 ENGINE_FIELDS = ("dry_run", "trust_code", *(flag.lstrip("-").replace("-", "_") for flag, *_ in ENGINE_OPTIONS))
@@ -81,6 +81,8 @@ def run(
     preset = read_preset(name)
     where = {key: options.pop(key) for key in list(options) if key in ENGINE_FIELDS}
     fields = {key.replace("__", "."): value for key, value in options.items()}
+    chosen = {**fields, "query.strategy": "random"}  # whatever is compared, it is not what a file says
+    confirm_file(config_file, sets, chosen, bool(where["trust_code"]))
     grid = (preset.scaled_down() if small else preset).grid(strategies, seeds, config_file, fields, sets)
     carry_out(grid, out or Path("runs") / f"{name}{'-small' * small}", **where)
 

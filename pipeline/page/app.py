@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anyio.to_thread import run_sync
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -94,7 +94,7 @@ class Endpoints:
         side = fields.number("side", request.query_params.get("side", ""))
         if side not in SIDES:
             raise DeskError(f"expected side as one of {', '.join(map(str, SIDES))}", 400)
-        content, kind = await run_in_threadpool(self.desk.picture, sample, side)
+        content, kind = await _in_thread(self.desk.picture, sample, side)
         if kind not in PICTURES:  # others (SVG) may run scripts
             raise ValueError(f"expected an image of type {', '.join(PICTURES)}, got {kind}")
         return Response(content, media_type=kind, headers={"cache-control": PICTURE_CACHE})
@@ -139,14 +139,19 @@ class Endpoints:
 
     async def _reply(self, method: Callable[..., dict[str, Any]], *arguments: Any) -> Response:
         key = await self._run_key()
-        return JSONResponse(await run_in_threadpool(method, *arguments), headers={RUN: key})
+        return JSONResponse(await _in_thread(method, *arguments), headers={RUN: key})
 
     async def _run_key(self) -> str:
         """Tells runs apart, and stays the same when one is gone on with."""
         if self._run is None:
-            run = (await run_in_threadpool(self.desk.state, ""))["run"]
+            run = (await _in_thread(self.desk.state, ""))["run"]
             self._run = hashlib.sha256(str(Path(run).resolve()).encode()).hexdigest()[:16]
         return self._run
+
+
+async def _in_thread(method: Callable[..., Any], *arguments: Any) -> Any:
+    """Call the desk; a server that has to stop does not wait for a call that never ends."""
+    return await run_sync(method, *arguments, abandon_on_cancel=True)
 
 
 def _annotator(request: Request) -> str:

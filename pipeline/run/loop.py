@@ -14,7 +14,7 @@ from pipeline.run.context import RunContext
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.rounds import Rounds
 from pipeline.run.rundir import RunDirectory, Stage
-from pipeline.run.stages.binding import inputs_sha256
+from pipeline.run.stages.binding import answers_sha256, inputs_sha256
 from pipeline.run.stages.diagnostics import cautions, read_diagnostics
 from pipeline.run.stages.migrate import VARIABLES, Porter, run_migrate
 from pipeline.run.stages.score import (
@@ -29,7 +29,6 @@ from pipeline.run.stages.sequential import (
     SEQUENTIAL,
     TimedSequentialQuery,
     query_sizes,
-    read_sequential,
     write_sequential,
 )
 from pipeline.run.stages.train import WEIGHTS, options_of, rate_left, run_train, training_cautions
@@ -241,35 +240,34 @@ class ActiveLearningLoop:
             self.reporter.warn(f"cycle {cycle}: {caution}")
 
     def _sequential(self, cycle: int, state: StateOf) -> None:
-        """Ask again and again without training; a resumed cycle first takes in the answers that there are.
+        """Ask again and again without training; a resumed cycle first takes in the answers that there are."""
+        if self.run.find_stage(cycle, "sequential", SEQUENTIAL, self._said_from(cycle)) is None:
+            seconds = self._ask_one_by_one(cycle, state)
 
-        Its time is that of choosing and of taking answers in: not of waiting for them, nor of linearising once more.
-        """
-        self._ask_as_recorded(cycle)
+            def build(into: Path) -> float:
+                write_sequential(into, [e for e in self.run.events if e["event"] == "query" and e["cycle"] == cycle])
+                return seconds
 
-        def build(into: Path) -> float:
-            progress = self.reporter.stage(cycle, "sequential")
-            with explaining(cycle):
-                query = TimedSequentialQuery(self.context.strategy, state(progress))
-                try:
-                    self._ask_in_turn(cycle, query, progress)
-                finally:  # once a round: a file for every answer would take longer than to choose the next question
-                    self.rounds.write(cycle)
-            write_sequential(into, [e for e in self.run.events if e["event"] == "query" and e["cycle"] == cycle])
-            return query.seconds
-
-        self.run.ensure_stage(cycle, "sequential", SEQUENTIAL, self._asked_from(cycle), build)
+            self.run.ensure_stage(cycle, "sequential", SEQUENTIAL, self._said_from(cycle), build)
+        self.rounds.write(cycle)
         self.rounds.close(cycle)
 
-    def _ask_as_recorded(self, cycle: int) -> None:
-        """Ask what a finished stage asked, where an older copy of the log or a new one does not have it."""
-        if self.run.intact(cycle, "sequential", SEQUENTIAL, self._asked_from(cycle)) is None:
-            return
-        for ids, scores in read_sequential(self.run.stage_path(cycle, "sequential")):
-            if not self._pool().asked(cycle).issuperset(ids):
-                self.run.append("query", cycle=cycle, ids=ids, scores=scores)
-            self.rounds.ask(cycle, ids)
-        self.rounds.write(cycle)
+    def _said_from(self, cycle: int) -> dict[str, str]:
+        """Return the hashes of what a cycle's questions and answers one by one are made from: the answers, too."""
+        pool = self._pool()
+        return self._asked_from(cycle) | {"answers": answers_sha256(pool.queries.get(cycle, ()), pool.answers(cycle))}
+
+    def _ask_one_by_one(self, cycle: int, state: StateOf) -> float:
+        """Ask and take in, and return the seconds of it: not of waiting for answers, nor of linearising once more."""
+        progress = self.reporter.stage(cycle, "sequential")
+        with explaining(cycle):
+            query = TimedSequentialQuery(self.context.strategy, state(progress))
+            try:
+                self._ask_in_turn(cycle, query, progress)
+            except BaseException:  # once a round: a file for every answer would take longer than the next question
+                self.rounds.write(cycle)
+                raise
+        return query.seconds
 
     def _ask_in_turn(self, cycle: int, query: TimedSequentialQuery, progress: StageProgress) -> None:
         pool, observed = self._pool(), 0

@@ -1,4 +1,4 @@
-"""Opening what somebody recorded, a run or a grid: code that it names runs only where the user trusts it.
+"""Opening what somebody wrote, a run, a grid or a configuration: code that it names runs only where the user trusts it.
 
 A run directory may come from anybody, and its configuration may name any function of any module as its network or
 strategy.  So its hash is compared first, then what would run is shown, with the file that it lies in: nothing here
@@ -6,14 +6,14 @@ imports any of it.
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
 from common.files import sha256_of
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, gather
 from pipeline.errors import PipelineError
 from pipeline.queries import strategy_code
 from pipeline.run.context import RunContext, open_context
@@ -84,11 +84,44 @@ def named_code(config: RunConfig) -> list[Code]:
         config: of a run.
 
     """
-    model = config.model.name
+    return _code_of(config.model.name, config.model.options, config.query.strategy)
+
+
+def code_of_file(
+    file: Path | None, options: Mapping[str, Any], sets: Sequence[str], base: Mapping[str, Any] | None = None
+) -> list[Code]:
+    """Return the code that a YAML file of fields names and the command does not: that may be somebody else's.
+
+    Args:
+        file: as of ``load_config``, like all that follow.
+        options: dotted paths to values.
+        sets: settings.
+        base: any subset of the fields.
+
+    Raises:
+        PipelineError: an unreadable file, or a setting that is none.
+
+    """
+    if file is None:
+        return []
+    given = {(code.role, code.name) for code in _code_of(*_names(gather(None, options, sets, base)))}
+    named = _code_of(*_names(gather(file, options, sets, base)))
+    return [code for code in named if (code.role, code.name) not in given]
+
+
+def _names(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], str]:
+    """Return a network, its options and a strategy as plain values name them; nothing where they name none."""
+    model, query = (section if isinstance(section := values.get(key), dict) else {} for key in ("model", "query"))
+    network, strategy = (name if isinstance(name, str) else "" for name in (model.get("name"), query.get("strategy")))
+    options = model.get("options")
+    return network, options if isinstance(options, dict) else {}, strategy
+
+
+def _code_of(model: str, options: Mapping[str, Any], strategy: str) -> list[Code]:
     found = []
     if model not in MODELS and custom_family(model):
-        found.append(Code("model", model, model, dict(config.model.options)))
-    return found + strategies_code([config.query.strategy])
+        found.append(Code("model", model, model, dict(options)))
+    return found + strategies_code([strategy])
 
 
 def strategies_code(names: Iterable[str]) -> list[Code]:
@@ -112,7 +145,7 @@ def confirm_code(
     """Refuse code that a record names, or say what runs where it is trusted.
 
     Args:
-        where: the run's or grid's directory.
+        where: the run's or grid's directory, or the configuration's file.
         codes: what it names.
         trust: whether the user gave ``--trust-code``.
         say: told, one line each, what runs.

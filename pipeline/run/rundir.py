@@ -14,6 +14,7 @@ from pipeline.files import write_atomically
 from pipeline.lock import LOCK, DirectoryLock
 from pipeline.parsing import parse_yaml
 from pipeline.plain import differences
+from pipeline.run.cut_back import refuse_cut_back
 from pipeline.run.events import Event, EventLog, parse_events
 from pipeline.run.former_names import existing
 from pipeline.run.logged import LogIndex, contradiction, machine_of
@@ -202,7 +203,7 @@ class RunDirectory:
         self._pool: Pool | None = None
         self._lock = DirectoryLock(path)
         try:
-            read_begun(path)  # what is damaged is left as it is
+            refuse_cut_back(path, read_begun(path), self.config.paged)  # what is damaged is left as it is
             self.log = EventLog(path / EVENTS)
             if self.log.cut:
                 warn(f"{path / EVENTS}: the last line was torn and is cut; what it said is done again")
@@ -327,18 +328,6 @@ class RunDirectory:
 
         """
         return str(self._index.done[cycle, stage]["sha256"])
-
-    def intact(self, cycle: int, stage: Stage, result: str, made_from: Mapping[str, str]) -> Manifest | None:
-        """Return the manifest of a stage that is complete and the one that belongs there, else None.
-
-        Args:
-            cycle: number of the cycle.
-            stage: name of the stage.
-            result: the file whose hash the event log keeps.
-            made_from: as of ``Binding``.
-
-        """
-        return self._examine(Binding(self.run_id, cycle, stage, made_from), stage, result)[0]
 
     def _examine(self, binding: Binding, stage: Stage, result: str) -> tuple[Manifest | None, str]:
         """Return a stage's manifest, or None and what is wrong with the stage, if there is one."""

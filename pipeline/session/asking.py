@@ -160,15 +160,16 @@ class Asking:
             sample: its id.
 
         """
-        [position, *_] = [*np.flatnonzero(self._state.candidates == sample), None]
-        if position is None:
+        position = np.flatnonzero(self._state.candidates == sample)
+        if not len(position):
             return None
-        probabilities = self._probabilities()[position]
+        [probabilities] = self._probabilities(position)
         return int(probabilities.argmax()), float(probabilities.max())
 
-    def _probabilities(self) -> np.ndarray:
+    def _probabilities(self, positions: np.ndarray | None = None) -> np.ndarray:
         outputs = self._query.outputs() if isinstance(self._query, ValidatedSequentialQuery) else None
-        return get_loss(self._state.loss).probabilities.of(self._state.outputs if outputs is None else outputs)
+        outputs = self._state.outputs if outputs is None else outputs
+        return get_loss(self._state.loss).probabilities.of(outputs if positions is None else outputs[positions])
 
     def _follow(self, record: Mapping[int, int]) -> None:
         """Tell the query what is new; where something that it was told does not hold any more, begin again."""

@@ -9,6 +9,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -36,7 +37,7 @@ NICENESS = 5
 
 
 def main(connection: Connection, run: Path, cache: Path) -> None:
-    """Load the data and wait for an order; do it, then answer calls until the other end is closed.
+    """Be a process that ends with the one that started it, and ``work``.
 
     Args:
         connection: to the process that gives the order.
@@ -47,9 +48,21 @@ def main(connection: Connection, run: Path, cache: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that serves; it ends this one
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.nice(NICENESS)
+    work(connection, run, cache)
+
+
+def work(connection: Connection, run: Path, cache: Path) -> None:
+    """Load the data and wait for an order; do it, then answer calls until the other end is closed or sends None.
+
+    Args:
+        connection: to whoever gives the order.
+        run: the run directory.
+        cache: folder of the decoded images.
+
+    """
     try:
         context = open_context(read_config(run), cache)
-        while not isinstance(order := connection.recv(), Order):
+        while not isinstance(order := _received(connection), Order):
             write_report(run)  # metrics and learning curve: here, where nobody waits for an answer
         with with_threads(order.threads):
             network = _Network(connection, run, context, order)
@@ -57,14 +70,27 @@ def main(connection: Connection, run: Path, cache: Path) -> None:
             connection.send(("ready", network.ready))
             _serve(connection, asking)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # replaced, or nobody is there any more
-    except DivergedError as error:
-        connection.send(("failed", Failure(str(error), error.max_lr)))
-    except (PipelineError, RunFailedError, OSError) as error:
-        connection.send(("failed", Failure(str(error))))
+        pass  # replaced, or nobody is there any more
     except Exception as error:
+        _fail(connection, error)
+    finally:
+        connection.close()
+
+
+def _fail(connection: Connection, error: Exception) -> None:
+    expected = isinstance(error, PipelineError | RunFailedError | OSError)
+    if not expected:
         traceback.print_exc()
-        connection.send(("failed", Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")))
+    reason = " ".join(str(error).split()) if expected else f"{type(error).__name__}: {' '.join(str(error).split())}"
+    with suppress(OSError):
+        connection.send(("failed", Failure(reason, error.max_lr if isinstance(error, DivergedError) else None)))
+
+
+def _received(connection: Connection) -> Any:
+    message = connection.recv()
+    if message is None:
+        raise EOFError
+    return message
 
 
 def _die_with_parent() -> None:
@@ -81,7 +107,7 @@ def _serve(connection: Connection, asking: Asking) -> None:
         "prediction": asking.prediction,
     }
     while True:
-        name, arguments = connection.recv()
+        name, arguments = _received(connection)
         try:
             connection.send(("reply", calls[name](*arguments)))
         except (PipelineError, RunFailedError) as error:
@@ -139,7 +165,7 @@ class _Network:
     def _ask(self, what: str) -> Any:
         """Ask the other end for something."""
         self._connection.send((what, None))
-        return self._connection.recv()
+        return _received(self._connection)
 
     def _stage(self, stage: Stage, build: Callable[[Path], None]) -> Path:
         """Return where a stage lies, built where it is not there; the other end has verified those that are."""

@@ -4,6 +4,7 @@ import multiprocessing
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,17 @@ class NetworkProcess:
         self.order: Order
         self.stage: tuple[str, float | None] = ("start", None)
         self.ready: Ready | None = None
+        self._connection = self._start(run, cache)
+        self._replies: queue.Queue[Any] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _start(self, run: Path, cache: Path) -> Connection:
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
+        mine, theirs = context.Pipe()
         self._process = context.Process(target=main, args=(theirs, run, cache), daemon=True)
         self._process.start()
         theirs.close()
-        self._replies: queue.Queue[Any] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        return mine
 
     @property
     def cycle(self) -> int:

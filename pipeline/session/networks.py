@@ -210,7 +210,7 @@ class Networks:
         session.version += 1
 
     def _new_process(self) -> NetworkProcess:
-        return NetworkProcess(self._run.path, self._session.cache, self._report)
+        return self._session.network(self._run.path, self._session.cache, self._report)
 
     def _previous(self, cycle: int) -> tuple[int, str] | None:
         earlier = next((c for c in range(cycle - 1, -1, -1) if self._trained(c)), None)

@@ -23,6 +23,7 @@ from pipeline.run.rundir import RunDirectory
 from pipeline.session.asking import LEFT_OUT, OPEN
 from pipeline.session.desk import DeskError
 from pipeline.session.finish import Products
+from pipeline.session.network import NetworkProcess
 from pipeline.session.networks import Networks
 from pipeline.session.pictures import Pictures
 from pipeline.session.sayings import Sayings
@@ -43,12 +44,20 @@ class Session:
         cache: folder of its decoded images.
         annotator: who answers where a request does not say.
         warn: told of what should be looked at, one line each.
+        network: what a network lives in.
 
     """
 
     def __init__(
-        self, run: RunDirectory, context: RunContext, cache: Path, annotator: str, warn: Callable[[str], None]
+        self,
+        run: RunDirectory,
+        context: RunContext,
+        cache: Path,
+        annotator: str,
+        warn: Callable[[str], None],
+        network: type[NetworkProcess] = NetworkProcess,
     ) -> None:
+        self.network = network
         self.run, self.context, self.annotator, self._console = run, context, annotator, warn
         self.cache = cache
         self.rounds = Rounds(run, context.data, FilesAnnotator())
@@ -222,15 +231,15 @@ class Session:
 
     def _question(self, annotator: str) -> dict[str, Any]:
         desk = self.turns.of(annotator)
-        turn = self.turns.current(annotator)
-        if turn is None:
+        turn = None if self.products.finished else self.turns.current(annotator)
+        if turn is None and not self.products.finished:
             desk.turn = turn = self._next_turn(annotator)
         return self._shown(turn, annotator) if turn is not None else self._nothing(annotator)
 
     def _next_turn(self, annotator: str) -> Turn | None:
         if (turn := self.turns.known(annotator)) is not None:
             return turn
-        if self.budget_left == 0 or self.products.finished:
+        if self.budget_left == 0:
             return None
         return self.networks.new_turn() or self.turns.last_resort(annotator)
 

@@ -1,5 +1,6 @@
 """How everything stands, as the page shows it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.products.agreement import binomial_interval, pairs_of
@@ -8,18 +9,22 @@ from pipeline.run.stages.train import read_summary
 if TYPE_CHECKING:
     from pipeline.session.session import Session
 
-KEYS = "123456789qwertyiopadfghjklzxcvbm"
-"""Of the classes in turn; s, u and n are commands."""
+KEYS = "123456789qwertyioadfjklzxcvbm"
+"""Of the classes in turn; g, h, n, p, s and u are commands of the page."""
 
 
-def key_of(position: int) -> str:
-    """Return the key of a class; none where there are more classes than keys.
+def keys_of(classes: Sequence[str]) -> list[str]:
+    """Return a key for every class: its own name where all are one letter or digit, else 1, 2, …, none after the last.
 
     Args:
-        position: of the class.
+        classes: their names.
 
     """
-    return KEYS[position] if position < len(KEYS) else ""
+    if all(len(name) == 1 and name.lower() in f"{KEYS}0" for name in classes):
+        own = [name.lower() for name in classes]
+        if len(set(own)) == len(own):
+            return own
+    return [KEYS[n] if n < len(KEYS) else "" for n in range(len(classes))]
 
 
 def describe(session: "Session", annotator: str) -> dict[str, Any]:
@@ -35,10 +40,10 @@ def describe(session: "Session", annotator: str) -> dict[str, Any]:
     for label in pool.current.values():
         counts[label] += 1
     skipped = {sample for samples in pool.skipped.values() for sample in samples if pool.left_out(sample)}
-    classes = zip(session.classes, counts, strict=True)
+    classes = zip(session.classes, keys_of(session.classes), counts, strict=True)
     return {
         "run": str(session.run.path),
-        "classes": [{"name": name, "key": key_of(n), "count": count} for n, (name, count) in enumerate(classes)],
+        "classes": [{"name": name, "key": key, "count": count} for name, key, count in classes],
         "annotator": annotator,
         "labelled": len(pool.current),
         "skipped": len(skipped),

@@ -178,6 +178,17 @@ def test_an_initial_set_without_labels_is_not_closed(begun):
     call("resume", begun, code=WAITING)
 
 
+def test_what_waits_is_counted_as_it_is_written(begun):
+    """What two people call by different names waits too, beside what nobody has looked at."""
+    lines = answered(begun)
+    other = {**lines[0], "label": str((int(lines[0]["label"]) + 1) % 10), "annotator": "bea"}
+    taken = call("ingest", begun, table(begun, [*lines[:4], other]))
+    left = re.search(r"(\d+) samples of this round are left", taken)[1]
+    waits = re.search(r"(\d+) samples wait for labels", call("resume", begun, code=WAITING))[1]
+    written = re.search(r"to_label.csv: (\d+) samples to label", call("export", begun))[1]
+    assert left == waits == written == str(len(rows(begun))) == "9"
+
+
 def test_labels_by_files_are_for_runs_that_wait_for_them(start, begun, tmp_path, monkeypatch):
     path = start("other", query__strategy="margin")
     assert "expected a run begun with --annotator files" in call("ingest", path, begun / "x.csv", code=2)

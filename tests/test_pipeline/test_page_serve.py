@@ -31,6 +31,9 @@ def test_it_listens_on_the_loopback_alone_and_says_nothing(capfd):
         assert client.get("/state").json()["labelled"] == 0
         assert server._socket.getsockname() == ("127.0.0.1", server.port)
         assert "server" not in client.get("/").headers
+        with socket.create_connection(("127.0.0.1", server.port)) as rubbish:
+            rubbish.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+            assert rubbish.recv(100).startswith(b"HTTP/1.1 400")
     assert capfd.readouterr() == ("", "")
 
 
@@ -65,6 +68,27 @@ def test_an_answer_under_way_is_acknowledged_before_the_end():
         server.stop()
         asking.join(10)
     assert got[0].status_code == 200
+
+
+def test_a_call_that_never_ends_does_not_hold_the_server_up():
+    desk, begun, end = FakeDesk(), threading.Event(), threading.Event()
+
+    def stuck():
+        begun.set()
+        end.wait(60)
+
+    desk.after = stuck
+    with served(desk) as server, opened(server) as client:
+        got = []
+        body = {"annotator": "", "sample": 0, "label": "cat", "seconds": None}
+        asking = threading.Thread(target=lambda: got.append(client.post("/answer", json=body)))
+        asking.start()
+        assert begun.wait(10)
+        server.stop()
+        assert not server._thread.is_alive()
+        end.set()
+        asking.join(10)
+    assert (got[0].status_code, got[0].text) == (500, "Internal Server Error")  # no JSON: the page sends it again
 
 
 def test_the_port_is_free_again_and_another_server_knows_no_old_cookie():

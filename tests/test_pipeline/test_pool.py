@@ -89,3 +89,34 @@ def test_a_run_takes_every_event_in_once_however_many_answers_there_are(start, g
     pools.append(Pool(1437, read_events(path)))
     for name in ("queries", "scores", "skipped", "disputed", "_decided", "_votes", "_asked", "_open", "_closed"):
         assert getattr(pools[0], name) == getattr(pools[1], name), name
+
+
+def skip(cycle, sample, annotator):
+    return {"event": "skip", "cycle": cycle, "ids": [sample], "annotator": annotator}
+
+
+def vote(cycle, sample, class_, annotator):
+    return label(cycle, (sample, class_)) | {"annotator": annotator}
+
+
+@pytest.mark.parametrize("later", [0, 1], ids=["in the same round", "a round later"])
+@pytest.mark.parametrize("first", ["skip", "label"])
+def test_a_label_counts_whoever_skips_the_sample(first, later):
+    said = [skip(0, 5, "anna"), vote(later, 5, 2, "ben")]
+    if first == "label":
+        said = [vote(0, 5, 2, "ben"), skip(later, 5, "anna")]
+    pool = Pool(12, [*EVENTS[:2], query(0, 5), *said[:1], query(1, 6), *said[1:]])
+    assert pool.known()[5] == 2
+    assert pool.labelled(2).ids.tolist() == [7, 3, 5]
+    assert pool.skipped[0 if first == "skip" else later] == {5}  # it stands in the record
+    assert not pool.unanswered(0)
+    assert 5 not in pool.candidates(2, 12, np.random.default_rng(0))
+
+
+def test_what_one_skips_and_two_call_by_different_names_is_asked_for_again():
+    said = [skip(0, 5, "anna"), vote(0, 5, 2, "ben"), vote(0, 5, 3, "cem")]
+    pool = Pool(12, [*EVENTS[:2], query(0, 5), *said])
+    assert 5 not in pool.known()
+    assert pool.unanswered(0) == [5]
+    pool.apply(vote(0, 5, 3, "dora"))
+    assert pool.known()[5] == 3

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 from click.testing import CliRunner
+from killed import kill_before
 
 from pipeline.annotators import Answer
 from pipeline.cli import cli
@@ -28,13 +29,6 @@ def finished(start, go_on):
     path = start(**PLAIN)
     go_on(path)
     return path
-
-
-def log_until(path, cut):
-    """Cut the log before the first event for which ``cut`` holds, as a kill there would have left it."""
-    lines = (path / "events.jsonl").read_bytes().splitlines(keepends=True)
-    at = next(number for number, line in enumerate(lines) if cut(json.loads(line)))
-    (path / "events.jsonl").write_bytes(b"".join(lines[:at]))
 
 
 def done(stage, cycle):
@@ -71,7 +65,7 @@ def test_a_stage_of_another_cycle_asks_nothing_twice(start, go_on, stage, option
     path = start(**options)
     go_on(path)
     whole = bytes_of(path)
-    log_until(path, done(stage, 1) if stage == "score" else lambda e: e["event"] == "query" and e["cycle"] == 1)
+    kill_before(path, done(stage, 1))
     replace(path, f"cycles/000/{stage}", f"cycles/001/{stage}")
     recorder = go_on(path)
     [said] = [warning for warning in recorder.warnings if "set aside" in warning]
@@ -103,28 +97,34 @@ def test_a_stage_of_another_run_is_done_again(finished, start, go_on):
     assert bytes_of(finished) == whole
 
 
-def test_a_network_of_other_labels_is_trained_again(finished, start, go_on):
+def test_a_network_of_other_labels_is_trained_again(finished, go_on, tmp_path):
     """A copy of the run went another way: a person answered otherwise."""
-    log_until(finished, lambda event: event["event"] == "label" and event["cycle"] == 0)
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    kill_before(other, lambda event: event["event"] == "label" and event["cycle"] == 0)
 
     class Other:
         def ask(self, question):
             yield [Answer(item.sample, 0, "another") for item in question.items]
 
-    warnings = go_on(finished, Other()).warnings
+    go_on(other, Other())
+    kill_before(other, done("train", 1))
+    replace(other, finished / "cycles/001/train", "cycles/001/train")
+    warnings = go_on(other, Other()).warnings
     assert [w for w in warnings if "cycles/001/train does not belong there (it was made from another labelled)" in w]
-    event = next(e for e in read_events(finished) if done("train", 1)(e))
-    assert read_manifest(finished / "cycles/001/train").files[WEIGHTS] == event["sha256"]
+    event = next(e for e in read_events(other) if done("train", 1)(e))
+    assert read_manifest(other / "cycles/001/train").files[WEIGHTS] == event["sha256"]
 
 
-@pytest.mark.parametrize("cut", [None, done("train", 1), done("score", 0)])
+@pytest.mark.parametrize("cut", [None, ("train", 1), ("score", 0)])
 def test_a_run_of_a_version_that_bound_nothing_goes_on(finished, go_on, cut):
     of_another_version(finished)
     if cut:
-        log_until(finished, cut)
+        kill_before(finished, done(*cut))
     before = bytes_of(finished)
     recorder = go_on(finished)
-    assert recorder.stages == []
+    assert (cut is None) == (recorder.stages == [])
+    assert cut is None or cut[::-1] not in recorder.stages
     assert not [warning for warning in recorder.warnings if "set aside" in warning]
     assert bytes_of(finished).startswith(before)
     assert len(recorder.rows) == 3
@@ -145,7 +145,7 @@ def test_a_manifest_that_says_nothing_of_its_place_does_not_pass_in_a_run_that_b
     content = json.loads(manifest.read_text())
     del content["binding"]
     manifest.write_text(json.dumps(content))
-    log_until(finished, done("score", 1))
+    kill_before(finished, done("score", 1))
     assert [w for w in go_on(finished).warnings if "does not say of which run and cycle it is" in w]
     assert bytes_of(finished) == whole
 
@@ -167,6 +167,9 @@ class Toy:
 
         with RunDirectory(self.path, self.warnings.append) as run:
             run.start(self.facts)
+            if not run.has("label"):
+                run.append("query", cycle=-1, ids=[0], scores=[0.0])
+                run.append("label", cycle=-1, labels=[[0, 0]])
             run.ensure_stage(cycle, "train", "a.bin", made_from, build)
             return (run.stage_path(cycle, "train") / "a.bin").read_text()
 
@@ -183,15 +186,15 @@ def test_a_stage_that_comes_out_otherwise_is_warned_of_logged_and_then_stands(st
     assert toy("never built", labelled="1") == "elsewhere"
     assert toy("never built", labelled="2") == "elsewhere"  # it was logged: what comes later does not change it
     assert toy.warnings == []
-    assert [event["event"] for event in read_events(toy.path)] == ["start", "stage_done", "stage_done"]
+    assert [event["event"] for event in read_events(toy.path)][3:] == ["stage_done", "stage_done"]
 
 
 def test_a_stage_that_was_not_logged_is_made_from_what_there_is_now(start):
     toy = Toy(start())
     toy("first", labelled="1", previous="a")
-    log_until(toy.path, lambda event: event["event"] == "stage_done")
+    kill_before(toy.path, lambda event: event["event"] == "stage_done")
     assert toy("never built", labelled="1", previous="a") == "first"
-    log_until(toy.path, lambda event: event["event"] == "stage_done")
+    kill_before(toy.path, lambda event: event["event"] == "stage_done")
     assert toy("second", labelled="1", previous="b") == "second"
     assert "(it was made from another previous): set aside" in toy.warnings[0]
 

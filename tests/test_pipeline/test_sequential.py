@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from killed import cut_back, kill_at, kill_before
 
 from linearize import CRITERIA, LookAhead, MemoryBudgetError
-from pipeline.annotators import SimulatedAnnotator
+from pipeline.annotators import Answer, SimulatedAnnotator, Skip
 from pipeline.config import load_config
 from pipeline.errors import PipelineError
 from pipeline.queries import get_strategy, resolve
@@ -25,6 +27,10 @@ from pipeline.run.stages.sequential import query_sizes
 from trainer.targets import one_hot
 
 SEQUENTIAL = {"query__strategy": "mlmoc-flips", "query__mode": "sequential", "cycles": 2}
+
+
+def asked(path):
+    return [sample for event in rounds(path, 0, "query") for sample in event["ids"]]
 
 
 def rounds(path, cycle, kind):
@@ -147,15 +153,48 @@ def test_sigkill_in_a_sequential_query_then_resume(start, go_on, spawn, wait_for
     assert (path / "events.jsonl").read_bytes() == (whole / "events.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("kept", [1, 3, 9, 10], ids=lambda kept: f"{kept} events")
-def test_a_log_restored_from_an_older_copy_gets_back_what_was_asked(start, go_on, kept):
-    """The stages are all there; the log ends before, in the middle of or after the stage's first query."""
+def kill_before_sequential(path):
+    """Leave a run as a kill between its first sequential stage and the event that says so."""
+    kill_before(path, lambda event: (event["event"], event.get("stage")) == ("stage_done", "sequential"))
+
+
+def test_what_was_asked_one_by_one_is_not_asked_again_where_only_its_event_is_missing(start, go_on):
     path = start(**SEQUENTIAL)
     go_on(path)
     whole = (path / "events.jsonl").read_bytes()
-    (path / "events.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:kept]))
-    go_on(path)
+    kill_before_sequential(path)
+    assert (0, "sequential") not in go_on(path).stages
     assert (path / "events.jsonl").read_bytes() == whole
+
+
+@pytest.mark.parametrize("said", ["otherwise", "nothing"])
+def test_a_record_of_other_answers_is_set_aside_and_made_again(start, go_on, said):
+    """The same questions in another copy of the run, of which the last was answered otherwise, or skipped."""
+    path = start(**SEQUENTIAL)
+    go_on(path)
+    last = rounds(path, 0, "label")[-1]["seq"]
+    kill_before_sequential(path)
+    record = path / "cycles/000/sequential"
+    kept = record.rename(path / "kept")
+    cut_back(path, last)
+
+    class Other:
+        def ask(self, question):
+            [item] = question.items
+            yield [Skip(item.sample, "another") if said == "nothing" else Answer(item.sample, 0, "another")]
+
+    (path / "cycles/000/labels.jsonl").unlink()
+    before = go_on(path, Other())
+    shutil.rmtree(record)
+    kill_before_sequential(path)
+    kept.rename(record)
+    recorder = go_on(path, Other())
+    assert before.warnings == [w for w in recorder.warnings if "set aside" not in w]
+    [warning] = [w for w in recorder.warnings if "set aside" in w]
+    assert "sequential does not belong there (it was made from other answers): set aside as sequential.da" in warning
+    assert (0, "sequential") in recorder.stages
+    last_label = [[[asked(path)[3], 0]]] if said == "otherwise" else []
+    assert [event["labels"] for event in rounds(path, 0, "label")][3:] == last_label
 
 
 def test_select_shows_what_was_asked_one_by_one(start, go_on, tmp_path):
@@ -189,9 +228,8 @@ def test_the_next_question_is_chosen_without_those_that_got_no_answer(start, go_
     assert closed["left"]
     assert closed["answered"] + len(closed["skipped"]) + len(closed["left"]) == 10
     before = read_events(path)
-    lines = (path / "events.jsonl").read_bytes().splitlines(keepends=True)
-    for keep in (*range(2, 5), *range(8, len(lines), 6)):
-        (path / "events.jsonl").write_bytes(b"".join(lines[:keep]))
+    for keep in (*range(2, 5), *range(8, len(before), 6)):
+        kill_at(path, keep)
         go_on(path)
         assert read_events(path) == before
 

@@ -193,6 +193,72 @@ def test_which_strategies_are_code():
     assert strategy_code("a.b:C") == strategy_code("a.b:C-greedy") == strategy_code("a.b:C-sequential") == "a.b:C"
 
 
+# --- a configuration of somebody else
+
+
+def written(here, **fields):
+    plain = {}
+    for path, value in fields.items():
+        section, name = path.split("__")
+        plain.setdefault(section, {})[name] = value
+    (here / "config.yaml").write_text(yaml.safe_dump(plain))
+    return here / "config.yaml"
+
+
+BAD = {"model__name": "subprocess:getoutput", "model__options": {"cmd": "touch ran"}}
+RUN, EXPERIMENT = (
+    ["run", *SMALL, "--out", "run"],
+    ["experiments", "run", "lookahead-mnist-wrn1", "--small", "--out", "x"],
+)
+COMPARE = ["compare", *SMALL, "--strategies", "random", "--seeds", "0", "--out", "grid", "--dry-run"]
+
+
+@pytest.mark.parametrize("command", [RUN, COMPARE, EXPERIMENT], ids=lambda command: command[0])
+def test_a_configuration_of_somebody_else_runs_nothing(here, command):
+    file = written(here, **BAD)
+    said = refused(here, *command, "--config", file)
+    shown = "model subprocess:getoutput with {'cmd': 'touch ran'} from "
+    assert said.startswith(f"error: {file} names code that is not part of this program and would run: {shown}")
+    assert said.endswith("If you trust it, give --trust-code\n")
+    assert not any((here / name).exists() for name in ("run", "grid", "x"))
+    refused(here, *command, "--config", file, "--set", "model.options.width=4")
+
+
+@pytest.mark.parametrize("fields", [{"query__strategy": "not_ours:Own-greedy"}, {"model__name": "not_ours:build"}])
+def test_what_a_configuration_alone_names_runs_where_it_is_trusted(here, fields):
+    file = written(here, **fields)
+    command = [*RUN, *([] if "query__strategy" in fields else ["--strategy", "random"]), "--config", file]
+    refused(here, *command)
+    if "query__strategy" in fields:  # it has no greedy mode, which is found out once it is imported
+        (here / "config.yaml").write_text(file.read_text().replace("-greedy", ""))
+    said = invoke(*command, "--trust-code").stderr
+    assert (
+        f"note: --trust-code: runs {next(iter(fields)).replace('query__', '').replace('__name', '')} not_ours:" in said
+    )
+    assert (here / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["--model", "not_ours:build"], ["--set", "model.name=not_ours:build"], ["--model", "mlp"]],
+    ids=lambda given: given[-1],
+)
+def test_what_the_command_names_itself_is_trusted(here, given):
+    """Its own name for the same code, or another network in the place of the file's."""
+    file = written(here, model__name="not_ours:build", query__strategy="not_ours:Own")
+    said = invoke(*RUN, "--strategy", "random", *given, "--config", file).stderr
+    assert "note: --trust-code" not in said
+    assert (here / "ran").exists() is ("mlp" not in given)
+
+
+@pytest.mark.parametrize(
+    "text", ["model: 3\n", "model:\n  name: [a]\n", "query:\n  strategy: 1\n", "model:\n  options: 1\n"]
+)
+def test_a_configuration_that_names_nothing_sound_is_refused_as_before(here, text):
+    (here / "config.yaml").write_text(text)
+    assert refused(here, *RUN, "--config", here / "config.yaml").startswith("error: config: ")
+
+
 # --- comparisons
 
 

@@ -176,6 +176,7 @@ def test_the_data_set_is_the_same_with_and_without_a_cache(tmp_path, monkeypatch
 def test_what_is_asked_of_a_mapped_data_set_is_a_plain_array_in_memory(root, tmp_path):
     data, expected = through(root, tmp_path / "c"), through(root, None)
     x = data.view("train")([3, 0, 3])
+    assert type(data.train.images) is np.ndarray
     assert type(x) is np.ndarray
     assert type(data.train.images[[1]]) is np.ndarray
     assert x.flags.writeable

@@ -56,7 +56,7 @@ def load_folder(
     found.samples = _with_halves(found.samples, options.test_fraction)
     again: tuple[str, ...] = ()
     if cache is not None:
-        read, again = read_through_cache(found, options, labelled_only, cache, progress)
+        read, again = read_through_cache(found, options, cache, progress)
     else:
         plan = plan_images(found, options)
         require_memory(len(plan.samples), plan.channels, plan.size, memory_limit)

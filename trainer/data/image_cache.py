@@ -27,7 +27,7 @@ INDEX, STEM, LOCK = "images.json", "images-", "lock"
 
 
 def read_through_cache(
-    found: Listing, options: ImageOptions, labelled_only: bool, folder: Path, progress: Progress | None = None
+    found: Listing, options: ImageOptions, folder: Path, progress: Progress | None = None
 ) -> tuple[Images, tuple[str, ...]]:
     """Return a folder's images from a cache, which is made first where there is none that fits.
 
@@ -40,7 +40,6 @@ def read_through_cache(
     Args:
         found: the files, each with its half.
         options: how they are read.
-        labelled_only: whether files without a label are missing in ``found``.
         folder: where the cache is kept; made where it is missing.
         progress: is told while images are decoded.
 
@@ -52,7 +51,7 @@ def read_through_cache(
         TrainerError: the cache cannot be written, or anything else, in one line.
 
     """
-    origin = _origin(found, options, labelled_only)
+    origin = _origin(found, options)
     kept = _opened(folder, origin)
     if isinstance(kept, Images):
         return kept, ()
@@ -69,7 +68,7 @@ def read_through_cache(
         ) from error
 
 
-def _origin(found: Listing, options: ImageOptions, labelled_only: bool) -> dict[str, Any]:
+def _origin(found: Listing, options: ImageOptions) -> dict[str, Any]:
     """Return all that decides about the images, as JSON gives it back."""
     files: dict[str, list[int]] = {sample.name: [] for sample in found.samples}
     for name in files:
@@ -81,7 +80,6 @@ def _origin(found: Listing, options: ImageOptions, labelled_only: bool) -> dict[
         "format": FORMAT,
         "pillow": PIL.__version__,
         "root": str(found.root),
-        "labelled_only": labelled_only,
         "options": asdict(options),
         "labels.csv": hashlib.sha256(listed.read_bytes()).hexdigest() if listed.is_file() else None,
         "files": files,
@@ -133,9 +131,8 @@ def _made(
 ) -> Images:
     """Decode all images into a file, and write what they were made from when it is complete."""
     plan = plan_images(found, options)
-    (folder / INDEX).unlink(missing_ok=True)  # first: it must never stand beside another file of images
-    for left in (*folder.glob(f"{STEM}*.npy"), *folder.glob(f".{STEM}*.tmp-*")):
-        left.unlink()
+    for left in (folder / INDEX, *folder.glob(f"{STEM}*.npy"), *folder.glob(f".{STEM}*.tmp-*")):
+        left.unlink(missing_ok=True)
     require_room(
         len(plan.samples), plan.channels, plan.size, shutil.disk_usage(folder).free, f"are free where {folder} is"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from trainer.data.custom import counted, listed, unlabelled_note
+from trainer.data.doubtful import doubt
 from trainer.data.labels import means_unlabelled, require_plain
 from trainer.errors import DataNotFound, TrainerError
 
@@ -45,6 +46,7 @@ class Listing:
         useless: images of a test half without a label.
         empty: class folders without images.
         unlabelled: why images have no label, and how many.
+        doubt: why folders that are taken for classes may be none.
         lenient: whether links and strange names are passed over, as nobody asked for just these files.
 
     """
@@ -56,6 +58,7 @@ class Listing:
     useless: int = 0
     empty: list[str] = field(default_factory=list)
     unlabelled: Counter[str] = field(default_factory=Counter)
+    doubt: str = ""
     lenient: bool = False
 
     def add(self, names: Iterator[str] | list[str], label: str | None, split: Half, why: str = LOOSE) -> None:
@@ -88,6 +91,8 @@ class Listing:
             notes.append(f"ignored {counted(self.others, 'file')} under {self.root}: hidden, or no image")
         if self.useless:
             notes.append(f"ignored {counted(self.useless, 'test image')} under {self.root}: without a label")
+        if self.doubt:
+            notes.append(self.doubt)
         if self.unlabelled:
             total = sum(sample.label is not None for sample in self.samples) + self.unlabelled.total()
             notes.append(unlabelled_note(f"images under {self.root}", total, self.unlabelled, left_out))
@@ -139,7 +144,15 @@ def list_classes(root: Path, classes: tuple[str, ...] | None = None) -> Listing:
     if not found.samples:
         raise DataNotFound(f"{root} holds no images; {LAYOUT}")
     found.samples.sort(key=lambda sample: sample.name)
+    if classes is None:
+        found.doubt = doubt(_from_class(sample.name, sample.label) for sample in found.samples if sample.label)
     return found
+
+
+def _from_class(name: str, label: str) -> tuple[str, str]:
+    """Return the class folder of an image, and its path from there; the half may stand before."""
+    first, _, rest = name.partition("/")
+    return (label, rest) if first == label else (label, rest.partition("/")[2])
 
 
 def list_all(root: Path) -> list[str]:

@@ -10,6 +10,9 @@ import numpy as np
 
 from pipeline.run.pool import Labelled
 
+PLURALS = ("answers", "classes")
+"""Names of what stages are made from that are many."""
+
 
 @dataclass(frozen=True)
 class Binding:
@@ -67,13 +70,25 @@ class Binding:
                 return f"it is of {name} {theirs}, not {mine}"
         names = sorted({*self.made_from, *other.made_from})
         changed = [name for name in names if self.made_from.get(name) != other.made_from.get(name)]
-        return f"it was made from another {' and another '.join(changed)}" if changed else ""
+        others = [f"{'other' if name in PLURALS else 'another'} {name}" for name in changed]
+        return f"it was made from {' and '.join(others)}" if others else ""
 
 
 def labelled_sha256(labelled: Labelled) -> str:
     """Return the SHA-256 of a labelled set: its ids and their labels, in order."""
     pairs = np.stack([labelled.ids, labelled.labels], axis=1).astype("<i8")
     return hashlib.sha256(pairs.tobytes()).hexdigest()
+
+
+def answers_sha256(asked: Sequence[int], answers: Mapping[int, int]) -> str:
+    """Return the SHA-256 of what was asked one by one, and of what came back.
+
+    Args:
+        asked: samples in the order of the questions.
+        answers: their labels; those without one are left out.
+
+    """
+    return hashlib.sha256(json.dumps([[sample, answers.get(sample)] for sample in asked]).encode()).hexdigest()
 
 
 def inputs_sha256(

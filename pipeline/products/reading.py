@@ -23,7 +23,7 @@ class Reading(NamedTuple):
 
 
 def reading_of(config: RunConfig, data: DataSet) -> Reading:
-    """Return how a run's images were read, from its files; it is chosen by the values that they use.
+    """Return how a run's images were read, which was chosen by the values that they use.
 
     Args:
         config: the run's.
@@ -35,20 +35,11 @@ def reading_of(config: RunConfig, data: DataSet) -> Reading:
     """
     if data.holds_features:
         return Reading()
-    if data.root is not None and data.paths is not None:
-        return Reading(depth=_depth([data.root / name for half in data.paths for name in half]))
+    if data.root is not None:
+        return Reading(depth=data.depth)
     if custom_kind(config.data.name) == "npz":
         return Reading(span=_span(Path(config.data.name.removeprefix("npz:")).expanduser()))
     return Reading()
-
-
-def _depth(paths: list[Path]) -> tuple[int, int]:
-    from trainer.data.decode import Header, choose_depth, read_headers
-
-    headers = read_headers(paths, turned=False)
-    deep = [path for path, header in zip(paths, headers, strict=True) if isinstance(header, Header) and header.deep]
-    depth, _ = choose_depth(deep)
-    return depth.low, depth.shift
 
 
 def _span(path: Path) -> tuple[float, float]:

@@ -36,6 +36,7 @@ class Votes:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.says: dict[int, dict[str, Say]] = {}  # by sample and annotator, those said last at the end
+        self._beside: dict[tuple[int, str], Say] = {}  # skips of those whose label stands all the same
         self.independent: dict[int, dict[str, int]] = {}  # labels given before anybody was shown that others differ
         self.differing: set[int] = set()  # samples on which two annotators differed at any time
         self.seconds: dict[int, float] = {}  # by sample, all answers together, withdrawn ones too
@@ -63,29 +64,38 @@ class Votes:
                 self.asked_by.setdefault(sample, network)
         elif kind == "undo":
             for sample, who in zip(event["ids"], _names(event), strict=True):
-                if self.says.get(sample, {}).pop(who, None) is not None:
-                    self.undone[who] += 1
-                    self._unsay(sample, who)
+                self._undo(sample, who)
         elif kind in ("label", "skip"):
             for entry in _entries(event):
                 self._say(*entry)
             self._compare({sample for sample, *_ in _entries(event)})
 
     def _say(self, sample: int, who: str, say: Say, seconds: float | None) -> None:
-        said = self.says.setdefault(sample, {})
-        said.pop(who, None)
-        said[who] = say
         if seconds is not None:
             self.seconds[sample] = self.seconds.get(sample, 0.0) + seconds
             self.answers.setdefault(who, []).append(seconds)
+        said = self.says.setdefault(sample, {})
+        before = said.get(who)
+        if say.label is None and before is not None and before.label is not None:
+            self._beside[sample, who] = say  # as the pool has it: only an undo takes a label back
+            return
+        said.pop(who, None)
+        said[who] = say
         if say.label is None:
-            self._unsay(sample, who)
-        elif sample not in self.differing:
+            return
+        if before is not None and before.label is None:
+            self._beside[sample, who] = before
+        if sample not in self.differing:
             self.independent.setdefault(sample, {})[who] = say.label
 
-    def _unsay(self, sample: int, who: str) -> None:
+    def _undo(self, sample: int, who: str) -> None:
+        if self.says.get(sample, {}).pop(who, None) is None:
+            return
+        self.undone[who] += 1
         if sample not in self.differing:
             self.independent.get(sample, {}).pop(who, None)
+        if (skip := self._beside.pop((sample, who), None)) is not None:
+            self.says[sample][who] = skip
 
     def _compare(self, samples: Iterable[int]) -> None:
         """Note who differs, once a portion is in: what came in one portion was said without seeing the rest of it."""

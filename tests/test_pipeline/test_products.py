@@ -360,3 +360,15 @@ def test_registered_data_has_products_too(tmp_path):
     assert len(rows) == 1797
     assert np.isclose(float(rows[-1]["margin"]), max(float(row["margin"]) for row in rows))
     assert torch.get_num_threads() == 1
+
+
+def test_without_test_images_nothing_is_claimed(tmp_path):
+    folder = make_folder(tmp_path / "photos", count=24, tests=0)
+    run = go_on(begin(tmp_path / "run", folder, data__test_fraction=0.0, cycles=1))
+    call("products", run)
+    assert {row["split"] for row in table(run / "products" / "predictions.csv")} == {"train"}
+    labels = table(run / "products" / "labels.csv")
+    assert "split" not in labels[0]
+    text = (run / "products" / "README.md").read_text()
+    assert "without held-out test samples nothing here says how good it is" in text
+    assert "| split | `train`, or" not in text

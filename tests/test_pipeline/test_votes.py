@@ -1,5 +1,10 @@
 """Who said what: the last word of each annotator, read from the events."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.products.labels import status_of
+from pipeline.run.pool import Pool
 from pipeline.run.votes import Say, Votes, classes_now
 
 
@@ -30,7 +35,7 @@ def test_the_last_word_of_each_counts():
     )
     assert votes.in_force(3) == {"ben": Say(1, -1, None), "anna": Say(2, 0, None)}
     assert list(votes.in_force(3)) == ["ben", "anna"]  # who spoke last is last
-    assert votes.in_force(4) == {"anna": Say(None, 0, None)}
+    assert votes.in_force(4) == {"anna": Say(1, -1, "t2")}  # a skip takes no label back, only an undo does
     assert votes.in_force(6) == {}
     assert votes.seconds == {3: 4.5, 5: 4.0}
     assert votes.answers == {"anna": [2.0, 1.0], "ben": [1.5], "carl": [4.0]}
@@ -68,6 +73,40 @@ def test_agreement_counts_what_was_said_before_anybody_was_shown_a_dispute():
     assert votes.independent == {3: {"anna": 0, "ben": 1, "carl": 2}, 4: {"anna": 0, "ben": 1}}
     assert votes.differing == {3, 4}
     assert votes.in_force(4) == {"ben": Say(1, -1, None), "anna": Say(1, 0, None), "carl": Say(1, 0, None)}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["label", "skip", "undo", "close"]), st.integers(0, 2), st.sampled_from("ab")),
+        max_size=25,
+    )
+)
+def test_what_is_in_force_is_what_the_pool_trains_on(steps):
+    """A round is closed now and then, so that an annotator may say another thing of the same sample."""
+    events = log(("query", {"cycle": -1, "ids": [0, 1, 2], "scores": [0.0] * 3}))
+    pool, round_ = Pool(3, events), -1
+    for number, (kind, sample, who) in enumerate(steps):
+        if kind == "label" and pool.said(sample, who, round_) is None:
+            event = label(round_, [[sample, number % 3]], who)
+        elif kind == "skip":
+            event = skip(round_, [sample], who)
+        elif kind == "undo" and pool.said_anything(sample, who):
+            event = undo(round_, [sample], who)
+        elif kind == "close":
+            event = "round_closed", {"cycle": round_, "answered": 0, "skipped": [], "left": []}
+            round_ += 1
+        else:
+            continue
+        events += log(event)
+        pool.apply(events[-1])
+    votes = Votes(events)
+    for sample in range(3):
+        says = votes.in_force(sample)
+        assert {who: say.label for who, say in says.items() if say.label is not None} == pool.votes(sample)
+        status, counts = status_of(says, pool.known().get(sample)) if says else ("nothing", None)
+        assert counts == pool.known().get(sample)
+        assert (status == "disputed") == (sample in pool.disputed)
+        assert (status == "skipped") == pool.left_out(sample)
 
 
 def test_who_asked():

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import threading
 import time
 from contextlib import contextmanager
 
@@ -147,12 +148,32 @@ def test_arrows_look_back_and_a_key_corrects(page, desk):
 
 
 def test_a_key_that_is_held_or_hit_twice_answers_once(page, desk):
-    page.evaluate(
-        "for (const repeat of [false, true, false, true])"
-        " document.dispatchEvent(new KeyboardEvent('keydown', {key: '1', repeat, bubbles: true}))"
-    )
+    held = "document.dispatchEvent(new KeyboardEvent('keydown', {key: '1', repeat: %s, bubbles: true}))"
+    page.evaluate(f"{held % 'false'}; {held % 'false'}")
     ready(page, 1)
-    assert len(desk.made("answer")) == 1
+    page.evaluate(held % "true")
+    press(page, "2", then=2)
+    assert [call[1:3] for call in desk.made("answer")] == [(0, "cat"), (1, "dog")]
+
+
+def test_no_key_counts_before_its_image_is_seen(page, desk):
+    picture, slowly = desk.picture, threading.Event()
+
+    def slow(sample, side):
+        assert sample != 3 or slowly.wait(30)
+        return picture(sample, side)
+
+    desk.picture = slow
+    press(page, "1", then=1)
+    press(page, "1", then=2)
+    press(page, "1")
+    says(page, "#name", "0003")
+    press(page, "2 2 s")
+    assert page.locator("#image").get_attribute("class") in ("", "pixels")  # not seen
+    slowly.set()
+    ready(page, 3)
+    press(page, "3", then=4)
+    assert [call[3] for call in desk.calls] == ["cat", "cat", "cat", "bird"]
 
 
 def test_keys_mean_what_is_printed_on_them_and_nothing_with_control(page, desk):
@@ -293,7 +314,10 @@ def test_a_tab_of_another_run_loads_itself_again(watched, profile, server):
         page.bring_to_front()
         press(page, "1")
         says(page, "#run", "others")
-        assert others.said == {}
+        ready(page, 0)
+        assert others.calls == []
+        press(page, "2", then=1)
+        assert others.said == {("anna", 0): "dog"}
     watched.wrong.clear()
 
 

@@ -26,7 +26,8 @@ def opened(server):
         yield client
 
 
-def test_it_listens_on_the_loopback_alone_and_says_nothing(capfd):
+def test_it_listens_on_the_loopback_alone_and_says_nothing(capfd, caplog):
+    caplog.set_level("DEBUG", "uvicorn")
     with served(FakeDesk()) as server, opened(server) as client:
         assert client.get("/state").json()["labelled"] == 0
         assert server._socket.getsockname() == ("127.0.0.1", server.port)
@@ -35,6 +36,7 @@ def test_it_listens_on_the_loopback_alone_and_says_nothing(capfd):
             rubbish.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
             assert rubbish.recv(100).startswith(b"HTTP/1.1 400")
     assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
 def test_it_ends_at_once_while_connections_are_open():

@@ -22,7 +22,7 @@ from pipeline.run.context import RunContext
 from pipeline.run.pool import Labelled, Pool
 from pipeline.run.stages.diagnostics import DIAGNOSTICS, figures_of
 from pipeline.run.stages.sequential import query_sizes
-from pipeline.run.stages.train import WEIGHTS, options_of
+from pipeline.run.stages.train import WEIGHTS, options_of, was_limited
 from trainer.checkpoint import load_weights
 from trainer.errors import TrainerError
 from trainer.features import embed
@@ -90,14 +90,14 @@ def query_state(
 
     """
     config, device, classes = context.config, context.device, context.data.num_classes  # no closure may hold the data
-    query, options = config.query, options_of(context, trained)
+    query, options, limited = config.query, options_of(context, trained), was_limited(trained)
     if covariance is None:
         covariance = context.strategy.covariance(query.look_ahead, query.answers, len(candidates))
     model = context.network()
     load_weights(model, trained / WEIGHTS)
 
     def retrain(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> Retrainer:
-        return Retrainer(model, X, labels, pool, classes, options, device)
+        return Retrainer(model, X, labels, pool, classes, options, device, limited=limited)
 
     def linearise(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:
         if port is None:

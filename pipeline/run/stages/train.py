@@ -40,9 +40,9 @@ def run_train(
 ) -> None:
     """Train on the labelled set and read the test set once, after the last epoch; nothing is selected on test.
 
-    The learning rate begins where the previous cycle's training ended after restarts, if it did not end at chance; then
-    this one starts from the initial weights, because dead units never come back. Without test images the summary says
-    nothing of the network's accuracy but on the labelled ones.
+    The learning rate begins where the previous cycle's training ended after restarts, with gradients limited as there,
+    if it did not end at chance; then this one starts from the initial weights, because dead units never come back.
+    Without test images the summary says nothing of the network's accuracy but on the labelled ones.
 
     Args:
         context: the run's constants.
@@ -74,6 +74,7 @@ def run_train(
             seed=seeds.integer(config.seed, cycle, "train"),
             device=context.device,
             on_epoch=lambda record: progress(record["epoch"], options.epochs),
+            limited=learned and previous is not None and was_limited(previous),
         )
     except Diverged as error:
         if error.max_lr is None:
@@ -140,6 +141,16 @@ def options_of(context: RunContext, trained: Path) -> TrainOptions:
     """
     options = context.config.train_options
     return replace(options, max_lr=_rates(trained).get("max_lr", options.max_lr))
+
+
+def was_limited(trained: Path) -> bool:
+    """Return whether a cycle's network was trained with gradients no longer than at the start, after restarts.
+
+    Args:
+        trained: the cycle's train stage.
+
+    """
+    return bool(_rates(trained).get("limited", False))
 
 
 def rate_left(events: Iterable[Event], cycle: int) -> float | None:

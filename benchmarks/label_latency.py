@@ -44,9 +44,11 @@ class Person:
             self._cookie = reply.headers["Set-Cookie"].partition(";")[0]
 
     def get(self, path: str) -> Any:
+        """Read an address."""
         return self._read(urllib.request.Request(self.origin + path))
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Change something."""
         return self._read(self._request(path, body))
 
     def _request(self, path: str, body: dict[str, Any]) -> urllib.request.Request:
@@ -106,7 +108,8 @@ def measure(person: Person, names: tuple[str, ...], truth: np.ndarray, labels: i
         return f"{np.percentile(of, 50):.0f}, {np.percentile(of, 95):.0f}" if len(of) else "-"
 
     grown = f"{peak[0]:.0f} -> {peak[-1]:.0f} (most {max(peak):.0f})" if peak else "-"
-    return f"{len(waits)} | {quantiles(alone)} | {quantiles(beside)} ({len(beside)}) | {seconds.max(initial=0):.0f} | {grown}"
+    waited = f"{quantiles(alone)} | {quantiles(beside)} ({len(beside)}) | {seconds.max(initial=0):.0f}"
+    return f"{len(waits)} | {waited} | {grown}"
 
 
 @click.command()

@@ -55,7 +55,6 @@ def opened(path, warnings=None, network=ThreadNetwork):
     with RunDirectory(path, warnings.append) as run:
         context = open_context(read_config(path), path / "images")
         session = Session(run, context, path / "images", "anna", warnings.append, network)
-        session.start()
         try:
             yield session
         finally:
@@ -64,7 +63,7 @@ def opened(path, warnings=None, network=ThreadNetwork):
 
 def truth(session, sample):
     """The name of a sample's own class."""
-    data = session.context.data
+    data = session.clerk.context.data
     return data.classes[data.train.labels[sample]]
 
 

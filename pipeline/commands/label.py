@@ -141,7 +141,7 @@ def _with_size(config: "RunConfig") -> "RunConfig":
     """Give images of several sizes one."""
     from pipeline.config import validate
     from pipeline.plain import merged
-    from trainer.data.custom import suggested_size
+    from trainer.data.suggest import suggested_size
     from trainer.errors import TrainerError
 
     path = Path(config.data.name.removeprefix("folder:")).expanduser()
@@ -195,7 +195,6 @@ def _serve(path: Path, context: "RunContext", name: str, port: int, browser: boo
         session = Session(run, context, path / IMAGES, name, warn)
         try:
             with interrupts, PageServer(session, port) as server:
-                session.start()
                 for each in added:
                     session.ensure_class(each)
                 _invite(server.access.link(), browser)

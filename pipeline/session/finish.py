@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 from pipeline.run.summary import read_rows
 
 if TYPE_CHECKING:
-    from pipeline.session.session import Session
+    from pipeline.session.clerk import Clerk
 
 
 class Products:
     """The products, once they are wanted, and the curve that shows whether it is time.
 
     Args:
-        session: whose.
+        clerk: whose.
 
     """
 
-    def __init__(self, session: "Session") -> None:
-        self._session = session
+    def __init__(self, clerk: "Clerk") -> None:
+        self._clerk = clerk
         self.wanted = False
         self.finished = False
         self.curve: list[tuple[int, float]] = []
@@ -36,14 +36,14 @@ class Products:
 
     def go_on(self) -> None:
         """Make the products where they are wanted and the last network is there."""
-        session = self._session
+        clerk = self._clerk
         if not self.wanted or self._process is not None:
             return
-        if session.networks.making is not None or session.networks.pending:
+        if clerk.networks.making is not None or clerk.networks.pending:
             return
         self.wanted = False
         context = multiprocessing.get_context("spawn")
-        self._process = context.Process(target=_make, args=(session.run.path, session.cache), daemon=True)
+        self._process = context.Process(target=_make, args=(clerk.run.path, clerk.cache), daemon=True)
         self._process.start()
         threading.Thread(target=self._wait, args=(self._process,), daemon=True).start()
 
@@ -55,11 +55,11 @@ class Products:
             return {"going_on": True, "stage": "the products are made"}
         if self._made is None:
             return None
-        return {"going_on": False, "products": self._made, "folder": str(self._session.run.path / "products")}
+        return {"going_on": False, "products": self._made, "folder": str(self._clerk.run.path / "products")}
 
     def read_curve(self) -> None:
         """Take the accuracy of the latest network in, where there are images to measure it on."""
-        measured = [(row.n_labelled, row.test_accuracy) for row in read_rows(self._session.run.path)]
+        measured = [(row.n_labelled, row.test_accuracy) for row in read_rows(self._clerk.run.path)]
         self.curve = [(labels, accuracy) for labels, accuracy in measured if accuracy is not None]
 
     def stop(self) -> None:
@@ -70,20 +70,20 @@ class Products:
 
     def _wait(self, process: Any) -> None:
         process.join()
-        self._session.tell(lambda: self._done(process))
+        self._clerk.tell(lambda: self._done(process))
 
     def _done(self, process: Any) -> None:
-        session = self._session
+        clerk = self._clerk
         self._process = None
-        session.version += 1
+        clerk.version += 1
         if process.exitcode != 0:
             self.finished = False
-            session.warn(f"the products could not be made: 'pipeline products {session.run.path}' says why")
+            clerk.warn(f"the products could not be made: 'pipeline products {clerk.run.path}' says why")
             return
-        folder: Path = session.run.path / "products"
+        folder: Path = clerk.run.path / "products"
         self._made = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-        if not session.run.has("finished"):
-            session.run.append("finished")
+        if not clerk.run.has("finished"):
+            clerk.run.append("finished")
 
 
 def _make(run: Path, cache: Path) -> None:
@@ -98,4 +98,4 @@ def _make(run: Path, cache: Path) -> None:
     from pipeline.run.context import load_data
     from pipeline.run.rundir import read_config
 
-    make_products(run, load_data(read_config(run), cache=cache))
+    make_products(run, load_data(read_config(run), cache=cache), trust_code=True)  # it was confirmed for the session

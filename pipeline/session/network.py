@@ -85,7 +85,14 @@ class NetworkProcess:
         return self._call("choose", dict(record))
 
     def likely(self, record: Mapping[int, int], label: int, n: int) -> Likely:
-        """Return what it takes for a class, see ``Asking.likely``."""
+        """Return what it takes for a class, see ``Asking.likely``.
+
+        Args:
+            record: as of ``choose``.
+            label: the class.
+            n: how many at most.
+
+        """
         return self._call("likely", dict(record), label, n)
 
     def prediction(self, sample: int) -> tuple[int, float] | None:

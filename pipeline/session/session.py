@@ -5,7 +5,6 @@ every answer taken in exactly; after ``query.answers`` of them the round is clos
 while the old one goes on asking.  Nobody waits for a training.
 """
 
-import datetime
 import queue
 import threading
 from collections.abc import Callable
@@ -14,29 +13,22 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any
 
-from pipeline.annotators import Answer, FilesAnnotator, Skip, Undo
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.run.context import RunContext
-from pipeline.run.loop import begin
-from pipeline.run.rounds import Rounds
 from pipeline.run.rundir import RunDirectory
-from pipeline.session.asking import LEFT_OUT, OPEN
-from pipeline.session.desk import DeskError
-from pipeline.session.finish import Products
+from pipeline.session.clerk import Clerk
+from pipeline.session.desk import Desk, DeskError
 from pipeline.session.network import NetworkProcess
-from pipeline.session.networks import Networks
 from pipeline.session.pictures import Pictures
-from pipeline.session.sayings import Sayings
 from pipeline.session.state import describe
-from pipeline.session.turns import Turn, Turns
 
 PATIENCE = 120.0
 """Seconds that a request waits at most: choosing takes milliseconds, but a closed laptop may stop everything."""
-PREFETCHED = 3
+Job = Callable[[], Any]
 
 
-class Session:
-    """The desk at which people label, see ``pipeline.session.desk.Desk``.
+class Session(Desk):
+    """The desk at which people label: every request is done by the clerk, in a thread of its own.
 
     Args:
         run: the open run directory.
@@ -45,6 +37,9 @@ class Session:
         annotator: who answers where a request does not say.
         warn: told of what should be looked at, one line each.
         network: what a network lives in.
+
+    Raises:
+        PipelineError: it is another run's data, or its record contradicts itself.
 
     """
 
@@ -57,37 +52,12 @@ class Session:
         warn: Callable[[str], None],
         network: type[NetworkProcess] = NetworkProcess,
     ) -> None:
-        self.network = network
-        self.run, self.context, self.annotator, self._console = run, context, annotator, warn
-        self.cache = cache
-        self.rounds = Rounds(run, context.data, FilesAnnotator())
-        self.warnings: list[str] = []
-        self.version = 0
-        self.pictures = Pictures(context.data)
-        self._jobs: queue.Queue[tuple[Callable[[], Any], Future[Any]] | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._work, name="session", daemon=True)
+        self._annotator, self._size = annotator, len(context.data.train)
+        self._pictures = Pictures(context.data)
+        self._jobs: queue.Queue[tuple[Job, Future[Any]] | None] = queue.Queue()
         self._stopped = False
-
-    def start(self) -> None:
-        """Take up the run where its record says that it stands, and begin to take requests.
-
-        Raises:
-            PipelineError: it is another run's data, or its record contradicts itself.
-
-        """
-        self.threads = begin(self.run, self.context)
-        self.pool = self.rounds.pool
-        given = self.rounds.take_given() if self.context.config.takes_given_labels else []
-        annotators = self.context.config.annotator
-        overlap = (annotators.overlap if annotators else None) or 0.0
-        self.turns = Turns(self.pool, self.context.config.seed, overlap)
-        self.sayings = Sayings(self.run.events)
-        for sample, annotator in self.sayings.all():
-            self.turns.answered(sample, annotator)
-        self.turns.put_off.update(self.sayings.grid_asked & set(self.pool.open_samples))
-        self.networks = Networks(self, given)
-        self.products = Products(self)
-        self.networks.go_on()
+        self.clerk = Clerk(run, context, cache, warn, network, self._tell)
+        self._thread = threading.Thread(target=self._work, name="session", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -96,37 +66,105 @@ class Session:
             self._stopped = True
             self._jobs.put(None)
             self._thread.join(timeout=30)
-            self.networks.stop()
-            self.products.stop()
-
-    @property
-    def round(self) -> int:
-        """The round that is open."""
-        return self.pool.round
+            self.clerk.stop()
 
     def state(self, annotator: str) -> dict[str, Any]:
-        """Return how everything stands, see the protocol."""
-        return self._do(lambda: describe(self, annotator or self.annotator))
+        """Return how everything stands.
+
+        Args:
+            annotator: for whom.
+
+        """
+        return self._do(lambda: describe(self.clerk, self._name(annotator)))
 
     def question(self, annotator: str) -> dict[str, Any]:
-        """Return what an annotator is to be shown now."""
-        return self._do(lambda: self._question(annotator or self.annotator))
+        """Return what an annotator is to be shown now, the same until it is answered.
+
+        Args:
+            annotator: who.
+
+        """
+        return self._do(lambda: self.clerk.question(self._name(annotator)))
 
     def answer(self, annotator: str, sample: int, label: str, seconds: float | None) -> dict[str, Any]:
-        """Record a label; return the next question."""
-        return self._do(lambda: self._answer(annotator or self.annotator, sample, label, seconds))
+        """Record a label, and return the next question.
+
+        Args:
+            annotator: who says so.
+            sample: id.
+            label: name of the class.
+            seconds: that it took.
+
+        """
+        return self._do(lambda: self.clerk.answer(self._name(annotator), sample, label, seconds))
 
     def skip(self, annotator: str, sample: int, reason: str, seconds: float | None) -> dict[str, Any]:
-        """Record that somebody will not label an image; return the next question."""
-        return self._do(lambda: self._skip(annotator or self.annotator, sample, reason, seconds))
+        """Record that somebody will not label a sample, and return the next question.
+
+        Args:
+            annotator: who says so.
+            sample: id.
+            reason: in their words.
+            seconds: that it took.
+
+        """
+        return self._do(lambda: self.clerk.skip(self._name(annotator), sample, reason, seconds))
 
     def undo(self, annotator: str, sample: int | None) -> dict[str, Any]:
-        """Withdraw what an annotator said of a sample, or said last; return that sample as the question."""
-        return self._do(lambda: self._undo(annotator or self.annotator, sample))
+        """Withdraw what an annotator said, and return that sample as the question.
+
+        Args:
+            annotator: who.
+            sample: id; None for what they said last.
+
+        """
+        return self._do(lambda: self.clerk.undo(self._name(annotator), sample))
+
+    def grid(self, annotator: str, label: str, size: int) -> dict[str, Any]:
+        """Ask about the likeliest samples of a class at once.
+
+        Args:
+            annotator: who is shown them.
+            label: name of the class.
+            size: how many at most.
+
+        """
+        return self._do(lambda: self.clerk.grid(self._name(annotator), label, size))
+
+    def confirm(
+        self, annotator: str, label: str, right: list[int], wrong: list[int], seconds: float | None
+    ) -> dict[str, Any]:
+        """Record the labels of a grid; those that are wrong are asked about one by one.
+
+        Args:
+            annotator: who says so.
+            label: name of the class.
+            right: samples that are of it.
+            wrong: samples that are not.
+            seconds: that all of them took.
+
+        """
+        return self._do(lambda: self.clerk.confirm(self._name(annotator), label, right, wrong, seconds))
+
+    def history(self, annotator: str, limit: int) -> dict[str, Any]:
+        """Return what an annotator said, the latest first.
+
+        Args:
+            annotator: who.
+            limit: how many at most.
+
+        """
+        return self._do(lambda: {"items": self.clerk.history(self._name(annotator), limit)})
 
     def add_class(self, name: str) -> dict[str, Any]:
-        """Add a class; return the state."""
-        return self._do(lambda: self._add_class(name))
+        """Add a class, after those there are, and return the state.
+
+        Args:
+            name: of the class.
+
+        """
+        self._do(lambda: self.clerk.add_class(name))
+        return self.state("")
 
     def ensure_class(self, name: str) -> None:
         """Add a class where there is none of that name.
@@ -135,76 +173,35 @@ class Session:
             name: of the class.
 
         """
-        self._do(lambda: None if name in self.classes else self._add_class(name))
-
-    def grid(self, annotator: str, label: str, size: int) -> dict[str, Any]:
-        """Ask about the likeliest images of a class at once."""
-        return self._do(lambda: self._grid(annotator or self.annotator, label, size))
-
-    def confirm(
-        self, annotator: str, label: str, right: list[int], wrong: list[int], seconds: float | None
-    ) -> dict[str, Any]:
-        """Record the labels of a grid; those that are wrong are asked about one by one."""
-        return self._do(lambda: self._confirm(annotator or self.annotator, label, right, wrong, seconds))
-
-    def history(self, annotator: str, limit: int) -> dict[str, Any]:
-        """Return what an annotator said last."""
-        return self._do(lambda: {"items": self._history(annotator or self.annotator, limit)})
+        self._do(lambda: None if name in self.clerk.classes else self.clerk.add_class(name))
 
     def finish(self) -> dict[str, Any]:
-        """Train on every label, then make the products."""
-        return self._do(self._finish)
+        """Have a last network learn every label and then the products made; return the state."""
+        self._do(self.clerk.finish)
+        return self.state("")
 
     def picture(self, sample: int, side: int) -> tuple[bytes, str]:
-        """Return an encoded image."""
-        if not 0 <= sample < len(self.context.data.train):
-            raise DeskError(f"sample: expected one of this run, got {sample}", 404)
-        return self.pictures(sample, side)
-
-    def tell(self, report: Callable[[], None]) -> None:
-        """Have the session's own thread do something, from any other.
+        """Return an encoded image and its media type.
 
         Args:
-            report: what to do.
+            sample: id.
+            side: pixels that neither side exceeds.
+
+        Raises:
+            DeskError: there is none.
 
         """
+        if not 0 <= sample < self._size:
+            raise DeskError(f"sample: expected one of this run, got {sample}", 404)
+        return self._pictures(sample, side)
+
+    def _name(self, annotator: str) -> str:
+        return annotator or self._annotator
+
+    def _tell(self, report: Callable[[], None]) -> None:
         self._jobs.put((report, Future()))
 
-    def warn(self, message: str) -> None:
-        """Show a warning on the terminal and on the page."""
-        if message not in self.warnings:
-            self.warnings = [*self.warnings[-19:], message]
-            self._console(message)
-            self.version += 1
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes now."""
-        return self.rounds.classes
-
-    @property
-    def budget_left(self) -> int | None:
-        """Labels that people may still give; None without a limit."""
-        annotators = self.context.config.annotator
-        if annotators is None or annotators.budget is None:
-            return None
-        return max(0, annotators.budget - self.sayings.labelled(self.pool))
-
-    def record(self, since: int) -> dict[int, int]:
-        """Return what became of every sample that was asked about in a round or after it.
-
-        Args:
-            since: the round.
-
-        """
-        pool = self.pool
-        asked = [sample for round_, ids in pool.queries.items() if round_ >= since for sample in ids]
-        return {sample: pool.current.get(sample, LEFT_OUT if self._settled(sample) else OPEN) for sample in asked}
-
-    def _settled(self, sample: int) -> bool:
-        return sample in self.pool.disputed or self.pool.left_out(sample)
-
-    def _do(self, what: Callable[[], Any]) -> Any:
+    def _do(self, what: Job) -> Any:
         """Have the session's thread do something, and wait for it."""
         if self._stopped:
             raise DeskError("the server is stopping; start it again with 'pipeline label'", 503)
@@ -224,185 +221,7 @@ class Session:
                 done.set_exception(error if isinstance(error, DeskError) else DeskError(str(error)))
             except BaseException as error:
                 done.set_exception(error)
-                self.warn(f"{type(error).__name__}: {error}")
+                self.clerk.warn(f"{type(error).__name__}: {error}")
         while not self._jobs.empty():
             if (job := self._jobs.get()) is not None:
                 job[1].set_exception(DeskError("the server is stopping", 503))
-
-    def _question(self, annotator: str) -> dict[str, Any]:
-        desk = self.turns.of(annotator)
-        turn = None if self.products.finished else self.turns.current(annotator)
-        if turn is None and not self.products.finished:
-            desk.turn = turn = self._next_turn(annotator)
-        return self._shown(turn, annotator) if turn is not None else self._nothing(annotator)
-
-    def _next_turn(self, annotator: str) -> Turn | None:
-        if (turn := self.turns.known(annotator)) is not None:
-            return turn
-        if self.budget_left == 0:
-            return None
-        return self.networks.new_turn() or self.turns.last_resort(annotator)
-
-    def _nothing(self, annotator: str) -> dict[str, Any]:
-        if self.products.finished:
-            return {"kind": "done", "reason": "finished", "text": "Finished. Every label is saved."}
-        if self.budget_left == 0:
-            text = "The budget is spent. Finish to get the products, or start again with a larger --budget."
-            return {"kind": "done", "reason": "budget", "text": text}
-        if self.networks.opening:
-            return {"kind": "wait", "text": "The network is being opened."}
-        if self.pool.open_samples:
-            text = "Nothing is left for you: others are looking at what is not labelled yet."
-            return {"kind": "done", "reason": "yours", "text": text}
-        return {"kind": "done", "reason": "pool", "text": "Every image was asked about. Finish to get the products."}
-
-    def _shown(self, turn: Turn, annotator: str) -> dict[str, Any]:
-        data, sample = self.context.data, turn.sample
-        votes = self.pool.votes(sample) if turn.why == "disputed" else {}
-        prediction = self.networks.prediction(sample)
-        return {
-            "kind": "question",
-            "sample": sample,
-            "name": data.sample_path("train", sample),
-            "text": data.sample_text("train", sample),
-            "image": not data.holds_features,
-            "asked_by": self.sayings.asked_by(sample),
-            "why": turn.why,
-            "said": [{"annotator": who, "label": self.classes[label]} for who, label in votes.items()],
-            "milliseconds": None if turn.milliseconds is None else round(turn.milliseconds, 1),
-            "prediction": prediction,
-            "next": list(turn.following[:PREFETCHED]),
-        }
-
-    def _answer(self, annotator: str, sample: int, label: str, seconds: float | None) -> dict[str, Any]:
-        self._asked(sample)
-        number = self._class(label)
-        said = self.pool.votes(sample).get(annotator)
-        turn = self.turns.of(annotator).turn
-        again = turn is not None and turn.sample == sample and turn.why == "disputed"
-        portion: list[Answer | Skip | Undo] = [Answer(sample, number, annotator, seconds, _now())]
-        if said is not None and said != number:
-            if not again:
-                raise DeskError(f"you called it {self.classes[said]!r} already: undo that first")
-            portion.insert(0, Undo(sample, annotator))
-        elif said is None and self.pool.said_anything(sample, annotator):
-            raise DeskError("you skipped it already: undo that first")
-        self._record(portion)
-        return self._question(annotator)
-
-    def _skip(self, annotator: str, sample: int, reason: str, seconds: float | None) -> dict[str, Any]:
-        self._asked(sample)
-        if (said := self.pool.votes(sample).get(annotator)) is not None:
-            raise DeskError(f"you called it {self.classes[said]!r} already: undo that first")
-        self._record([Skip(sample, annotator, reason, seconds, _now())])
-        return self._question(annotator)
-
-    def _undo(self, annotator: str, sample: int | None) -> dict[str, Any]:
-        if sample is None:
-            sample = self.sayings.last(annotator)
-            if sample is None:
-                raise DeskError("there is nothing of yours to undo")
-        self._asked(sample)
-        if not self.pool.said_anything(sample, annotator):
-            others = ", ".join(self.pool.votes(sample))
-            raise DeskError(f"only {others} can undo that" if others else "there is nothing of yours to undo there")
-        self._record([Undo(sample, annotator)])
-        self.turns.of(annotator).turn = Turn(sample, "undo")
-        return self._question(annotator)
-
-    def _record(self, portion: list[Answer | Skip | Undo]) -> None:
-        """Log a portion; only then let anything depend on it."""
-        fresh = self.rounds.record(self.round, portion)
-        self.sayings.take(self.run.events)
-        for each in portion:
-            if not isinstance(each, Undo):
-                self.turns.answered(each.sample, each.annotator)
-        if fresh:
-            self.version += 1
-            self.networks.go_on()
-
-    def _add_class(self, name: str) -> dict[str, Any]:
-        if name in self.classes:
-            raise DeskError(f"there is a class {name!r} already")
-        self.run.append("class_added", cycle=self.round, name=name)
-        self.version += 1
-        return describe(self, self.annotator)
-
-    def _grid(self, annotator: str, label: str, size: int) -> dict[str, Any]:
-        number, desk = self._class(label), self.turns.of(annotator)
-        if desk.grid_label == number and any(self._in_grid(sample) for sample in desk.grid):
-            desk.grid = tuple(sample for sample in desk.grid if self._in_grid(sample))
-        else:
-            desk.grid, desk.grid_label = (), -1  # what an earlier grid asked about and nobody confirmed is put off
-            desk.grid, desk.grid_label = self.networks.new_grid(number, size), number
-        self.version += 1
-        return {
-            "label": label,
-            "items": [self._item(sample) for sample in desk.grid],
-            "asked_by": self.networks.serving,
-        }
-
-    def _in_grid(self, sample: int) -> bool:
-        return sample in self.pool.open_samples and sample in self.turns.put_off
-
-    def _item(self, sample: int) -> dict[str, Any]:
-        data, prediction = self.context.data, self.networks.prediction(sample)
-        return {
-            "sample": sample,
-            "name": data.sample_path("train", sample),
-            "text": data.sample_text("train", sample),
-            "image": not data.holds_features,
-            "probability": prediction["probability"] if prediction else None,
-        }
-
-    def _confirm(
-        self, annotator: str, label: str, right: list[int], wrong: list[int], seconds: float | None
-    ) -> dict[str, Any]:
-        number = self._class(label)
-        if len({*right, *wrong}) != len(right) + len(wrong):
-            raise DeskError("expected every image once, as right or as wrong", 400)
-        for sample in (*right, *wrong):
-            self._asked(sample)
-        for sample in right:
-            if (said := self.pool.votes(sample).get(annotator)) not in (None, number):
-                raise DeskError(f"you called one of them {self.classes[said]!r} already: undo that first")
-        each = None if seconds is None else seconds / max(1, len(right) + len(wrong))
-        self._record([Answer(sample, number, annotator, each, _now()) for sample in right])
-        self.turns.put_off.difference_update(wrong)
-        desk = self.turns.of(annotator)
-        desk.grid, desk.grid_label = (), -1
-        return self._question(annotator)
-
-    def _history(self, annotator: str, limit: int) -> list[dict[str, Any]]:
-        data, trained = self.context.data, self.networks.learned
-        return [
-            {
-                "sample": sample,
-                "name": data.sample_path("train", sample),
-                "text": data.sample_text("train", sample),
-                "image": not data.holds_features,
-                "said": self.classes[label] if (label := self.pool.votes(sample).get(annotator)) is not None else None,
-                "annotator": annotator,
-                "final": sample in trained,
-            }
-            for sample in self.sayings.latest(annotator, limit)
-        ]
-
-    def _finish(self) -> dict[str, Any]:
-        self.products.want()
-        self.networks.go_on()
-        self.version += 1
-        return describe(self, self.annotator)
-
-    def _asked(self, sample: int) -> None:
-        if self.pool.asked_in(sample) is None:
-            raise DeskError(f"sample {sample} was never asked about", 404)
-
-    def _class(self, name: str) -> int:
-        if name not in self.classes:
-            raise DeskError(f"label: expected one of {', '.join(self.classes) or 'no class yet'}; got {name!r}", 400)
-        return self.classes.index(name)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

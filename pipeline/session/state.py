@@ -7,7 +7,7 @@ from pipeline.products.agreement import binomial_interval, pairs_of
 from pipeline.run.stages.train import read_summary
 
 if TYPE_CHECKING:
-    from pipeline.session.session import Session
+    from pipeline.session.clerk import Clerk
 
 KEYS = "123456789qwertyioadfjklzxcvbm"
 """Of the classes in turn; g, h, n, p, s and u are commands of the page."""
@@ -27,22 +27,22 @@ def keys_of(classes: Sequence[str]) -> list[str]:
     return [KEYS[n] if n < len(KEYS) else "" for n in range(len(classes))]
 
 
-def describe(session: "Session", annotator: str) -> dict[str, Any]:
-    """Return the state of a session.
+def describe(clerk: "Clerk", annotator: str) -> dict[str, Any]:
+    """Return the state of a clerk.
 
     Args:
-        session: whose.
+        clerk: whose.
         annotator: for whom.
 
     """
-    pool, networks, config = session.pool, session.networks, session.context.config
-    counts = [0] * len(session.classes)
+    pool, networks, config = clerk.pool, clerk.networks, clerk.context.config
+    counts = [0] * len(clerk.classes)
     for label in pool.current.values():
         counts[label] += 1
     skipped = {sample for samples in pool.skipped.values() for sample in samples if pool.left_out(sample)}
-    classes = zip(session.classes, keys_of(session.classes), counts, strict=True)
+    classes = zip(clerk.classes, keys_of(clerk.classes), counts, strict=True)
     return {
-        "run": str(session.run.path),
+        "run": str(clerk.run.path),
         "classes": [{"name": name, "key": key, "count": count} for name, key, count in classes],
         "annotator": annotator,
         "labelled": len(pool.current),
@@ -50,50 +50,50 @@ def describe(session: "Session", annotator: str) -> dict[str, Any]:
         "disputed": len(pool.disputed),
         "images": pool.size,
         "budget": None if config.annotator is None else config.annotator.budget,
-        "network": _network(session),
-        "training": _training(session),
-        "accuracy": _accuracy(session),
-        "curve": session.products.curve,
-        "agreement": _agreement(session),
-        "notes": list(session.context.data.notes),
-        "warnings": list(session.warnings),
-        "finished": session.products.describe(),
-        "version": session.version,
+        "network": _network(clerk),
+        "training": _training(clerk),
+        "accuracy": _accuracy(clerk),
+        "curve": clerk.products.curve,
+        "agreement": _agreement(clerk),
+        "notes": list(clerk.context.data.notes),
+        "warnings": list(clerk.warnings),
+        "finished": clerk.products.describe(),
+        "version": clerk.version,
     } | ({} if networks.serving is not None else {"first": config.query.n_init})
 
 
-def _network(session: "Session") -> dict[str, Any] | None:
-    cycle = session.networks.serving
+def _network(clerk: "Clerk") -> dict[str, Any] | None:
+    cycle = clerk.networks.serving
     if cycle is None:
         return None
-    return {"cycle": cycle, "labels": session.networks.serving_labels, "asked": session.sayings.asked(cycle)}
+    return {"cycle": cycle, "labels": clerk.networks.serving_labels, "asked": clerk.sayings.asked(cycle)}
 
 
-def _training(session: "Session") -> dict[str, Any] | None:
-    making = session.networks.making
+def _training(clerk: "Clerk") -> dict[str, Any] | None:
+    making = clerk.networks.making
     if making is None:
         return None
     stage, done = making.stage
     return {"stage": stage, "done": done, "labels": len(making.order.labelled)}
 
 
-def _accuracy(session: "Session") -> dict[str, Any] | None:
+def _accuracy(clerk: "Clerk") -> dict[str, Any] | None:
     """Accuracy on held-out images with labels, with its Clopper-Pearson interval; None where there are none."""
-    cycle, images = session.networks.serving, len(session.context.data.test)
+    cycle, images = clerk.networks.serving, len(clerk.context.data.test)
     if cycle is None or not images:
         return None
-    value = read_summary(session.run.stage_path(cycle, "train")).get("test_accuracy")
+    value = read_summary(clerk.run.stage_path(cycle, "train")).get("test_accuracy")
     if value is None:
         return None
     low, high = binomial_interval(round(value * images), images)
-    return {"value": value, "low": low, "high": high, "images": images, "labels": session.networks.serving_labels}
+    return {"value": value, "low": low, "high": high, "images": images, "labels": clerk.networks.serving_labels}
 
 
-def _agreement(session: "Session") -> dict[str, Any] | None:
+def _agreement(clerk: "Clerk") -> dict[str, Any] | None:
     """Agreement of the two annotators who labelled most images in common; None where no two did."""
-    if len(session.sayings.annotators) < 2:
+    if len(clerk.sayings.annotators) < 2:
         return None
-    pairs = pairs_of(session.sayings.votes.independent, len(session.classes))
+    pairs = pairs_of(clerk.sayings.votes.independent, len(clerk.classes))
     if not pairs:
         return None
     best = max(pairs, key=lambda pair: pair.agreement.samples)

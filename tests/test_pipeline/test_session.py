@@ -83,8 +83,8 @@ def test_the_next_question_is_that_of_a_network_which_knows_the_answers(tmp_path
         until(session, network(0))
         asked = answer(session, 4)
         following = ask(session)["sample"]
-        context = session.context
-        labelled = session.pool.labelled(0)
+        context = session.clerk.context
+        labelled = session.clerk.pool.labelled(0)
     port = load(path / "cycles/000/migrate")
     candidates = read_scores(path / "cycles/000/score").candidates
     left = np.array([sample for sample in candidates if sample not in asked])
@@ -101,7 +101,7 @@ def test_undo_and_correction(tmp_path):
         first, second = answer(session, 2)
         question = session.undo("anna", None)
         assert (question["sample"], question["why"]) == (second, "undo")
-        wrong = next(name for name in session.classes if name != truth(session, second))
+        wrong = next(name for name in session.clerk.classes if name != truth(session, second))
         session.answer("anna", second, wrong, 1.0)
         assert session.undo("anna", first)["sample"] == first
         session.skip("anna", first, "blurred", 1.0)
@@ -139,12 +139,12 @@ def test_repeated_and_contradicting_answers(tmp_path):
         events = len(read_events(path))
         session.answer("anna", sample, truth(session, sample), 1.0)  # from a second tab, or sent again
         assert len(kinds(path, "label")) == 1
-        other = next(name for name in session.classes if name != truth(session, sample))
+        other = next(name for name in session.clerk.classes if name != truth(session, sample))
         with pytest.raises(DeskError, match="undo that first"):
             session.answer("anna", sample, other, 1.0)
         with pytest.raises(DeskError, match="undo that first"):
             session.skip("anna", sample, "", 1.0)
-        unasked = next(n for n in range(100) if session.pool.asked_in(n) is None)
+        unasked = next(n for n in range(100) if session.clerk.pool.asked_in(n) is None)
         for call in (session.answer, session.skip):
             with pytest.raises(DeskError, match="never asked") as refused:
                 call("anna", unasked, "1", 1.0)
@@ -159,7 +159,7 @@ def test_two_people_who_differ(tmp_path):
     path = make(tmp_path / "run", query__n_init=50)
     with opened(path) as session:
         [sample] = answer(session)
-        true, other = truth(session, sample), next(n for n in session.classes if n != truth(session, sample))
+        true, other = truth(session, sample), next(n for n in session.clerk.classes if n != truth(session, sample))
         assert session.question("ben")["sample"] != ask(session)["sample"]  # nobody gets another's image
         session.answer("ben", sample, other, 1.0)
         state = session.state("anna")
@@ -181,13 +181,13 @@ def test_whoever_differs_may_give_in(tmp_path):
     path = make(tmp_path / "run", query__n_init=50)
     with opened(path) as session:
         [sample] = answer(session)
-        other = next(name for name in session.classes if name != truth(session, sample))
+        other = next(name for name in session.clerk.classes if name != truth(session, sample))
         session.answer("ben", sample, other, 1.0)
         answer(session)
         assert ask(session)["why"] == "disputed"
         session.answer("anna", sample, other, 1.0)
         assert session.state("anna")["disputed"] == 0
-        assert session.pool.current[sample] == session.classes.index(other)
+        assert session.clerk.pool.current[sample] == session.clerk.classes.index(other)
 
 
 def test_everybody_is_asked_about_a_share(tmp_path):
@@ -222,7 +222,7 @@ def test_a_class_that_appears_late(tmp_path):
     with opened(path) as session:
         until(session, network(1))
         answer(session, 1)
-        assert session.classes[-1] == "other"
+        assert session.clerk.classes[-1] == "other"
     names = read_summary(path / "cycles/001/train")["classes"]
     assert names[-1] == "other"
     assert len(names) == 11
@@ -247,7 +247,7 @@ def test_a_grid(tmp_path):
         with pytest.raises(DeskError, match="once"):
             session.confirm("anna", name, items, wrong, 4.0)
         session.confirm("anna", name, right, wrong, 4.0)
-        assert set(right) <= set(session.pool.current)
+        assert set(right) <= set(session.clerk.pool.current)
         answer(session)
         assert ask(session)["sample"] == wrong[0]  # the wrong ones are asked one by one
 
@@ -318,7 +318,7 @@ def test_a_lost_network_is_opened_again(tmp_path):
         answer(session, 12)
         until(session, network(0))
         answer(session, 2)
-        session.networks._serving.stop()
+        session.clerk.networks._serving.stop()
         answer(session, 2)
         until(session, network(0))
     assert any("opened again" in warning for warning in warnings)

@@ -75,6 +75,15 @@ class Clerk:
         """The round that is open."""
         return self.pool.round
 
+    def say(self, message: str) -> None:
+        """Show something on the terminal alone: how a network was trained is nothing that people who label can mend.
+
+        Args:
+            message: one line.
+
+        """
+        self._console(message)
+
     def warn(self, message: str) -> None:
         """Show a warning on the terminal and on the page."""
         if message not in self.warnings:

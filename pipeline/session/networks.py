@@ -277,7 +277,7 @@ class Networks:
         if not self._run.has("cycle_done", cycle=cycle):
             self._run.append("cycle_done", cycle=cycle)
         for caution in training_cautions(self._run.stage_path(cycle, "train")):
-            clerk.warn(f"network {cycle}: {caution}")
+            clerk.say(f"network {cycle}: {caution}")
         clerk.products.read_curve()
         with suppress(LostError):
             self._spare.report()

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from pipeline.advice import in_place_of, with_places
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.interrupts import install_early
 
@@ -50,7 +51,20 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         with _one_line(ctx):
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except (PipelineError, RunFailedError) as error:
+                error.args = (self._placed(ctx, str(error)),)
+                raise
+
+    def _placed(self, ctx: click.Context, message: str) -> str:
+        """Say where the options belong that a message names and the command does not have."""
+        command = self.get_command(ctx, ctx.invoked_subcommand or "")
+        if command is None or "--" not in message:
+            return message
+        from pipeline.config import UNSCIENTIFIC
+
+        return with_places(message, command, FIELDS, UNSCIENTIFIC)
 
 
 @contextmanager
@@ -61,7 +75,9 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
     except click.exceptions.NoArgsIsHelpError:
         raise  # it shows the help
     except click.UsageError as error:
-        reason, where = " ".join(error.format_message().split()).rstrip("."), (error.ctx or ctx).command_path
+        instead = in_place_of(error, FIELDS) if isinstance(error, click.NoSuchOption) else ""
+        reason = instead or " ".join(error.format_message().split()).rstrip(".")
+        where = (error.ctx or ctx).command_path
         click.echo(f"error: {reason}; see '{where} --help'", err=True)
         ctx.exit(BAD_INPUT)
     except PipelineError as error:
@@ -150,6 +166,8 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--device", "device", str, "Where torch computes: cpu, cuda, auto.  [auto]"),
     ("--threads", "threads", int, "Of torch on the CPU.  [what suits network and machine]"),
 ]
+FIELDS = {flag: name for flag, name, *_ in RUN_OPTIONS} | {"--download": "data.download"}
+"""The field that each option of a run sets."""
 
 
 def run_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -147,7 +147,12 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--reference", "query.reference", str, "What look-ahead measures change from: network, linearized."),
     ("--distance", "query.distance", str, "And between what: outputs (default), simplex for probabilities."),
     ("--naive-candidates", "query.naive_candidates", int, "Candidates that 'naive' really retrains with."),
-    ("--annotator", "annotator.name", str, "Who answers: simulated, or files (see export and ingest).  [simulated]"),
+    (
+        "--annotator",
+        "annotator.name",
+        str,
+        "Who answers: simulated, files (see export and ingest), or your own MODULE:OBJECT.  [simulated]",
+    ),
     (
         "--annotator-noise",
         "annotator.noise",

@@ -27,8 +27,8 @@ def ingest(run_directory: Path, file: Path, annotator: str, close: bool) -> None
     from pipeline.run.rundir import RunDirectory, check_unchanged, read_config, read_events
 
     config = read_config(run_directory)
-    if config.simulated:
-        raise PipelineError(f"{run_directory}: expected a run begun with --annotator files; its own data answers")
+    if not config.by_files:
+        raise PipelineError(f"{run_directory}: expected a run begun with --annotator files; {config.who} answers")
     events = read_events(run_directory)
     data = load_data(config)
     if events:

@@ -225,7 +225,7 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
 
     """
     strategy, query = config.query.resolved.strategy, config.query
-    if len(query_sizes(strategy, query)) > 1 and not config.simulated and not config.paged:
+    if len(query_sizes(strategy, query)) > 1 and config.by_files:
         raise PipelineError(
             f"annotator: files hand out a whole round at once, but {query.strategy} asks after each answer: choose "
             "a strategy or mode that does not, such as --strategy margin-influence-greedy"

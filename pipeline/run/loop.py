@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.annotators import Annotator, FilesAnnotator, SimulatedAnnotator
+from pipeline.annotators.plugins import is_plugin, load_annotator
 from pipeline.errors import DivergedError, PipelineError, RunFailedError
 from pipeline.progress import StageProgress
 from pipeline.queries import QueryState
@@ -308,6 +309,9 @@ def configured(context: RunContext) -> Annotator:
 
     """
     data, config = context.data, context.config
+    if config.annotator is not None and is_plugin(config.annotator.name):
+        root = None if data.root is None else str(data.root)
+        return load_annotator(config.annotator.name, {"classes": data.classes, "root": root, "seed": config.seed})
     if not config.simulated:
         return FilesAnnotator()
     habits = None if config.annotator is None else config.annotator.habits

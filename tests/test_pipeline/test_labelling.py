@@ -195,7 +195,7 @@ def test_labels_by_files_are_for_runs_that_wait_for_them(start, begun, tmp_path,
     monkeypatch.chdir(tmp_path)
     grid = ("compare", "--strategies", "random", "--seeds", "0", "--set", "annotator.name=files", "--out", "grid")
     assert "nobody can answer all cells of a grid" in call(*grid, code=2)
-    assert "'simulated', 'files' or 'page'" in call("run", "--annotator", "me", "--out", "x", code=2)
+    assert "expected simulated, files or MODULE:OBJECT" in call("run", "--annotator", "me", "--out", "x", code=2)
 
 
 def test_strategies_that_ask_after_each_answer_are_refused(start):

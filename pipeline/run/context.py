@@ -1,6 +1,6 @@
 """What every stage of a run works with: the resolved configuration, the loaded data and the network as it begins."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -127,7 +127,9 @@ class RunContext:
         return model
 
 
-def load_data(config: RunConfig, cache: Path | None = None) -> DataSet:
+def load_data(
+    config: RunConfig, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> DataSet:
     """Load the data of a run, a user's own within a part of the free memory.
 
     What has no label is left out where the data's own labels answer; ids are the same without it.
@@ -135,6 +137,7 @@ def load_data(config: RunConfig, cache: Path | None = None) -> DataSet:
     Args:
         config: the run's configuration.
         cache: folder in which a user's own images are kept decoded; where absent, they are decoded into memory.
+        progress: told how many images are decoded, of how many.
 
     Raises:
         PipelineError: it is missing, damaged, or makes no data set.
@@ -150,24 +153,28 @@ def load_data(config: RunConfig, cache: Path | None = None) -> DataSet:
             memory_limit=available_memory() // SHARE_OF_IMAGES,
             labelled_only=config.simulated,
             cache=cache,
+            progress=progress,
         )
     except (TrainerError, RuntimeError) as error:  # RuntimeError: the home directory of ~user is not known
         raise PipelineError(str(error)) from error
 
 
-def open_context(config: RunConfig, cache: Path | None = None) -> RunContext:
+def open_context(
+    config: RunConfig, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> RunContext:
     """Load the data, choose the device and try the network.
 
     Args:
         config: the run's configuration.
         cache: as of ``load_data``.
+        progress: likewise.
 
     Raises:
         PipelineError: missing data, an unusable device, sizes that the data set cannot serve, or a user's own network
             or weights that do not fit it.
 
     """
-    data = load_data(config, cache)
+    data = load_data(config, cache, progress)
     _require_usable(config, data)
     _require_enough(config, data)
     context = RunContext(config, data, choose_device(config.device), _read_pretrained(config.model))

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -175,8 +175,16 @@ FIELDS = {flag: name for flag, name, *_ in RUN_OPTIONS} | {"--download": "data.d
 """The field that each option of a run sets."""
 
 
-def run_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options that a run's configuration is made of, but for those named; see ``config_from``."""
+def run_options(
+    *without: str, defaults: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that a run's configuration is made of; see ``config_from``.
+
+    Args:
+        *without: options that it does not get.
+        defaults: what it takes where an option is not given, if not what a run takes, as its help says it.
+
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         command = click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Set any field.")(command)
@@ -186,7 +194,9 @@ def run_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., 
         command = click.option("--download", "data__download", is_flag=True, default=None, help=text)(command)
         for flag, name, kind, text in reversed(RUN_OPTIONS):
             if flag not in without:
-                command = click.option(flag, name.replace(".", "__"), type=kind, default=None, help=text)(command)
+                taken = (defaults or {}).get(flag)
+                said = text if taken is None else f"{text.rpartition('  [')[0]}  [{taken}]"
+                command = click.option(flag, name.replace(".", "__"), type=kind, default=None, help=said)(command)
         return command
 
     return decorate

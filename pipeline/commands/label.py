@@ -29,7 +29,8 @@ FEATURES_MODEL = "mlp"
 """What learns from features, where no network is named: there is nothing in them to convolve."""
 IMAGES = "images"
 """Folder of a run in which its images are kept decoded."""
-FIXED = ("--dataset", "--cycles", "--annotator", "--classes")
+HABITS = ("noise", "skip", "disagree", "late", "missing")
+FIXED = ("--dataset", "--cycles", "--annotator", "--classes", *(f"--annotator-{habit}" for habit in HABITS))
 """Options of a run that this command has otherwise or not at all."""
 
 
@@ -42,8 +43,7 @@ FIXED = ("--dataset", "--cycles", "--annotator", "--classes")
 @click.option("--overlap", type=click.FloatRange(0, 1), help="Share of the images that everybody is asked.  [0]")
 @click.option("--port", type=int, default=0, show_default=True, help="Of 127.0.0.1; 0 takes a free one.")
 @click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
-@run_options(*FIXED, "--annotator-noise", "--annotator-skip", "--annotator-disagree", "--annotator-late",
-             "--annotator-missing")  # fmt: skip
+@run_options(*FIXED, defaults={"--n-init": "20", "--subset-size": "1000", "--model": "cnn, for features mlp"})
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/FOLDER-label]")
 @trust_code_option
 def label(

@@ -19,6 +19,7 @@ from pipeline.config import ModelSection, RunConfig
 from pipeline.errors import PipelineError
 from pipeline.infinite import check_affordable
 from pipeline.queries import STRATEGIES, QueryStrategy, strategy_sha256
+from pipeline.run.pool import Pool
 from pipeline.run.stages.sequential import query_sizes
 from trainer.batch_norm import has_batch_norm
 from trainer.checkpoint import initialise
@@ -76,6 +77,17 @@ class RunContext:
             there = ", ".join(self.data.classes)
             raise PipelineError(f"classes: expected new names beside {there}, got {', '.join(map(repr, names))}")
         return replace(self, data=replace(self.data, classes=classes), loaded=self.loaded or self.data)
+
+    def of_cycle(self, pool: Pool, cycle: int) -> "RunContext":
+        """Return this context with the classes that a cycle's network has: those added before its training, too.
+
+        Args:
+            pool: the state of the labelling.
+            cycle: number of the cycle.
+
+        """
+        added = pool.classes_before(cycle)
+        return self.with_classes(added) if added else self
 
     @property
     def trial(self) -> "RunContext":

@@ -262,7 +262,7 @@ class Clerk:
         """
         if name in self.classes:
             raise DeskError(f"there is a class {name!r} already")
-        self.run.append("class_added", cycle=self.round, name=name)
+        self.rounds.add_classes(self.round, [name])
         self.version += 1
 
     def grid(self, annotator: str, label: str, size: int) -> dict[str, Any]:

@@ -64,6 +64,21 @@ def draw_candidates(config: RunConfig, pool: Pool, cycle: int) -> np.ndarray:
     return pool.candidates(cycle, config.query.subset, seeds.generator(config.seed, cycle, "subset"))
 
 
+def candidates_of(config: RunConfig, pool: Pool, cycle: int, scored: Path | None) -> np.ndarray:
+    """Return the ids that a cycle's network scored, ``[U]``; on a page they depend on what was asked meanwhile.
+
+    Args:
+        config: the run's configuration.
+        pool: the state of its labelling.
+        cycle: number of the cycle.
+        scored: the cycle's score stage; None where there is none.
+
+    """
+    if config.paged and scored is not None:
+        return read_scores(scored).candidates
+    return draw_candidates(config, pool, cycle)
+
+
 def query_state(
     context: RunContext,
     cycle: int,

@@ -1,6 +1,7 @@
 """Training by default on unlike data sets: does it fail, how often does it start again, is it as good as it can be?
 
-    python benchmarks/unlike.py --data-root data --seeds 5        # all data sets and networks
+    python benchmarks/unlike.py --data-root data --seeds 6 --out benchmarks/unlike        # all data sets and networks
+    python benchmarks/unlike.py --out benchmarks/unlike --table --networks mlp            # what is there of one
     python benchmarks/unlike.py --small                           # a smoke run
 
 Every data set is made in memory, but for the digits and MNIST, and normalised as a user's own is.  A network trains
@@ -11,10 +12,13 @@ images, so the comparison is hard on the default.
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import math
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,7 +29,7 @@ from numpy.typing import NDArray
 from trainer.data import DataSet, load
 from trainer.data.custom import assemble
 from trainer.errors import Diverged
-from trainer.loop import FitResult, fit
+from trainer.loop import fit
 from trainer.models import build_model
 from trainer.options import options_for
 from trainer.predict import accuracy, predict
@@ -139,63 +143,149 @@ def made(name: str, seed: int, root: Path | None) -> tuple[DataSet, NDArray[np.i
 
 @dataclass(frozen=True)
 class Trained:
-    """What one training came to; no result where it diverged at every rate."""
+    """What one training came to, a line of the file that is kept; figures are NaN where it diverged at every rate.
 
-    result: FitResult | None
+    Args:
+        data: a key of ``KINDS``.
+        network: a key of ``NETWORKS``.
+        seed: of data, weights and training.
+        rate: the fixed one; 0 for the default, with restarts.
+        first: why the first attempt failed, or nothing.
+        restarts: how many there were.
+        kept: the rate of the network.
+        failed: whether it diverged or left a network that says the same of every image.
+        converged: whether the residual came under the tolerance.
+        residual_rms: the residual per labelled image.
+        test_accuracy: of at most 2,000 test images.
+        seconds: of training.
+
+    """
+
+    data: str
+    network: str
+    seed: int
+    rate: float
+    first: str
+    restarts: int
+    kept: float
+    failed: bool
+    converged: bool
+    residual_rms: float
     test_accuracy: float
     seconds: float
 
-    @property
-    def failed(self) -> bool:
-        """Whether it diverged or left a network that says the same of every image."""
-        return self.result is None or self.result.at_chance
 
-
-def train(data: DataSet, ids: NDArray[np.int64], network: str, seed: int, **how: Any) -> Trained:
-    """Train once; by default as ``trainer fit`` does, else at the rate ``max_lr`` alone."""
+def train(name: str, network: str, seed: int, rate: float, root: Path | None, more: dict[str, Any]) -> Trained:
+    """Train once; by default as ``trainer fit`` does, else at the given rate alone."""
+    data, ids = made(name, seed, root)
     model = build_model(network, data.input_shape, data.num_classes, seed, **NETWORKS[network])
     x, labels = data.inputs("train", ids), data.labels("train", ids)
     test = np.arange(min(2000, len(data.test)))
+    options = options_for(network, max_lr=rate or None, **more)
     started, result = time.perf_counter(), None
-    try:
-        options = options_for(network, max_lr=how.get("max_lr"), epochs=how.get("epochs"))
-        result = fit(
-            model, x, labels, data.num_classes, options, seed=seed, restarts=0 if "max_lr" in how else RESTARTS
-        )
-    except Diverged:
-        pass  # the network is the one that it was
+    with contextlib.suppress(Diverged):  # the network is the one that it was
+        result = fit(model, x, labels, data.num_classes, options, seed=seed, restarts=0 if rate else RESTARTS)
     seconds = time.perf_counter() - started
-    return Trained(result, accuracy(predict(model, data.inputs("test", test)), data.labels("test", test)), seconds)
+    return Trained(
+        data=name,
+        network=network,
+        seed=seed,
+        rate=rate,
+        first="diverged" if result is None else result.restarts[0].reason if result.restarts else "",
+        restarts=0 if rate else RESTARTS if result is None else min(len(result.restarts), RESTARTS),
+        kept=math.nan if result is None else result.max_lr,
+        failed=result is None or result.at_chance,
+        converged=result is not None and result.converged,
+        residual_rms=math.nan if result is None else round(result.residual_rms, 4),
+        test_accuracy=accuracy(predict(model, data.inputs("test", test)), data.labels("test", test)),
+        seconds=round(seconds, 2),
+    )
 
 
-def cell(name: str, network: str, seeds: int, rates: tuple[float, ...], root: Path | None, more: dict[str, Any]) -> str:
-    """Return the row of one data set and network."""
-    default: list[Trained] = []
-    fixed: dict[float, list[Trained]] = {rate: [] for rate in rates}
-    for seed in range(seeds):
-        data, ids = made(name, seed, root)
-        default.append(train(data, ids, network, seed, **more))
-        for rate in rates:
-            fixed[rate].append(train(data, ids, network, seed, max_lr=rate, **more))
-    first = options_for(network).max_lr
-    restarts = [one.result.restarts if one.result else () for one in default]
-    reasons = [one.reason for failed in restarts for one in failed if one.max_lr == first]
-    means = {rate: statistics.fmean(one.test_accuracy for one in runs) for rate, runs in fixed.items()}
+class Kept:
+    """Trainings by what they are, in a file of each network where there is a folder, so that one can go on."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder, self.trained = folder, dict[tuple[str, str, int, float], Trained]()
+        for path in sorted(folder.glob("*.csv")) if folder else ():
+            with path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    self._hold(Trained(**{f.name: _CASTS[str(f.type)](row[f.name]) for f in fields(Trained)}))
+
+    def _hold(self, one: Trained) -> None:
+        self.trained[one.data, one.network, one.seed, one.rate] = one
+
+    def of(
+        self,
+        name: str,
+        network: str,
+        seed: int,
+        rate: float,
+        root: Path | None = None,
+        more: dict[str, Any] | None = None,
+    ) -> Trained:
+        """Return a training, which is done where it has not been.
+
+        The default whose first attempt did not fail is that at its rate, to the last bit, which is not done again.
+        """
+        default = self.trained.get((name, network, seed, 0.0))
+        if default and not default.restarts and default.kept == rate:
+            return default
+        if (name, network, seed, rate) not in self.trained:
+            one = train(name, network, seed, rate, root, more or {})
+            self._hold(one)
+            if self.folder:
+                path = self.folder / f"{network}.csv"
+                self.folder.mkdir(exist_ok=True)
+                begun = path.exists()
+                with path.open("a", newline="") as file:
+                    writer = csv.DictWriter(file, [field.name for field in fields(Trained)], lineterminator="\n")
+                    if not begun:
+                        writer.writeheader()
+                    writer.writerow(asdict(one))
+        return self.trained[name, network, seed, rate]
+
+    def complete(self, name: str, network: str, rates: Sequence[float]) -> list[int]:
+        """Return the seeds of which the default and all of these rates are there."""
+        seeds = {seed for data, net, seed, _ in self.trained if (data, net) == (name, network)}
+
+        def there(seed: int, rate: float) -> bool:
+            default = self.trained.get((name, network, seed, 0.0))
+            same = default is not None and not default.restarts and default.kept == rate
+            return same or (name, network, seed, rate) in self.trained
+
+        return sorted(seed for seed in seeds if all(there(seed, rate) for rate in (0.0, *rates)))
+
+
+_CASTS: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float, "bool": "True".__eq__}
+
+
+def row(kept: Kept, name: str, network: str, rates: Sequence[float]) -> str | None:
+    """Return what the table says of a data set and network; None where no seed is complete."""
+    seeds = kept.complete(name, network, rates)
+    if not seeds:
+        return None
+    default = [kept.of(name, network, seed, 0.0) for seed in seeds]
+    means = {
+        rate: statistics.fmean(kept.of(name, network, seed, rate).test_accuracy for seed in seeds) for rate in rates
+    }
     best = max(means, key=means.__getitem__)
-    mine = statistics.fmean(one.test_accuracy for one in default)
-    converged = sum(one.result is not None and one.result.converged for one in default)
+    apart = [one.test_accuracy - kept.of(name, network, one.seed, best).test_accuracy for one in default]
+    error = f" ± {statistics.stdev(apart) / math.sqrt(len(apart)):.3f}" if len(apart) > 1 else ""
+    first = [one.first for one in default]
     figures = (
-        f"{name}, {len(ids)} labels, {data.num_classes} classes",
+        f"{name}, {KINDS[name].labels} labels",
         network,
-        ", ".join(str(reasons.count(reason)) for reason in get_args(Failure)),
+        f"{len(seeds)}",
+        ", ".join(str(first.count(reason)) for reason in get_args(Failure) if reason != "unsteady"),
         f"{sum(one.failed for one in default)}",
-        ", ".join(str(len(failed)) for failed in restarts),
-        ", ".join(sorted({f"{one.result.max_lr:.3g}" for one in default if one.result}, key=float)),
-        f"{converged} of {seeds}",
-        f"{mine:.3f}",
+        f"{statistics.fmean(one.restarts for one in default):.1f}",
+        ", ".join(f"{rate:.3g}" for rate in sorted({one.kept for one in default})),
+        f"{sum(one.converged for one in default)}",
+        f"{statistics.fmean(one.test_accuracy for one in default):.3f}",
         f"{means[best]:.3f} at {best:g}",
-        f"{mine - means[best]:+.3f}",
-        f"{statistics.fmean(one.seconds for one in default):.1f}",
+        f"{statistics.fmean(apart):+.3f}{error}",
+        f"{statistics.median(one.seconds for one in default):.1f}",
     )
     return "| " + " | ".join(figures) + " |"
 
@@ -206,21 +296,39 @@ def cell(name: str, network: str, seeds: int, rates: tuple[float, ...], root: Pa
 @click.option("--networks", default=",".join(NETWORKS), help="Networks, by comma.")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--rates", default=",".join(map(str, RATES)), help="Fixed rates, by comma.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to keep every training in, and to go on from.")
+@click.option("--table", is_flag=True, help="Train nothing: the table of the seeds that are complete in --out.")
 @click.option("--small", is_flag=True, help="A smoke run: two data sets, one seed, one fixed rate, few epochs.")
-def main(data_root: Path | None, kinds: str, networks: str, seeds: int, rates: str, small: bool) -> None:
+def main(
+    data_root: Path | None,
+    kinds: str,
+    networks: str,
+    seeds: int,
+    rates: str,
+    out: Path | None,
+    table: bool,
+    small: bool,
+) -> None:
     """Train by default on unlike data sets, and beside that at fixed rates."""
-    names = [name for name in kinds.split(",") if name != "mnist" or data_root is not None]
     more = dict[str, Any]()
     if small:
-        names, networks, seeds, rates, more = ["colour only", "20 labels"], "cnn,mlp", 1, "0.1", {"epochs": 10}
+        kinds, networks, seeds, rates, more = "colour only,20 labels", "cnn,mlp", 1, "0.1", {"epochs": 10}
+    names = [name for name in kinds.split(",") if name != "mnist" or data_root is not None or table]
+    cells = [(network, name) for network in networks.split(",") for name in names]
+    kept, fixed = Kept(out), tuple(map(float, rates.split(",")))
+    for seed in range(0 if table else seeds):  # all of one seed first, so that what is there is of all data
+        for network, name in cells:
+            for rate in (0.0, *fixed):
+                kept.of(name, network, seed, rate, data_root, more)
     print(
-        "| data | network | first attempts that diverged, died, blew up | failed in the end | restarts by seed | "
+        "| data | network | seeds | first attempts that diverged, died, blew up | failed in the end | restarts | "
         "rates kept | converged | test accuracy | best fixed rate | difference | s |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
-    for name in names:
-        for network in networks.split(","):
-            print(cell(name, network, seeds, tuple(map(float, rates.split(","))), data_root, more), flush=True)
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for network, name in cells:
+        line = row(kept, name, network, fixed)
+        if line:
+            print(line)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,18 @@ from pipeline.interrupts import install_early
 BAD_INPUT, FAILED, INTERRUPTED, WAITING = 2, 1, 130, 75
 
 
-COMMANDS: tuple[str, ...] = ("compare", "experiments", "export", "fidelity", "ingest", "report", "tensorboard")
+COMMANDS: tuple[str, ...] = (
+    "compare",
+    "experiments",
+    "export",
+    "fidelity",
+    "ingest",
+    "label",
+    "predict",
+    "products",
+    "report",
+    "tensorboard",
+)
 """Commands with a module of their own in ``pipeline/commands``."""
 
 
@@ -136,7 +147,12 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--reference", "query.reference", str, "What look-ahead measures change from: network, linearized."),
     ("--distance", "query.distance", str, "And between what: outputs (default), simplex for probabilities."),
     ("--naive-candidates", "query.naive_candidates", int, "Candidates that 'naive' really retrains with."),
-    ("--annotator", "annotator.name", str, "Who answers: simulated, or files (see export and ingest).  [simulated]"),
+    (
+        "--annotator",
+        "annotator.name",
+        str,
+        "Who answers: simulated, files (see export and ingest), or your own MODULE:OBJECT.  [simulated]",
+    ),
     (
         "--annotator-noise",
         "annotator.noise",
@@ -159,8 +175,16 @@ FIELDS = {flag: name for flag, name, *_ in RUN_OPTIONS} | {"--download": "data.d
 """The field that each option of a run sets."""
 
 
-def run_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options that a run's configuration is made of, but for those named; see ``config_from``."""
+def run_options(
+    *without: str, defaults: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that a run's configuration is made of; see ``config_from``.
+
+    Args:
+        *without: options that it does not get.
+        defaults: what it takes where an option is not given, if not what a run takes, as its help says it.
+
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         command = click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Set any field.")(command)
@@ -170,7 +194,9 @@ def run_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., 
         command = click.option("--download", "data__download", is_flag=True, default=None, help=text)(command)
         for flag, name, kind, text in reversed(RUN_OPTIONS):
             if flag not in without:
-                command = click.option(flag, name.replace(".", "__"), type=kind, default=None, help=text)(command)
+                taken = (defaults or {}).get(flag)
+                said = text if taken is None else f"{text.rpartition('  [')[0]}  [{taken}]"
+                command = click.option(flag, name.replace(".", "__"), type=kind, default=None, help=said)(command)
         return command
 
     return decorate
@@ -234,14 +260,19 @@ def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tupl
     Example: pipeline run --dataset mnist --data-root data --model cnn --n-init 100 --query-size 20 --cycles 8
     """
     from pipeline.files import slug
+    from pipeline.heldout import unclaimed
     from pipeline.run.context import open_context
     from pipeline.run.rundir import create_run
 
     config = config_from(config_file, sets, options, trust_code)
+    if config.paged:
+        raise PipelineError("annotator: expected simulated or files; the page is served by 'pipeline label FOLDER'")
     context = open_context(config)
     for line in context.data.notes:
         note(line)
-    path = out or _fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
+    if not len(context.data.test):
+        note(unclaimed(config.data.name))
+    path = out or fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
     create_run(path, config)
     _go_on(path, context)
 
@@ -364,19 +395,17 @@ def _go_on(path: Path, context: Any) -> None:
     from pipeline.run.loop import ActiveLearningLoop
     from pipeline.run.recorded import named_code
     from pipeline.run.rundir import RunDirectory
-    from pipeline.run.summary import area_under_curve, read_rows
 
+    if context.config.paged:
+        raise PipelineError(f"{path}: people answer on its page: go on with 'pipeline label {path}'")
     keep_compiled()
     trust = " --trust-code" if named_code(context.config) else ""
     interrupts = Interrupts(f"interrupted; go on with: pipeline resume {path}{trust}")
     try:
         with interrupts, RunConsole(interrupts.check) as console, RunDirectory(path, console.warn) as opened:
             ActiveLearningLoop(opened, context, console)()
-            rows = read_rows(path)
-            console.say(f"final test accuracy {rows[-1].test_accuracy:.2%} with {rows[-1].n_labelled} labels")
-            console.say(f"area under the curve {area_under_curve(rows):.4f}")
-            console.say(f"learning curve {path / 'report' / 'learning_curve.png'}")
-            console.say(f"run {path}")
+            for line in _outcome(path, context.config.data.name):
+                console.say(line)
     except KeyboardInterrupt:
         click.echo(interrupts.hint, err=True)
         sys.exit(interrupts.exit_code)
@@ -389,8 +418,30 @@ def _go_on(path: Path, context: Any) -> None:
         sys.exit(WAITING)
 
 
-def _fresh_path(name: str) -> Path:
-    """Return runs/NAME, or runs/NAME-2 and so on where that exists."""
+def _outcome(path: Path, data: str) -> list[str]:
+    """Return what a run that is finished achieved, and where to look."""
+    from pipeline.heldout import unclaimed
+    from pipeline.run.summary import area_under_curve, read_rows, shown_accuracy
+
+    rows = read_rows(path)
+    final, area = rows[-1], area_under_curve(rows)
+    if area is None:
+        return [f"trained on {final.n_labelled} labels", unclaimed(data), f"run {path}"]
+    return [
+        f"final test accuracy {shown_accuracy(final.test_accuracy)} with {final.n_labelled} labels",
+        f"area under the curve {area:.4f}",
+        f"learning curve {path / 'report' / 'learning_curve.png'}",
+        f"run {path}",
+    ]
+
+
+def fresh_path(name: str) -> Path:
+    """Return runs/NAME, or runs/NAME-2 and so on where that exists.
+
+    Args:
+        name: of a run.
+
+    """
     number = 1
     while (path := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1

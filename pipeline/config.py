@@ -22,6 +22,7 @@ from pydantic import (
 from common.files import sha256_of
 from common.losses import get_loss
 from linearize import KernelOptions, Measure
+from pipeline.annotators.plugins import is_plugin
 from pipeline.annotators.simulated import Habits
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
@@ -169,7 +170,8 @@ class AnnotatorSection(Section):
     """Who answers, and how the simulated annotator strays from answering correctly at once, as shares of the samples.
 
     Args:
-        name: ``simulated`` knows the data's labels; ``files`` hands questions out in a table and takes answers in;
+        name: ``simulated`` knows the data's labels; ``MODULE:OBJECT`` is one of the user's own, see
+            ``pipeline.annotators.Annotator``; ``files`` hands questions out in a table and takes answers in;
             ``page`` is whoever answers on the page of ``pipeline label``, where a run has no end: ``cycles`` says
             nothing, and a network is trained whenever there are ``query.answers`` more labels and the last one is done.
         noise: labelled with a wrong class.
@@ -182,7 +184,7 @@ class AnnotatorSection(Section):
 
     """
 
-    name: Literal["simulated", "files", "page"] = "simulated"
+    name: str = "simulated"
     noise: float = Field(default=0.0, ge=0, le=1)
     skip: float = Field(default=0.0, ge=0, le=1)
     disagree: float = Field(default=0.0, ge=0, le=1)
@@ -190,6 +192,13 @@ class AnnotatorSection(Section):
     missing: float = Field(default=0.0, ge=0, le=1)
     budget: int | None = Field(default=None, ge=1)
     overlap: float | None = Field(default=None, ge=0, le=1)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ("simulated", "files", "page") and not is_plugin(name):
+            raise ValueError(f"expected simulated, files or MODULE:OBJECT for one of your own, got {name!r}")
+        return name
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
@@ -320,7 +329,17 @@ class RunConfig(Section):
     @property
     def simulated(self) -> bool:
         """Whether the data's own labels answer."""
-        return self.annotator is None or self.annotator.name == "simulated"
+        return self.who == "simulated"
+
+    @property
+    def who(self) -> str:
+        """Who answers, by name."""
+        return "simulated" if self.annotator is None else self.annotator.name
+
+    @property
+    def by_files(self) -> bool:
+        """Whether people answer by tables."""
+        return self.who == "files"
 
     @property
     def takes_given_labels(self) -> bool:
@@ -330,7 +349,7 @@ class RunConfig(Section):
     @property
     def paged(self) -> bool:
         """Whether people answer on the page of ``pipeline label``."""
-        return self.annotator is not None and self.annotator.name == "page"
+        return self.who == "page"
 
     @property
     def train_options(self) -> TrainOptions:

@@ -61,6 +61,7 @@ class Retrainer:
         num_classes: C.
         options: how the run trains.
         device: where.
+        limited: with gradients no longer than at the start, as the cycle's network was trained.
 
     """
 
@@ -73,9 +74,11 @@ class Retrainer:
         num_classes: int,
         options: TrainOptions,
         device: str,
+        *,
+        limited: bool = False,
     ) -> None:
         self.model, self.x, self.labels, self.pool = model, x, labels, pool
-        self.num_classes, self.options, self.device = num_classes, options, device
+        self.num_classes, self.options, self.device, self.limited = num_classes, options, device, limited
         self._start = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
     def __call__(
@@ -116,6 +119,7 @@ class Retrainer:
                     seed=seed,
                     device=self.device,
                     on_epoch=(lambda _: check()) if check else None,
+                    limited=self.limited,
                 )
             except Diverged as error:
                 raise Diverged(f"{error}; lower train.max_lr (--set) in the next run", error.max_lr) from error

@@ -25,6 +25,24 @@ def weight_bytes(model: nn.Module) -> bytes:
     return serialise(state)
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a weights file by their qualified names; nothing in it is executed.
+
+    Args:
+        path: a safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+
+    """
+    try:
+        return parse(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); check the path") from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file ({error}); write it again") from error
+
+
 def load_weights(model: nn.Module, path: Path) -> None:
     """Fill a network with the weights in a file; on any error the network is left as it was.
 
@@ -37,13 +55,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
             architecture.
 
     """
-    try:
-        found = parse(path.read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); check the path") from error
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file ({error}); write it again") from error
-    expected = model.state_dict()
+    found, expected = read_weights(path), model.state_dict()
     problem = _mismatch(expected, found)
     if problem:
         raise CheckpointError(f"{path} does not fit this network: {problem}; use the model it was written by")

@@ -50,8 +50,9 @@ class FitResult:
             attempt that was kept.
         seconds: wall-clock time of training, restarts included.
         max_lr: the rate at the top of the cycle that was kept, lower than that of the options after restarts.
-        restarts: the rates at which training failed, in the order in which they were tried.
+        restarts: the rates that training went on from, mostly because it failed, in the order in which they were tried.
         at_chance: whether the attempt that was kept failed, and knows no more of the labelled images than a constant.
+        limited: whether in that attempt no gradient was longer than those of its first epoch.
 
     """
 
@@ -65,11 +66,12 @@ class FitResult:
     max_lr: float
     restarts: tuple[Restart, ...]
     at_chance: bool
+    limited: bool
 
     def attempts(self) -> dict[str, Any]:
-        """Return max_lr, restarts and at_chance as they are written to files."""
+        """Return max_lr, limited, restarts and at_chance as they are written to files."""
         restarts = [asdict(restart) for restart in self.restarts]
-        return {"max_lr": self.max_lr, "restarts": restarts, "at_chance": self.at_chance}
+        return {"max_lr": self.max_lr, "limited": self.limited, "restarts": restarts, "at_chance": self.at_chance}
 
 
 def fit(
@@ -83,6 +85,7 @@ def fit(
     device: str = "cpu",
     on_epoch: Callable[[EpochRecord], None] | None = None,
     restarts: int = RESTARTS,
+    limited: bool = False,
 ) -> FitResult:
     """Train a network in place until its training residual is under the tolerance, or to the epoch limit.
 
@@ -98,7 +101,9 @@ def fit(
     so there is no small last batch.
 
     Training that diverges, dies or blows up (``trainer.restarts``) starts again from the same weights with a quarter of
-    max_lr, as if that had been asked for, so the bits are those of the rate that is kept. Where the first attempt does
+    max_lr and limited: a gradient longer than all of the first epoch is shortened to the length of the longest of them.
+    Where that fits the images but gradients were shortened, one quarter more is tried, and kept where it does so too.
+    The bits are those of the rate that is kept, had it been asked for with ``limited``. Where the first attempt does
     not fail there is no other.
 
     Args:
@@ -113,9 +118,10 @@ def fit(
         device: where to train, e.g. "cpu" or "cuda:0".
         on_epoch: called after every epoch with its record, of attempts that are then given up too.
         restarts: the most of them; 0 for the rate of the options or none.
+        limited: limit the first attempt too.
 
     Returns:
-        Residual, accuracy and history, of the attempt with the smallest residual where there were several.
+        Residual, accuracy and history, of the last attempt that converged, or else of that with the smallest residual.
 
     Raises:
         Diverged: the loss or the outputs are huge or not finite at all of the rates; the weights are what they were.
@@ -130,13 +136,18 @@ def fit(
     with placed(model, device):
         for max_lr in falling(options.max_lr, restarts):
             with _seeded(seed, device):
-                run = _Run(model, inputs, y, replace(options, max_lr=max_lr), seed, torch.device(device))
+                limit = limited or bool(failed)
+                run = _Run(model, inputs, y, replace(options, max_lr=max_lr), seed, torch.device(device), limit)
                 attempt = _attempt(run, on_epoch)
-            if attempt.failure != "diverged" and (kept is None or attempt.rms < kept[0].rms):
+            if attempt.failure != "diverged" and (kept is None or attempt.converged or attempt.rms < kept[0].rms):
                 kept = attempt, _copy_of(model)
-            if attempt.failure is None:
+            margin = bool(failed) and failed[-1].reason == "unsteady"
+            unsteady = bool(failed) and not margin and attempt.converged and run.shortened
+            if attempt.failure is None and not unsteady:
                 break
-            failed.append(Restart(max_lr, attempt.epochs, attempt.failure))
+            failed.append(Restart(max_lr, attempt.epochs, attempt.failure or "unsteady"))
+            if margin:
+                break
             model.load_state_dict(start)
             if attempt.failure == "diverged":
                 run.refuse_broken()
@@ -159,6 +170,7 @@ class _Attempt:
     history: list[EpochRecord]
     failure: Failure | None
     at_chance: bool
+    limited: bool
 
 
 def _attempt(run: "_Run", on_epoch: Callable[[EpochRecord], None] | None) -> _Attempt:
@@ -185,7 +197,7 @@ def _attempt(run: "_Run", on_epoch: Callable[[EpochRecord], None] | None) -> _At
             break
     converged = failure is None and rms <= options.tolerance
     at_chance = failure not in (None, "diverged") and is_at_chance(outputs, run.targets, rms / run.constant)
-    return _Attempt(options.max_lr, epoch, converged, rms, outputs, history, failure, at_chance)
+    return _Attempt(options.max_lr, epoch, converged, rms, outputs, history, failure, at_chance, run.limited)
 
 
 def _result(attempt: _Attempt, labels: NDArray[np.int64], restarts: list[Restart], started: float) -> FitResult:
@@ -200,6 +212,7 @@ def _result(attempt: _Attempt, labels: NDArray[np.int64], restarts: list[Restart
         max_lr=attempt.max_lr,
         restarts=tuple(restarts),
         at_chance=attempt.at_chance,
+        limited=attempt.limited,
     )
 
 
@@ -228,8 +241,11 @@ class _Run:
         options: TrainOptions,
         seed: int,
         device: torch.device,
+        limited: bool,
     ) -> None:
-        self.model, self.options, self.targets = model, options, y
+        self.model, self.options, self.targets, self.limited = model, options, y, limited
+        self.longest, self.first = 0.0, True  # gradient of the first epoch, and whether that is running
+        self.shortened = False  # whether any was
         self.x, self.y = x.to(device), torch.from_numpy(y).to(device)
         self.constant = constant_residual(y)
         self.loss = get_loss(options.loss)
@@ -264,10 +280,22 @@ class _Run:
             outputs = self.model(self.augment(self.x[rows], self.generator))
             loss = self.loss.value(outputs, self.y[rows])
             loss.backward()
+            if self.limited:
+                self._limit_gradient()
             self.optimizer.step()
             self.schedule.step()
             total += loss.detach() * len(rows)
+        self.first = False
         return float(total) / len(self.x)
+
+    def _limit_gradient(self) -> None:
+        """Shorten a gradient that is longer than all of the first epoch; in the first, find the longest."""
+        most = math.inf if self.first else self.longest
+        length = float(nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], most))
+        if self.first:
+            self.longest = max(self.longest, length)
+        else:
+            self.shortened = self.shortened or length > self.longest
 
     def should_check(self, epoch: int) -> bool:
         last = self.options.epochs

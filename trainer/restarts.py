@@ -3,7 +3,11 @@
 It fails in three ways: it diverged, which is numbers that are not finite, or far from any target; it is dead, which is
 a network that gives every image the same outputs because none of its units answers to any; or it blew up, which is a
 loss that rose far above what it had been and a network that does not fit its images at the epoch limit.  All come of
-steps that are too long, so training starts again from the same weights with shorter ones.
+steps that are too long, so training starts again from the same weights with shorter ones: at a lower rate, and with
+gradients no longer than at the start.  The rate alone does not do: where few directions are much steeper than all the
+others (an exposure that all pixels share), a network jumps about at each rate at which it learns the rest, and what it
+then fits tells new images apart badly.  The first rate that does is not steady yet either: where gradients had to be
+shortened, the next is tried too, and kept where it fits the images as well.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,6 +26,9 @@ EQUAL = 1e-6
 UNFIT, ROSE = 0.5, 2.0
 """A residual above this share of a constant's own is that of images that were not learned; they say that training blew
 up only where the loss of an epoch was more than so many times that of an earlier one: else it was merely slow."""
+FORGOT = 1.05
+"""Where a network is left with what a constant knows (``CHANCE``), a last loss so many times the lowest is enough:
+steps are short at the end, so a slow training ends with about its lowest."""
 LONG = 50
 """Epochs of a cycle from which on that is judged: a shorter one rises too steeply for it to tell of the rate."""
 FAR = 2.0
@@ -30,7 +37,7 @@ CHANCE, GUESSED = 0.9, 1.5
 """A network that failed learned nothing where its residual is at least this share of a constant's own and it is right
 about at most so many times as many images as the most frequent class has."""
 
-Failure = Literal["diverged", "dead", "blew up"]
+Failure = Literal["diverged", "dead", "blew up", "unsteady"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class Restart:
         max_lr: the rate at the top of the cycle.
         epoch: the last one that was run.
         reason: ``diverged``, a loss or outputs that are not finite or huge; ``dead``, the same outputs for every image;
-            ``blew up``, a loss that rose and was not brought down again.
+            ``blew up``, a loss that rose and was not brought down again; ``unsteady``, no failure, but after one images
+            were fitted with gradients that had to be shortened, and one rate more is tried for the sake of new images.
 
     """
 
@@ -105,7 +113,9 @@ def blew_up(losses: Sequence[float], share: float) -> bool:
 
     """
     lowest = np.minimum.accumulate(losses)
-    return bool(len(losses) >= LONG and share > UNFIT and (np.asarray(losses) > ROSE * lowest).any())
+    rose = bool((np.asarray(losses) > ROSE * lowest).any())
+    forgot = share >= CHANCE and bool(losses[-1] > FORGOT * lowest[-1])
+    return len(losses) >= LONG and share > UNFIT and (rose or forgot)
 
 
 def is_at_chance(outputs: NDArray[np.float32], y: NDArray[np.float32], share: float) -> bool:
@@ -140,9 +150,10 @@ def describe(max_lr: float, restarts: Sequence[Restart], at_chance: bool, option
         ]
     if not restarts:
         return []
-    how = {"diverged": "diverged", "dead": "died", "blew up": "blew up"}
-    failed = ", ".join(f"{how[one.reason]} at {one.max_lr:.3g} (epoch {one.epoch})" for one in restarts)
+    how = {"diverged": "diverged", "dead": "died", "blew up": "blew up", "unsteady": "was unsteady"}
+    left = [one for one in restarts if one.reason != "unsteady" or one.max_lr != max_lr]
+    failed = ", ".join(f"{how[one.reason]} at {one.max_lr:.3g} (epoch {one.epoch})" for one in left)
     return [
         f"the learning rate was too high and was lowered: training {failed}; the network is that of {max_lr:.3g}, "
-        f"where {option}{max_lr:.3g} begins"
+        f"where {option}{max_lr:.3g} begins, with gradients no longer than at the start"
     ]

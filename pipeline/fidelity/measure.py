@@ -26,8 +26,7 @@ from common.losses import get_loss
 from linearize import CRITERIA as LOOK_AHEAD
 from linearize.criteria.generic import below_one
 from pipeline import seeds
-from pipeline.annotators import SimulatedAnnotator
-from pipeline.errors import RunFailedError
+from pipeline.errors import PipelineError, RunFailedError
 from pipeline.fidelity.agreement import Agreement, Interval, compare, cosine, mean_of
 from pipeline.fidelity.changes import (
     FROM_NETWORK,
@@ -176,6 +175,7 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
         reporter: told how far it is.
 
     Raises:
+        PipelineError: the true labels of these candidates are not known.
         RunFailedError: a retraining diverged.
 
     """
@@ -185,6 +185,7 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
     target = ranking_target(setting.context.config, names)
     scores = setting.look_ahead.scores(target.criterion, target.measure)
     sample = draw_sample(scores, n, np.random.default_rng(sampling))
+    given = _labels(setting, sample.positions, labels)
     sgd = [int(word >> 1) for word in training.generate_state(repeats + EXTRA_SEEDS, np.uint64)]
     work = _Work(setting, reporter, len(sgd) + repeats * (PLACEBOS + len(sample.positions)))
     naive = int(proxies.generate_state(1, np.uint64)[0] >> 1)
@@ -192,9 +193,8 @@ def measure(setting: Setting, n: int, labels: Labels, repeats: int, reporter: Re
     loss = get_loss(setting.context.config.train_options.loss)
     rows = []
     others = np.roll(sample.positions, -1).tolist()
-    for position, other, how in zip(sample.positions.tolist(), others, sample.how, strict=True):
+    for position, other, label, how in zip(sample.positions.tolist(), others, given, sample.how, strict=True):
         sample_id = int(setting.candidates[position])
-        label = _label(setting, position, labels)
         trained = [work(seed, sample_id, label) for seed in sgd[:repeats]]
         f1 = np.mean([one.outputs for one in trained], axis=0)
         wanted = np.eye(f1.shape[1])[[label]]
@@ -263,11 +263,14 @@ def _of_another(setting: Setting, position: int, label: int, effect: Change) -> 
     return Pair(Change(setting.posterior.mean, with_label(setting, position, label)), effect).cosine
 
 
-def _label(setting: Setting, position: int, labels: Labels) -> int:
+def _labels(setting: Setting, positions: np.ndarray, labels: Labels) -> list[int]:
+    """Return the hypothetical label of each candidate; true ones that nobody knows are refused before any training."""
     if labels == "predicted":
-        return int(setting.posterior.f[position].argmax())
-    data = setting.context.data
-    return SimulatedAnnotator(data.labels("train"), data.num_classes).truth(int(setting.candidates[position]))
+        return [int(label) for label in setting.posterior.f[positions].argmax(axis=1)]
+    try:
+        return [int(label) for label in setting.context.data.labels("train", setting.candidates[positions])]
+    except TrainerError as error:
+        raise PipelineError(f"--labels true: {error}, or give --labels predicted") from error
 
 
 def _background(

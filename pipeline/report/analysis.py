@@ -10,7 +10,7 @@ from pipeline.report.balance import class_balance
 from pipeline.report.families import Family, family_of
 from pipeline.report.results import Experiment, Run
 from pipeline.report.statistics import Band, labels_to_reach, student_t
-from pipeline.run.summary import CycleRow, area_under_curve
+from pipeline.run.summary import CycleRow, accuracy_curve, area_under_curve
 
 Curve = tuple[tuple[int, Band], ...]
 """A band at every number of labels."""
@@ -38,7 +38,8 @@ class Line:
 
     Args:
         strategy: its name.
-        curve: test accuracy.
+        seeds: how many runs it has.
+        curve: test accuracy; empty where there are no test images, as what follows is then empty or None but for times.
         gain: the same minus the baseline's at the same seed and labels; empty for the baseline or without one.
         gains_by_seed: what ``gain`` averages, ``(labels, difference)`` by seed.
         area: area under the accuracy curve.
@@ -51,11 +52,12 @@ class Line:
     """
 
     strategy: str
+    seeds: int
     curve: Curve
     gain: Curve
     gains_by_seed: tuple[tuple[tuple[int, float], ...], ...]
-    area: Band
-    final: Band
+    area: Band | None
+    final: Band | None
     macro_f1: Band | None
     ece: Band | None
     reached: Reached | None
@@ -83,6 +85,16 @@ class Analysis:
     all_pairs: Family | None
     balance: dict[str, np.ndarray]
 
+    @property
+    def measured(self) -> bool:
+        """Whether accuracy was measured; without test images, which one run alone may lack, it was not."""
+        return all(line.area for line in self.lines)
+
+    @property
+    def top(self) -> Line:
+        """The line with the largest mean area; the first where accuracy was not measured."""
+        return max(self.lines, key=lambda line: line.area.mean if line.area else 0.0)
+
     def line(self, strategy: str) -> Line:
         """Return a strategy's line."""
         return next(line for line in self.lines if line.strategy == strategy)
@@ -105,14 +117,15 @@ def analyse(experiment: Experiment) -> Analysis:
 
 
 def areas_by_seed(experiment: Experiment, strategy: str) -> dict[int, float]:
-    """Return a strategy's area under the accuracy curve at each of its seeds.
+    """Return a strategy's area under the accuracy curve at each of its seeds with test images.
 
     Args:
         experiment: runs that differ in strategy and seed alone.
         strategy: its name.
 
     """
-    return {seed: area_under_curve(list(run.rows)) for seed, run in experiment.of(strategy).items()}
+    areas = {seed: area_under_curve(run.rows) for seed, run in experiment.of(strategy).items()}
+    return {seed: area for seed, area in areas.items() if area is not None}
 
 
 def _line(experiment: Experiment, strategy: str) -> Line:
@@ -122,13 +135,15 @@ def _line(experiment: Experiment, strategy: str) -> Line:
     gains = tuple(_gain(mine, theirs) for mine, theirs in common)
     queries = [run.selection_seconds for run in runs.values() if run.selection_seconds]
     single = [seconds for run in queries for seconds in run]
+    areas = list(areas_by_seed(experiment, strategy).values())
     return Line(
         strategy=strategy,
-        curve=_curve([[(row.n_labelled, row.test_accuracy) for row in run.rows] for run in runs.values()]),
+        seeds=len(runs),
+        curve=_curve([accuracy_curve(run.rows) for run in runs.values()]),
         gain=_curve(gains),
         gains_by_seed=gains,
-        area=student_t(list(areas_by_seed(experiment, strategy).values())),
-        final=student_t([run.rows[-1].test_accuracy for run in runs.values()]),
+        area=student_t(areas) if areas else None,
+        final=_last(runs, lambda row: row.test_accuracy),
         macro_f1=_last(runs, lambda row: row.test_macro_f1),
         ece=_last(runs, lambda row: row.test_ece),
         reached=_reached(common) if common else None,
@@ -139,10 +154,8 @@ def _line(experiment: Experiment, strategy: str) -> Line:
 
 
 def _gain(mine: Run, theirs: Run) -> tuple[tuple[int, float], ...]:
-    base = {row.n_labelled: row.test_accuracy for row in theirs.rows}
-    return tuple(
-        (row.n_labelled, row.test_accuracy - base[row.n_labelled]) for row in mine.rows if row.n_labelled in base
-    )
+    base = dict(accuracy_curve(theirs.rows))
+    return tuple((labels, accuracy - base[labels]) for labels, accuracy in accuracy_curve(mine.rows) if labels in base)
 
 
 def _curve(curves: Sequence[Sequence[tuple[int, float]]]) -> Curve:
@@ -160,13 +173,10 @@ def _last(runs: dict[int, Run], read: Callable[[CycleRow], float | None]) -> Ban
 
 
 def _reached(common: list[tuple[Run, Run]]) -> Reached:
+    curves = [(accuracy_curve(mine.rows), accuracy_curve(theirs.rows)) for mine, theirs in common]
     found = [
-        labels_to_reach(
-            [row.n_labelled for row in mine.rows],
-            [row.test_accuracy for row in mine.rows],
-            theirs.rows[-1].test_accuracy,
-        )
-        for mine, theirs in common
+        labels_to_reach([labels for labels, _ in mine], [accuracy for _, accuracy in mine], theirs[-1][1])
+        for mine, theirs in curves
     ]
     known = [labels for labels in found if labels is not None]
     return Reached(float(np.mean(known)) if known else None, len(known), len(found))

@@ -9,7 +9,7 @@ from pipeline.report.results import Experiment, initial_set
 
 def class_balance(experiment: Experiment) -> dict[str, np.ndarray]:
     """Share of each class among the samples asked for, over all seeds and cycles; ``[C]`` by strategy."""
-    size = len(experiment.runs[0].classes)
+    size = len(experiment.classes)
     initial = {run.config.seed: initial_set(run) for run in experiment.runs}
     groups = {"initial set": [pick for picks in initial.values() for pick in picks]}
     for name in experiment.strategies:
@@ -23,7 +23,7 @@ def class_balance(experiment: Experiment) -> dict[str, np.ndarray]:
 
 def balanced_seeds(experiment: Experiment) -> list[int]:
     """Return the seeds whose initial set has exactly as many samples of every class: hidden labels may have told."""
-    size = len(experiment.runs[0].classes)
+    size = len(experiment.classes)
     found = {
         run.config.seed
         for run in experiment.runs

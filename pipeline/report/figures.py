@@ -47,7 +47,7 @@ class Drawn:
 
 def draw_all(analysis: Analysis) -> list[Drawn]:
     """Draw every figure that an experiment has data for."""
-    figures = [draw_curves(analysis)]
+    figures = [draw_curves(analysis)] if analysis.measured else []
     if any(line.gain for line in analysis.lines):
         figures.append(draw_gains(analysis))
     if any(line.seconds for line in analysis.lines):
@@ -95,13 +95,14 @@ def draw_curves(analysis: Analysis) -> Drawn:
     last = [
         End(line.strategy, _style(analysis, line.strategy)["color"], line.curve[-1][0], line.curve[-1][1].mean)
         for line in analysis.lines
+        if line.curve
     ]
     if fit(last):
         name_ends(axes, last)
     else:
         columns = _legend_columns([line.strategy for line in analysis.lines])
         figure.legend(loc="outside lower center", ncols=columns, frameon=False)
-    ends = ", ".join(f"{line.strategy} {line.final.mean:.1%}" for line in analysis.lines)
+    ends = ", ".join(f"{line.strategy} {line.final.mean:.1%}" for line in analysis.lines if line.final)
     labels = [labels for line in analysis.lines for labels, _ in line.curve]
     alt = f"Test accuracy over {min(labels)} to {max(labels)} labels. At the end: {ends}."
     return _drawn(figure, analysis, "learning-curves", "Test accuracy over labels", alt, _seeds_note(analysis))
@@ -172,7 +173,7 @@ def draw_times(analysis: Analysis) -> Drawn:
 def draw_balance(analysis: Analysis) -> Drawn:
     """Draw the share of each class among what each strategy asked for."""
     names = list(analysis.balance)
-    classes = analysis.experiment.runs[0].classes
+    classes = analysis.experiment.classes
     shares = np.array(list(analysis.balance.values()))  # [strategies, C]
     figure = blank_figure(1.1 + 0.36 * len(names))
     axes = figure.add_subplot()
@@ -238,7 +239,7 @@ def spell_seconds(value: float) -> str:
 
 
 def _seeds_note(analysis: Analysis) -> str:
-    counts = {line.area.n for line in analysis.lines}
+    counts = {line.seeds for line in analysis.lines}
     n = f"n = {min(counts)}" if len(counts) == 1 else f"n = {min(counts)} to {max(counts)}, see the table"
     if max(counts) < 2:
         return f"A single seed ({n}): no band can be given."

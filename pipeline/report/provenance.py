@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pipeline.config import RunConfig, validate
+from pipeline.config import AnnotatorSection, RunConfig, validate
 from pipeline.errors import PipelineError
 from pipeline.machine import spell_hardware
 from pipeline.report.results import Experiment, Run
@@ -134,11 +134,13 @@ def options_of(config: RunConfig) -> list[str]:
     names = {"data": {"name": config.data.name}, "model": {"name": config.model.name, "options": config.model.options}}
     default = validate({**names, "query": {"strategy": STAND_IN}}).model_dump(mode="json")
     default["model"]["options"] = {}
+    if config.annotator is not None:
+        default["annotator"] = AnnotatorSection().model_dump() | {"name": None}  # said, so that there is one
     arguments = ["--dataset", config.data.name, "--model", config.model.name]
     for path, value in _leaves(config.model_dump(mode="json")):
         if path in ELSEWHERE or value == _at(default, path):
             continue
-        if path in flags and value is not None:
+        if path in flags and value is not None and not isinstance(value, list):
             arguments += [flags[path], str(value)]
         else:
             arguments += ["--set", f"{path}={_as_yaml(value)}"]

@@ -11,12 +11,13 @@ from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import slug
 from pipeline.plain import differences
+from pipeline.report.labellers import Labellers, labellers_of
 from pipeline.report.sources import EVERYTHING, Choice, Source, check_baseline, find_sources
 from pipeline.run.events import Event
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.rundir import cycle_path, read_config, read_events
 from pipeline.run.stages.select import QUERY
-from pipeline.run.summary import CycleRow, read_rows
+from pipeline.run.summary import CycleRow, accuracy_curve, read_rows
 
 Pick = tuple[int, int]
 """Id and class of a labelled sample."""
@@ -46,8 +47,9 @@ class Run:
         config: its configuration.
         rows: one a cycle.
         rounds: what was labelled after each cycle, in rank order; the initial set is that of ``INITIAL``.
-        classes: names of the classes.
+        classes: names of the classes at the end.
         start: the first event: versions and the data set's hash.
+        labellers: who labelled it; None where only simulated annotators did.
 
     """
 
@@ -57,11 +59,17 @@ class Run:
     rounds: dict[int, tuple[Pick, ...]]
     classes: tuple[str, ...]
     start: Event
+    labellers: Labellers | None = None
 
     @property
     def strategy(self) -> str:
         """Its query strategy."""
         return self.config.query.strategy
+
+    @property
+    def measured(self) -> bool:
+        """Whether its accuracy was measured: without test images it was not."""
+        return bool(accuracy_curve(self.rows))
 
     @property
     def selection_seconds(self) -> list[float]:
@@ -112,6 +120,11 @@ class Experiment:
         return self.runs[0].config
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes: of the run that has most, as some may have been added to it."""
+        return max((run.classes for run in self.runs), key=len)
+
+    @property
     def baseline(self) -> str:
         """The strategy that the others are compared with, whether it has a finished run or not."""
         return self.choice.reference
@@ -154,7 +167,8 @@ def read_results(directories: Sequence[Path], choice: Choice = EVERYTHING) -> Re
         choice: the strategies and the baseline that were asked for.
 
     Raises:
-        PipelineError: a directory is neither, no run is finished, one cell occurs twice, or there is no such strategy.
+        PipelineError: a directory is neither, no run is finished, one cell occurs twice, there is no such strategy, or
+            one of several runs has no test images to be compared on.
 
     """
     groups: dict[str, list[Run]] = {}
@@ -171,12 +185,23 @@ def read_results(directories: Sequence[Path], choice: Choice = EVERYTHING) -> Re
         raise PipelineError(
             f"expected at least one finished run, but none of {len(excluded)} is ({reasons}): let them finish first"
         )
+    _require_accuracy([run for runs in groups.values() for run in runs])
     check_baseline(choice, [*dict.fromkeys(run.strategy for runs in groups.values() for run in runs)])
     experiments = [  # sorting is stable: what is equal stays as it came
         Experiment(key, tuple(sorted(runs, key=lambda run: choice.place(run.strategy))), choice, left_out)
         for key, runs in groups.items()
     ]
     return Results(tuple(directories), tuple(_titled(experiments)), tuple(excluded), choice, left_out)
+
+
+def _require_accuracy(runs: Sequence[Run]) -> None:
+    """Refuse to compare runs whose accuracy nobody knows; one alone is reported with what there is."""
+    blind = [str(run.path) for run in runs if not run.measured]
+    if blind and len(runs) > 1:
+        raise PipelineError(
+            f"expected runs with test images, on which accuracy can be compared, but {', '.join(blind)} had none: "
+            f"report on each alone, such as with 'pipeline report {blind[0]}'"
+        )
 
 
 def shared_key(config: RunConfig, dataset_sha256: str) -> str:
@@ -203,7 +228,9 @@ def _read_run(source: Source) -> Run | Excluded:
         if reason := _unfinished(config, events):
             return Excluded(path, reason)
         rows = read_rows(path)
-        return Run(path, config, tuple(rows), _rounds(events), _classes(path, rows, events), events[0])
+        classes = _classes(path, rows, events)
+        who = labellers_of(events, classes)
+        return Run(path, config, tuple(rows), _rounds(events), classes, events[0], who)
     except (PipelineError, OSError, ValueError, KeyError, TypeError) as error:
         return Excluded(path, f"damaged: {' '.join(str(error).split())}")
 
@@ -228,9 +255,9 @@ def _rounds(events: list[Event]) -> dict[int, tuple[Pick, ...]]:
 
 
 def _classes(path: Path, rows: Sequence[CycleRow], events: list[Event]) -> tuple[str, ...]:
-    """Return the names of the classes; runs of older versions have them in what they showed the annotator."""
-    if rows and rows[0].classes:
-        return rows[0].classes
+    """Return the names of the classes at the end; runs of older versions have them in what they asked."""
+    if rows and rows[-1].classes:
+        return rows[-1].classes
     queries = cycle_path(path, 0) / QUERY
     if queries.is_file():
         return tuple(map(str, json.loads(queries.read_text().partition("\n")[0])["classes"]))

@@ -82,7 +82,7 @@ def make_sheet(experiment: Experiment) -> Sheet:
         return Sheet(seed, {}, "The picks are not shown, as the data set holds features and no images.")
     chosen = [run for name in experiment.strategies if (run := experiment.of(name).get(seed))]
     strips: dict[str, tuple[Strip, ...]] = {
-        "initial set": (_strip(data, "before the first training", initial_set(chosen[0])),)
+        "initial set": (_strip(data, chosen[0], "before the first training", initial_set(chosen[0])),)
     }
     for run in chosen[:MOST_STRATEGIES]:
         strips[run.strategy] = _strips(data, run)
@@ -102,16 +102,16 @@ def _strips(data: DataSet, run: Run) -> tuple[Strip, ...]:
         positions = np.linspace(0, len(rounds) - 1, MOST_CYCLES).round().astype(int)
         rounds = [rounds[position] for position in positions]
     labels = {row.cycle: row.n_labelled for row in run.rows}
-    return tuple(_strip(data, f"cycle {cycle}, at {labels[cycle]} labels", run.rounds[cycle]) for cycle in rounds)
+    return tuple(_strip(data, run, f"cycle {cycle}, at {labels[cycle]} labels", run.rounds[cycle]) for cycle in rounds)
 
 
-def _strip(data: DataSet, caption: str, picks: tuple[Pick, ...]) -> Strip:
+def _strip(data: DataSet, run: Run, caption: str, picks: tuple[Pick, ...]) -> Strip:
     shown = tuple(
         Thumbnail(
             png_uri(data.train.images[sample], data.scale),
             sample,
             data.sample_path("train", sample),
-            data.classes[label],
+            run.classes[label],
         )
         for sample, label in picks[:MOST_PICKS]
     )

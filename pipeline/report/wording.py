@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from pipeline.heldout import unclaimed
 from pipeline.report.across import AcrossData
 from pipeline.report.analysis import Analysis
 from pipeline.report.balance import balanced_seeds, chance_of_balance, unequal_starts
@@ -64,17 +65,31 @@ def about_choice(choice: Choice, left_out: tuple[str, ...]) -> Iterator[str]:
 def summary(analysis: Analysis) -> Iterator[str]:
     """Yield the sentences that a reader with one minute needs."""
     yield _what(analysis)
-    yield _areas(analysis)
-    yield from _against_baseline(analysis)
-    yield from _other_pairs(analysis)
+    if analysis.measured:
+        yield _areas(analysis)
+        yield from _against_baseline(analysis)
+        yield from _other_pairs(analysis)
+    else:
+        yield unmeasured(analysis.experiment)
     yield from _costs(analysis)
+
+
+def unmeasured(experiment: Experiment) -> str:
+    """Say that nothing is known of the accuracy, and how it would be.
+
+    Args:
+        experiment: of a run without test images.
+
+    """
+    sentence = unclaimed(experiment.config.data.name)
+    return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
 def _what(analysis: Analysis) -> str:
     labels = [row.n_labelled for run in analysis.experiment.runs for row in run.rows]
     names = analysis.experiment.strategies
     strategies = f"{len(names)} strategies ({', '.join(names)})" if len(names) > 1 else f"One strategy ({names[0]})"
-    return f"{strategies}, {_seeds([line.area.n for line in analysis.lines])}, {min(labels)} to {max(labels)} labels."
+    return f"{strategies}, {_seeds([line.seeds for line in analysis.lines])}, {min(labels)} to {max(labels)} labels."
 
 
 def _seeds(counts: Iterable[int]) -> str:
@@ -83,7 +98,7 @@ def _seeds(counts: Iterable[int]) -> str:
 
 
 def _areas(analysis: Analysis) -> str:
-    top = max(analysis.lines, key=lambda line: line.area.mean)
+    top = analysis.top
     text = f"{top.strategy} had the highest mean accuracy over the range of labels (AUBC), {percent(top.area)} %"
     if len(analysis.lines) == 1:
         return f"The mean accuracy over the range of labels (AUBC) was {percent(top.area)} %; nothing is compared."
@@ -128,7 +143,7 @@ def _absent(experiment: Experiment) -> Iterator[str]:
 
 def _other_pairs(analysis: Analysis) -> Iterator[str]:
     tests = analysis.all_pairs.tests if analysis.all_pairs else ()
-    top = max(analysis.lines, key=lambda line: line.area.mean).strategy
+    top = analysis.top.strategy
     decided = [test for test in tests if test.winner and analysis.experiment.baseline not in (test.a, test.b)]
     decided.sort(key=lambda test: test.winner != top)  # what most readers ask first
     for test in decided[:MOST_PAIRS]:
@@ -203,7 +218,7 @@ def footnotes(family: Family) -> Iterator[str]:
 
 
 def _costs(analysis: Analysis) -> Iterator[str]:
-    top = max(analysis.lines, key=lambda line: line.area.mean)
+    top = analysis.top
     if top.reached and top.reached.mean is not None:
         yield (
             f"To reach {analysis.experiment.baseline}'s final accuracy of the same seed, {top.strategy} took "
@@ -218,7 +233,7 @@ def warnings_about(analysis: Analysis) -> Iterator[str]:
     """Yield what a sceptical reader must know before believing the numbers."""
     experiment = analysis.experiment
     if seeds := balanced_seeds(experiment):
-        size = len(experiment.runs[0].classes)
+        size = len(experiment.classes)
         chance = chance_of_balance(len(initial_set(experiment.runs[0])), size)
         yield (
             f"The initial set has exactly as many samples of each of the {size} classes at {_named('seed', seeds)}. "
@@ -234,7 +249,7 @@ def warnings_about(analysis: Analysis) -> Iterator[str]:
             f"{stopped} of {len(rows)} trainings stopped at the epoch limit before they converged, which strategies "
             "that look ahead assume."
         )
-    if (n := min(line.area.n for line in analysis.lines)) < FEWEST_SEEDS:
+    if analysis.measured and (n := min(line.seeds for line in analysis.lines)) < FEWEST_SEEDS:
         some = f"{n} seed{'s' * (n != 1)}"
         yield f"Only {some} for some strategy: with fewer than {FEWEST_SEEDS} no exact paired test can decide."
 

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 
 from pipeline.progress import StageProgress
-from pipeline.run.summary import CycleRow
+from pipeline.run.summary import CycleRow, shown_accuracy
 
 COLUMNS = (("cycle", 5), ("labels", 7), ("test acc", 9), ("|R|", 7), ("epochs", 7))
 STAGES = (("train", 8), ("migrate", 10), ("score", 8))
@@ -105,7 +105,7 @@ class RunConsole:
         figures = (
             str(row.cycle),
             str(row.n_labelled),
-            f"{row.test_accuracy:.2%}",
+            shown_accuracy(row.test_accuracy),
             f"{row.residual_norm:.3f}",
             str(row.epochs),
         )

@@ -1,6 +1,7 @@
 """What every stage of a run works with: the resolved configuration, the loaded data and the network as it begins."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from pipeline.config import ModelSection, RunConfig
 from pipeline.errors import PipelineError
 from pipeline.infinite import check_affordable
 from pipeline.queries import STRATEGIES, QueryStrategy, strategy_sha256
+from pipeline.run.pool import Pool
 from pipeline.run.stages.sequential import query_sizes
 from trainer.batch_norm import has_batch_norm
 from trainer.checkpoint import initialise
 from trainer.data import DataSet, ImageView, custom_kind, load
 from trainer.errors import TrainerError
 from trainer.features import embed
+from trainer.growth import grow
 from trainer.models import ModelSpec, build, custom_family, source_sha256
 
 SHARE_OF_IMAGES = 2
@@ -39,6 +42,7 @@ class RunContext:
         data: the data set; stages read images through it, and labels only of what is labelled.
         device: the torch device.
         pretrained: the weights to start from, by name; None where they are random.
+        loaded: the data set as it was loaded, where classes were added to it since; None where none were.
 
     """
 
@@ -46,11 +50,50 @@ class RunContext:
     data: DataSet
     device: str
     pretrained: dict[str, Tensor] | None = None
+    loaded: DataSet | None = None
 
     @property
     def spec(self) -> ModelSpec:
         """Which network is trained."""
         return self.config.model_spec(self.data.input_shape, self.data.num_classes)
+
+    @property
+    def dataset_sha256(self) -> str:
+        """Digest of the data set as it was loaded: classes that were added since do not make it another one."""
+        return (self.loaded or self.data).fingerprint()
+
+    def with_classes(self, names: Sequence[str]) -> "RunContext":
+        """Return this context with more classes, whose numbers follow those there are; images and labels are shared.
+
+        Args:
+            names: of the new classes.
+
+        Raises:
+            PipelineError: a name that is empty or that a class has already.
+
+        """
+        classes = (*self.data.classes, *names)
+        if len(set(classes)) != len(classes) or not all(name.strip() for name in names):
+            there = ", ".join(self.data.classes)
+            raise PipelineError(f"classes: expected new names beside {there}, got {', '.join(map(repr, names))}")
+        return replace(self, data=replace(self.data, classes=classes), loaded=self.loaded or self.data)
+
+    def of_cycle(self, pool: Pool, cycle: int) -> "RunContext":
+        """Return this context with the classes that a cycle's network has: those added before its training, too.
+
+        Args:
+            pool: the state of the labelling.
+            cycle: number of the cycle.
+
+        """
+        added = pool.classes_before(cycle)
+        return self.with_classes(added) if added else self
+
+    @property
+    def trial(self) -> "RunContext":
+        """This context with at least two classes, for a network that is tried before anybody has named them."""
+        missing = max(0, 2 - self.data.num_classes)
+        return self.with_classes([f"class {n}" for n in range(missing)]) if missing else self
 
     @property
     def images(self) -> ImageView:
@@ -75,26 +118,38 @@ class RunContext:
     def network(self) -> nn.Module:
         """Return a new network with the run's initial weights, random or pretrained.
 
+        Pretrained weights are those of the classes that the run began with; outputs for classes that were added since
+        are random.
+
         Raises:
             TrainerError: it cannot be built, or the pretrained weights do not fit it.
 
         """
-        model = build(self.spec, seeds.integer(self.config.seed, 0, "init"))
-        if self.pretrained is not None:
-            from migrator.checkpoint import unwrapped
+        seed = seeds.integer(self.config.seed, 0, "init")
+        model = build(self.spec, seed)
+        if self.pretrained is None:
+            return model
+        from migrator.checkpoint import unwrapped
 
-            state, _ = unwrapped(self.pretrained, set(model.state_dict()))
-            initialise(model, state, self.config.model.init_skip or ())
+        first = model if self.loaded is None else build(replace(self.spec, num_classes=self.loaded.num_classes), seed)
+        state, _ = unwrapped(self.pretrained, set(first.state_dict()))
+        initialise(first, state, self.config.model.init_skip or ())
+        if first is not model:
+            grow(model, first.state_dict())
         return model
 
 
-def load_data(config: RunConfig) -> DataSet:
+def load_data(
+    config: RunConfig, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> DataSet:
     """Load the data of a run, a user's own within a part of the free memory.
 
     What has no label is left out where the data's own labels answer; ids are the same without it.
 
     Args:
         config: the run's configuration.
+        cache: folder in which a user's own images are kept decoded; where absent, they are decoded into memory.
+        progress: told how many images are decoded, of how many.
 
     Raises:
         PipelineError: it is missing, damaged, or makes no data set.
@@ -109,24 +164,50 @@ def load_data(config: RunConfig) -> DataSet:
             images=config.data.image_options,
             memory_limit=available_memory() // SHARE_OF_IMAGES,
             labelled_only=config.simulated,
+            cache=cache,
+            progress=progress,
         )
     except (TrainerError, RuntimeError) as error:  # RuntimeError: the home directory of ~user is not known
         raise PipelineError(str(error)) from error
 
 
-def open_context(config: RunConfig) -> RunContext:
+def open_context(
+    config: RunConfig, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> RunContext:
     """Load the data, choose the device and try the network.
 
     Args:
         config: the run's configuration.
+        cache: as of ``load_data``.
+        progress: likewise.
 
     Raises:
         PipelineError: missing data, an unusable device, sizes that the data set cannot serve, or a user's own network
             or weights that do not fit it.
 
     """
-    data = load_data(config)
+    data = load_data(config, cache, progress)
     _require_usable(config, data)
+    _require_enough(config, data)
+    context = RunContext(config, data, choose_device(config.device), _read_pretrained(config.model))
+    trial = context.trial if config.paged else context
+    if config.kernel_options.logit >= trial.data.num_classes:
+        expected = f"kernel.logit: expected 0 to {trial.data.num_classes - 1}"
+        raise PipelineError(f"{expected}, got {config.kernel_options.logit}")
+    _try_network(trial)
+    check_strategy(config, trial.data)
+    return context
+
+
+def _require_enough(config: RunConfig, data: DataSet) -> None:
+    """Refuse data that has fewer samples than a run asks about."""
+    if config.takes_given_labels and len(data.labelled_ids) == len(data.train):
+        raise PipelineError(
+            f"data: all {len(data.train):,} training samples of {config.data.name} have a label already, so there is "
+            "nothing to ask: 'pipeline run' without --annotator replays an experiment on them"
+        )
+    if config.paged:
+        return
     wanted = config.query.n_init + config.query.answers * (config.cycles - 1)
     own = custom_kind(config.data.name) is not None
     if wanted > len(data.train):
@@ -135,21 +216,15 @@ def open_context(config: RunConfig) -> RunContext:
             f"take {wanted} samples, but {config.data.name} has {len(data.train)}"
             f"{' with a label, without those for testing' * own}: ask for fewer or run fewer cycles"
         )
-    if config.kernel_options.logit >= data.num_classes:
-        raise PipelineError(f"kernel.logit: expected 0 to {data.num_classes - 1}, got {config.kernel_options.logit}")
-    context = RunContext(config, data, choose_device(config.device), _read_pretrained(config.model))
-    _try_network(context)
-    check_strategy(config, data)
-    return context
 
 
 def _require_usable(config: RunConfig, data: DataSet) -> None:
-    """Refuse data on which a run cannot measure its accuracy, or which its training would destroy."""
-    if not len(data.test):
-        raise PipelineError(
-            f"data: {config.data.name} has no test samples, and a run measures its accuracy on them: give some with "
-            "labels (a folder test, the split test, x_test), or have some set aside (data.test_fraction=0.2)"
-        )
+    """Refuse data whose classes are not known, or which a run's training would destroy."""
+    try:
+        if not config.paged:
+            data.require_classes()
+    except TrainerError as error:
+        raise PipelineError(f"data: {error}") from error
     try:
         data.require_augmentable(config.train_options.augment)
     except TrainerError as error:
@@ -169,14 +244,14 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
 
     """
     strategy, query = config.query.resolved.strategy, config.query
-    if len(query_sizes(strategy, query)) > 1 and not config.simulated:
+    if len(query_sizes(strategy, query)) > 1 and config.by_files:
         raise PipelineError(
             f"annotator: files hand out a whole round at once, but {query.strategy} asks after each answer: choose "
             "a strategy or mode that does not, such as --strategy margin-influence-greedy"
         )
-    if config.cycles == 1:
+    if config.cycles == 1 and not config.paged:
         return
-    L = query.n_init + query.answers * (config.cycles - 2)
+    L = query.n_init + (0 if config.paged else query.answers * (config.cycles - 2))
     U = min(query.subset, len(data.train) - L)
     if strategy.needs_infinite:
         check_affordable(config.model_spec(data.input_shape, data.num_classes), config.kernel_options, L, U)

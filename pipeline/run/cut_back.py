@@ -62,7 +62,7 @@ def _reached(cycle: int, log: LogIndex, paged: bool) -> bool:
         return True
     if cycle == 0:
         return log.has("label", None)
-    return log.has("cycle_done", cycle - 1) or (paged and (cycle - 1, "train") in log.done)
+    return log.has("cycle_done", cycle - 1) or (paged and log.has("round_closed", cycle - 1))
 
 
 def _unlogged(folder: Path, events: Sequence[Event], log: LogIndex) -> Iterator[Path]:

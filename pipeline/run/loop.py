@@ -1,24 +1,20 @@
 """The active-learning loop: train → migrate → score → query → label, again and again, resumable at every step."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
-from pipeline import seeds
 from pipeline.annotators import Annotator, FilesAnnotator, SimulatedAnnotator
-from pipeline.config import RunConfig
+from pipeline.annotators.plugins import is_plugin, load_annotator
 from pipeline.errors import DivergedError, PipelineError, RunFailedError
-from pipeline.machine import hardware
 from pipeline.progress import StageProgress
 from pipeline.queries import QueryState
+from pipeline.run.beginning import begin, draw_initial
 from pipeline.run.context import RunContext
 from pipeline.run.pool import INITIAL, Pool
-from pipeline.run.recorded import code_sha256
 from pipeline.run.rounds import Rounds
-from pipeline.run.rundir import RunDirectory, Stage, environment_versions
+from pipeline.run.rundir import RunDirectory, Stage
 from pipeline.run.stages.binding import answers_sha256, inputs_sha256
 from pipeline.run.stages.diagnostics import cautions, read_diagnostics
 from pipeline.run.stages.migrate import VARIABLES, Porter, run_migrate
@@ -38,7 +34,6 @@ from pipeline.run.stages.sequential import (
 )
 from pipeline.run.stages.train import WEIGHTS, options_of, rate_left, run_train, training_cautions
 from pipeline.run.summary import CycleRow, read_row, write_report
-from pipeline.run.threads import new_threads, recorded_threads
 from trainer.threads import with_threads
 
 StateOf = Callable[[StageProgress], QueryState]
@@ -102,12 +97,7 @@ class ActiveLearningLoop:
             RunFailedError: a stage failed; the ``failed`` event is logged and no query is made from that stage.
 
         """
-        versions = environment_versions() | self.context.sources
-        begun = bool(self.run.events)
-        threads = recorded_threads(self.config, self.run.events) if begun else new_threads(self.context)
-        data, code = self.context.data.fingerprint(), code_sha256(self.config)
-        facts = {"dataset_sha256": data, "versions": versions, "hardware": hardware(), "threads": threads}
-        self.run.start(facts | ({"code": code} if code else {}))
+        threads = begin(self.run, self.context)
         with with_threads(threads):
             self._go_on()
 
@@ -131,6 +121,9 @@ class ActiveLearningLoop:
 
     def _pool(self) -> Pool:
         return self.run.pool(len(self.context.data.train))
+
+    def _context(self, cycle: int) -> RunContext:
+        return self.context.of_cycle(self._pool(), cycle)
 
     def _initial_set(self) -> None:
         given = self.rounds.take_given() if self.config.takes_given_labels else []
@@ -182,7 +175,7 @@ class ActiveLearningLoop:
                 trained, port = (self.run.stage_path(cycle, stage) for stage in ("train", "migrate"))
                 ported = port if self.context.strategy.needs_port else None
                 labelled = pool.labelled(cycle)
-                made.append(query_state(self.context, cycle, labelled, candidates, trained, ported, progress))
+                made.append(query_state(self._context(cycle), cycle, labelled, candidates, trained, ported, progress))
                 stream.update(made[0].rng.bit_generator.state)
             return made[0]
 
@@ -209,7 +202,7 @@ class ActiveLearningLoop:
 
         def build(into: Path) -> None:
             progress, rate = self.reporter.stage(cycle, "train"), rate_left(self.run.events, cycle)
-            run_train(self.context, cycle, labelled, previous, into, progress, rate)
+            run_train(self._context(cycle), cycle, labelled, previous, into, progress, rate)
 
         made_from = self._made_from(cycle, previous=cycle - 1 if cycle else None)  # cold, its learning rate
         self.run.ensure_stage(cycle, "train", WEIGHTS, made_from, build)
@@ -220,7 +213,7 @@ class ActiveLearningLoop:
 
         def build(into: Path) -> None:
             self.reporter.stage(cycle, "migrate")
-            run_migrate(self.context, labelled, trained, into, self.porter)
+            run_migrate(self._context(cycle), labelled, trained, into, self.porter)
 
         self.run.ensure_stage(cycle, "migrate", VARIABLES, self._made_from(cycle, "train"), build)
 
@@ -235,7 +228,7 @@ class ActiveLearningLoop:
         """
         results = {} if previous is None else {"previous": self.run.result_of(previous, "train")}
         results |= {stage: self.run.result_of(cycle, stage) for stage in stages}
-        return inputs_sha256(self._pool().labelled(cycle), results)
+        return inputs_sha256(self._pool().labelled(cycle), results, self._pool().classes_before(cycle))
 
     def _asked_from(self, cycle: int) -> dict[str, str]:
         """Return the hashes of what a cycle's questions are made from."""
@@ -244,7 +237,7 @@ class ActiveLearningLoop:
 
     def _score(self, cycle: int, state: StateOf) -> None:
         def build(into: Path) -> None:
-            run_score(self.context, cycle, state(self.reporter.stage(cycle, "score")), into)
+            run_score(self._context(cycle), cycle, state(self.reporter.stage(cycle, "score")), into)
 
         self.run.ensure_stage(cycle, "score", SCORES, self._asked_from(cycle), build)
         for caution in cautions(read_diagnostics(self.run.stage_path(cycle, "score"))):
@@ -311,28 +304,6 @@ class ActiveLearningLoop:
         self.rounds.write(round_)
 
 
-def draw_initial(run: RunDirectory, pool: Pool, config: RunConfig, given: Sequence[int]) -> None:
-    """Ask for the initial set, once: uniformly drawn samples beside those that came with a label.
-
-    Args:
-        run: the open run directory.
-        pool: the state of its labelling.
-        config: how many the initial set has, and the seed.
-        given: the samples that came with a label.
-
-    """
-    missing = config.query.n_init - len(given)
-    if missing <= 0 or not pool.asked(INITIAL) <= set(given):
-        return
-    rng = seeds.generator(config.seed, 0, "initial")
-    if given:
-        ids = np.setdiff1d(rng.permutation(pool.size), given, assume_unique=True)[:missing]  # keeps the order drawn
-    else:
-        ids = rng.choice(pool.size, size=missing, replace=False)
-    if len(ids):
-        run.append("query", cycle=INITIAL, ids=ids.tolist(), scores=[0.0] * len(ids))
-
-
 def configured(context: RunContext) -> Annotator:
     """Return the annotator that a run's configuration names.
 
@@ -341,6 +312,9 @@ def configured(context: RunContext) -> Annotator:
 
     """
     data, config = context.data, context.config
+    if config.annotator is not None and is_plugin(config.annotator.name):
+        root = None if data.root is None else str(data.root)
+        return load_annotator(config.annotator.name, {"classes": data.classes, "root": root, "seed": config.seed})
     if not config.simulated:
         return FilesAnnotator()
     habits = None if config.annotator is None else config.annotator.habits

@@ -1,7 +1,7 @@
 """What is labelled, what was asked and what is left: always derived from the events, never stored."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, KeysView
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,9 @@ from pipeline.run.events import Event
 
 INITIAL = -1
 """The round of the initial set; round c ≥ 0 is the query that follows the training of cycle c."""
+
+GIVEN = "given"
+"""The annotator of labels that came with the data."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Pool:
         self.skipped: dict[int, set[int]] = {}
         self.disputed: set[int] = set()
         self.added_classes: list[str] = []
+        self._added_in: list[int] = []  # the rounds in which they were
         self.current: dict[int, int] = {}  # every label that counts now, by sample
         self._decided: dict[int, dict[int, int | None]] = {}  # by round; None where a label is withdrawn
         self._votes: dict[int, dict[str, tuple[int, int]]] = {}  # by sample and annotator: round and label
@@ -62,6 +66,15 @@ class Pool:
         self._asked: dict[int, int] = {}  # the round that asked for a sample
         self._open: dict[int, int] = {}  # those of them that have neither a label nor a skip, in order
         self._closed = INITIAL - 1
+        self._takers: dict[str, Callable[[Event, int], None]] = {
+            "query": self._query,
+            "label": self._label,
+            "skip": self._skip,
+            "undo": self._undo,
+            "class_added": self._class_added,
+            "round_closed": self._close,
+            "stage_done": self._stage_done,
+        }
         for event in events:
             self.apply(event)
 
@@ -76,27 +89,41 @@ class Pool:
 
         """
         self.check(event)
-        kind, round_ = event["event"], event.get("cycle", INITIAL)
-        if kind == "query":
-            asked = dict.fromkeys(event["ids"], round_)
-            self._asked |= asked
-            self._open |= asked
-            self.queries.setdefault(round_, []).extend(event["ids"])
-            self.scores.setdefault(round_, []).extend(event["scores"])
-        elif kind == "label":
-            for (sample, label), annotator in zip(event["labels"], annotators_of(event), strict=True):
-                self._vote(round_, sample, label, annotator)
-        elif kind == "skip":
-            for sample, annotator in zip(event["ids"], annotators_of(event), strict=True):
-                self._skip(round_, sample, annotator)
-        elif kind == "undo":
-            for sample in event["ids"]:
-                self._withdraw(round_, sample, event["annotator"])
-        elif kind == "class_added":
-            self.added_classes.append(event["name"])
-        elif kind == "round_closed":
-            self._closed = max(self._closed, round_)
-        elif kind == "stage_done" and event["stage"] == "train":
+        take = self._takers.get(event["event"])
+        if take is not None:
+            take(event, event.get("cycle", INITIAL))
+
+    def _query(self, event: Event, round_: int) -> None:
+        asked = dict.fromkeys(event["ids"], round_)
+        self._asked |= asked
+        self._open |= asked
+        self.queries.setdefault(round_, []).extend(event["ids"])
+        self.scores.setdefault(round_, []).extend(event["scores"])
+
+    def _label(self, event: Event, round_: int) -> None:
+        for (sample, label), annotator in zip(event["labels"], annotators_of(event), strict=True):
+            self._votes.setdefault(sample, {})[annotator] = (round_, label)
+            self._decide(round_, sample)
+
+    def _skip(self, event: Event, round_: int) -> None:
+        self.skipped.setdefault(round_, set()).update(event["ids"])
+        for sample, annotator in zip(event["ids"], annotators_of(event), strict=True):
+            self._skips.setdefault(sample, {})[annotator] = round_
+            self._open.pop(sample, None)
+
+    def _undo(self, event: Event, round_: int) -> None:
+        for sample in event["ids"]:
+            self._withdraw(round_, sample, event["annotator"])
+
+    def _class_added(self, event: Event, round_: int) -> None:
+        self.added_classes.append(event["name"])
+        self._added_in.append(round_)
+
+    def _close(self, event: Event, round_: int) -> None:
+        self._closed = max(self._closed, round_)
+
+    def _stage_done(self, event: Event, round_: int) -> None:
+        if event["stage"] == "train":
             self._closed = max(self._closed, round_ - 1)
 
     def check(self, event: Event) -> None:
@@ -116,18 +143,27 @@ class Pool:
         if self.closed(round_):
             raise PipelineError(f"round {round_} is closed: expected no {kind} of it any more")
         if kind == "query":
-            if twice := [sample for sample in event["ids"] if sample in self._asked]:
-                raise PipelineError(
-                    f"sample {twice[0]} was asked for in round {self._asked[twice[0]]} and again in round {round_}"
-                )
-            if len(set(event["ids"])) != len(event["ids"]):
-                raise PipelineError(f"a sample was asked for twice in round {round_}")
-            return
-        if kind == "undo":
-            for sample in event["ids"]:
-                if not self.said_anything(sample, event["annotator"]):
-                    raise PipelineError(f"sample {sample}: {event['annotator']} said nothing that could be undone")
-            return
+            self._check_query(event, round_)
+        elif kind == "undo":
+            self._check_undo(event)
+        else:
+            self._check_said(event, round_)
+
+    def _check_query(self, event: Event, round_: int) -> None:
+        if twice := [sample for sample in event["ids"] if sample in self._asked]:
+            raise PipelineError(
+                f"sample {twice[0]} was asked for in round {self._asked[twice[0]]} and again in round {round_}"
+            )
+        if len(set(event["ids"])) != len(event["ids"]):
+            raise PipelineError(f"a sample was asked for twice in round {round_}")
+
+    def _check_undo(self, event: Event) -> None:
+        for sample in event["ids"]:
+            if not self.said_anything(sample, event["annotator"]):
+                raise PipelineError(f"sample {sample}: {event['annotator']} said nothing that could be undone")
+
+    def _check_said(self, event: Event, round_: int) -> None:
+        kind = event["event"]
         for sample in event["ids"] if kind == "skip" else [sample for sample, _ in event["labels"]]:
             if self._asked.get(sample, round_ + 1) > round_:
                 raise PipelineError(f"sample {sample} got a {kind} in round {round_} without being asked for")
@@ -137,15 +173,6 @@ class Pool:
             known = said.setdefault((sample, annotator), label) if earlier != round_ else before
             if known != label:
                 raise PipelineError(f"sample {sample} of round {round_} has two labels, {known} and {label}")
-
-    def _vote(self, round_: int, sample: int, label: int, annotator: str) -> None:
-        self._votes.setdefault(sample, {})[annotator] = (round_, label)
-        self._decide(round_, sample)
-
-    def _skip(self, round_: int, sample: int, annotator: str) -> None:
-        self.skipped.setdefault(round_, set()).add(sample)
-        self._skips.setdefault(sample, {})[annotator] = round_
-        self._open.pop(sample, None)
 
     def _withdraw(self, round_: int, sample: int, annotator: str) -> None:
         """Take back what an annotator last said; what closed rounds knew of it stays."""
@@ -224,6 +251,14 @@ class Pool:
         """Return the labels that came in a round, for whichever round asked, in order; withdrawn ones left out."""
         return {sample: label for sample, label in self._decided.get(round_, {}).items() if label is not None}
 
+    def touched(self, round_: int) -> bool:
+        """Tell whether a round changed any label, or added or withdrew one."""
+        return bool(self._decided.get(round_))
+
+    def classes_before(self, cycle: int) -> tuple[str, ...]:
+        """Return the names of the classes that were added before a cycle's training."""
+        return tuple(name for name, added in zip(self.added_classes, self._added_in, strict=True) if added < cycle)
+
     def labelled(self, cycle: int) -> Labelled:
         """Return the labelled set that cycle ``cycle`` trains on: what was known when the round before it closed."""
         pairs = list(self._known(cycle - 1).items())
@@ -244,6 +279,11 @@ class Pool:
                     if label is not None:
                         known[sample] = label
         return known
+
+    @property
+    def open_samples(self) -> KeysView[int]:
+        """What was asked for and has neither a label nor a skip, or is disputed, in the order in which it was."""
+        return self._open.keys()
 
     def complete(self, round_: int) -> bool:
         """Tell whether a round is closed, or everything that it asked for was labelled or skipped."""

@@ -6,14 +6,12 @@ from typing import Any
 from pipeline.annotators import Annotator, Answer, Item, Question, Said, Skip, Undo
 from pipeline.errors import RunFailedError
 from pipeline.files import write_json_lines
-from pipeline.run.pool import INITIAL, Pool, annotators_of
+from pipeline.run.pool import GIVEN, INITIAL, Pool, annotators_of
 from pipeline.run.rundir import RunDirectory
 from pipeline.run.stages.select import QUERY, query_rows
 from trainer.data import DataSet
 
 LABELS = "labels.jsonl"
-GIVEN = "given"
-"""Who labelled what came with its label."""
 
 
 class Rounds:
@@ -38,6 +36,17 @@ class Rounds:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes: the data's, then those added while labelling."""
         return (*self._data.classes, *self.pool.added_classes)
+
+    def add_classes(self, round_: int, names: Sequence[str]) -> None:
+        """Log classes that are known from now on; the networks after this round have them.
+
+        Args:
+            round_: that is open.
+            names: theirs.
+
+        """
+        for name in names:
+            self._run.append("class_added", cycle=round_, name=name)
 
     def take_given(self) -> list[int]:
         """Log the labels that came with the data, once, as asked for and answered before anything else.
@@ -167,9 +176,7 @@ class Rounds:
             )
         if answers:
             labels = [[each.sample, each.label] for each in answers]
-            self._run.append(
-                "label", cycle=round_, labels=labels, annotator=_annotators(answers), **_measured(answers)
-            )
+            self._run.append("label", cycle=round_, labels=labels, annotator=_annotators(answers), **_measured(answers))
         return [*undone, *fresh]
 
     def _known(self, said: Answer | Skip) -> bool:

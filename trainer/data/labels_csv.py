@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import Literal
 
+from common.cells import plain_text
 from trainer.data.custom import listed
 from trainer.data.labels import means_unlabelled, require_plain
 from trainer.data.listing import LAYOUT, Listing, inside, is_image, list_all
@@ -88,7 +89,7 @@ class _Rows:
         if not name or written is None or None in row:
             wrong = "no path" if not name else f"{'fewer' if written is None else 'more'} values than columns"
             raise TrainerError(f"it has {wrong}")
-        written = written.strip()
+        written = plain_text(written.strip())
         require_plain(name)
         require_plain(written)
         target = inside(root / name, root)

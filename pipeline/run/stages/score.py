@@ -22,7 +22,7 @@ from pipeline.run.context import RunContext
 from pipeline.run.pool import Labelled, Pool
 from pipeline.run.stages.diagnostics import DIAGNOSTICS, figures_of
 from pipeline.run.stages.sequential import query_sizes
-from pipeline.run.stages.train import WEIGHTS, options_of
+from pipeline.run.stages.train import WEIGHTS, options_of, was_limited
 from trainer.checkpoint import load_weights
 from trainer.errors import TrainerError
 from trainer.features import embed
@@ -64,6 +64,21 @@ def draw_candidates(config: RunConfig, pool: Pool, cycle: int) -> np.ndarray:
     return pool.candidates(cycle, config.query.subset, seeds.generator(config.seed, cycle, "subset"))
 
 
+def candidates_of(config: RunConfig, pool: Pool, cycle: int, scored: Path | None) -> np.ndarray:
+    """Return the ids that a cycle's network scored, ``[U]``; on a page they depend on what was asked meanwhile.
+
+    Args:
+        config: the run's configuration.
+        pool: the state of its labelling.
+        cycle: number of the cycle.
+        scored: the cycle's score stage; None where there is none.
+
+    """
+    if config.paged and scored is not None:
+        return read_scores(scored).candidates
+    return draw_candidates(config, pool, cycle)
+
+
 def query_state(
     context: RunContext,
     cycle: int,
@@ -90,14 +105,14 @@ def query_state(
 
     """
     config, device, classes = context.config, context.device, context.data.num_classes  # no closure may hold the data
-    query, options = config.query, options_of(context, trained)
+    query, options, limited = config.query, options_of(context, trained), was_limited(trained)
     if covariance is None:
         covariance = context.strategy.covariance(query.look_ahead, query.answers, len(candidates))
     model = context.network()
     load_weights(model, trained / WEIGHTS)
 
     def retrain(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> Retrainer:
-        return Retrainer(model, X, labels, pool, classes, options, device)
+        return Retrainer(model, X, labels, pool, classes, options, device, limited=limited)
 
     def linearise(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:
         if port is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from pipeline import seeds
 from pipeline.errors import DivergedError, RunFailedError
@@ -16,8 +17,9 @@ from pipeline.progress import StageProgress, silent
 from pipeline.run.context import RunContext
 from pipeline.run.events import Event
 from pipeline.run.pool import Labelled
-from trainer.checkpoint import load_weights, weight_bytes
+from trainer.checkpoint import load_weights, read_weights, weight_bytes
 from trainer.errors import Diverged, TrainerError
+from trainer.growth import grow
 from trainer.loop import fit
 from trainer.options import TrainOptions
 from trainer.predict import accuracy, predict
@@ -38,8 +40,9 @@ def run_train(
 ) -> None:
     """Train on the labelled set and read the test set once, after the last epoch; nothing is selected on test.
 
-    The learning rate begins where the previous cycle's training ended after restarts, if it did not end at chance; then
-    this one starts from the initial weights, because dead units never come back.
+    The learning rate begins where the previous cycle's training ended after restarts, with gradients limited as there,
+    if it did not end at chance; then this one starts from the initial weights, because dead units never come back.
+    Without test images the summary says nothing of the network's accuracy but on the labelled ones.
 
     Args:
         context: the run's constants.
@@ -53,14 +56,15 @@ def run_train(
 
     Raises:
         DivergedError: training diverged at all learning rates.
-        RunFailedError: the labelled set is too small.
+        RunFailedError: the labelled set is too small, or the network has more classes than the previous one and does
+            not go on from it.
 
     """
     config, model = context.config, context.network()
     options, learned = _begin_with(context, previous, max_lr)
-    if previous is not None and config.start == "warm" and learned:
-        load_weights(model, previous / WEIGHTS)
     try:
+        if previous is not None and config.start == "warm" and learned:
+            _go_on_from(model, previous, context.spec.num_classes)
         result = fit(
             model,
             context.images(labelled.ids),
@@ -70,6 +74,7 @@ def run_train(
             seed=seeds.integer(config.seed, cycle, "train"),
             device=context.device,
             on_epoch=lambda record: progress(record["epoch"], options.epochs),
+            limited=learned and previous is not None and was_limited(previous),
         )
     except Diverged as error:
         if error.max_lr is None:
@@ -91,7 +96,8 @@ def run_train(
         "residual_rms": result.residual_rms,
         "train_accuracy": result.train_accuracy,
         **result.attempts(),
-        **_test_metrics(context, model),
+        **(_test_metrics(context, model) if len(context.data.test) else {}),
+        "classes": list(context.data.classes),
     }
     write_json(into / SUMMARY, summary)
 
@@ -104,8 +110,20 @@ def _begin_with(context: RunContext, previous: Path | None, max_lr: float | None
     return replace(options, max_lr=min(rate for rate in rates if rate is not None)), learned
 
 
+def _go_on_from(model: nn.Module, previous: Path, classes: int) -> None:
+    """Load the previous cycle's weights, into a network that may have more classes."""
+    spec = previous / MODEL
+    if spec.is_file() and json.loads(spec.read_text())["num_classes"] < classes:
+        grow(model, read_weights(previous / WEIGHTS))
+    else:
+        load_weights(model, previous / WEIGHTS)
+
+
 def read_summary(directory: Path) -> dict[str, Any]:
-    """Return what ``run_train`` wrote about its network; of the test set, older versions wrote the accuracy alone."""
+    """Return what ``run_train`` wrote about its network: nothing of the test set where there is none.
+
+    Older versions wrote its accuracy alone.
+    """
     return dict(json.loads((directory / SUMMARY).read_text()))
 
 
@@ -124,6 +142,16 @@ def options_of(context: RunContext, trained: Path) -> TrainOptions:
     """
     options = context.config.train_options
     return replace(options, max_lr=_rates(trained).get("max_lr", options.max_lr))
+
+
+def was_limited(trained: Path) -> bool:
+    """Return whether a cycle's network was trained with gradients no longer than at the start, after restarts.
+
+    Args:
+        trained: the cycle's train stage.
+
+    """
+    return bool(_rates(trained).get("limited", False))
 
 
 def rate_left(events: Iterable[Event], cycle: int) -> float | None:
@@ -161,5 +189,4 @@ def _test_metrics(context: RunContext, model) -> dict[str, Any]:  # type: ignore
     return {
         "test_accuracy": accuracy(outputs, labels),
         **{f"test_{name}": value for name, value in others.items()},
-        "classes": list(context.data.classes),
     }

@@ -1,0 +1,230 @@
+"""``pipeline label``."""
+
+import getpass
+import os
+import shutil
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import confirm_file, fresh_path, keep_compiled, note, run_options, trust_code_option
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.config import RunConfig
+    from pipeline.run.context import RunContext
+
+DEMO = "mnist5k"
+QUERY = {"n_init": 20, "subset": 1000}
+"""Of a run that people answer: a first network soon, and enough candidates that their pool is well covered."""
+OWN_DATA: dict[str, dict[str, Any]] = {
+    "folder": {"skip_bad": True, "test_fraction": 0.0},
+    "npz": {"test_fraction": 0.0},
+}
+"""Of their own files: one that cannot be read keeps nobody from labelling, and every label is learned from."""
+FEATURES_MODEL = "mlp"
+"""What learns from features, where no network is named: there is nothing in them to convolve."""
+IMAGES = "images"
+"""Folder of a run in which its images are kept decoded."""
+HABITS = ("noise", "skip", "disagree", "late", "missing")
+FIXED = ("--dataset", "--cycles", "--annotator", "--classes", *(f"--annotator-{habit}" for habit in HABITS))
+"""Options of a run that this command has otherwise or not at all."""
+
+
+@click.command()
+@click.argument("source", metavar="FOLDER|RUN", required=False)
+@click.option("--demo", is_flag=True, help="Label real handwritten digits, without data of your own.")
+@click.option("--classes", help="Names of the classes, such as cat,dog; others can be added on the page.")
+@click.option("--annotator", "name", help="Who labels.  [the user's name]")
+@click.option("--budget", type=click.IntRange(min=1), help="Labels after which it stops asking.  [none]")
+@click.option("--overlap", type=click.FloatRange(0, 1), help="Share of the images that everybody is asked.  [0]")
+@click.option("--port", type=int, default=0, show_default=True, help="Of 127.0.0.1; 0 takes a free one.")
+@click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
+@run_options(*FIXED, defaults={"--n-init": "20", "--subset-size": "1000", "--model": "cnn, for features mlp"})
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/FOLDER-label]")
+@trust_code_option
+def label(
+    source: str | None,
+    demo: bool,
+    classes: str | None,
+    name: str | None,
+    budget: int | None,
+    overlap: float | None,
+    port: int,
+    browser: bool,
+    out: Path | None,
+    trust_code: bool,
+    config_file: Path | None,
+    sets: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Label your own images on a page in the browser: it asks about those that will teach the network most.
+
+    FOLDER holds images, few or none of them labelled; an .npz file of arrays or embeddings will do too.  RUN goes on
+    where it was.  Every answer is saved at once; Ctrl-C stops.
+
+    Example: pipeline label photos --classes cat,dog,bird
+    """
+    if demo == (source is not None):
+        raise PipelineError("expected either a folder or run to label, or --demo")
+    given = [f"--{key.partition('__')[2].replace('_', '-')}" for key, value in options.items() if value is not None]
+    keep_compiled()
+    if source is not None and (Path(source) / "config.yaml").is_file():
+        if given or sets or config_file or out or overlap is not None:
+            raise PipelineError(
+                f"{source} is a run, which goes on as it began: expected no options beside --classes, --budget, "
+                "--annotator, --port, --no-browser and --trust-code"
+            )
+        path, added = Path(source), classes.split(",") if classes else []
+        context = _recorded(path, budget, trust_code)
+    else:
+        base = _base(source, classes, budget, overlap)
+        fields = {name.replace("__", "."): value for name, value in options.items()}
+        confirm_file(config_file, sets, fields, trust_code, base)
+        path, context = _begun(base, out, config_file, sets, fields)
+        added = []
+    _serve(path, context, name or _user(), port, browser, added)
+
+
+def _base(source: str | None, classes: str | None, budget: int | None, overlap: float | None) -> dict[str, Any]:
+    """Return what a new run is where nothing else is said."""
+    from trainer.data import custom_kind
+
+    data_set = DEMO if source is None else _data_set(source)
+    base: dict[str, Any] = {
+        "data": {"name": data_set} | OWN_DATA.get(custom_kind(data_set) or "", {}),
+        "annotator": {"name": "page", "budget": budget, "overlap": overlap},
+        "query": QUERY,
+    }
+    if classes is not None:
+        base["data"]["classes"] = classes
+    return base
+
+
+def _begun(
+    base: dict[str, Any], out: Path | None, config_file: Path | None, sets: tuple[str, ...], fields: dict[str, Any]
+) -> tuple[Path, "RunContext"]:
+    """Make the directory of a new run, and open it; nothing is left of it where its data is no good."""
+    from pipeline.config import load_config
+    from pipeline.files import slug
+    from pipeline.products.watching import watching
+    from pipeline.run.context import load_data, open_context
+    from pipeline.run.rundir import create_run
+
+    config = load_config(config_file, fields, sets, base)
+    if not config.paged:
+        raise PipelineError(f"annotator.name: expected page, got {config.who!r}")
+    if config.data.name.startswith("npz:") and load_data(config).holds_features:
+        config = load_config(config_file, fields, sets, base | {"model": {"name": FEATURES_MODEL}})
+    if config.data.name.startswith("folder:") and config.data.image_size is None:
+        config = _with_size(config)
+    path = out or fresh_path(f"{slug(config.data.name)}-label")
+    create_run(path, config)
+    try:
+        with watching(lambda: None) as progress:
+            return path, open_context(config, path / IMAGES, lambda done, total: progress("images read", done, total))
+    except BaseException:
+        shutil.rmtree(path)  # nothing was said yet
+        raise
+
+
+def _data_set(source: str) -> str:
+    """Return the data set that an argument names: a folder, an archive of arrays, or what ``--dataset`` takes."""
+    from trainer.data import DATASETS, custom_kind
+
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return f"folder:{source}"
+    if path.suffix == ".npz":
+        return f"npz:{source}"
+    if source in DATASETS or custom_kind(source):
+        return source
+    raise PipelineError(
+        f"expected a folder of images, an .npz file, a run of 'pipeline label' or a data set, but {source} is none"
+    )
+
+
+def _with_size(config: "RunConfig") -> "RunConfig":
+    """Give images of several sizes one."""
+    from pipeline.config import validate
+    from pipeline.plain import merged
+    from trainer.data.suggest import suggested_size
+    from trainer.errors import TrainerError
+
+    path = Path(config.data.name.removeprefix("folder:")).expanduser()
+    try:
+        size = suggested_size(path, config.data.image_options)
+    except TrainerError as error:
+        raise PipelineError(str(error)) from error
+    if size is None:
+        return config
+    text = f"{size[0]}x{size[1]}"
+    note(f"the network sees every image at {text} pixels (--image-size); you see it as it is")
+    return validate(merged(config.model_dump(), {"data": {"image_size": text}}))
+
+
+def _recorded(path: Path, budget: int | None, trust_code: bool) -> "RunContext":
+    """Open a run that goes on, with another budget where one is given."""
+    from pipeline.config import validate
+    from pipeline.files import write_atomically
+    from pipeline.plain import merged
+    from pipeline.run.recorded import open_recorded
+    from pipeline.run.rundir import CONFIG, read_begun, read_config
+
+    config, events = read_config(path), read_begun(path)
+    if not config.paged:
+        raise PipelineError(f"{path}: expected a run of 'pipeline label'; go on with 'pipeline resume {path}'")
+    if budget is not None:
+        config = validate(merged(config.model_dump(), {"annotator": {"budget": budget}}), recorded=True)
+    context = open_recorded(path, config, events, trust_code, note, cache=path / IMAGES)
+    if budget is not None:
+        write_atomically(path / CONFIG, config.to_yaml())
+    return context
+
+
+def _serve(path: Path, context: "RunContext", name: str, port: int, browser: bool, added: list[str]) -> None:
+    """Serve the page until somebody stops it."""
+    from pipeline.interrupts import Interrupts
+    from pipeline.page.serve import PageServer
+    from pipeline.run.recorded import named_code
+    from pipeline.run.rundir import RunDirectory
+    from pipeline.session.session import Session
+
+    def warn(message: str) -> None:
+        click.echo(f"warning: {message}", err=True)
+
+    for line in context.data.notes:
+        note(line)
+    trust = " --trust-code" if named_code(context.config) else ""
+    hint = f"stopped; every answer is saved. Go on with: pipeline label {path}{trust}"
+    interrupts = Interrupts(hint)
+    with RunDirectory(path, warn) as run:
+        session = Session(run, context, path / IMAGES, name, warn)
+        try:
+            with interrupts, PageServer(session, port) as server:
+                for each in added:
+                    session.ensure_class(each)
+                _invite(server.access.link(), browser)
+                server.wait()
+        except KeyboardInterrupt:
+            click.echo(f"\n{hint}")
+        finally:
+            session.stop()
+    click.echo(f"take the labels and predictions away with: pipeline products {path}")
+
+
+def _invite(link: str, browser: bool) -> None:
+    click.echo(f"label at {link}")
+    click.echo("(the link works once; every answer is saved at once; Ctrl-C stops)")
+    if browser and sys.stdout.isatty() and (sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY")):
+        webbrowser.open(link)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "me"

@@ -1,0 +1,250 @@
+// One at a time: answer, skip, undo, look back and correct.
+
+import { $, fill, make, percent, plural, setText, show } from "./dom.js";
+import { act, page, refreshState, say, setState, setView, who } from "./core.js";
+import { clock, look, nothing, prefetch, present } from "./look.js";
+import { get, post } from "./net.js";
+
+const BACK = 100; // so far a person can look back
+const SURPRISE = 600; // milliseconds before keys count for a question that came by itself
+
+let trail = []; // what this annotator said, latest first
+let at = -1; // where in it the person looks; -1: at the question
+let waited = 0; // milliseconds that the question was looked at before the person looked back
+
+export const lookingBack = () => at >= 0;
+
+// ---- what is shown
+
+export function showQuestion(question, pause) {
+  page.question = question;
+  at = -1;
+  waited = 0;
+  view(pause);
+}
+
+function view(pause) {
+  const { question } = page;
+  if (page.view === "grid" && at < 0) return;
+  if (at >= 0) {
+    setView("label");
+    present(trail[at]);
+  } else if (question.kind === "question") {
+    setView("label");
+    present(question, { counted: waited, pause });
+    prefetch(question.next);
+  } else {
+    nothing();
+    setView("over");
+  }
+  draw();
+}
+
+export function returnToQuestion() {
+  page.view = "label";
+  at = -1;
+  view();
+}
+
+export function draw() {
+  if (page.state === null || page.question === null) return;
+  if (page.view === "over") drawOver();
+  if (page.view !== "label") return;
+  const back = at >= 0;
+  setText($("why"), back ? backLine() : whyLine(page.question));
+  $("forward").disabled = !back;
+  drawClasses(back ? trail[at].said : null);
+  drawGuess(back ? null : page.question.prediction);
+}
+
+function drawClasses(said) {
+  fill($("classes"), page.state.classes, makeClass, (node, item) => {
+    drawClass(node, item);
+    node.classList.toggle("said", said === item.name);
+  });
+}
+
+function makeClass() {
+  const node = makeClassButton();
+  node.addEventListener("click", () => choose(node.label));
+  return node;
+}
+
+export function makeClassButton() {
+  const node = make("button", "class", make("kbd"), make("span", "name"));
+  node.type = "button";
+  return node;
+}
+
+export function drawClass(node, { name, key }) {
+  node.label = name;
+  setText(node.children[0], key ?? "");
+  show(node.children[0], Boolean(key));
+  setText(node.children[1], name);
+  node.title = name;
+  if (key) node.setAttribute("aria-keyshortcuts", key);
+  else node.removeAttribute("aria-keyshortcuts");
+}
+
+function drawGuess(prediction) {
+  const visible = page.predictions && at < 0;
+  show($("guess"), visible);
+  if (!visible) return;
+  setText($("guess"), prediction
+    ? `The network predicts ${prediction.label}, ${percent(prediction.probability)}`
+    : "No network predicts anything yet");
+}
+
+function backLine() {
+  const { said } = trail[at];
+  const what = said === null ? "you skipped it" : `you said ${said}`;
+  return `${at + 1} back: ${what}. Press the key of a class to correct it.`;
+}
+
+function whyLine(question) {
+  const said = question.said.map(({ annotator, label }) => `${annotator} said ${label ?? "nothing"}`).join(", ");
+  if (question.why === "undo") return said ? `Taken back: ${said}` : "Taken back: what is it?";
+  if (question.why === "disputed") return `Annotators disagree: ${said}`;
+  if (question.asked_by === null) {
+    return page.state.network ? "Drawn at random" : "Drawn at random until there is a network";
+  }
+  const { network } = page.state;
+  const which = network && network.cycle === question.asked_by
+    ? `the network that learned from ${plural(network.labels, "label")}`
+    : `network ${question.asked_by}`;
+  const ranked = question.milliseconds === null
+    ? `Asked by ${which}`
+    : `Re-ranked in ${Math.max(1, Math.round(question.milliseconds)).toLocaleString("en")} ms by ${which}`;
+  if (question.why === "left") return `Left open before · ${ranked}`;
+  return question.why === "overlap" ? `Asked of several annotators · ${ranked}` : ranked;
+}
+
+const OVER = { budget: "The budget is used up", pool: "Every image is labelled", finished: "Finished", yours: "All yours are labelled" };
+
+function drawOver() {
+  const { question, state: { finished } } = page;
+  const waiting = question.kind === "wait";
+  const going = Boolean(finished?.going_on);
+  setText($("over-title"), finished ? (going ? "Finishing" : "Finished") : waiting ? "One moment" : OVER[question.reason] ?? "Nothing left");
+  setText($("over-text"), going ? "What you take away is being made. You may close the page." : question.text);
+  setText($("over-stage"), going && finished.stage ? `Now: ${finished.stage}` : "");
+  show($("over-stage"), going);
+  fill($("products"), finished?.products ?? [], () => make("li"), setText);
+  show($("products"), Boolean(finished?.products));
+  show($("folder-line"), Boolean(finished?.folder));
+  setText($("folder"), finished?.folder ?? "");
+  show($("over-finish"), !finished && !waiting);
+  show($("over-class"), !finished);
+}
+
+// ---- what is done
+
+// Only what was seen can be judged, and only one thing at a time.
+const free = () => page.view === "label" && look.ready && !page.busy;
+
+export function choose(label) {
+  if (!free()) return;
+  if (look.broken) say("This image cannot be shown: skip it, or wait until it comes", "error");
+  else if (at >= 0) correct(label);
+  else tell("/answer", { label }, label);
+}
+
+export function skip() {
+  if (!free()) return;
+  if (at >= 0) correct(null);
+  else tell("/skip", { reason: "" }, "skipped");
+}
+
+async function tell(path, what, line) {
+  const { sample } = look.item;
+  const seconds = clock.seconds();
+  const done = await act(async () => {
+    const question = await post(path, { ...who(), sample, ...what, seconds });
+    showQuestion(question);
+    say(`Saved: ${line}`, "good");
+  });
+  if (done) refreshState().catch(() => {}); // the poll will
+}
+
+async function correct(label) {
+  const item = trail[at];
+  if (item.said === label) {
+    say(`Unchanged: ${label ?? "skipped"}`);
+    return;
+  }
+  const seconds = clock.seconds();
+  const done = await act(async () => {
+    await post("/undo", { ...who(), sample: item.sample });
+    const path = label === null ? "/skip" : "/answer";
+    const what = label === null ? { reason: "" } : { label };
+    page.question = await post(path, { ...who(), sample: item.sample, ...what, seconds });
+    say(`Corrected: ${item.said ?? "skipped"} → ${label ?? "skipped"}`, "good");
+    item.said = label;
+    at -= 1;
+    view();
+  });
+  if (done) refreshState().catch(() => {});
+}
+
+// Names the sample, so that to send it twice takes nothing else back.
+export async function undo() {
+  if (page.busy || !["label", "over"].includes(page.view)) return;
+  let latest = null;
+  const done = await act(async () => {
+    latest = at >= 0 ? trail[at] : (await get("/history", { ...who(), limit: 1 })).items[0];
+    if (latest) showQuestion(await post("/undo", { ...who(), sample: latest.sample }));
+  });
+  if (!done) return;
+  say(latest ? `Taken back: ${latest.said ?? "skipped"}` : "There is nothing to take back");
+  refreshState().catch(() => {});
+}
+
+export async function back() {
+  if (page.busy || !["label", "over"].includes(page.view)) return;
+  if (at >= 0) {
+    if (at + 1 < trail.length) move(at + 1);
+    else say("This is the first");
+    return;
+  }
+  const looked = look.ready && !look.broken ? 1000 * clock.seconds() : waited;
+  await act(async () => {
+    trail = (await get("/history", { ...who(), limit: BACK })).items;
+    if (!trail.length) say("You said nothing yet");
+    else {
+      waited = looked;
+      move(0);
+    }
+  });
+}
+
+export function forward() {
+  if (!page.busy && at >= 0) move(at - 1);
+}
+
+function move(to) {
+  at = to;
+  view();
+}
+
+// ---- what others did
+
+// The question may have been answered in another tab: move on, but not under the person's finger.
+export async function refreshQuestion() {
+  const { epoch } = page;
+  const question = await get("/question", who());
+  if (epoch !== page.epoch) return;
+  const before = page.question;
+  const same = before && before.kind === question.kind && before.sample === question.sample;
+  if (same || at >= 0) {
+    page.question = question;
+    draw();
+    return;
+  }
+  showQuestion(question, before?.kind === "question" ? SURPRISE : undefined);
+  if (before?.kind === "question" && page.view === "label") say("That one was answered elsewhere: here is the next");
+}
+
+export async function loadAll() {
+  setState(await get("/state", who()));
+  showQuestion(await get("/question", who()));
+}

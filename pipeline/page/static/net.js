@@ -1,0 +1,75 @@
+// Requests. What changes something is sent until the server has taken or refused it: the same twice changes nothing.
+
+import { sleep } from "./dom.js";
+
+const PATIENCE = 60000; // milliseconds for one answer
+const FIRST_WAIT = 400;
+const LONGEST_WAIT = 2000;
+export const SILENT = "The server does not answer";
+export const NO_ACCESS = "The server was started again: open the link that it printed, in this browser";
+
+// The server took the request and said no.
+export class Refused extends Error {
+  constructor(status, line) {
+    super(line);
+    this.status = status;
+  }
+}
+
+// Nobody took the request.
+export class Unreachable extends Error {}
+
+export const net = {
+  run: null, // which run this page labels
+  trouble: () => {}, // gets a line while something cannot be saved, then null
+};
+
+async function once(path, options) {
+  let response, sent;
+  try {
+    response = await fetch(path, { ...options, credentials: "same-origin", signal: AbortSignal.timeout(PATIENCE) });
+    sent = await response.json();
+  } catch {
+    throw new Unreachable(SILENT);
+  }
+  const run = response.headers.get("x-run");
+  if (run !== null) {
+    if (net.run !== null && net.run !== run) {
+      location.reload(); // another run is served here now: what this page knows is of no use
+      await new Promise(() => {});
+    }
+    net.run = run;
+  }
+  if (!response.ok) throw new Refused(response.status, sent.error ?? `status ${response.status}`);
+  return sent;
+}
+
+export function get(path, parameters = {}) {
+  const query = new URLSearchParams(parameters).toString();
+  return once(query ? `${path}?${query}` : path, {});
+}
+
+export function postOnce(path, body) {
+  const headers = { "content-type": "application/json" };
+  if (net.run !== null) headers["x-run"] = net.run;
+  return once(path, { method: "POST", headers, body: JSON.stringify(body) });
+}
+
+export async function post(path, body) {
+  for (let wait = FIRST_WAIT; ; wait = Math.min(1.5 * wait, LONGEST_WAIT)) {
+    try {
+      const answer = await postOnce(path, body);
+      net.trouble(null);
+      return answer;
+    } catch (error) {
+      if (error instanceof Refused && error.status !== 401) {
+        net.trouble(null);
+        throw error;
+      }
+      net.trouble(error instanceof Refused ? `Not saved. ${NO_ACCESS}` : "Not saved: the server does not answer; trying again");
+    }
+    await sleep(wait);
+  }
+}
+
+export const imageAddress = (sample, side) => `/image/${sample}?side=${side}&run=${net.run}`;

@@ -1,0 +1,122 @@
+// The panel: what is known by now. Elements are made once and changed only where something changed.
+
+import { $, fill, make, makeSvg, percent, plural, setAttributes, setText, show } from "./dom.js";
+
+const STAGES = { train: "training", migrate: "porting", linearize: "linearising", linearise: "linearising" };
+
+export function drawPanel(state) {
+  drawProgress(state);
+  drawCounts(state);
+  drawAccuracy(state);
+  drawNetwork(state);
+  const { agreement } = state;
+  setText($("agreement"), agreement ? agreementLine(agreement) : "");
+  const lines = [...state.warnings.map((text) => [text, "warning"]), ...state.notes.map((text) => [text, "note"])];
+  fill($("notes"), lines, () => make("li"), (node, [text, kind]) => {
+    node.className = kind;
+    setText(node, text);
+  });
+  show($("notes"), lines.length > 0);
+}
+
+function drawProgress({ labelled, budget, images, run }) {
+  const whole = budget ?? images;
+  const share = whole ? Math.min(labelled / whole, 1) : 0;
+  $("progress-fill").setAttribute("width", (100 * share).toFixed(2));
+  setAttributes($("progress"), { "aria-valuemax": whole, "aria-valuenow": Math.min(labelled, whole) });
+  const left = Math.max(whole - labelled, 0);
+  const text = budget === null
+    ? `${plural(labelled, "label")} of ${plural(images, "image")}`
+    : `${plural(labelled, "label")}, ${left.toLocaleString("en")} left of ${budget.toLocaleString("en")}`;
+  setText($("progress-text"), text);
+  $("progress").setAttribute("aria-valuetext", text);
+  const name = run.split("/").filter(Boolean).at(-1) ?? run;
+  setText($("run"), name);
+  $("run").title = run;
+  document.title = `(${labelled}) ${name} – label`;
+}
+
+function drawCounts({ classes, skipped, disputed }) {
+  const most = Math.max(1, ...classes.map(({ count }) => count));
+  fill($("counts"), classes, makeCount, (node, { name, count }) => {
+    setText(node.children[0], name);
+    setText(node.children[1], count.toLocaleString("en"));
+    node.children[2].lastElementChild.setAttribute("width", (100 * count / most).toFixed(1));
+  });
+  const said = [];
+  if (skipped) said.push(`${skipped.toLocaleString("en")} skipped`);
+  if (disputed) said.push(`${disputed.toLocaleString("en")} on which annotators disagree`);
+  setText($("tally"), said.join(" · "));
+}
+
+function makeCount() {
+  const bar = makeSvg("svg", { class: "bar", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" });
+  bar.append(makeSvg("rect", { class: "track", width: 100, height: 6 }));
+  bar.append(makeSvg("rect", { class: "fill", width: 0, height: 6 }));
+  return make("li", "", make("span", "name"), make("span", "number"), bar);
+}
+
+function drawAccuracy({ accuracy, curve }) {
+  setText($("accuracy"), accuracy ? percent(accuracy.value) : "");
+  show($("accuracy"), accuracy !== null);
+  setText($("accuracy-hint"), accuracy
+    ? `${percent(accuracy.low)} to ${percent(accuracy.high)}, on ${plural(accuracy.images, "held-out image")}, ` +
+      `after ${plural(accuracy.labels, "label")}`
+    : "No held-out images with labels: accuracy is not claimed.");
+  drawCurve($("curve"), curve);
+}
+
+// Labels to the right, accuracy upwards.
+function drawCurve(svg, curve) {
+  show(svg, curve.length > 1);
+  if (curve.length < 2) return;
+  if (!svg.children.length) {
+    svg.append(makeSvg("path", { class: "axes" }), makeSvg("path", { class: "line" }), makeSvg("g", { class: "dots" }));
+    for (let at = 0; at < 4; at += 1) svg.append(makeSvg("text"));
+  }
+  const [left, right, top, bottom] = [40, 252, 8, 92];
+  const values = curve.map(([, value]) => value);
+  const low = Math.max(0, Math.floor(10 * Math.min(...values) - 1e-9) / 10);
+  const high = Math.min(1, Math.max(low + 0.1, Math.ceil(10 * Math.max(...values) - 1e-9) / 10));
+  const first = curve[0][0], last = curve.at(-1)[0];
+  const x = (labels) => (left + ((right - left) * (labels - first)) / Math.max(last - first, 1)).toFixed(1);
+  const y = (value) => (bottom - ((bottom - top) * (value - low)) / (high - low)).toFixed(1);
+  const [axes, line, dots, ...texts] = svg.children;
+  axes.setAttribute("d", `M${left} ${top}H${right}M${left} ${bottom}H${right}M${left} ${(top + bottom) / 2}H${right}`);
+  line.setAttribute("d", curve.map(([labels, value], at) => `${at ? "L" : "M"}${x(labels)} ${y(value)}`).join(""));
+  fill(dots, curve, () => makeSvg("circle", { r: 2.5 }), (node, [labels, value]) => {
+    setAttributes(node, { cx: x(labels), cy: y(value) });
+  });
+  const places = [
+    [percent(high), left - 6, top + 4, "end"],
+    [percent(low), left - 6, bottom + 4, "end"],
+    [String(first), left, 108, "start"],
+    [plural(last, "label"), right, 108, "end"],
+  ];
+  texts.forEach((node, at) => {
+    const [text, tx, ty, anchor] = places[at];
+    setText(node, text);
+    setAttributes(node, { x: tx, y: ty, "text-anchor": anchor });
+  });
+  const said = curve.map(([labels, value]) => `${labels}: ${percent(value)}`).join(", ");
+  svg.setAttribute("aria-label", `Learning curve, accuracy by labels: ${said}`);
+}
+
+function drawNetwork({ network, training }) {
+  setText($("network"), network
+    ? `Network ${network.cycle} asks: it learned from ${plural(network.labels, "label")} and asked ` +
+      `${plural(network.asked, "question")} so far.`
+    : "There is none yet: images are drawn at random.");
+  const known = training !== null && training.done !== null;
+  setText($("training"), training
+    ? `Next network: ${STAGES[training.stage] ?? training.stage} on ${plural(training.labels, "label")}` +
+      (known ? `, ${percent(training.done)}` : "")
+    : "");
+  show($("training-bar"), known);
+  if (known) $("training-fill").setAttribute("width", (100 * training.done).toFixed(1));
+}
+
+function agreementLine({ kappa, samples, annotators }) {
+  const value = kappa === null ? "is not known" : `is ${kappa.toFixed(2)}`;
+  return `Agreement of ${annotators.join(" and ")} (Cohen's κ) ${value}, on ${plural(samples, "image")}.`;
+}

@@ -1,0 +1,121 @@
+"""``labels.csv``: one row for each sample that anybody said something of; ``folder:PATH`` reads it back."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+from common.cells import safe_path, safe_text
+from pipeline.products.tables import write_table
+from pipeline.run.pool import GIVEN, INITIAL
+from pipeline.run.votes import Say, Votes
+from trainer.data import DataSet
+
+NAME = "labels.csv"
+COLUMNS = (
+    "path",
+    "label",
+    "sample_id",
+    "status",
+    "annotators",
+    "votes",
+    "seconds",
+    "time",
+    "round",
+    "asked_by",
+)
+RANDOM = "random"
+SKIPPED = "(skipped)"
+
+
+def write_labels(
+    path: Path,
+    data: DataSet,
+    classes: Sequence[str],
+    votes: Votes,
+    known: Mapping[int, int],
+    *,
+    random: bool = False,
+) -> Counter[str]:
+    """Write the labels of a run, and return how many samples have each status, those for testing as ``test``.
+
+    Of images in files that are held out for testing there are rows as well, and a column ``split``: without them the
+    list, put into the folder, would take their labels away.
+
+    Args:
+        path: the file.
+        data: the run's.
+        classes: names of all classes, added ones too.
+        votes: what was said.
+        known: the label that counts, by sample.
+        random: whether the run draws all its questions at random.
+
+    """
+    tests = range(len(data.test)) if data.root is not None else range(0)
+    counts = Counter(test=len(tests))
+    rows = _rows(data, classes, votes, known, random, counts)
+    if not tests:
+        write_table(path, COLUMNS, rows)
+        return counts
+    given = (
+        (safe_path(data.sample_path("test", i)), safe_text(classes[label]), "", "labeled", GIVEN, "", "", "", "", GIVEN)
+        for i, label in zip(tests, data.labels("test"), strict=True)
+    )
+    write_table(path, (*COLUMNS, "split"), chain(_of_half(rows, "train"), _of_half(given, "test")))
+    return counts
+
+
+def _of_half(rows: Iterable[tuple[object, ...]], half: str) -> Iterator[tuple[object, ...]]:
+    return ((*row, half) for row in rows)
+
+
+def _rows(
+    data: DataSet, classes: Sequence[str], votes: Votes, known: Mapping[int, int], random: bool, counts: Counter[str]
+) -> Iterator[tuple[object, ...]]:
+    for sample in sorted(votes.says):
+        if not (said := votes.in_force(sample)):
+            continue
+        status, label = status_of(said, known.get(sample))
+        counts[status] += 1
+        last = next(reversed(said.values()))
+        seconds = votes.seconds.get(sample)
+        yield (
+            safe_path(data.sample_path("train", sample)),
+            "" if label is None else safe_text(classes[label]),
+            sample,
+            status,
+            safe_text("; ".join(said)),
+            safe_text(_votes(said, classes)),
+            "" if seconds is None else f"{seconds:.6g}",
+            last.time or "",
+            "initial" if last.round == INITIAL else last.round,
+            _asked_by(sample, said, votes, random),
+        )
+
+
+def status_of(said: Mapping[str, Say], known: int | None) -> tuple[str, int | None]:
+    """Return ``labeled``, ``skipped`` or ``disputed``, and the label that counts, if any.
+
+    Args:
+        said: of a sample, at least one word.
+        known: the label that the run trains on.
+
+    """
+    if all(say.label is None for say in said.values()):
+        return "skipped", None
+    return ("disputed", None) if known is None else ("labeled", known)
+
+
+def _votes(said: Mapping[str, Say], classes: Sequence[str]) -> str:
+    """Who said what, where not all said the same."""
+    if len({say.label for say in said.values()}) == 1:
+        return ""
+    names = {who: SKIPPED if say.label is None else classes[say.label] for who, say in said.items()}
+    return "; ".join(f"{who}: {name}" for who, name in names.items())
+
+
+def _asked_by(sample: int, said: Mapping[str, Say], votes: Votes, random: bool) -> object:
+    if GIVEN in said:
+        return GIVEN
+    network = votes.asked_by.get(sample)
+    return RANDOM if random or network is None else network

@@ -1,0 +1,59 @@
+"""How a run begins: what it logs first, and the samples that its first network learns."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline import seeds
+from pipeline.config import RunConfig
+from pipeline.machine import hardware
+from pipeline.run.context import RunContext
+from pipeline.run.pool import INITIAL, Pool
+from pipeline.run.recorded import code_sha256
+from pipeline.run.rundir import RunDirectory, environment_versions
+from pipeline.run.threads import new_threads, recorded_threads
+
+
+def begin(run: RunDirectory, context: RunContext) -> int:
+    """Log a run's first event, or check that a run that goes on still is what it was.
+
+    Args:
+        run: the open run directory.
+        context: its constants.
+
+    Returns:
+        The threads of torch that it computes with.
+
+    Raises:
+        PipelineError: a scientific field of the configuration or the data has changed.
+
+    """
+    config = context.config
+    versions = environment_versions() | context.sources
+    threads = recorded_threads(config, run.events) if run.events else new_threads(context)
+    data, code = context.dataset_sha256, code_sha256(config)
+    facts = {"dataset_sha256": data, "versions": versions, "hardware": hardware(), "threads": threads}
+    run.start(facts | ({"code": code} if code else {}))
+    return threads
+
+
+def draw_initial(run: RunDirectory, pool: Pool, config: RunConfig, given: Sequence[int]) -> None:
+    """Ask for the initial set, once: uniformly drawn samples beside those that came with a label.
+
+    Args:
+        run: the open run directory.
+        pool: the state of its labelling.
+        config: how many the initial set has, and the seed.
+        given: the samples that came with a label.
+
+    """
+    missing = config.query.n_init - len(given)
+    if missing <= 0 or not pool.asked(INITIAL) <= set(given):
+        return
+    rng = seeds.generator(config.seed, 0, "initial")
+    if given:
+        ids = np.setdiff1d(rng.permutation(pool.size), given, assume_unique=True)[:missing]  # keeps the order drawn
+    else:
+        ids = rng.choice(pool.size, size=missing, replace=False)
+    if len(ids):
+        run.append("query", cycle=INITIAL, ids=ids.tolist(), scores=[0.0] * len(ids))

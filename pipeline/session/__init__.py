@@ -1,0 +1,1 @@
+"""A person who labels: what a front end may ask, and the engine that answers it."""

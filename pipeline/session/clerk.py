@@ -1,0 +1,376 @@
+"""What is done at the desk, one request after another: check it, log it, and only then let anything depend on it."""
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.annotators import Answer, FilesAnnotator, Skip, Undo
+from pipeline.run.beginning import begin
+from pipeline.run.context import RunContext
+from pipeline.run.rounds import Rounds
+from pipeline.run.rundir import RunDirectory
+from pipeline.session.asking import LEFT_OUT, OPEN
+from pipeline.session.desk import DeskError
+from pipeline.session.finish import Products
+from pipeline.session.network import NetworkProcess
+from pipeline.session.networks import Networks
+from pipeline.session.sayings import Sayings
+from pipeline.session.turns import Turn, Turns
+
+PREFETCHED = 3
+SHOWN_WARNINGS = 20
+
+
+class Clerk:
+    """Takes requests, all of them in one thread, which alone writes the record.
+
+    Args:
+        run: the open run directory.
+        context: its constants.
+        cache: folder of its decoded images.
+        console: told of what should be looked at, one line each.
+        network: what a network lives in.
+        tell: has a call made in the clerk's own thread, from any other.
+
+    Raises:
+        PipelineError: it is another run's data, or its record contradicts itself.
+
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        context: RunContext,
+        cache: Path,
+        console: Callable[[str], None],
+        network: type[NetworkProcess],
+        tell: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self.run, self.context, self.cache, self.network, self.tell = run, context, cache, network, tell
+        self._console = console
+        self.warnings: list[str] = []
+        self.version = 0
+        self.rounds = Rounds(run, context.data, FilesAnnotator())
+        self.threads = begin(run, context)
+        self.pool = self.rounds.pool
+        given = self.rounds.take_given() if context.config.takes_given_labels else []
+        annotators = context.config.annotator
+        self.turns = Turns(self.pool, context.config.seed, (annotators.overlap if annotators else None) or 0.0)
+        self.sayings = Sayings(run.events)
+        for sample, annotator in self.sayings.all():
+            self.turns.answered(sample, annotator)
+        self.turns.put_off.update(self.sayings.grid_asked & set(self.pool.open_samples))
+        self.networks = Networks(self, given)
+        self.products = Products(self)
+        self.networks.go_on()
+
+    def stop(self) -> None:
+        """End the processes."""
+        self.networks.stop()
+        self.products.stop()
+
+    @property
+    def round(self) -> int:
+        """The round that is open."""
+        return self.pool.round
+
+    def say(self, message: str) -> None:
+        """Show something on the terminal alone: how a network was trained is nothing that people who label can mend.
+
+        Args:
+            message: one line.
+
+        """
+        self._console(message)
+
+    def warn(self, message: str) -> None:
+        """Show a warning on the terminal and on the page."""
+        if message not in self.warnings:
+            self.warnings = [*self.warnings[1 - SHOWN_WARNINGS :], message]
+            self._console(message)
+            self.version += 1
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes now."""
+        return self.rounds.classes
+
+    @property
+    def budget_left(self) -> int | None:
+        """Labels that people may still give; None without a limit."""
+        annotators = self.context.config.annotator
+        if annotators is None or annotators.budget is None:
+            return None
+        return max(0, annotators.budget - self.sayings.labelled(self.pool))
+
+    def record(self, since: int) -> dict[int, int]:
+        """Return what became of every sample that was asked about in a round or after it.
+
+        Args:
+            since: the round.
+
+        """
+        pool = self.pool
+        asked = [sample for round_, ids in pool.queries.items() if round_ >= since for sample in ids]
+        return {sample: pool.current.get(sample, LEFT_OUT if self._settled(sample) else OPEN) for sample in asked}
+
+    def _settled(self, sample: int) -> bool:
+        return sample in self.pool.disputed or self.pool.left_out(sample)
+
+    def question(self, annotator: str) -> dict[str, Any]:
+        """Return what an annotator is to be shown now, the same until it is answered.
+
+        Args:
+            annotator: who.
+
+        """
+        desk = self.turns.of(annotator)
+        turn = None if self.products.finished else self.turns.current(annotator)
+        if turn is None and not self.products.finished:
+            desk.turn = turn = self._next_turn(annotator)
+        return self._shown(turn, annotator) if turn is not None else self._nothing(annotator)
+
+    def _next_turn(self, annotator: str) -> Turn | None:
+        if (turn := self.turns.known(annotator)) is not None:
+            return turn
+        if self.budget_left == 0:
+            return None
+        return self.networks.new_turn() or self.turns.last_resort(annotator)
+
+    def _nothing(self, annotator: str) -> dict[str, Any]:
+        if self.products.finished:
+            return {"kind": "done", "reason": "finished", "text": "Finished. Every label is saved."}
+        if self.budget_left == 0:
+            text = "The budget is spent. Finish to get the products, or start again with a larger --budget."
+            return {"kind": "done", "reason": "budget", "text": text}
+        if self.networks.opening:
+            return {"kind": "wait", "text": "The network is being opened."}
+        if self.pool.open_samples:
+            text = "Nothing is left for you: others are looking at what is not labelled yet."
+            return {"kind": "done", "reason": "yours", "text": text}
+        return {"kind": "done", "reason": "pool", "text": "Every image was asked about. Finish to get the products."}
+
+    def _shown(self, turn: Turn, annotator: str) -> dict[str, Any]:
+        data, sample = self.context.data, turn.sample
+        votes = self.pool.votes(sample) if turn.why == "disputed" else {}
+        prediction = self.networks.prediction(sample)
+        return {
+            "kind": "question",
+            "sample": sample,
+            "name": data.sample_path("train", sample),
+            "text": data.sample_text("train", sample),
+            "image": not data.holds_features,
+            "asked_by": self.sayings.asked_by(sample),
+            "why": turn.why,
+            "said": [{"annotator": who, "label": self.classes[label]} for who, label in votes.items()],
+            "milliseconds": None if turn.milliseconds is None else round(turn.milliseconds, 1),
+            "prediction": prediction,
+            "next": list(turn.following[:PREFETCHED]),
+        }
+
+    def answer(self, annotator: str, sample: int, label: str, seconds: float | None) -> dict[str, Any]:
+        """Record a label, and return the next question.
+
+        Args:
+            annotator: who says so.
+            sample: id.
+            label: name of the class.
+            seconds: that it took.
+
+        Raises:
+            DeskError: it contradicts what is asked or was said.
+
+        """
+        self._asked(sample)
+        number = self._class(label)
+        said = self.pool.votes(sample).get(annotator)
+        turn = self.turns.of(annotator).turn
+        again = turn is not None and turn.sample == sample and turn.why == "disputed"
+        portion: list[Answer | Skip | Undo] = [Answer(sample, number, annotator, seconds, _now())]
+        if said is not None and said != number:
+            if not again:
+                raise DeskError(f"you called it {self.classes[said]!r} already: undo that first")
+            portion.insert(0, Undo(sample, annotator))
+        elif said is None and self.pool.said_anything(sample, annotator):
+            raise DeskError("you skipped it already: undo that first")
+        self._record(portion)
+        return self.question(annotator)
+
+    def skip(self, annotator: str, sample: int, reason: str, seconds: float | None) -> dict[str, Any]:
+        """Record that somebody will not label a sample, and return the next question.
+
+        Args:
+            annotator: who says so.
+            sample: id.
+            reason: in their words.
+            seconds: that it took.
+
+        Raises:
+            DeskError: it contradicts what is asked or was said.
+
+        """
+        self._asked(sample)
+        if (said := self.pool.votes(sample).get(annotator)) is not None:
+            raise DeskError(f"you called it {self.classes[said]!r} already: undo that first")
+        self._record([Skip(sample, annotator, reason, seconds, _now())])
+        return self.question(annotator)
+
+    def undo(self, annotator: str, sample: int | None) -> dict[str, Any]:
+        """Withdraw what an annotator said, and return that sample as the question.
+
+        Args:
+            annotator: who.
+            sample: id; None for what they said last.
+
+        Raises:
+            DeskError: it contradicts what is asked or was said.
+
+        """
+        if sample is None:
+            sample = self.sayings.last(annotator)
+            if sample is None:
+                raise DeskError("there is nothing of yours to undo")
+        self._asked(sample)
+        if not self.pool.said_anything(sample, annotator):
+            others = ", ".join(self.pool.votes(sample))
+            raise DeskError(f"only {others} can undo that" if others else "there is nothing of yours to undo there")
+        self._record([Undo(sample, annotator)])
+        self.turns.of(annotator).turn = Turn(sample, "undo")
+        return self.question(annotator)
+
+    def _record(self, portion: list[Answer | Skip | Undo]) -> None:
+        """Log a portion; only then let anything depend on it."""
+        fresh = self.rounds.record(self.round, portion)
+        self.sayings.take(self.run.events)
+        for each in portion:
+            if not isinstance(each, Undo):
+                self.turns.answered(each.sample, each.annotator)
+        if fresh:
+            self.version += 1
+            self.networks.go_on()
+
+    def add_class(self, name: str) -> None:
+        """Add a class, after those there are.
+
+        Args:
+            name: of the class.
+
+        Raises:
+            DeskError: it contradicts what is asked or was said.
+
+        """
+        if name in self.classes:
+            raise DeskError(f"there is a class {name!r} already")
+        self.rounds.add_classes(self.round, [name])
+        self.version += 1
+
+    def grid(self, annotator: str, label: str, size: int) -> dict[str, Any]:
+        """Ask about the likeliest samples of a class at once.
+
+        Args:
+            annotator: who is shown them.
+            label: name of the class.
+            size: how many at most.
+
+        Raises:
+            DeskError: it contradicts what is asked or was said.
+
+        """
+        number, desk = self._class(label), self.turns.of(annotator)
+        if desk.grid_label == number and any(self._in_grid(sample) for sample in desk.grid):
+            desk.grid = tuple(sample for sample in desk.grid if self._in_grid(sample))
+        else:
+            desk.grid, desk.grid_label = (), -1  # what an earlier grid asked about and nobody confirmed is put off
+            desk.grid, desk.grid_label = self.networks.new_grid(number, size), number
+        self.version += 1
+        return {
+            "label": label,
+            "items": [self._item(sample) for sample in desk.grid],
+            "asked_by": self.networks.serving,
+        }
+
+    def _in_grid(self, sample: int) -> bool:
+        return sample in self.pool.open_samples and sample in self.turns.put_off
+
+    def _item(self, sample: int) -> dict[str, Any]:
+        data, prediction = self.context.data, self.networks.prediction(sample)
+        return {
+            "sample": sample,
+            "name": data.sample_path("train", sample),
+            "text": data.sample_text("train", sample),
+            "image": not data.holds_features,
+            "probability": prediction["probability"] if prediction else None,
+        }
+
+    def confirm(
+        self, annotator: str, label: str, right: list[int], wrong: list[int], seconds: float | None
+    ) -> dict[str, Any]:
+        """Record the labels of a grid; those that are wrong are asked about one by one.
+
+        Args:
+            annotator: who says so.
+            label: name of the class.
+            right: samples that are of it.
+            wrong: samples that are not.
+            seconds: that all of them took.
+
+        Raises:
+            DeskError: it contradicts what is asked or was said.
+
+        """
+        number = self._class(label)
+        if len({*right, *wrong}) != len(right) + len(wrong):
+            raise DeskError("expected every image once, as right or as wrong", 400)
+        for sample in (*right, *wrong):
+            self._asked(sample)
+        for sample in right:
+            if (said := self.pool.votes(sample).get(annotator)) not in (None, number):
+                raise DeskError(f"you called one of them {self.classes[said]!r} already: undo that first")
+        each = None if seconds is None else seconds / max(1, len(right) + len(wrong))
+        self._record([Answer(sample, number, annotator, each, _now()) for sample in right])
+        self.turns.put_off.difference_update(wrong)
+        desk = self.turns.of(annotator)
+        desk.grid, desk.grid_label = (), -1
+        return self.question(annotator)
+
+    def history(self, annotator: str, limit: int) -> list[dict[str, Any]]:
+        """Return what an annotator said, the latest first.
+
+        Args:
+            annotator: who.
+            limit: how many at most.
+
+        """
+        data, trained = self.context.data, self.networks.learned
+        return [
+            {
+                "sample": sample,
+                "name": data.sample_path("train", sample),
+                "text": data.sample_text("train", sample),
+                "image": not data.holds_features,
+                "said": self.classes[label] if (label := self.pool.votes(sample).get(annotator)) is not None else None,
+                "annotator": annotator,
+                "final": sample in trained,
+            }
+            for sample in self.sayings.latest(annotator, limit)
+        ]
+
+    def finish(self) -> None:
+        """Have a last network learn every label, and then the products made."""
+        self.products.want()
+        self.networks.go_on()
+        self.version += 1
+
+    def _asked(self, sample: int) -> None:
+        if self.pool.asked_in(sample) is None:
+            raise DeskError(f"sample {sample} was never asked about", 404)
+
+    def _class(self, name: str) -> int:
+        if name not in self.classes:
+            raise DeskError(f"label: expected one of {', '.join(self.classes) or 'no class yet'}; got {name!r}", 400)
+        return self.classes.index(name)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

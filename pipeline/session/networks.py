@@ -1,0 +1,340 @@
+"""The networks of a clerk: which one asks, which one is being trained beside it, and when the next is due."""
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import seeds
+from pipeline.errors import PipelineError, RunFailedError
+from pipeline.run.pool import INITIAL
+from pipeline.run.rundir import Stage
+from pipeline.run.stages.binding import inputs_sha256
+from pipeline.run.stages.score import SCORES, read_scores
+from pipeline.run.stages.train import rate_left, training_cautions
+from pipeline.session.child import RESULTS, stages_before
+from pipeline.session.desk import DeskError
+from pipeline.session.network import LostError, NetworkProcess
+from pipeline.session.order import Failure, Order, Ready
+from pipeline.session.turns import Turn
+
+if TYPE_CHECKING:
+    from pipeline.session.clerk import Clerk
+
+SCORE: Stage = "score"
+ATTEMPTS = 3
+"""How often one network is tried before the session goes on without it."""
+
+
+class Networks:
+    """Keeps one network asking and at most one more in the making; all of it in the session's thread.
+
+    Args:
+        clerk: that they belong to.
+        given: samples that came with a label.
+
+    """
+
+    def __init__(self, clerk: "Clerk", given: list[int]) -> None:
+        self._clerk, self._run, self._given = clerk, clerk.run, given
+        self._serving: NetworkProcess | None = None
+        self._making: NetworkProcess | None = None
+        self._spare: NetworkProcess | None = self._new_process()  # its imports and data are there when it is needed
+        self._restoring = False  # whether the network in the making asked before, in another process
+        self._attempts: dict[int, int] = {}
+        order = seeds.generator(clerk.context.config.seed, 0, "initial").permutation(clerk.pool.size)
+        self._drawn = iter(order.tolist())
+        self._following: list[int] = []
+
+    @property
+    def serving(self) -> int | None:
+        """Number of the network that asks; None while samples are drawn at random."""
+        return None if self._serving is None else self._serving.cycle
+
+    @property
+    def serving_labels(self) -> int | None:
+        """Labels that the network that asks was trained on."""
+        return None if self._serving is None or self._serving.ready is None else self._serving.ready.labels
+
+    @property
+    def opening(self) -> bool:
+        """Whether a network that asked before is being opened again, and none asks meanwhile."""
+        return self._serving is None and self._restoring
+
+    @property
+    def making(self) -> NetworkProcess | None:
+        """The network in the making."""
+        return self._making
+
+    @property
+    def learned(self) -> set[int]:
+        """What the network that asks was trained on."""
+        return set() if self._serving is None else set(self._serving.order.labelled.ids.tolist())
+
+    @property
+    def pending(self) -> bool:
+        """Whether a network that is not there yet is still to be made."""
+        reached = self._clerk.pool.round
+        return self._due() or (reached != INITIAL and not self._reached(reached) and not self._given_up(reached))
+
+    def go_on(self) -> None:
+        """Close the round where a new network is due, and begin to make it."""
+        pool = self._clerk.pool
+        if self._making is not None:
+            return
+        if pool.round != INITIAL and not self._reached(pool.round) and not self._given_up(pool.round):
+            self._begin(self._to_restore(pool.round))
+            return
+        if self._due():
+            self._clerk.rounds.close(pool.round)
+            self._clerk.rounds.write(pool.round - 1)
+            self._begin(pool.round)
+
+    def new_turn(self) -> Turn | None:
+        """Choose something new to ask, and log it before anybody is shown it; None where nothing can be chosen now."""
+        if self._serving is None:
+            return None if self.opening else self._draw()
+        record = self._clerk.record(self._serving.cycle)
+        try:
+            chosen = self._serving.choose(record)
+        except LostError as error:
+            self._lost(str(error))
+            return None
+        except RunFailedError as error:
+            self._clerk.warn(f"network {self._serving.cycle} cannot choose ({error}): images are drawn at random")
+            return self._draw()
+        if not chosen.ids:
+            return self._draw()  # the candidates are used up: the others are, until there is a new network
+        self._log_query(chosen.ids, chosen.scores, self._serving.cycle)
+        self._following = chosen.following
+        return Turn(chosen.ids[0], "network", chosen.milliseconds, (*chosen.ids[1:], *chosen.following))
+
+    def new_grid(self, label: int, size: int) -> tuple[int, ...]:
+        """Choose the likeliest candidates of a class and log them as asked; those of earlier grids come first.
+
+        Args:
+            label: the class.
+            size: how many at most.
+
+        Raises:
+            DeskError: no network asks yet, or it takes nothing for that class.
+
+        """
+        clerk, serving = self._clerk, self._serving
+        if serving is None:
+            raise DeskError("there is no network yet that could sort images into classes: label some one by one first")
+        try:
+            open_ = [sample for sample in clerk.pool.open_samples if sample in clerk.turns.put_off]
+            predicted = {sample: serving.prediction(sample) for sample in open_}
+            left = [sample for sample, guess in predicted.items() if guess and guess[0] == label][:size]
+            likely = serving.likely(clerk.record(serving.cycle), label, size - len(left))
+        except LostError as error:
+            self._lost(str(error))
+            raise DeskError("the network has to be opened again: try again in a moment", 503) from error
+        if likely.ids:
+            self._log_query(likely.ids, likely.probabilities, serving.cycle, grid=clerk.classes[label])
+            clerk.turns.put_off.update(likely.ids)
+        if not left and not likely.ids:
+            raise DeskError(f"the network takes no image that is left for {clerk.classes[label]!r}")
+        return (*left, *likely.ids)
+
+    def prediction(self, sample: int) -> dict[str, Any] | None:
+        """Return what the network takes a sample for, and how likely; None where it does not say.
+
+        Args:
+            sample: id.
+
+        """
+        if self._serving is None:
+            return None
+        try:
+            guess = self._serving.prediction(sample)
+        except RunFailedError:
+            return None
+        return None if guess is None else {"label": self._clerk.classes[guess[0]], "probability": guess[1]}
+
+    def stop(self) -> None:
+        """End the processes."""
+        for network in (self._serving, self._making, self._spare):
+            if network is not None:
+                network.stop()
+
+    def _due(self) -> bool:
+        """Whether there are enough labels for a first or a new network."""
+        clerk, pool = self._clerk, self._clerk.pool
+        if len(set(pool.current.values())) < 2:
+            return False
+        if clerk.products.wanted:
+            return pool.round == INITIAL or bool(pool.touched(pool.round))
+        query = clerk.context.config.query
+        if pool.round == INITIAL:
+            return len(pool.current) >= query.n_init
+        return len(pool.answers(pool.round)) >= query.answers
+
+    def _given_up(self, cycle: int) -> bool:
+        return self._attempts.get(cycle, 0) >= ATTEMPTS
+
+    def _reached(self, cycle: int) -> bool:
+        return self._serving is not None and self._serving.cycle >= cycle
+
+    def _trained(self, cycle: int) -> bool:
+        return self._run.has_stage(cycle, "train")
+
+    def _to_restore(self, cycle: int) -> int:
+        """Return the network to make first: where the newest is not trained yet, one that can ask meanwhile."""
+        if self._serving is not None or self._trained(cycle):
+            return cycle
+        return next((c for c in range(cycle - 1, -1, -1) if self._trained(c) and not self._attempts.get(c)), cycle)
+
+    def _begin(self, cycle: int) -> None:
+        clerk, run = self._clerk, self._run
+        self._restoring = self._trained(cycle)
+        try:
+            if self._restoring:
+                self._verify(cycle)
+            order = Order(
+                run_id=run.run_id,
+                cycle=cycle,
+                labelled=clerk.pool.labelled(cycle),
+                added_classes=clerk.pool.classes_before(cycle),
+                previous=self._previous(cycle),
+                max_lr=rate_left(run.events, cycle),
+                threads=clerk.threads,
+            )
+            process, self._spare = self._spare or self._new_process(), None
+            process.begin(order)
+            self._making = process
+        except (PipelineError, RunFailedError, OSError) as error:
+            self._failed(cycle, Failure(str(error)))
+        clerk.version += 1
+
+    def _new_process(self) -> NetworkProcess:
+        return self._clerk.network(self._run.path, self._clerk.cache, self._report)
+
+    def _previous(self, cycle: int) -> tuple[int, str] | None:
+        earlier = next((c for c in range(cycle - 1, -1, -1) if self._trained(c)), None)
+        return None if earlier is None else (earlier, self._run.result_of(earlier, "train"))
+
+    def _verify(self, cycle: int) -> bool:
+        """See to it that a network's stages are there, undamaged and logged; others are set aside, to be done again."""
+        clerk, labelled = self._clerk, self._clerk.pool.labelled(cycle)
+        context = clerk.context
+        classes, complete = clerk.pool.classes_before(cycle), True
+        for stage in (*stages_before("score", context), SCORE):
+            previous = self._previous(cycle) if stage == "train" else None
+            results = {"previous": previous[1]} if previous else {}
+            results |= {one: self._run.result_of(cycle, one) for one in stages_before(stage, context)}
+            made_from = inputs_sha256(labelled, results, classes)
+            found = self._run.find_stage(cycle, stage, RESULTS[stage], made_from)
+            if found is None:
+                complete = False
+                break
+        return complete
+
+    def _report(self, network: NetworkProcess, kind: str, content: Any) -> None:
+        """Take what a network process reports into the session's own thread."""
+        self._clerk.tell(lambda: self._take(network, kind, content))
+
+    def _take(self, network: NetworkProcess, kind: str, content: Any) -> None:
+        if network is self._serving and kind == "failed":
+            self._lost(content.reason)
+        if network is self._spare and kind == "failed":
+            self._spare = None  # the next order starts a process that says why
+        if network is not self._making:
+            return
+        self._clerk.version += 1
+        if kind == "stage":
+            network.stage = content
+        elif kind == "candidates":
+            self._give(network, self._candidates(network.cycle))
+        elif kind == "record":
+            self._give(network, self._clerk.record(network.cycle))
+        elif kind == "ready":
+            self._take_over(network, content)
+        elif kind == "failed":
+            network.stop()
+            self._making = None
+            self._failed(network.cycle, content)
+
+    def _give(self, network: NetworkProcess, answer: Any) -> None:
+        with suppress(LostError):  # its end is reported
+            network.give(answer)
+
+    def _take_over(self, network: NetworkProcess, ready: Ready) -> None:
+        """Let a new network ask from now on."""
+        clerk, cycle = self._clerk, network.cycle
+        self._making, self._restoring = None, False
+        if not self._verify(cycle):
+            network.stop()
+            self._failed(cycle, Failure(f"cycle {cycle}: what was just made is damaged"))
+            return
+        network.ready = ready
+        self._spare = self._spare or self._new_process()
+        if self._serving is not None:
+            threading.Thread(target=self._serving.stop, daemon=True).start()  # nobody waits for it to end
+        self._serving = network
+        if not self._run.has("cycle_done", cycle=cycle):
+            self._run.append("cycle_done", cycle=cycle)
+        for caution in training_cautions(self._run.stage_path(cycle, "train")):
+            clerk.say(f"network {cycle}: {caution}")
+        clerk.products.read_curve()
+        with suppress(LostError):
+            self._spare.report()
+        self.go_on()
+        clerk.products.go_on()
+
+    def _failed(self, cycle: int, failure: Failure) -> None:
+        clerk = self._clerk
+        self._attempts[cycle] = self._attempts.get(cycle, 0) + 1
+        event: dict[str, Any] = {"cycle": cycle, "reason": failure.reason}
+        if failure.max_lr is not None:
+            event["max_lr"] = failure.max_lr
+        if not {"event": "failed", **event}.items() <= self._run.events[-1].items():
+            self._run.append("failed", **event)
+        last = self._attempts[cycle] >= ATTEMPTS
+        clerk.warn(f"network {cycle} could not be made ({failure.reason}){'' if last else '; trying again'}")
+        self._restoring = False
+        if last:
+            clerk.products.go_on()
+        self.go_on()
+
+    def _lost(self, reason: str) -> None:
+        """Open the network that asked again, whose process died."""
+        if self._serving is not None:
+            cycle = self._serving.cycle
+            self._serving.stop()
+            self._serving = None
+            self._clerk.warn(f"network {cycle} is opened again ({reason})")
+            if self._making is None:
+                self._begin(cycle)
+
+    def _candidates(self, cycle: int) -> np.ndarray:
+        """Return what a network is to choose among: what it chose among before, or what was asked since its labels and
+        what is likely to be asked while it is opened, and then a draw.
+        """
+        clerk, pool = self._clerk, self._clerk.pool
+        scored = self._run.stage_path(cycle, "score")
+        if self._run.has_stage(cycle, "score") and (scored / SCORES).is_file():
+            drawn = read_scores(scored).candidates
+        else:
+            generator = seeds.generator(clerk.context.config.seed, cycle, "subset")
+            drawn = pool.candidates(cycle, clerk.context.config.query.subset, generator)
+        asked = [sample for round_, ids in pool.queries.items() if round_ >= cycle for sample in ids]
+        following = [sample for sample in self._following if pool.asked_in(sample) is None]
+        first = dict.fromkeys([*asked, *following])
+        return np.array([*first, *(sample for sample in drawn.tolist() if sample not in first)], np.int64)
+
+    def _draw(self) -> Turn | None:
+        pool = self._clerk.pool
+        sample = next((sample for sample in self._drawn if pool.asked_in(sample) is None), None)
+        if sample is None:
+            return None
+        self._log_query([sample], [0.0], None)
+        return Turn(sample, "random")
+
+    def _log_query(self, ids: list[int], scores: list[float], network: int | None, **more: Any) -> None:
+        clerk = self._clerk
+        self._run.append("query", cycle=clerk.round, ids=ids, scores=scores, network=network, **more)
+        clerk.sayings.take(self._run.events)
+        clerk.version += 1

@@ -1,0 +1,62 @@
+"""What a network process is told to do, and what it reports in the end."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.run.pool import Labelled
+
+
+@dataclass(frozen=True)
+class Order:
+    """One network to train, or to open where its stages are there.
+
+    Args:
+        run_id: of the run.
+        cycle: number of the network.
+        labelled: what it learns.
+        added_classes: names of the classes that were added to the data's own before its training.
+        previous: the network before, which a warm start begins from: number of its cycle and the hash of its weights;
+            None of the first.
+        max_lr: the highest rate to try, see ``rate_left``.
+        threads: of torch.
+
+    """
+
+    run_id: str
+    cycle: int
+    labelled: Labelled
+    added_classes: tuple[str, ...]
+    previous: tuple[int, str] | None
+    max_lr: float | None
+    threads: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a network process ended.
+
+    Args:
+        reason: one line.
+        max_lr: the lowest learning rate at which training diverged; None where it failed otherwise.
+        fatal: whether trying again is of no use.
+
+    """
+
+    reason: str
+    max_lr: float | None = None
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A network process can be asked.
+
+    Args:
+        candidates: that it chooses among ``[U]``.
+        labels: that its network was trained on.
+
+    """
+
+    candidates: np.ndarray
+    labels: int

@@ -1,0 +1,227 @@
+"""A labelling session: one thread that alone writes the record, networks in processes beside it, and people in front.
+
+An answer is in the event log before anything is made of it.  The next question is chosen by the linearised network with
+every answer taken in exactly; after ``query.answers`` of them the round is closed and a new network is trained beside,
+while the old one goes on asking.  Nobody waits for a training.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError, RunFailedError
+from pipeline.run.context import RunContext
+from pipeline.run.rundir import RunDirectory
+from pipeline.session.clerk import Clerk
+from pipeline.session.desk import Desk, DeskError
+from pipeline.session.network import NetworkProcess
+from pipeline.session.pictures import Pictures
+from pipeline.session.state import describe
+
+PATIENCE = 120.0
+"""Seconds that a request waits at most: choosing takes milliseconds, but a closed laptop may stop everything."""
+Job = Callable[[], Any]
+
+
+class Session(Desk):
+    """The desk at which people label: every request is done by the clerk, in a thread of its own.
+
+    Args:
+        run: the open run directory.
+        context: its constants.
+        cache: folder of its decoded images.
+        annotator: who answers where a request does not say.
+        warn: told of what should be looked at, one line each.
+        network: what a network lives in.
+
+    Raises:
+        PipelineError: it is another run's data, or its record contradicts itself.
+
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        context: RunContext,
+        cache: Path,
+        annotator: str,
+        warn: Callable[[str], None],
+        network: type[NetworkProcess] = NetworkProcess,
+    ) -> None:
+        self._annotator, self._size = annotator, len(context.data.train)
+        self._pictures = Pictures(context.data)
+        self._jobs: queue.Queue[tuple[Job, Future[Any]] | None] = queue.Queue()
+        self._stopped = False
+        self.clerk = Clerk(run, context, cache, warn, network, self._tell)
+        self._thread = threading.Thread(target=self._work, name="session", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the session; everything that was said is in the record already."""
+        if not self._stopped:
+            self._stopped = True
+            self._jobs.put(None)
+            self._thread.join(timeout=30)
+            self.clerk.stop()
+
+    def state(self, annotator: str) -> dict[str, Any]:
+        """Return how everything stands.
+
+        Args:
+            annotator: for whom.
+
+        """
+        return self._do(lambda: describe(self.clerk, self._name(annotator)))
+
+    def question(self, annotator: str) -> dict[str, Any]:
+        """Return what an annotator is to be shown now, the same until it is answered.
+
+        Args:
+            annotator: who.
+
+        """
+        return self._do(lambda: self.clerk.question(self._name(annotator)))
+
+    def answer(self, annotator: str, sample: int, label: str, seconds: float | None) -> dict[str, Any]:
+        """Record a label, and return the next question.
+
+        Args:
+            annotator: who says so.
+            sample: id.
+            label: name of the class.
+            seconds: that it took.
+
+        """
+        return self._do(lambda: self.clerk.answer(self._name(annotator), sample, label, seconds))
+
+    def skip(self, annotator: str, sample: int, reason: str, seconds: float | None) -> dict[str, Any]:
+        """Record that somebody will not label a sample, and return the next question.
+
+        Args:
+            annotator: who says so.
+            sample: id.
+            reason: in their words.
+            seconds: that it took.
+
+        """
+        return self._do(lambda: self.clerk.skip(self._name(annotator), sample, reason, seconds))
+
+    def undo(self, annotator: str, sample: int | None) -> dict[str, Any]:
+        """Withdraw what an annotator said, and return that sample as the question.
+
+        Args:
+            annotator: who.
+            sample: id; None for what they said last.
+
+        """
+        return self._do(lambda: self.clerk.undo(self._name(annotator), sample))
+
+    def grid(self, annotator: str, label: str, size: int) -> dict[str, Any]:
+        """Ask about the likeliest samples of a class at once.
+
+        Args:
+            annotator: who is shown them.
+            label: name of the class.
+            size: how many at most.
+
+        """
+        return self._do(lambda: self.clerk.grid(self._name(annotator), label, size))
+
+    def confirm(
+        self, annotator: str, label: str, right: list[int], wrong: list[int], seconds: float | None
+    ) -> dict[str, Any]:
+        """Record the labels of a grid; those that are wrong are asked about one by one.
+
+        Args:
+            annotator: who says so.
+            label: name of the class.
+            right: samples that are of it.
+            wrong: samples that are not.
+            seconds: that all of them took.
+
+        """
+        return self._do(lambda: self.clerk.confirm(self._name(annotator), label, right, wrong, seconds))
+
+    def history(self, annotator: str, limit: int) -> dict[str, Any]:
+        """Return what an annotator said, the latest first.
+
+        Args:
+            annotator: who.
+            limit: how many at most.
+
+        """
+        return self._do(lambda: {"items": self.clerk.history(self._name(annotator), limit)})
+
+    def add_class(self, name: str) -> dict[str, Any]:
+        """Add a class, after those there are, and return the state.
+
+        Args:
+            name: of the class.
+
+        """
+        self._do(lambda: self.clerk.add_class(name))
+        return self.state("")
+
+    def ensure_class(self, name: str) -> None:
+        """Add a class where there is none of that name.
+
+        Args:
+            name: of the class.
+
+        """
+        self._do(lambda: None if name in self.clerk.classes else self.clerk.add_class(name))
+
+    def finish(self) -> dict[str, Any]:
+        """Have a last network learn every label and then the products made; return the state."""
+        self._do(self.clerk.finish)
+        return self.state("")
+
+    def picture(self, sample: int, side: int) -> tuple[bytes, str]:
+        """Return an encoded image and its media type.
+
+        Args:
+            sample: id.
+            side: pixels that neither side exceeds.
+
+        Raises:
+            DeskError: there is none.
+
+        """
+        if not 0 <= sample < self._size:
+            raise DeskError(f"sample: expected one of this run, got {sample}", 404)
+        return self._pictures(sample, side)
+
+    def _name(self, annotator: str) -> str:
+        return annotator or self._annotator
+
+    def _tell(self, report: Callable[[], None]) -> None:
+        self._jobs.put((report, Future()))
+
+    def _do(self, what: Job) -> Any:
+        """Have the session's thread do something, and wait for it."""
+        if self._stopped:
+            raise DeskError("the server is stopping; start it again with 'pipeline label'", 503)
+        done: Future[Any] = Future()
+        self._jobs.put((what, done))
+        try:
+            return done.result(timeout=PATIENCE)
+        except FutureTimeout as error:
+            raise DeskError("the server is busy; try again", 503) from error
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            what, done = job
+            try:
+                done.set_result(what())
+            except (PipelineError, RunFailedError) as error:
+                done.set_exception(error if isinstance(error, DeskError) else DeskError(str(error)))
+            except BaseException as error:
+                done.set_exception(error)
+                self.clerk.warn(f"{type(error).__name__}: {error}")
+        while not self._jobs.empty():
+            if (job := self._jobs.get()) is not None:
+                job[1].set_exception(DeskError("the server is stopping", 503))

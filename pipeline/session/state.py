@@ -1,0 +1,98 @@
+"""How everything stands, as the page shows it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.products.agreement import binomial_interval, pairs_of
+from pipeline.run.stages.train import read_summary
+
+if TYPE_CHECKING:
+    from pipeline.session.clerk import Clerk
+
+KEYS = "123456789qwertyioadfjklzxcvbm"
+"""Of the classes in turn; g, h, n, p, s and u are commands of the page."""
+
+
+def keys_of(classes: Sequence[str]) -> list[str]:
+    """Return a key for every class: its own name where all are digits, else 1, 2, …, and none after the last.
+
+    Args:
+        classes: their names.
+
+    """
+    if all(len(name) == 1 and name in "0123456789" for name in classes):
+        return list(classes)
+    return [KEYS[n] if n < len(KEYS) else "" for n in range(len(classes))]
+
+
+def describe(clerk: "Clerk", annotator: str) -> dict[str, Any]:
+    """Return the state of a clerk.
+
+    Args:
+        clerk: whose.
+        annotator: for whom.
+
+    """
+    pool, networks, config = clerk.pool, clerk.networks, clerk.context.config
+    counts = [0] * len(clerk.classes)
+    for label in pool.current.values():
+        counts[label] += 1
+    skipped = {sample for samples in pool.skipped.values() for sample in samples if pool.left_out(sample)}
+    classes = zip(clerk.classes, keys_of(clerk.classes), counts, strict=True)
+    return {
+        "run": str(clerk.run.path),
+        "classes": [{"name": name, "key": key, "count": count} for name, key, count in classes],
+        "annotator": annotator,
+        "labelled": len(pool.current),
+        "skipped": len(skipped),
+        "disputed": len(pool.disputed),
+        "images": pool.size,
+        "budget": None if config.annotator is None else config.annotator.budget,
+        "network": _network(clerk),
+        "training": _training(clerk),
+        "accuracy": _accuracy(clerk),
+        "curve": clerk.products.curve,
+        "agreement": _agreement(clerk),
+        "notes": list(clerk.context.data.notes),
+        "warnings": list(clerk.warnings),
+        "finished": clerk.products.describe(),
+        "version": clerk.version,
+    } | ({} if networks.serving is not None else {"first": config.query.n_init})
+
+
+def _network(clerk: "Clerk") -> dict[str, Any] | None:
+    cycle = clerk.networks.serving
+    if cycle is None:
+        return None
+    return {"cycle": cycle, "labels": clerk.networks.serving_labels, "asked": clerk.sayings.asked(cycle)}
+
+
+def _training(clerk: "Clerk") -> dict[str, Any] | None:
+    making = clerk.networks.making
+    if making is None:
+        return None
+    stage, done = making.stage
+    return {"stage": stage, "done": done, "labels": len(making.order.labelled)}
+
+
+def _accuracy(clerk: "Clerk") -> dict[str, Any] | None:
+    """Accuracy on held-out images with labels, with its Clopper-Pearson interval; None where there are none."""
+    cycle, images = clerk.networks.serving, len(clerk.context.data.test)
+    if cycle is None or not images:
+        return None
+    value = read_summary(clerk.run.stage_path(cycle, "train")).get("test_accuracy")
+    if value is None:
+        return None
+    low, high = binomial_interval(round(value * images), images)
+    return {"value": value, "low": low, "high": high, "images": images, "labels": clerk.networks.serving_labels}
+
+
+def _agreement(clerk: "Clerk") -> dict[str, Any] | None:
+    """Agreement of the two annotators who labelled most images in common; None where no two did."""
+    if len(clerk.sayings.annotators) < 2:
+        return None
+    pairs = pairs_of(clerk.sayings.votes.independent, len(clerk.classes))
+    if not pairs:
+        return None
+    best = max(pairs, key=lambda pair: pair.agreement.samples)
+    return {"kappa": best.agreement.kappa, "samples": best.agreement.samples, "annotators": [best.first, best.second]}

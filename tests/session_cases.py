@@ -1,0 +1,101 @@
+"""Labelling sessions for tests: networks in threads instead of processes, and people who know the truth."""
+
+import multiprocessing
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+from pipeline.config import load_config
+from pipeline.run.context import open_context
+from pipeline.run.rundir import RunDirectory, create_run, read_config
+from pipeline.session.child import work
+from pipeline.session.network import NetworkProcess
+from pipeline.session.session import Session
+
+OPTIONS = {
+    "data.name": "digits",
+    "annotator.name": "page",
+    "model.name": "mlp",
+    "model.options": {"width": 16},
+    "query.strategy": "margin",
+    "query.n_init": 12,
+    "query.size": 4,
+    "query.subset": 60,
+    "train.epochs": 8,
+    "device": "cpu",
+    "threads": 1,
+}
+LOOKS_AHEAD = {"query__strategy": "margin-influence-sequential"}
+
+
+class ThreadNetwork(NetworkProcess):
+    """A network in a thread: all that the process does, without the seconds that starting one takes."""
+
+    def _start(self, run, cache):
+        mine, theirs = multiprocessing.Pipe()
+        self._thread = threading.Thread(target=work, args=(theirs, run, cache), daemon=True)
+        self._thread.start()
+        return mine
+
+    def stop(self):
+        with suppress(OSError):
+            self._connection.send(None)
+        self._thread.join()
+
+
+def make(path, **options):
+    create_run(path, load_config(options=OPTIONS | {name.replace("__", "."): v for name, v in options.items()}))
+    return path
+
+
+@contextmanager
+def opened(path, warnings=None, network=ThreadNetwork):
+    """Open a run's session as ``pipeline label`` does."""
+    warnings = [] if warnings is None else warnings
+    with RunDirectory(path, warnings.append) as run:
+        context = open_context(read_config(path), path / "images")
+        session = Session(run, context, path / "images", "anna", warnings.append, network)
+        try:
+            yield session
+        finally:
+            session.stop()
+
+
+def truth(session, sample):
+    """The name of a sample's own class."""
+    data = session.clerk.context.data
+    return data.classes[data.train.labels[sample]]
+
+
+def ask(session, annotator="anna", seconds=180):
+    """Return the question, once there is one."""
+    until = time.monotonic() + seconds
+    while (question := session.question(annotator))["kind"] == "wait":
+        assert time.monotonic() < until, question
+        time.sleep(0.02)
+    return question
+
+
+def answer(session, count=1, annotator="anna"):
+    """Answer questions truly; return the samples."""
+    samples = []
+    for _ in range(count):
+        question = ask(session, annotator)
+        assert question["kind"] == "question", question
+        samples.append(question["sample"])
+        session.answer(annotator, samples[-1], truth(session, samples[-1]), 1.5)
+    return samples
+
+
+def until(session, condition, seconds=180):
+    """Wait for a state that fulfils a condition, and return it."""
+    end = time.monotonic() + seconds
+    while not condition(state := session.state("anna")):
+        assert time.monotonic() < end, state
+        time.sleep(0.05)
+    return state
+
+
+def network(cycle):
+    """Whether a network of at least this number asks and none is in the making."""
+    return lambda state: state["network"] and state["network"]["cycle"] >= cycle and not state["training"]

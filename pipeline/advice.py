@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import click
 
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 QUOTED = re.compile(r"'(pipeline|ray|tensorboard) [^']*'|: pipeline .*|ray start [^;)]*")
 """Commands that a message gives in full: their options are theirs."""
 A_NEW_RUN = re.compile(r"\b(new|next|another) run\b|begun with")
@@ -29,7 +29,7 @@ def options_of(command: click.Command) -> set[str]:
         command: any.
 
     """
-    own = {name for parameter in command.params for name in parameter.opts}
+    own = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     inner = command.commands.values() if isinstance(command, click.Group) else ()
     return own.union({"--help"}, *(options_of(one) for one in inner))
 

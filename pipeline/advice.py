@@ -29,7 +29,7 @@ def options_of(command: click.Command) -> set[str]:
         command: any.
 
     """
-    own = {name for parameter in command.params for name in parameter.opts}
+    own = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     inner = command.commands.values() if isinstance(command, click.Group) else ()
     return own.union({"--help"}, *(options_of(one) for one in inner))
 

@@ -29,11 +29,12 @@ RAISED_BY = {
     "pipeline/report/": ("pipeline report",),
     "pipeline/sweep/": GRIDS,
     "pipeline/tensorboard.py": ("pipeline tensorboard",),
-    "pipeline/labelling.py": ("pipeline ingest", "pipeline export"),
+    "pipeline/labelling.py": ("pipeline ingest",),
     "pipeline/run/context.py": RUNS,  # comparisons refuse an annotator of files before
     "pipeline/run/": (*RUNS, *GRIDS),
     "pipeline/config": (*RUNS, *GRIDS),
     "trainer/data/folder.py": OWN_DATA,  # a preset has no data of one's own
+    "trainer/data/folder_images.py": OWN_DATA,
     "trainer/data/custom.py": OWN_DATA,
     "trainer/data/array_forms.py": OWN_DATA,
     "trainer/data/": TRAINS,
@@ -97,7 +98,7 @@ def test_a_commands_own_messages_name_its_own_options():
 
 def test_the_options_that_trust_code_are_those_of_commands_that_ask_for_it():
     trusting = {name for name, options in COMMANDS.items() if "--trust-code" in options}
-    named = ("run", "resume", "stage", "fidelity", "compare", "experiments run")
+    named = ("run", "resume", "stage", "fidelity", "compare", "experiments run", "label", "products", "predict")
     assert trusting == {f"pipeline {name}" for name in named}
 
 

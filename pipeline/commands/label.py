@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import fresh_path, keep_compiled, note, run_options, trust_code_option
+from pipeline.cli import confirm_file, fresh_path, keep_compiled, note, run_options, trust_code_option
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def label(
         path, added = Path(source), classes.split(",") if classes else []
         context = _recorded(path, budget, trust_code)
     else:
-        path, context = _begun(source, classes, budget, overlap, out, config_file, sets, options)
+        path, context = _begun(source, classes, budget, overlap, out, config_file, sets, options, trust_code)
         added = []
     _serve(path, context, name or _user(), port, browser, added)
 
@@ -90,6 +90,7 @@ def _begun(
     config_file: Path | None,
     sets: tuple[str, ...],
     options: dict[str, Any],
+    trust_code: bool,
 ) -> tuple[Path, "RunContext"]:
     """Make the directory of a new run, and open it; nothing is left of it where its data is no good."""
     from pipeline.config import load_config
@@ -107,6 +108,7 @@ def _begun(
     if classes is not None:
         base["data"]["classes"] = classes
     options = {name.replace("__", "."): value for name, value in options.items()}
+    confirm_file(config_file, sets, options, trust_code, base)
     config = load_config(config_file, options, sets, base)
     if not config.paged:
         raise PipelineError(f"annotator.name: expected page, got {config.annotator and config.annotator.name!r}")

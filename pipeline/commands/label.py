@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 DEMO = "mnist5k"
 QUERY = {"n_init": 20, "subset": 1000}
 """Of a run that people answer: a first network soon, and enough candidates that their pool is well covered."""
-OWN_DATA = {"skip_bad": True, "test_fraction": 0.0}
-"""Of their own files: one that cannot be read keeps nobody from labelling, and every label is learned from."""
+OWN_DATA: dict[str, dict[str, Any]] = {"npz": {"test_fraction": 0.0}}
+OWN_DATA["folder"] = {"skip_bad": True, **OWN_DATA["npz"]}
+"""Of their own: a file that cannot be read keeps nobody from labelling, and every label is learned from."""
 IMAGES = "images"
 """Folder of a run in which its images are kept decoded."""
 FIXED = ("--dataset", "--cycles", "--annotator", "--classes")
@@ -101,7 +102,7 @@ def _begun(
 
     data_set = DEMO if source is None else _data_set(source)
     base: dict[str, Any] = {
-        "data": {"name": data_set, **(OWN_DATA if custom_kind(data_set) else {})},
+        "data": {"name": data_set, **OWN_DATA.get(custom_kind(data_set) or "", {})},
         "annotator": {"name": "page", "budget": budget, "overlap": overlap},
         "query": QUERY,
     }

@@ -1,5 +1,6 @@
 """``pipeline label`` as a command: what it refuses, in one line and before anything is written, and what it begins."""
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from folder_cases import put
@@ -42,3 +43,19 @@ def test_code_that_a_file_names_runs_only_where_it_is_trusted(invoke, tmp_path):
     assert "--trust-code" in result.stderr
     invoke("photos", "--classes", "a,b", "--config", "theirs.yaml", "--trust-code")
     assert proof.exists()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"X": np.random.default_rng(0).random((30, 5), np.float32), "show": np.array([f"text {n}" for n in range(30)])},
+        {"train_images": np.zeros((30, 8, 8), np.uint8), "train_labels": np.full((30, 1), -1)},
+    ],
+    ids=["embeddings", "images"],
+)  # fmt: skip
+def test_an_archive_without_labels(invoke, tmp_path, arrays):
+    np.savez(tmp_path / "mine.npz", **arrays)
+    served = invoke("mine.npz", "--classes", "a,b", "--model", "mlp").exception
+    assert isinstance(served, Served), served
+    data = served.context.data
+    assert (len(data.train), data.classes) == (30, ("a", "b"))

@@ -29,8 +29,8 @@ FEATURES_MODEL = "mlp"
 """What learns from features, where no network is named: there is nothing in them to convolve."""
 IMAGES = "images"
 """Folder of a run in which its images are kept decoded."""
-HABITS = ("noise", "skip", "disagree", "late", "missing")
-FIXED = ("--dataset", "--cycles", "--annotator", "--classes", *(f"--annotator-{habit}" for habit in HABITS))
+SIMULATED = ("--annotator-noise", "--annotator-skip", "--annotator-disagree", "--annotator-late", "--annotator-missing")
+FIXED = ("--dataset", "--cycles", "--annotator", "--classes", *SIMULATED)
 """Options of a run that this command has otherwise or not at all."""
 
 

@@ -87,8 +87,8 @@ class Networks:
             self._begin(self._to_restore(pool.round))
             return
         if self._due():
+            self._clerk.rounds.write(pool.round)  # first: no kill leaves a closed round without its files
             self._clerk.rounds.close(pool.round)
-            self._clerk.rounds.write(pool.round - 1)
             self._begin(pool.round)
 
     def new_turn(self) -> Turn | None:

@@ -181,7 +181,7 @@ class Rounds:
 
     def _known(self, said: Answer | Skip) -> bool:
         if isinstance(said, Skip):
-            return any(said.sample in skipped for skipped in self.pool.skipped.values())
+            return self.pool.skipped_by(said.sample, said.annotator)
         return self.pool.said(said.sample, said.annotator) == said.label
 
     def _check(self, said: Said, asked: set[int]) -> None:

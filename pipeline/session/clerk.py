@@ -286,7 +286,8 @@ class Clerk:
             desk.grid = tuple(sample for sample in desk.grid if self._in_grid(sample))
         else:
             desk.grid, desk.grid_label = (), -1  # what an earlier grid asked about and nobody confirmed is put off
-            desk.grid, desk.grid_label = self.networks.new_grid(number, size), number
+            put_off = self.turns.put_off_for(annotator)
+            desk.grid, desk.grid_label = self.networks.new_grid(number, size, put_off), number
         self.version += 1
         return {
             "label": label,

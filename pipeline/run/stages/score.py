@@ -164,7 +164,7 @@ def _linearised(
 
 
 def run_score(context: RunContext, cycle: int, state: QueryState, into: Path) -> None:
-    """Rank the candidates by the run's strategy.
+    """Rank the candidates by the run's strategy; where there are none, the ranking is empty.
 
     Args:
         context: the run's constants.
@@ -178,6 +178,10 @@ def run_score(context: RunContext, cycle: int, state: QueryState, into: Path) ->
 
     """
     strategy = context.strategy
+    if not len(state.candidates):  # everything was asked about: there is nothing to rank
+        np.savez(into / SCORES, candidates=state.candidates, scores=np.empty(0), pseudo_labels=np.empty(0, np.int64))
+        write_json(into / DIAGNOSTICS, {})
+        return
     first = query_sizes(strategy, context.config.query)[0]
     with explaining(cycle):
         selection = validated_query(strategy, state, min(first, len(state.candidates)))

@@ -366,7 +366,9 @@ def test_a_full_disk_is_said_in_one_line_and_the_answer_can_be_given_again(tmp_p
                 raise OSError(errno.ENOSPC, "No space left on device")
 
             full.setattr("pipeline.run.events.os.write", write)
-            with pytest.raises(DeskError, match=r"^cannot write \S+events.jsonl \(No space left on device\)") as refused:
+            with pytest.raises(
+                DeskError, match=r"^cannot write \S+events.jsonl \(No space left on device\)"
+            ) as refused:
                 session.answer("anna", sample, "1", 1.0)
             assert refused.value.status == 503
         assert len(warnings) == 1

@@ -1,6 +1,7 @@
 """The command line of the project; every option maps to one field of the configuration."""
 
 import importlib
+import itertools
 import os
 import shutil
 import sys
@@ -442,10 +443,18 @@ def fresh_path(name: str) -> Path:
         name: of a run.
 
     """
-    number = 1
-    while (path := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
-        number += 1
-    return path
+    return next(path for path in default_paths(name) if not path.exists())
+
+
+def default_paths(name: str) -> Iterator[Path]:
+    """Yield runs/NAME, runs/NAME-2 and so on.
+
+    Args:
+        name: of a run.
+
+    """
+    for number in itertools.count(1):
+        yield Path("runs") / (name if number == 1 else f"{name}-{number}")
 
 
 def main() -> None:

@@ -1,11 +1,9 @@
-"""Where a labelling session could go wrong: what is said twice, by several people, at the end of things, or too much."""
+"""Where a session could go wrong: what is said twice, by several people, at the end of things, or too much."""
 
 import numpy as np
 import pytest
-from session_cases import LOOKS_AHEAD, answer, ask, make, network, opened, truth, until
+from session_cases import LOOKS_AHEAD, answer, ask, make, network, opened, until
 
-from pipeline.errors import RunFailedError
-from pipeline.run.pool import Pool
 from pipeline.run.rundir import read_events
 from pipeline.session.desk import DeskError
 

@@ -223,7 +223,13 @@ class Pool:
         return annotator in self._votes.get(sample, {}) or annotator in self._skips.get(sample, {})
 
     def skipped_by(self, sample: int, annotator: str) -> bool:
-        """Tell whether a skip of an annotator is in force for a sample."""
+        """Tell whether a skip of an annotator is in force for a sample.
+
+        Args:
+            sample: which.
+            annotator: who.
+
+        """
         return annotator in self._skips.get(sample, {})
 
     def votes(self, sample: int) -> dict[str, int]:

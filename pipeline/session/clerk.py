@@ -20,6 +20,7 @@ from pipeline.session.turns import Turn, Turns
 
 PREFETCHED = 3
 SHOWN_WARNINGS = 20
+SPENT = "The budget is spent. Finish to get the products, or start again with a larger --budget."
 
 
 class Clerk:
@@ -116,25 +117,25 @@ class Clerk:
             annotator: who.
 
         """
-        desk = self.turns.of(annotator)
-        turn = None if self.products.finished else self.turns.current(annotator)
-        if turn is None and not self.products.finished:
-            desk.turn = turn = self._next_turn(annotator)
+        if self.products.finished:
+            return self._nothing(annotator)
+        turn = self.turns.current(annotator)
+        if turn is None or (turn.adds and self.budget_left == 0):
+            self.turns.of(annotator).turn = turn = self._next_turn(annotator)
         return self._shown(turn, annotator) if turn is not None else self._nothing(annotator)
 
     def _next_turn(self, annotator: str) -> Turn | None:
-        if (turn := self.turns.known(annotator)) is not None:
+        left = self.budget_left
+        adding = left is None or left > self.turns.labels_to_come(annotator)
+        if (turn := self.turns.known(annotator, adding)) is not None or not adding:
             return turn
-        if self.budget_left == 0:
-            return None
         return self.networks.new_turn() or self.turns.last_resort(annotator)
 
     def _nothing(self, annotator: str) -> dict[str, Any]:
         if self.products.finished:
             return {"kind": "done", "reason": "finished", "text": "Finished. Every label is saved."}
         if self.budget_left == 0:
-            text = "The budget is spent. Finish to get the products, or start again with a larger --budget."
-            return {"kind": "done", "reason": "budget", "text": text}
+            return {"kind": "done", "reason": "budget", "text": SPENT}
         if self.networks.opening:
             return {"kind": "wait", "text": "The network is being opened."}
         if self.pool.open_samples:
@@ -272,6 +273,10 @@ class Clerk:
         if desk.grid_label == number and any(self._in_grid(sample) for sample in desk.grid):
             desk.grid = tuple(sample for sample in desk.grid if self._in_grid(sample))
         else:
+            left = self.budget_left
+            if left == 0:
+                raise DeskError(SPENT)
+            size = size if left is None else min(size, left)
             desk.grid, desk.grid_label = (), -1  # what an earlier grid asked about and nobody confirmed is put off
             put_off = self.turns.put_off_for(annotator)
             desk.grid, desk.grid_label = self.networks.new_grid(number, size, put_off), number

@@ -19,6 +19,28 @@ def commonest(session):
     return max(session.state("anna")["classes"], key=lambda each: each["count"])["name"]
 
 
+def squares(folder, count=24):
+    """A small data set of dark and bright squares, none of them labelled; the odd ones are bright."""
+    bright = np.arange(count) % 2
+    images = np.random.default_rng(0).random((count, 8, 8)) * 60 + bright[:, None, None] * 150
+    np.savez(folder / "x.npz", X=images.astype(np.uint8), y=np.full(count, -1))
+    name = f"npz:{folder / 'x.npz'}"
+    return {"data__name": name, "data__classes": ["dark", "bright"], "data__test_fraction": 0.0, "query__n_init": 4}
+
+
+def shade(sample):
+    return ("dark", "bright")[sample % 2]
+
+
+def say(session, count=1, annotator="anna"):
+    """Answer questions about squares truly; return the samples."""
+    samples = []
+    for _ in range(count):
+        samples.append(ask(session, annotator)["sample"])
+        session.answer(annotator, samples[-1], shade(samples[-1]), 1.0)
+    return samples
+
+
 def unexpected(warnings):
     """Warnings but for those of a training that found its learning rate."""
     return [warning for warning in warnings if "learning rate" not in warning]
@@ -82,19 +104,6 @@ def test_a_grid_of_a_class_that_the_network_does_not_know(tmp_path, options):
 # The end of things ----------------------------------------------------------------------------------------------------
 
 
-def squares(folder, count=24):
-    """A small data set of dark and bright squares, none of them labelled; the odd ones are bright."""
-    bright = np.arange(count) % 2
-    images = np.random.default_rng(0).random((count, 8, 8)) * 60 + bright[:, None, None] * 150
-    np.savez(folder / "x.npz", X=images.astype(np.uint8), y=np.full(count, -1))
-    name = f"npz:{folder / 'x.npz'}"
-    return {"data__name": name, "data__classes": ["dark", "bright"], "data__test_fraction": 0.0, "query__n_init": 4}
-
-
-def shade(sample):
-    return ("dark", "bright")[sample % 2]
-
-
 @pytest.mark.parametrize(
     ("strategy", "size"),
     [("random", 1), ("margin", 3), ("badge", 3), ("coreset", 3), ("naive", 1), ("margin-lin", 3),
@@ -131,3 +140,41 @@ def test_products_when_everything_is_labelled(tmp_path):
         assert state["network"]["labels"] == 12
         assert {"labels.csv", "predictions.csv"} <= set(state["finished"]["products"])
     assert unexpected(warnings) == []
+
+
+# Budgets --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_holds_within_a_query_and_in_a_grid(tmp_path):
+    path = make(tmp_path / "run", **squares(tmp_path, 60), query__size=6, annotator__budget=8)
+    with opened(path) as session:
+        say(session, 4)
+        until(session, network(0))
+        [first] = say(session)
+        grid = [item["sample"] for item in session.grid("anna", shade(0), 20)["items"]]
+        assert 1 <= len(grid) <= 3
+        say(session)
+        assert ask(session)["kind"] == "question"  # the query has more
+        say(session, 1, "ben")
+        assert ask(session, "ben")["reason"] == "yours"  # anna has the last one
+        assert session.confirm("anna", shade(0), grid[:1], [], 1.0)["reason"] == "budget"  # although she was shown one
+        with pytest.raises(DeskError, match="budget is spent"):
+            session.grid("carl", shade(0), 3)
+        session.undo("anna", first)
+        assert ask(session)["sample"] == first
+        say(session)
+        assert ask(session)["reason"] == "budget"
+    assert len(Pool(60, read_events(path)).current) == 8
+
+
+def test_people_are_not_shown_more_than_the_budget_has_left(tmp_path):
+    path = make(tmp_path / "run", query__n_init=50, annotator__budget=3, annotator__overlap=1.0)
+    with opened(path) as session:
+        answer(session, 2)
+        assert ask(session)["kind"] == "question"
+        assert ask(session, "ben")["why"] == "overlap"  # no label more
+        answer(session, 2, "ben")
+        assert ask(session, "ben")["reason"] == "yours"  # anna has the last one
+        answer(session)
+        assert ask(session)["reason"] == "budget"
+        assert ask(session, "ben")["why"] == "overlap"

@@ -66,7 +66,17 @@ def finished(tmp_path_factory):
     with opened(path) as session:
         session_of_everything(session)
     kinds = {event["event"] for event in read_events(path)}
-    assert kinds == {"start", "query", "label", "skip", "undo", "class_added", "round_closed", "stage_done", "cycle_done"}
+    assert kinds == {
+        "start",
+        "query",
+        "label",
+        "skip",
+        "undo",
+        "class_added",
+        "round_closed",
+        "stage_done",
+        "cycle_done",
+    }
     return path
 
 

@@ -61,6 +61,9 @@ class Clerk:
         self.sayings = Sayings(run.events)
         for sample, annotator in self.sayings.all():
             self.turns.answered(sample, annotator)
+        for sample in self.pool.disputed:
+            *_, last = self.sayings.votes.in_force(sample)
+            self.turns.differ(sample, last)
         self.turns.put_off.update(self.sayings.grid_asked & set(self.pool.open_samples))
         self.networks = Networks(self, given)
         self.products = Products(self)
@@ -184,7 +187,7 @@ class Clerk:
             if not again:
                 raise DeskError(f"you called it {self.classes[said]!r} already: undo that first")
             portion.insert(0, Undo(sample, annotator))
-        elif said is None and self.pool.said_anything(sample, annotator):
+        elif said is None and self.pool.skipped_by(sample, annotator):
             raise DeskError("you skipped it already: undo that first")
         self._record(portion)
         return self.question(annotator)
@@ -321,9 +324,12 @@ class Clerk:
             raise DeskError("expected every image once, as right or as wrong", 400)
         for sample in (*right, *wrong):
             self._asked(sample)
-        for sample in right:
-            if (said := self.pool.votes(sample).get(annotator)) not in (None, number):
+        for sample in (*right, *wrong):
+            said = self.pool.votes(sample).get(annotator)
+            if said is not None and (said == number) != (sample in right):
                 raise DeskError(f"you called one of them {self.classes[said]!r} already: undo that first")
+            if said is None and sample in right and self.pool.skipped_by(sample, annotator):
+                raise DeskError("you skipped one of them already: undo that first")
         each = None if seconds is None else seconds / max(1, len(right) + len(wrong))
         self._record([Answer(sample, number, annotator, each, _now()) for sample in right])
         self.turns.put_off.difference_update(wrong)

@@ -134,6 +134,16 @@ class Turns:
         if self._overlap and seeds.generator(self._seed, sample, "annotator").random() < self._overlap:
             self._shared[sample] = None
 
+    def differ(self, sample: int, annotator: str) -> None:
+        """Have everybody asked again about a disputed sample but for whoever spoke of it last.
+
+        Args:
+            sample: which.
+            annotator: who that was.
+
+        """
+        self._reasked[sample] = {annotator}
+
     def labels_to_come(self, annotator: str) -> int:
         """Return how many labels more there will be once everybody else has answered what they are shown."""
         shown = [(name, desk.turn) for name, desk in self._others(annotator)]

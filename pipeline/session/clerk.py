@@ -82,6 +82,11 @@ class Clerk:
             self._console(message)
             self.version += 1
 
+    def settled(self, cycle: int) -> None:
+        """Show no more what went wrong with networks up to one that is there now; the terminal keeps it."""
+        past = tuple(f"network {number} " for number in range(cycle + 1))
+        self.warnings = [line for line in self.warnings if not line.startswith(past)]
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes now."""

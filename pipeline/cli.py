@@ -1,13 +1,16 @@
 """The command line of the project; every option maps to one field of the configuration."""
 
 import importlib
+import itertools
 import os
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -152,8 +155,16 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
 ]
 
 
-def run_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options that a run's configuration is made of, but for those named; see ``config_from``."""
+def run_options(
+    *without: str, defaults: Mapping[str, object] = MappingProxyType({})
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that a run's configuration is made of, but for those named; see ``config_from``.
+
+    Args:
+        *without: flags that it has otherwise or not at all.
+        defaults: its own, by field, which its help names.
+
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         command = click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Set any field.")(command)
@@ -163,7 +174,8 @@ def run_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., 
         command = click.option("--download", "data__download", is_flag=True, default=None, help=text)(command)
         for flag, name, kind, text in reversed(RUN_OPTIONS):
             if flag not in without:
-                command = click.option(flag, name.replace(".", "__"), type=kind, default=None, help=text)(command)
+                said = re.sub(r"\[[^]]*\]$", f"[{defaults[name]}]", text) if name in defaults else text
+                command = click.option(flag, name.replace(".", "__"), type=kind, default=None, help=said)(command)
         return command
 
     return decorate
@@ -409,10 +421,18 @@ def fresh_path(name: str) -> Path:
         name: of a run.
 
     """
-    number = 1
-    while (path := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
-        number += 1
-    return path
+    return next(path for path in default_paths(name) if not path.exists())
+
+
+def default_paths(name: str) -> Iterator[Path]:
+    """Yield runs/NAME, runs/NAME-2 and so on.
+
+    Args:
+        name: of a run.
+
+    """
+    for number in itertools.count(1):
+        yield Path("runs") / (name if number == 1 else f"{name}-{number}")
 
 
 def main() -> None:

@@ -1,8 +1,11 @@
 """Ctrl-C and SIGTERM: the run stops at the next safe place, whatever library swallows the exception meanwhile."""
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -26,6 +29,23 @@ def install_early() -> None:
     """Make an interrupt during start-up one clear line."""
     for number in SIGNALS:
         signal.signal(number, exit_at_once)
+
+
+@contextlib.contextmanager
+def kept_from_children() -> Iterator[None]:
+    """Let processes that are started meanwhile never see Ctrl-C, which a terminal sends to all of them.
+
+    A child could ignore it by itself only once its imports are done, and would print a traceback until then.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which would unblock it: started with the first child otherwise
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Interrupts:

@@ -1,8 +1,12 @@
 """``pipeline label``."""
 
+import contextlib
 import getpass
+import itertools
 import os
+import shlex
 import shutil
+import socket
 import sys
 import webbrowser
 from pathlib import Path
@@ -10,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import fresh_path, keep_compiled, note, run_options, trust_code_option
+from pipeline.cli import (
+    confirm_file,
+    default_paths,
+    fresh_path,
+    keep_compiled,
+    note,
+    run_options,
+    trust_code_option,
+)
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -20,8 +32,9 @@ if TYPE_CHECKING:
 DEMO = "mnist5k"
 QUERY = {"n_init": 20, "subset": 1000}
 """Of a run that people answer: a first network soon, and enough candidates that their pool is well covered."""
-OWN_DATA = {"skip_bad": True, "test_fraction": 0.0}
-"""Of their own files: one that cannot be read keeps nobody from labelling, and every label is learned from."""
+OWN_DATA: dict[str, dict[str, Any]] = {"npz": {"test_fraction": 0.0}}
+OWN_DATA["folder"] = {"skip_bad": True, **OWN_DATA["npz"]}
+"""Of their own: a file that cannot be read keeps nobody from labelling, and every label is learned from."""
 IMAGES = "images"
 """Folder of a run in which its images are kept decoded."""
 FIXED = ("--dataset", "--cycles", "--annotator", "--classes")
@@ -38,7 +51,7 @@ FIXED = ("--dataset", "--cycles", "--annotator", "--classes")
 @click.option("--port", type=int, default=0, show_default=True, help="Of 127.0.0.1; 0 takes a free one.")
 @click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
 @run_options(*FIXED, "--annotator-noise", "--annotator-skip", "--annotator-disagree", "--annotator-late",
-             "--annotator-missing")  # fmt: skip
+             "--annotator-missing", defaults={f"query.{key}": value for key, value in QUERY.items()})  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/FOLDER-label]")
 @trust_code_option
 def label(
@@ -66,6 +79,7 @@ def label(
     if demo == (source is not None):
         raise PipelineError("expected either a folder or run to label, or --demo")
     given = [f"--{key.partition('__')[2].replace('_', '-')}" for key, value in options.items() if value is not None]
+    annotator = _annotator(name)
     keep_compiled()
     if source is not None and (Path(source) / "config.yaml").is_file():
         if given or sets or config_file or out or overlap is not None:
@@ -73,12 +87,38 @@ def label(
                 f"{source} is a run, which goes on as it began: expected no options beside --classes, --budget, "
                 "--annotator, --port, --no-browser and --trust-code"
             )
-        path, added = Path(source), classes.split(",") if classes else []
-        context = _recorded(path, budget, trust_code)
-    else:
-        path, context = _begun(source, classes, budget, overlap, out, config_file, sets, options)
-        added = []
-    _serve(path, context, name or _user(), port, browser, added)
+        added = _names(classes)
+        with _listening(port) as listener:
+            _serve(Path(source), _recorded(Path(source), budget, trust_code), annotator, listener, browser, added)
+        return
+    with _listening(port) as listener:  # before anything is made
+        path, context = _begun(source, classes, budget, overlap, out, config_file, sets, options, trust_code)
+        _serve(path, context, annotator, listener, browser, [])
+
+
+def _listening(port: int) -> socket.socket:
+    from pipeline.page.serve import listening
+
+    return listening(port)
+
+
+def _annotator(name: str | None) -> str:
+    """Return who answers: a name that the page would take, too."""
+    from pipeline.page.fields import checked
+
+    if name == "":
+        raise PipelineError("--annotator: expected a name")
+    return str(checked("annotator", name or _user()))
+
+
+def _names(classes: str | None) -> list[str]:
+    """Return the names of classes, as they may be added to a run."""
+    from pipeline.page.fields import checked
+
+    names = [] if classes is None else [name.strip() for name in classes.split(",")]
+    if "" in names:
+        raise PipelineError(f"--classes: expected names such as cat,dog, got {classes!r}")
+    return [str(checked("label", name)) for name in names]
 
 
 def _begun(
@@ -90,6 +130,7 @@ def _begun(
     config_file: Path | None,
     sets: tuple[str, ...],
     options: dict[str, Any],
+    trust_code: bool,
 ) -> tuple[Path, "RunContext"]:
     """Make the directory of a new run, and open it; nothing is left of it where its data is no good."""
     from pipeline.config import load_config
@@ -100,25 +141,38 @@ def _begun(
 
     data_set = DEMO if source is None else _data_set(source)
     base: dict[str, Any] = {
-        "data": {"name": data_set, **(OWN_DATA if custom_kind(data_set) else {})},
+        "data": {"name": data_set, **OWN_DATA.get(custom_kind(data_set) or "", {})},
         "annotator": {"name": "page", "budget": budget, "overlap": overlap},
         "query": QUERY,
     }
     if classes is not None:
         base["data"]["classes"] = classes
     options = {name.replace("__", "."): value for name, value in options.items()}
+    confirm_file(config_file, sets, options, trust_code, base)
     config = load_config(config_file, options, sets, base)
     if not config.paged:
         raise PipelineError(f"annotator.name: expected page, got {config.annotator and config.annotator.name!r}")
     if config.data.name.startswith("folder:") and config.data.image_size is None:
         config = _with_size(config)
-    path = out or fresh_path(f"{slug(config.data.name)}-label")
+    path = out or _fresh(f"{slug(config.data.name)}-label", config.data.name)
     create_run(path, config)
     try:
         return path, open_context(config, path / IMAGES)
     except BaseException:
         shutil.rmtree(path)  # nothing was said yet
         raise
+
+
+def _fresh(name: str, data: str) -> Path:
+    """Return a path for a new run, and say where one of the same data could be gone on with."""
+    from pipeline.run.rundir import read_config
+
+    path = fresh_path(name)
+    for earlier in itertools.takewhile(lambda one: one != path, default_paths(name)):
+        with contextlib.suppress(PipelineError):  # it is no run, or damaged
+            if read_config(earlier).data.name == data:
+                note(f"a new run begins; to go on with an earlier one: pipeline label {shlex.quote(str(earlier))}")
+    return path
 
 
 def _data_set(source: str) -> str:
@@ -159,28 +213,27 @@ def _with_size(config: "RunConfig") -> "RunConfig":
 def _recorded(path: Path, budget: int | None, trust_code: bool) -> "RunContext":
     """Open a run that goes on, with another budget where one is given."""
     from pipeline.config import validate
-    from pipeline.files import write_atomically
     from pipeline.plain import merged
     from pipeline.run.recorded import open_recorded
-    from pipeline.run.rundir import CONFIG, read_begun, read_config
+    from pipeline.run.rundir import read_begun, read_config
 
     config, events = read_config(path), read_begun(path)
     if not config.paged:
         raise PipelineError(f"{path}: expected a run of 'pipeline label'; go on with 'pipeline resume {path}'")
     if budget is not None:
         config = validate(merged(config.model_dump(), {"annotator": {"budget": budget}}), recorded=True)
-    context = open_recorded(path, config, events, trust_code, note, cache=path / IMAGES)
-    if budget is not None:
-        write_atomically(path / CONFIG, config.to_yaml())
-    return context
+    return open_recorded(path, config, events, trust_code, note, cache=path / IMAGES)
 
 
-def _serve(path: Path, context: "RunContext", name: str, port: int, browser: bool, added: list[str]) -> None:
+def _serve(
+    path: Path, context: "RunContext", name: str, listener: socket.socket, browser: bool, added: list[str]
+) -> None:
     """Serve the page until somebody stops it."""
+    from pipeline.files import write_atomically
     from pipeline.interrupts import Interrupts
     from pipeline.page.serve import PageServer
     from pipeline.run.recorded import named_code
-    from pipeline.run.rundir import RunDirectory
+    from pipeline.run.rundir import CONFIG, RunDirectory
     from pipeline.session.session import Session
 
     def warn(message: str) -> None:
@@ -188,27 +241,28 @@ def _serve(path: Path, context: "RunContext", name: str, port: int, browser: boo
 
     for line in context.data.notes:
         note(line)
-    trust = " --trust-code" if named_code(context.config) else ""
-    hint = f"stopped; every answer is saved. Go on with: pipeline label {path}{trust}"
-    interrupts = Interrupts(hint)
-    with RunDirectory(path, warn) as run:
+    trust, quoted = " --trust-code" if named_code(context.config) else "", shlex.quote(str(path))
+    hint = f"stopped; every answer is saved. Go on with: pipeline label {quoted}{trust}"
+    with RunDirectory(path, warn) as run, Interrupts(hint):
+        if run.config.annotator != context.config.annotator:  # another budget: nobody else has the run
+            write_atomically(path / CONFIG, context.config.to_yaml())
         session = Session(run, context, path / IMAGES, name, warn)
         try:
-            with interrupts, PageServer(session, port) as server:
+            with PageServer(session, listener) as server:
                 for each in added:
                     session.ensure_class(each)
-                _invite(server.access.link(), browser)
+                _invite(server.access.link(), path, browser)
                 server.wait()
         except KeyboardInterrupt:
             click.echo(f"\n{hint}")
         finally:
             session.stop()
-    click.echo(f"take the labels and predictions away with: pipeline products {path}")
+    click.echo(f"take the labels and predictions away with: pipeline products {quoted}")
 
 
-def _invite(link: str, browser: bool) -> None:
+def _invite(link: str, path: Path, browser: bool) -> None:
     click.echo(f"label at {link}")
-    click.echo("(the link works once; every answer is saved at once; Ctrl-C stops)")
+    click.echo(f"(the link works once; every answer is saved at once, in {path}; Ctrl-C stops)")
     if browser and sys.stdout.isatty() and (sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY")):
         webbrowser.open(link)
 

@@ -5,13 +5,17 @@ import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
+from pipeline.run.pool import GIVEN
+from pipeline.run.votes import SIMULATED
 from pipeline.session.desk import DeskError
 
 LONGEST_NAME = 64
+LONGEST_LABEL = 255  # a folder's name may be a class
 LONGEST_REASON = 500
 MOST_SECONDS = 1e6
 MOST_IDS = 100  # in one grid
 LARGEST_ID = 2**53 - 1  # what JavaScript counts exactly
+RESERVED = (GIVEN, SIMULATED)  # annotators in the record that are no people
 DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 Check = Callable[[str, Any], Any]
@@ -70,13 +74,22 @@ def number(name: str, text: str) -> int:
 
 def _annotator(name: str, value: Any) -> str:
     """A name of 1 to 64 printable characters; empty: whoever the run is of."""
-    return value if value == "" and isinstance(value, str) else _title(name, value)
+    if value in RESERVED:
+        raise DeskError(f"{name}: {value!r} stands for nobody who labels: choose another name", 400)
+    return "" if value == "" else _title(name, value)
 
 
 def _title(name: str, value: Any) -> str:
     """Text of 1 to 64 printable characters without blanks around it."""
     if not _printable(value, LONGEST_NAME) or not value or value.strip() != value:
         raise DeskError(f"expected {name} of 1 to {LONGEST_NAME} printable characters, without blanks around", 400)
+    return str(value)
+
+
+def _label(name: str, value: Any) -> str:
+    """Text of 1 to 255 printable characters, as a class may be called that comes from a folder or a table."""
+    if not _printable(value, LONGEST_LABEL) or not value:
+        raise DeskError(f"expected {name} of 1 to {LONGEST_LABEL} printable characters", 400)
     return str(value)
 
 
@@ -139,7 +152,7 @@ def _whole(value: Any) -> bool:
 CHECKS: Mapping[str, Check] = {
     "annotator": _annotator,
     "sample": _identity,
-    "label": _title,
+    "label": _label,
     "name": _title,
     "reason": _reason,
     "seconds": _seconds,

@@ -11,7 +11,6 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -78,13 +77,11 @@ class Access:
             return self._sessions[-1]
 
     def knows(self, cookies: str) -> bool:
-        """Whether a Cookie header has a session of ours."""
-        try:
-            sent = SimpleCookie(cookies).get(self.cookie)
-        except CookieError:
-            return False
+        """Whether a Cookie header has a session of ours, whatever else of other ports stands in it."""
+        pairs = (pair.strip().partition("=") for pair in cookies.split(";"))
+        sent = [value for name, _, value in pairs if name == self.cookie]
         with self._lock:
-            return sent is not None and any(_same(known, sent.value) for known in self._sessions)
+            return any(_same(known, value) for known in self._sessions for value in sent)
 
 
 def _same(known: str, sent: str) -> bool:

@@ -24,15 +24,15 @@ class PageServer:
 
     Args:
         desk: answers.
-        port: on 127.0.0.1; 0: any that is free.
+        port: on 127.0.0.1; 0: any that is free; or what ``listening`` returned.
 
     Raises:
         PipelineError: the port is taken or out of range, or a package is missing.
 
     """
 
-    def __init__(self, desk: Desk, port: int = 0) -> None:
-        self._socket = _bind(port)
+    def __init__(self, desk: Desk, port: int | socket.socket = 0) -> None:
+        self._socket = port if isinstance(port, socket.socket) else listening(port)
         self.port = int(self._socket.getsockname()[1])
         self.access = Access(self.port)
         try:
@@ -90,7 +90,16 @@ def serve(desk: Desk, port: int, on_ready: Callable[[str], None]) -> None:
         server.wait()
 
 
-def _bind(port: int) -> socket.socket:
+def listening(port: int) -> socket.socket:
+    """Take a port of 127.0.0.1.
+
+    Args:
+        port: its number; 0: any that is free.
+
+    Raises:
+        PipelineError: it is taken or out of range.
+
+    """
     if port != 0 and not LOWEST_PORT <= port < 2**16:
         raise PipelineError(f"expected a port from {LOWEST_PORT} to 65535, or 0 for any that is free, got {port}")
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

@@ -86,6 +86,11 @@ class Clerk:
             self._console(message)
             self.version += 1
 
+    def settled(self, cycle: int) -> None:
+        """Show no more what went wrong with networks up to one that is there now; the terminal keeps it."""
+        past = tuple(f"network {number} " for number in range(cycle + 1))
+        self.warnings = [line for line in self.warnings if not line.startswith(past)]
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes now."""
@@ -222,6 +227,7 @@ class Clerk:
             DeskError: it contradicts what is asked or was said.
 
         """
+        self._not_finished()
         if sample is None:
             sample = self.sayings.last(annotator)
             if sample is None:
@@ -257,6 +263,8 @@ class Clerk:
         """
         if name in self.classes:
             raise DeskError(f"there is a class {name!r} already")
+        if "," in name:
+            raise DeskError("a comma stands between the names of classes (--classes): leave it out", 400)
         self.run.append("class_added", cycle=self.round, name=name)
         self.version += 1
 
@@ -272,6 +280,7 @@ class Clerk:
             DeskError: it contradicts what is asked or was said.
 
         """
+        self._not_finished()
         number, desk = self._class(label), self.turns.of(annotator)
         if desk.grid_label == number and any(self._in_grid(sample) for sample in desk.grid):
             desk.grid = tuple(sample for sample in desk.grid if self._in_grid(sample))
@@ -364,6 +373,11 @@ class Clerk:
         self.products.want()
         self.networks.go_on()
         self.version += 1
+
+    def _not_finished(self) -> None:
+        """Refuse what would leave a sample open that nobody is asked about any more."""
+        if self.products.finished:
+            raise DeskError(f"labelling is finished: to change anything, start 'pipeline label {self.run.path}' again")
 
     def _asked(self, sample: int) -> None:
         if self.pool.asked_in(sample) is None:

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.interrupts import kept_from_children
 from pipeline.run.summary import read_rows
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Products:
         self.wanted = False
         context = multiprocessing.get_context("spawn")
         self._process = context.Process(target=_make, args=(clerk.run.path, clerk.cache), daemon=True)
-        self._process.start()
+        with kept_from_children():
+            self._process.start()
         threading.Thread(target=self._wait, args=(self._process,), daemon=True).start()
 
     def describe(self) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RunFailedError
+from pipeline.interrupts import kept_from_children
 from pipeline.session.asking import Likely, Next
 from pipeline.session.child import main
 from pipeline.session.order import Failure, Order, Ready
@@ -45,7 +46,8 @@ class NetworkProcess:
         context = multiprocessing.get_context("spawn")
         mine, theirs = context.Pipe()
         self._process = context.Process(target=main, args=(theirs, run, cache), daemon=True)
-        self._process.start()
+        with kept_from_children():
+            self._process.start()
         theirs.close()
         return mine
 

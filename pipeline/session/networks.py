@@ -136,7 +136,11 @@ class Networks:
             self._log_query(likely.ids, likely.probabilities, serving.cycle, grid=clerk.classes[label])
             clerk.turns.put_off.update(likely.ids)
         if not left and not likely.ids:
-            raise DeskError(f"the network takes no image that is left for {clerk.classes[label]!r}")
+            looked_at = 0 if serving.ready is None else len(serving.ready.candidates)
+            raise DeskError(
+                f"of the {looked_at:,} images that this network looked at none is left that it takes for "
+                f"{clerk.classes[label]!r}; the next network looks at others"
+            )
         return (*left, *likely.ids)
 
     def prediction(self, sample: int) -> dict[str, Any] | None:
@@ -289,6 +293,7 @@ class Networks:
         self._serving = network
         if not self._run.has("cycle_done", cycle=cycle):
             self._run.append("cycle_done", cycle=cycle)
+        clerk.settled(cycle)
         for caution in training_cautions(self._run.stage_path(cycle, "train")):
             clerk.warn(f"network {cycle}: {caution}")
         clerk.products.read_curve()

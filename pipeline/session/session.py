@@ -228,6 +228,10 @@ class Session(Desk):
                 done.set_result(what())
             except (PipelineError, RunFailedError) as error:
                 done.set_exception(error if isinstance(error, DeskError) else DeskError(str(error)))
+            except OSError as error:  # a full disk: what could not be logged was not said
+                line = f"cannot write {error.filename or 'the record'} ({error.strerror}): see to it, then try again"
+                done.set_exception(DeskError(line, 503))
+                self.clerk.warn(line)
             except BaseException as error:
                 done.set_exception(error)
                 self.clerk.warn(f"{type(error).__name__}: {error}")

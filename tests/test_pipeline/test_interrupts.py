@@ -78,3 +78,22 @@ def test_sigterm_leaves_a_run_that_goes_on(start, go_on, spawn, wait_for):
     assert errors.endswith(f"interrupted; go on with: pipeline resume {path}\n")
     assert not (path / "lock.holder").exists()
     assert len(go_on(path).rows) == 2
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no masks of signals here")
+def test_ctrl_c_of_a_terminal_reaches_no_child_however_early():
+    program = (
+        "import multiprocessing, os, signal, time\n"
+        "from pipeline.interrupts import kept_from_children\n"
+        "for _ in range(2):\n"  # the first one starts the resource tracker, too
+        "    child = multiprocessing.get_context('spawn').Process(target=time.sleep, args=(0.5,))\n"
+        "    with kept_from_children():\n"
+        "        child.start()\n"
+        "    os.kill(child.pid, signal.SIGINT)\n"
+        "    child.join()\n"
+        "    print(child.exitcode)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("0\n0\n", -signal.SIGINT)
+    assert done.stderr.count("Traceback") == 1  # its own

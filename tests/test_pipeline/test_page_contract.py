@@ -208,6 +208,26 @@ def test_forgotten_links_and_cookies_of_other_ports_open_nothing(stranger, acces
     assert not access.knows(f"label_{PORT}={value}; label_{PORT + 1}={value}")
 
 
+@pytest.mark.parametrize("others", ['{"json": 1}; ', "foo[bar]=1; ", 'x="y; ', "=; ;; ", "\xe9=\xff; ", "label=1, 2; "])
+def test_no_cookie_of_another_port_hides_ours(access, others):
+    value = access.redeem(token(access))
+    assert access.knows(f"{others}{access.cookie}={value}")
+    assert not access.knows(f"{others}{access.cookie}={value}x")
+
+
+@pytest.mark.parametrize("name", ["given", "simulated"])
+def test_nobody_is_called_what_the_record_calls_others(client, desk, name):
+    refused(post(client, "/answer", ANSWER | {"annotator": name}), 400, "another name")
+    refused(client.get("/question", params={"annotator": name}), 400, "another name")
+    assert desk.calls == []
+
+
+def test_a_class_may_be_called_as_a_folder_may(client, desk):
+    for name in ("x" * 255, " blanks around "):
+        desk.classes.append(name)
+        assert post(client, "/answer", ANSWER | {"label": name, "sample": len(desk.classes)}).status_code == 200, name
+
+
 def test_every_answer_has_the_headers(client):
     for response in (
         client.get("/"),
@@ -229,7 +249,7 @@ def test_every_answer_has_the_headers(client):
 
 WRONG = {
     "sample": [True, "0", 0.0, -1, 2**53, None, [0]],
-    "label": ["", " cat", "cat\n", "c" * 65, 7, None, "\u202ecat", "\ud800"],
+    "label": ["", "cat\n", "c" * 256, 7, None, "\u202ecat", "\ud800"],
     "annotator": ["a" * 65, "a\x00", 1, None, False],
     "seconds": [True, "1", -0.1, 1e6 + 1, 10**400, [1]],
 }

@@ -1,5 +1,7 @@
 """A labelling session: everything through the log, a network that asks, another in the making, and no waiting."""
 
+import errno
+
 import numpy as np
 import pytest
 from session_cases import LOOKS_AHEAD, answer, ask, make, network, opened, truth, until
@@ -305,7 +307,8 @@ def test_a_network_that_fails_is_tried_again_and_then_done_without(tmp_path, mon
         answer(session, 2)  # labelling goes on
         monkeypatch.undo()
         answer(session, 2)
-        until(session, network(1))
+        shown = until(session, network(1))["warnings"]
+        assert not any("trying again" in line for line in shown)
     with opened(path) as session:  # a network that is missing is no sign of a log that was cut back
         until(session, network(1))
     assert [event["reason"] for event in kinds(path, "failed")] == ["no"]
@@ -320,7 +323,8 @@ def test_a_lost_network_is_opened_again(tmp_path):
         answer(session, 2)
         session.clerk.networks._serving.stop()
         answer(session, 2)
-        until(session, network(0))
+        shown = until(session, network(0))["warnings"]
+        assert not any("opened again" in line for line in shown)  # that is over: nobody has to look at it any more
     assert any("opened again" in warning for warning in warnings)
     assert not [event for event in read_events(path) if event["event"] == "failed"]
 
@@ -340,3 +344,42 @@ def test_the_end(tmp_path):
     with opened(path) as session:  # after a week
         until(session, network(1))
         answer(session, 2)
+
+
+def test_nothing_is_taken_back_once_it_is_finished(tmp_path):
+    path = make(tmp_path / "run", query__n_init=50)
+    with opened(path) as session:
+        [sample] = answer(session)
+        session.clerk.products.finished = True  # as of finish(), without the minutes
+        for call in (lambda: session.undo("anna", None), lambda: session.grid("anna", "1", 4)):
+            with pytest.raises(DeskError, match="pipeline label .* again"):
+                call()
+    assert list(Pool(1297, read_events(path)).known()) == [sample]
+    assert not kinds(path, "undo")
+
+
+def test_a_full_disk_is_said_in_one_line_and_the_answer_can_be_given_again(tmp_path, monkeypatch):
+    path, warnings = make(tmp_path / "run", query__n_init=50), []
+    with opened(path, warnings) as session:
+        sample = ask(session)["sample"]
+        with monkeypatch.context() as full:
+
+            def write(*_):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            full.setattr("pipeline.run.events.os.write", write)
+            with pytest.raises(
+                DeskError, match=r"^cannot write \S+events.jsonl \(No space left on device\)"
+            ) as refused:
+                session.answer("anna", sample, "1", 1.0)
+            assert refused.value.status == 503
+        assert len(warnings) == 1
+        assert session.answer("anna", sample, "1", 1.0)["sample"] != sample
+    assert [event["labels"] for event in kinds(path, "label")] == [[[sample, 1]]]
+
+
+def test_no_class_has_a_comma_in_its_name(tmp_path):
+    with opened(make(tmp_path / "run", query__n_init=50)) as session:
+        with pytest.raises(DeskError, match="--classes") as refused:
+            session.add_class("a,b")
+        assert refused.value.status == 400

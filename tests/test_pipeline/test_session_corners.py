@@ -99,7 +99,7 @@ def test_a_grid_of_a_class_that_the_network_does_not_know(tmp_path, options):
         answer(session, 12)
         until(session, network(0))
         session.add_class("other")
-        with pytest.raises(DeskError, match="takes no image that is left for 'other'"):
+        with pytest.raises(DeskError, match="none is left that it takes for 'other'"):
             session.grid("anna", "other", 5)
         answer(session)
         assert ask(session)["asked_by"] == 0
@@ -127,7 +127,7 @@ def test_every_image_is_asked_about_once_and_learned(tmp_path, strategy, size):
         assert question["reason"] == "pool"
         assert sorted(asked) == list(range(24))
         assert until(session, network(5))["network"]["labels"] == 24
-        with pytest.raises(DeskError, match="takes no image that is left"):
+        with pytest.raises(DeskError, match="none is left that it takes"):
             session.grid("anna", "dark", 5)
     with opened(path, warnings) as session:
         until(session, network(5))

@@ -49,6 +49,8 @@ def _evidence(run: Path, events: Sequence[Event], log: LogIndex, paged: bool) ->
             yield f"it knows nothing of {folder}"
         yield from _unknown_rows(folder, [event for event in events if event.get("cycle") == cycle])
     left = [path for folder in folders for path in _unlogged(folder, events, log)]
+    if paged:  # a network that failed at a later stage left what came before it
+        left = [path for path in left if not log.has("failed", int(path.parent.name))]
     of_one = {path.parent for path in left} if paged else left
     if len(of_one) > 1:
         yield f"it knows neither of {left[0]} nor of {left[-1]}"

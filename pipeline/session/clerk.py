@@ -20,6 +20,7 @@ from pipeline.session.turns import Turn, Turns
 
 PREFETCHED = 3
 SHOWN_WARNINGS = 20
+SPENT = "The budget is spent. Finish to get the products, or start again with a larger --budget."
 
 
 class Clerk:
@@ -60,6 +61,9 @@ class Clerk:
         self.sayings = Sayings(run.events)
         for sample, annotator in self.sayings.all():
             self.turns.answered(sample, annotator)
+        for sample in self.pool.disputed:
+            *_, last = self.sayings.votes.in_force(sample)
+            self.turns.differ(sample, last)
         self.turns.put_off.update(self.sayings.grid_asked & set(self.pool.open_samples))
         self.networks = Networks(self, given)
         self.products = Products(self)
@@ -90,6 +94,11 @@ class Clerk:
             self.warnings = [*self.warnings[1 - SHOWN_WARNINGS :], message]
             self._console(message)
             self.version += 1
+
+    def settled(self, cycle: int) -> None:
+        """Show no more what went wrong with networks up to one that is there now; the terminal keeps it."""
+        past = tuple(f"network {number} " for number in range(cycle + 1))
+        self.warnings = [line for line in self.warnings if not line.startswith(past)]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -125,25 +134,25 @@ class Clerk:
             annotator: who.
 
         """
-        desk = self.turns.of(annotator)
-        turn = None if self.products.finished else self.turns.current(annotator)
-        if turn is None and not self.products.finished:
-            desk.turn = turn = self._next_turn(annotator)
+        if self.products.finished:
+            return self._nothing(annotator)
+        turn = self.turns.current(annotator)
+        if turn is None or (turn.adds and self.budget_left == 0):
+            self.turns.of(annotator).turn = turn = self._next_turn(annotator)
         return self._shown(turn, annotator) if turn is not None else self._nothing(annotator)
 
     def _next_turn(self, annotator: str) -> Turn | None:
-        if (turn := self.turns.known(annotator)) is not None:
+        left = self.budget_left
+        adding = left is None or left > self.turns.labels_to_come(annotator)
+        if (turn := self.turns.known(annotator, adding)) is not None or not adding:
             return turn
-        if self.budget_left == 0:
-            return None
         return self.networks.new_turn() or self.turns.last_resort(annotator)
 
     def _nothing(self, annotator: str) -> dict[str, Any]:
         if self.products.finished:
             return {"kind": "done", "reason": "finished", "text": "Finished. Every label is saved."}
         if self.budget_left == 0:
-            text = "The budget is spent. Finish to get the products, or start again with a larger --budget."
-            return {"kind": "done", "reason": "budget", "text": text}
+            return {"kind": "done", "reason": "budget", "text": SPENT}
         if self.networks.opening:
             return {"kind": "wait", "text": "The network is being opened."}
         if self.pool.open_samples:
@@ -192,7 +201,7 @@ class Clerk:
             if not again:
                 raise DeskError(f"you called it {self.classes[said]!r} already: undo that first")
             portion.insert(0, Undo(sample, annotator))
-        elif said is None and self.pool.said_anything(sample, annotator):
+        elif said is None and self.pool.skipped_by(sample, annotator):
             raise DeskError("you skipped it already: undo that first")
         self._record(portion)
         return self.question(annotator)
@@ -285,6 +294,10 @@ class Clerk:
         if desk.grid_label == number and any(self._in_grid(sample) for sample in desk.grid):
             desk.grid = tuple(sample for sample in desk.grid if self._in_grid(sample))
         else:
+            left = self.budget_left
+            if left == 0:
+                raise DeskError(SPENT)
+            size = size if left is None else min(size, left)
             desk.grid, desk.grid_label = (), -1  # what an earlier grid asked about and nobody confirmed is put off
             put_off = self.turns.put_off_for(annotator)
             desk.grid, desk.grid_label = self.networks.new_grid(number, size, put_off), number
@@ -329,9 +342,12 @@ class Clerk:
             raise DeskError("expected every image once, as right or as wrong", 400)
         for sample in (*right, *wrong):
             self._asked(sample)
-        for sample in right:
-            if (said := self.pool.votes(sample).get(annotator)) not in (None, number):
+        for sample in (*right, *wrong):
+            said = self.pool.votes(sample).get(annotator)
+            if said is not None and (said == number) != (sample in right):
                 raise DeskError(f"you called one of them {self.classes[said]!r} already: undo that first")
+            if said is None and sample in right and self.pool.skipped_by(sample, annotator):
+                raise DeskError("you skipped one of them already: undo that first")
         each = None if seconds is None else seconds / max(1, len(right) + len(wrong))
         self._record([Answer(sample, number, annotator, each, _now()) for sample in right])
         self.turns.put_off.difference_update(wrong)

@@ -128,7 +128,7 @@ class NetworkProcess:
         while not ended:
             try:
                 kind, *rest = self._connection.recv()
-            except (EOFError, OSError):
+            except Exception:  # it ended, or sent what cannot be read
                 kind, rest, ended = "failed", [Failure("the process of the network ended unexpectedly")], True
             if kind == "reply":
                 self._replies.put(rest[0])

@@ -42,6 +42,7 @@ class Networks:
         self._serving: NetworkProcess | None = None
         self._making: NetworkProcess | None = None
         self._spare: NetworkProcess | None = self._new_process()  # its imports and data are there when it is needed
+        self._stopped = False
         self._restoring = False  # whether the network in the making asked before, in another process
         self._attempts: dict[int, int] = {}
         order = seeds.generator(clerk.context.config.seed, 0, "initial").permutation(clerk.pool.size)
@@ -76,18 +77,16 @@ class Networks:
     @property
     def pending(self) -> bool:
         """Whether a network that is not there yet is still to be made."""
-        reached = self._clerk.pool.round
-        return self._due() or (reached != INITIAL and not self._reached(reached) and not self._given_up(reached))
+        return self._due() or self._missing() is not None
 
     def go_on(self) -> None:
         """Close the round where a new network is due, and begin to make it."""
         pool = self._clerk.pool
-        if self._making is not None:
+        if self._making is not None or self._stopped:
             return
-        if pool.round != INITIAL and not self._reached(pool.round) and not self._given_up(pool.round):
-            self._begin(self._to_restore(pool.round))
-            return
-        if self._due():
+        if (missing := self._missing()) is not None:
+            self._begin(missing)
+        elif self._due():
             self._clerk.rounds.write(pool.round)  # first: no kill leaves a closed round without its files
             self._clerk.rounds.close(pool.round)
             self._begin(pool.round)
@@ -101,7 +100,7 @@ class Networks:
             chosen = self._serving.choose(record)
         except LostError as error:
             self._lost(str(error))
-            return None
+            return self.new_turn()
         except RunFailedError as error:
             self._clerk.warn(f"network {self._serving.cycle} cannot choose ({error}): images are drawn at random")
             return self._draw()
@@ -137,7 +136,11 @@ class Networks:
             self._log_query(likely.ids, likely.probabilities, serving.cycle, grid=clerk.classes[label])
             clerk.turns.put_off.update(likely.ids)
         if not left and not likely.ids:
-            raise DeskError(f"the network takes no image that is left for {clerk.classes[label]!r}")
+            looked_at = 0 if serving.ready is None else len(serving.ready.candidates)
+            raise DeskError(
+                f"of the {looked_at:,} images that this network looked at none is left that it takes for "
+                f"{clerk.classes[label]!r}; the next network looks at others"
+            )
         return (*left, *likely.ids)
 
     def prediction(self, sample: int) -> dict[str, Any] | None:
@@ -151,12 +154,16 @@ class Networks:
             return None
         try:
             guess = self._serving.prediction(sample)
+        except LostError as error:
+            self._lost(str(error))
+            return None
         except RunFailedError:
             return None
         return None if guess is None else {"label": self._clerk.classes[guess[0]], "probability": guess[1]}
 
     def stop(self) -> None:
-        """End the processes."""
+        """End the processes, from any thread; none is begun after that."""
+        self._stopped = True
         for network in (self._serving, self._making, self._spare):
             if network is not None:
                 network.stop()
@@ -182,18 +189,22 @@ class Networks:
     def _trained(self, cycle: int) -> bool:
         return self._run.has_stage(cycle, "train")
 
-    def _to_restore(self, cycle: int) -> int:
-        """Return the network to make first: where the newest is not trained yet, one that can ask meanwhile."""
-        if self._serving is not None or self._trained(cycle):
-            return cycle
-        return next((c for c in range(cycle - 1, -1, -1) if self._trained(c) and not self._attempts.get(c)), cycle)
+    def _missing(self) -> int | None:
+        """Return the network to make next: the newest; while none asks and that one is not trained, the one before."""
+        newest = self._clerk.pool.round
+        if newest == INITIAL or self._reached(newest):
+            return None
+        wanted = not self._given_up(newest)
+        if self._serving is None and not (wanted and self._trained(newest)):
+            before = next((cycle for cycle in range(newest - 1, -1, -1) if self._trained(cycle)), None)
+            if before is not None and not self._given_up(before):
+                return before
+        return newest if wanted else None
 
     def _begin(self, cycle: int) -> None:
         clerk, run = self._clerk, self._run
-        self._restoring = self._trained(cycle)
         try:
-            if self._restoring:
-                self._verify(cycle)
+            self._restoring = self._trained(cycle) and self._verify(cycle)
             order = Order(
                 run_id=run.run_id,
                 cycle=cycle,
@@ -266,7 +277,12 @@ class Networks:
         """Let a new network ask from now on."""
         clerk, cycle = self._clerk, network.cycle
         self._making, self._restoring = None, False
-        if not self._verify(cycle):
+        try:
+            whole = self._verify(cycle)
+        except BaseException:  # such as a full disk: what goes on next makes it again
+            network.stop()
+            raise
+        if not whole:
             network.stop()
             self._failed(cycle, Failure(f"cycle {cycle}: what was just made is damaged"))
             return
@@ -277,6 +293,7 @@ class Networks:
         self._serving = network
         if not self._run.has("cycle_done", cycle=cycle):
             self._run.append("cycle_done", cycle=cycle)
+        clerk.settled(cycle)
         for caution in training_cautions(self._run.stage_path(cycle, "train")):
             clerk.say(f"network {cycle}: {caution}")
         clerk.products.read_curve()
@@ -307,8 +324,7 @@ class Networks:
             self._serving.stop()
             self._serving = None
             self._clerk.warn(f"network {cycle} is opened again ({reason})")
-            if self._making is None:
-                self._begin(cycle)
+            self.go_on()
 
     def _candidates(self, cycle: int) -> np.ndarray:
         """Return what a network is to choose among: what it chose among before, or what was asked since its labels and

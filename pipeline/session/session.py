@@ -24,6 +24,8 @@ from pipeline.session.state import describe
 
 PATIENCE = 120.0
 """Seconds that a request waits at most: choosing takes milliseconds, but a closed laptop may stop everything."""
+LAST_JOB = 30.0
+"""Seconds that what is being done when the session ends may take; then its network is killed."""
 Job = Callable[[], Any]
 
 
@@ -55,18 +57,21 @@ class Session(Desk):
         self._annotator, self._size = annotator, len(context.data.train)
         self._pictures = Pictures(context.data)
         self._jobs: queue.Queue[tuple[Job, Future[Any]] | None] = queue.Queue()
-        self._stopped = False
+        self._stopped, self._stopping = False, threading.Lock()
         self.clerk = Clerk(run, context, cache, warn, network, self._tell)
         self._thread = threading.Thread(target=self._work, name="session", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End the session; everything that was said is in the record already."""
-        if not self._stopped:
+        with self._stopping:
+            if self._stopped:
+                return
             self._stopped = True
             self._jobs.put(None)
-            self._thread.join(timeout=30)
-            self.clerk.stop()
+        self._thread.join(timeout=LAST_JOB)
+        self.clerk.stop()
+        self._thread.join(timeout=LAST_JOB)  # what it waited for has ended: nothing is logged after this
 
     def state(self, annotator: str) -> dict[str, Any]:
         """Return how everything stands.
@@ -203,18 +208,22 @@ class Session(Desk):
 
     def _do(self, what: Job) -> Any:
         """Have the session's thread do something, and wait for it."""
-        if self._stopped:
-            raise DeskError("the server is stopping; start it again with 'pipeline label'", 503)
         done: Future[Any] = Future()
-        self._jobs.put((what, done))
+        with self._stopping:
+            if self._stopped:
+                raise DeskError("the server is stopping; start it again with 'pipeline label'", 503)
+            self._jobs.put((what, done))
         try:
             return done.result(timeout=PATIENCE)
         except FutureTimeout as error:
+            done.cancel()  # where it has not begun it never will: an undo that is sent again takes back one answer
             raise DeskError("the server is busy; try again", 503) from error
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             what, done = job
+            if not done.set_running_or_notify_cancel():
+                continue
             try:
                 done.set_result(what())
             except (PipelineError, RunFailedError) as error:
@@ -227,5 +236,5 @@ class Session(Desk):
                 done.set_exception(error)
                 self.clerk.warn(f"{type(error).__name__}: {error}")
         while not self._jobs.empty():
-            if (job := self._jobs.get()) is not None:
+            if (job := self._jobs.get()) is not None and job[1].set_running_or_notify_cancel():
                 job[1].set_exception(DeskError("the server is stopping", 503))

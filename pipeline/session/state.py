@@ -56,6 +56,7 @@ def describe(clerk: "Clerk", annotator: str) -> dict[str, Any]:
         "notes": list(clerk.context.data.notes),
         "warnings": list(clerk.warnings),
         "finished": clerk.products.describe(),
+        "opening": networks.opening,
         "version": clerk.version,
     } | ({} if networks.serving is not None else {"first": config.query.n_init})
 

@@ -30,6 +30,11 @@ class Turn:
     milliseconds: float | None = None
     following: tuple[int, ...] = ()
 
+    @property
+    def adds(self) -> bool:
+        """Whether an answer would be a label more; not where it is said again, or of what somebody labelled."""
+        return self.why not in ("undo", "overlap")
+
 
 @dataclass
 class Desk:
@@ -77,20 +82,27 @@ class Turns:
         turn = self.of(annotator).turn
         return turn if turn is not None and self._needed(turn, annotator) else None
 
-    def known(self, annotator: str) -> Turn | None:
-        """Return something that was asked before and that an annotator should be shown; None where there is nothing."""
+    def known(self, annotator: str, adding: bool = True) -> Turn | None:
+        """Return something that was asked before and that an annotator should be shown; None where there is nothing.
+
+        Args:
+            annotator: who.
+            adding: whether it may be a label more, or only about one that somebody gave.
+
+        """
         pool, taken = self._pool, self._taken(annotator)
 
         def free(samples: Iterable[int]) -> int | None:
             mine = (s for s in samples if s not in taken and not pool.said_anything(s, annotator))
             return next(mine, None)
 
-        for disputed in pool.disputed:
-            if disputed not in taken and annotator not in self._reasked.get(disputed, ()):
-                return Turn(disputed, "disputed")
-        unanswered = (s for s in pool.open_samples if s not in self.put_off and s not in pool.disputed)
-        if (left := free(unanswered)) is not None:
-            return Turn(left, "left")
+        if adding:
+            for disputed in pool.disputed:
+                if disputed not in taken and annotator not in self._reasked.get(disputed, ()):
+                    return Turn(disputed, "disputed")
+            unanswered = (s for s in pool.open_samples if s not in self.put_off and s not in pool.disputed)
+            if (left := free(unanswered)) is not None:
+                return Turn(left, "left")
         if (shared := free(self._shared)) is not None:
             return Turn(shared, "overlap")
         return None
@@ -122,9 +134,20 @@ class Turns:
         if self._overlap and seeds.generator(self._seed, sample, "annotator").random() < self._overlap:
             self._shared[sample] = None
 
-    def disputes_left(self) -> int:
-        """Return on how many samples people differ."""
-        return len(self._pool.disputed)
+    def differ(self, sample: int, annotator: str) -> None:
+        """Have everybody asked again about a disputed sample but for whoever spoke of it last.
+
+        Args:
+            sample: which.
+            annotator: who that was.
+
+        """
+        self._reasked[sample] = {annotator}
+
+    def labels_to_come(self, annotator: str) -> int:
+        """Return how many labels more there will be once everybody else has answered what they are shown."""
+        shown = [(name, desk.turn) for name, desk in self._others(annotator)]
+        return sum(turn is not None and turn.adds and self._needed(turn, name) for name, turn in shown)
 
     def _needed(self, turn: Turn, annotator: str) -> bool:
         pool, sample = self._pool, turn.sample
@@ -136,10 +159,14 @@ class Turns:
 
     def _taken(self, annotator: str) -> set[int]:
         """Samples that others are shown, and have not left lying about."""
-        now, taken = time.monotonic(), set[int]()
-        for name, desk in self._desks.items():
-            if name != annotator and now - desk.seen < LEASE:
-                taken.update(desk.grid)
-                if desk.turn is not None:
-                    taken.add(desk.turn.sample)
-        return taken | set(self.of(annotator).grid)
+        taken = set(self.of(annotator).grid)
+        for _, desk in self._others(annotator):
+            taken.update(desk.grid)
+            if desk.turn is not None:
+                taken.add(desk.turn.sample)
+        return taken
+
+    def _others(self, annotator: str) -> list[tuple[str, Desk]]:
+        """Whoever else is there."""
+        now = time.monotonic()
+        return [(name, desk) for name, desk in self._desks.items() if name != annotator and now - desk.seen < LEASE]

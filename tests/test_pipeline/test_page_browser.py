@@ -218,6 +218,9 @@ def test_the_grid_by_keys(page, desk):
     press(page, "g 2")
     tiles(page, 24)
     says(page, "#grid-hint", "Predictions bias: look at each")
+    press(page, "Enter Enter")  # a key that is hit twice too often
+    says(page, "#status", "Look at each first")
+    page.wait_for_timeout(500)
     press(page, "ArrowRight Space ArrowDown Space ArrowUp ArrowLeft Enter")
     says(page, "#status", "Saved: 22 × dog; 2 stay open")
     ((_, label, right, wrong, seconds),) = desk.made("confirm")
@@ -238,9 +241,24 @@ def test_a_mouse_does_what_keys_do(page, desk):
     page.click("#grid-classes button:first-child")
     page.click(".tile:nth-child(3)")
     tiles(page, 24)
+    page.wait_for_timeout(500)
     page.click("#confirm-grid")
     says(page, "#status", "Saved: 23 × cat")
     assert desk.made("confirm")[0][3] == [197]
+
+
+def test_without_a_network_it_says_what_goes_on(page, desk):
+    says(page, "#network", "There is none yet: images are drawn at random.")
+    training = {"stage": "start", "done": None, "labels": 90}
+    for more, network, line in (
+        ({"first": 20}, "The first one learns from 20 labels.", ""),
+        ({"training": training, "opening": True}, "It is opened again", "It: starting on 90 labels"),
+        ({"training": training, "opening": False}, "drawn at random", "Next network: starting on 90 labels"),
+        ({"training": {**training, "stage": "score"}, "opening": False}, "drawn", "Next network: linearising on 90"),
+    ):
+        desk.more, desk.version = more, desk.version + 1
+        says(page, "#network", network)
+        says(page, "#training", line)
 
 
 def test_finishing_asks_first_and_shows_what_was_made(page, desk):

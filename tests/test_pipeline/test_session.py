@@ -307,7 +307,8 @@ def test_a_network_that_fails_is_tried_again_and_then_done_without(tmp_path, mon
         answer(session, 2)  # labelling goes on
         monkeypatch.undo()
         answer(session, 2)
-        until(session, network(1))
+        shown = until(session, network(1))["warnings"]
+        assert not any("trying again" in line for line in shown)
     with opened(path) as session:  # a network that is missing is no sign of a log that was cut back
         until(session, network(1))
     assert [event["reason"] for event in kinds(path, "failed")] == ["no"]
@@ -322,7 +323,8 @@ def test_a_lost_network_is_opened_again(tmp_path):
         answer(session, 2)
         session.clerk.networks._serving.stop()
         answer(session, 2)
-        until(session, network(0))
+        shown = until(session, network(0))["warnings"]
+        assert not any("opened again" in line for line in shown)  # that is over: nobody has to look at it any more
     assert any("opened again" in warning for warning in warnings)
     assert not [event for event in read_events(path) if event["event"] == "failed"]
 

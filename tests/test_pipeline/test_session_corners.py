@@ -1,11 +1,18 @@
-"""Where a session could go wrong: what is said twice, by several people, at the end of things, or too much."""
+"""Where a labelling session could go wrong: what is said twice, by several people, at the end of things, too much."""
+
+import errno
+import threading
 
 import numpy as np
 import pytest
-from session_cases import LOOKS_AHEAD, answer, ask, make, network, opened, until
+from session_cases import LOOKS_AHEAD, ThreadNetwork, answer, ask, make, network, opened, truth, until
 
+from pipeline.errors import RunFailedError
+from pipeline.run.pool import Pool
 from pipeline.run.rundir import read_events
 from pipeline.session.desk import DeskError
+from pipeline.session.network import LostError
+from pipeline.session.networks import ATTEMPTS
 
 
 def kinds(path, *names):
@@ -15,6 +22,28 @@ def kinds(path, *names):
 def commonest(session):
     """The class with most labels, which a network takes most images for."""
     return max(session.state("anna")["classes"], key=lambda each: each["count"])["name"]
+
+
+def squares(folder, count=24):
+    """A small data set of dark and bright squares, none of them labelled; the odd ones are bright."""
+    bright = np.arange(count) % 2
+    images = np.random.default_rng(0).random((count, 8, 8)) * 60 + bright[:, None, None] * 150
+    np.savez(folder / "x.npz", X=images.astype(np.uint8), y=np.full(count, -1))
+    name = f"npz:{folder / 'x.npz'}"
+    return {"data__name": name, "data__classes": ["dark", "bright"], "data__test_fraction": 0.0, "query__n_init": 4}
+
+
+def shade(sample):
+    return ("dark", "bright")[sample % 2]
+
+
+def say(session, count=1, annotator="anna"):
+    """Answer questions about squares truly; return the samples."""
+    samples = []
+    for _ in range(count):
+        samples.append(ask(session, annotator)["sample"])
+        session.answer(annotator, samples[-1], shade(samples[-1]), 1.0)
+    return samples
 
 
 def unexpected(warnings):
@@ -70,7 +99,7 @@ def test_a_grid_of_a_class_that_the_network_does_not_know(tmp_path, options):
         answer(session, 12)
         until(session, network(0))
         session.add_class("other")
-        with pytest.raises(DeskError, match="takes no image that is left for 'other'"):
+        with pytest.raises(DeskError, match="none is left that it takes for 'other'"):
             session.grid("anna", "other", 5)
         answer(session)
         assert ask(session)["asked_by"] == 0
@@ -78,19 +107,6 @@ def test_a_grid_of_a_class_that_the_network_does_not_know(tmp_path, options):
 
 
 # The end of things ----------------------------------------------------------------------------------------------------
-
-
-def squares(folder, count=24):
-    """A small data set of dark and bright squares, none of them labelled; the odd ones are bright."""
-    bright = np.arange(count) % 2
-    images = np.random.default_rng(0).random((count, 8, 8)) * 60 + bright[:, None, None] * 150
-    np.savez(folder / "x.npz", X=images.astype(np.uint8), y=np.full(count, -1))
-    name = f"npz:{folder / 'x.npz'}"
-    return {"data__name": name, "data__classes": ["dark", "bright"], "data__test_fraction": 0.0, "query__n_init": 4}
-
-
-def shade(sample):
-    return ("dark", "bright")[sample % 2]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +127,7 @@ def test_every_image_is_asked_about_once_and_learned(tmp_path, strategy, size):
         assert question["reason"] == "pool"
         assert sorted(asked) == list(range(24))
         assert until(session, network(5))["network"]["labels"] == 24
-        with pytest.raises(DeskError, match="takes no image that is left"):
+        with pytest.raises(DeskError, match="none is left that it takes"):
             session.grid("anna", "dark", 5)
     with opened(path, warnings) as session:
         until(session, network(5))
@@ -129,3 +145,202 @@ def test_products_when_everything_is_labelled(tmp_path):
         assert state["network"]["labels"] == 12
         assert {"labels.csv", "predictions.csv"} <= set(state["finished"]["products"])
     assert unexpected(warnings) == []
+
+
+# Budgets --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_holds_within_a_query_and_in_a_grid(tmp_path):
+    path = make(tmp_path / "run", **squares(tmp_path, 60), query__size=6, annotator__budget=8)
+    with opened(path) as session:
+        say(session, 4)
+        until(session, network(0))
+        [first] = say(session)
+        grid = [item["sample"] for item in session.grid("anna", shade(0), 20)["items"]]
+        assert 1 <= len(grid) <= 3
+        say(session)
+        assert ask(session)["kind"] == "question"  # the query has more
+        say(session, 1, "ben")
+        assert ask(session, "ben")["reason"] == "yours"  # anna has the last one
+        assert session.confirm("anna", shade(0), grid[:1], [], 1.0)["reason"] == "budget"  # although she was shown one
+        with pytest.raises(DeskError, match="budget is spent"):
+            session.grid("carl", shade(0), 3)
+        session.undo("anna", first)
+        assert ask(session)["sample"] == first
+        say(session)
+        assert ask(session)["reason"] == "budget"
+    assert len(Pool(60, read_events(path)).current) == 8
+
+
+def test_people_are_not_shown_more_than_the_budget_has_left(tmp_path):
+    path = make(tmp_path / "run", query__n_init=50, annotator__budget=3, annotator__overlap=1.0)
+    with opened(path) as session:
+        answer(session, 2)
+        assert ask(session)["kind"] == "question"
+        assert ask(session, "ben")["why"] == "overlap"  # no label more
+        answer(session, 2, "ben")
+        assert ask(session, "ben")["reason"] == "yours"  # anna has the last one
+        answer(session)
+        assert ask(session)["reason"] == "budget"
+        assert ask(session, "ben")["why"] == "overlap"
+
+
+# Several people -------------------------------------------------------------------------------------------------------
+
+
+def test_a_dispute_is_shown_again_after_a_restart(tmp_path):
+    path = make(tmp_path / "run", query__n_init=50)
+    with opened(path) as session:
+        [sample] = answer(session)
+        other = next(name for name in session.clerk.classes if name != truth(session, sample))
+        session.answer("ben", sample, other, 1.0)
+    with opened(path) as session:
+        question = ask(session)
+        assert (question["sample"], question["why"]) == (sample, "disputed")
+        assert ask(session, "ben")["sample"] != sample  # he spoke last, and knew
+
+
+def test_a_grid_takes_back_nothing_that_was_said(tmp_path):
+    path = make(tmp_path / "run", **squares(tmp_path) | {"query__n_init": 50})
+    with opened(path) as session:
+        called, skipped = *say(session), ask(session)["sample"]
+        session.skip("anna", skipped, "", 1.0)
+        events = len(read_events(path))
+        with pytest.raises(DeskError, match="you skipped one of them already"):
+            session.confirm("anna", shade(skipped), [skipped], [], 1.0)
+        with pytest.raises(DeskError, match=f"you called one of them '{shade(called)}' already"):
+            session.confirm("anna", shade(called), [], [called], 1.0)
+        with pytest.raises(DeskError, match=f"you called one of them '{shade(called)}' already"):
+            session.confirm("anna", shade(called + 1), [called], [], 1.0)
+        session.confirm("anna", shade(called), [called], [skipped], 1.0)  # says nothing new
+        assert len(kinds(path, "label", "skip", "undo")) == 2
+        assert len(read_events(path)) == events
+
+
+# Networks that fail ---------------------------------------------------------------------------------------------------
+
+
+def fails(*arguments, **options):
+    raise RunFailedError("no")
+
+
+def test_networks_that_failed_are_no_sign_of_a_log_that_was_cut_back(tmp_path, monkeypatch):
+    path = make(tmp_path / "run")
+    with opened(path) as session:
+        answer(session, 12)
+        until(session, network(0))
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.session.child.run_score", fails)
+            for _ in range(2):  # two networks that are trained, and no more
+                answer(session, 4)
+                until(session, lambda state: not state["training"])
+    with opened(path) as session:
+        until(session, network(2))
+
+
+def test_a_network_that_is_lost_while_the_next_one_fails_comes_back(tmp_path, monkeypatch):
+    path, begun, waiting = make(tmp_path / "run"), [], threading.Event()
+
+    def fails_in_the_end(*arguments, **options):
+        begun.append(1)
+        if len(begun) == ATTEMPTS:
+            waiting.wait(60)
+        raise RunFailedError("no")
+
+    def lost(*arguments):
+        raise LostError("lost")
+
+    with opened(path) as session:
+        answer(session, 12)
+        until(session, network(0))
+        monkeypatch.setattr("pipeline.session.child.run_train", fails_in_the_end)
+        answer(session, 4)
+        until(session, lambda state: len(begun) == ATTEMPTS)
+        networks = session.clerk.networks
+        networks._serving.choose = networks._serving.likely = lost
+        assert session.question("ben")["kind"] == "question"  # drawn at random
+        assert networks.serving is None
+        with pytest.raises(DeskError, match="no network yet"):
+            session.grid("anna", commonest(session), 3)
+        waiting.set()
+        assert until(session, lambda state: state["network"] and not state["training"])["network"]["cycle"] == 0
+        answer(session)
+        assert ask(session)["asked_by"] == 0
+    assert len(begun) == ATTEMPTS
+
+
+def test_a_full_disk_when_a_network_is_there(tmp_path):
+    path, warnings, ended = make(tmp_path / "run"), [], []
+
+    class Noted(ThreadNetwork):
+        def stop(self):
+            super().stop()
+            ended.append(self)
+
+    with opened(path, warnings, Noted) as session:
+        append = session.clerk.run.append
+
+        def full(event, **fields):
+            if event == "stage_done":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return append(event, **fields)
+
+        session.clerk.run.append = full
+        answer(session, 12)
+        until(session, lambda state: any("No space left" in warning for warning in state["warnings"]))
+        assert session.state("anna")["training"] is None
+        assert len(ended) == 1  # the network that nobody could log
+        session.clerk.run.append = append
+        answer(session)
+        until(session, network(0))
+    assert not kinds(path, "failed")
+
+
+# Requests and the end -------------------------------------------------------------------------------------------------
+
+
+def test_what_nobody_waits_for_any_more_is_not_done(tmp_path, monkeypatch):
+    path, held = make(tmp_path / "run", query__n_init=50), threading.Event()
+    with opened(path) as session:
+        answer(session, 2)
+        session._tell(lambda: held.wait(60) and None)
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.session.session.PATIENCE", 0.1)
+            for _ in range(2):
+                with pytest.raises(DeskError, match="busy"):
+                    session.undo("anna", None)
+        held.set()
+        assert session.state("anna")["labelled"] == 2
+        session.undo("anna", None)
+        assert session.state("anna")["labelled"] == 1
+
+
+def test_nothing_is_logged_or_begun_once_a_session_has_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.session.session.LAST_JOB", 0.2)
+    path, asked = make(tmp_path / "run", query__size=30), threading.Event()
+
+    class Stuck(ThreadNetwork):
+        """A process that does not answer, until it is killed."""
+
+        def choose(self, record):
+            asked.set()
+            raise self._replies.get(timeout=60)
+
+        def stop(self):
+            super().stop()
+            self._replies.put(LostError("killed"))
+
+    with opened(path, network=Stuck) as session:
+        answer(session, 12)
+        until(session, network(0))
+        sample = ask(session)["sample"]
+        waiting = threading.Thread(target=session.answer, args=("anna", sample, truth(session, sample), 1.0))
+        waiting.start()
+        assert asked.wait(60)
+        session.stop()
+        assert not session._thread.is_alive()
+        assert session.clerk.networks.making is None
+        waiting.join()
+        with pytest.raises(DeskError, match="stopping"):
+            session.question("anna")
+    assert kinds(path, "label")[-1]["labels"][0][0] == sample

@@ -9,6 +9,7 @@ import { imageAddress, post } from "./net.js";
 
 const SIDE = 256;
 const TINY = 64;
+const GLANCE = 0.5; // seconds: who confirms sooner has not looked at the images
 const BIAS = "Predictions bias: look at each. Click the wrong ones, or move by the arrows and press space.";
 const CHOOSE = "You see the images that are likeliest of it. Press the key of a class, or click it.";
 
@@ -155,6 +156,10 @@ export async function confirmGrid() {
   const samples = shown.items.map((item) => item.sample);
   if (!samples.every((sample) => settled.has(sample))) {
     say("Not all images are shown yet");
+    return;
+  }
+  if (gridClock.seconds() < GLANCE) {
+    say("Look at each first");
     return;
   }
   const { label } = shown;

@@ -2,7 +2,7 @@
 
 import { $, fill, make, makeSvg, percent, plural, setAttributes, setText, show } from "./dom.js";
 
-const STAGES = { train: "training", migrate: "porting", linearize: "linearising", linearise: "linearising" };
+const STAGES = { start: "starting", train: "training", migrate: "porting", score: "linearising" };
 
 export function drawPanel(state) {
   drawProgress(state);
@@ -102,14 +102,20 @@ function drawCurve(svg, curve) {
   svg.setAttribute("aria-label", `Learning curve, accuracy by labels: ${said}`);
 }
 
-function drawNetwork({ network, training }) {
+function noNetwork({ opening, first }) {
+  if (opening) return "It is opened again, which takes a moment.";
+  return `There is none yet: images are drawn at random.${first ? ` The first one learns from ${first} labels.` : ""}`;
+}
+
+function drawNetwork(state) {
+  const { network, training } = state;
   setText($("network"), network
     ? `Network ${network.cycle} asks: it learned from ${plural(network.labels, "label")} and asked ` +
       `${plural(network.asked, "question")} so far.`
-    : "There is none yet: images are drawn at random.");
+    : noNetwork(state));
   const known = training !== null && training.done !== null;
   setText($("training"), training
-    ? `Next network: ${STAGES[training.stage] ?? training.stage} on ${plural(training.labels, "label")}` +
+    ? `${state.opening ? "It" : "Next network"}: ${STAGES[training.stage] ?? training.stage} on ${plural(training.labels, "label")}` +
       (known ? `, ${percent(training.done)}` : "")
     : "");
   show($("training-bar"), known);

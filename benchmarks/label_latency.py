@@ -75,6 +75,7 @@ def memory(pid: int) -> float:
 def measure(person: Person, names: tuple[str, ...], truth: np.ndarray, labels: int, pause: float, pid: int) -> str:
     """Answer, and return a row of the table."""
     waits: list[tuple[float, bool, bool]] = []
+    ranking: list[float] = []
     peak: list[float] = []
     question, training, asks = person.get("/question?annotator=me"), False, False
     while len(waits) < labels:
@@ -94,6 +95,7 @@ def measure(person: Person, names: tuple[str, ...], truth: np.ndarray, labels: i
         started = time.perf_counter()
         question = person.post("/answer", body)
         waits.append((time.perf_counter() - started, training, asks))
+        ranking += [question["milliseconds"]] if question.get("milliseconds") else []
         if len(waits) % 5 == 0:  # the page asks every two seconds
             state = person.get("/state?annotator=me")
             training, asks = state["training"] is not None, state["network"] is not None
@@ -108,6 +110,7 @@ def measure(person: Person, names: tuple[str, ...], truth: np.ndarray, labels: i
         return f"{np.percentile(of, 50):.0f}, {np.percentile(of, 95):.0f}" if len(of) else "-"
 
     grown = f"{peak[0]:.0f} -> {peak[-1]:.0f} (most {max(peak):.0f})" if peak else "-"
+    print(f"of it re-ranking: {quantiles(np.array(ranking))}", file=sys.stderr)
     waited = f"{quantiles(alone)} | {quantiles(beside)} ({len(beside)}) | {seconds.max(initial=0):.0f}"
     return f"{len(waits)} | {waited} | {grown}"
 

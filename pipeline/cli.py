@@ -3,18 +3,17 @@
 import importlib
 import itertools
 import os
-import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import click
 
+from pipeline.advice import in_place_of, with_places
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.interrupts import install_early
 
@@ -53,7 +52,20 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         with _one_line(ctx):
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except (PipelineError, RunFailedError) as error:
+                error.args = (self._placed(ctx, str(error)),)
+                raise
+
+    def _placed(self, ctx: click.Context, message: str) -> str:
+        """Say where the options belong that a message names and the command does not have."""
+        command = self.get_command(ctx, ctx.invoked_subcommand or "")
+        if command is None or "--" not in message:
+            return message
+        from pipeline.config import UNSCIENTIFIC
+
+        return with_places(message, command, FIELDS, UNSCIENTIFIC)
 
 
 @contextmanager
@@ -64,7 +76,9 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
     except click.exceptions.NoArgsIsHelpError:
         raise  # it shows the help
     except click.UsageError as error:
-        reason, where = " ".join(error.format_message().split()).rstrip("."), (error.ctx or ctx).command_path
+        instead = in_place_of(error, FIELDS) if isinstance(error, click.NoSuchOption) else ""
+        reason = instead or " ".join(error.format_message().split()).rstrip(".")
+        where = (error.ctx or ctx).command_path
         click.echo(f"error: {reason}; see '{where} --help'", err=True)
         ctx.exit(BAD_INPUT)
     except PipelineError as error:
@@ -134,7 +148,12 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--reference", "query.reference", str, "What look-ahead measures change from: network, linearized."),
     ("--distance", "query.distance", str, "And between what: outputs (default), simplex for probabilities."),
     ("--naive-candidates", "query.naive_candidates", int, "Candidates that 'naive' really retrains with."),
-    ("--annotator", "annotator.name", str, "Who answers: simulated, or files (see export and ingest).  [simulated]"),
+    (
+        "--annotator",
+        "annotator.name",
+        str,
+        "Who answers: simulated, files (see export and ingest), or your own MODULE:OBJECT.  [simulated]",
+    ),
     (
         "--annotator-noise",
         "annotator.noise",
@@ -153,16 +172,18 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--device", "device", str, "Where torch computes: cpu, cuda, auto.  [auto]"),
     ("--threads", "threads", int, "Of torch on the CPU.  [what suits network and machine]"),
 ]
+FIELDS = {flag: name for flag, name, *_ in RUN_OPTIONS} | {"--download": "data.download"}
+"""The field that each option of a run sets."""
 
 
 def run_options(
-    *without: str, defaults: Mapping[str, object] = MappingProxyType({})
+    *without: str, defaults: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options that a run's configuration is made of, but for those named; see ``config_from``.
+    """Give a command the options that a run's configuration is made of; see ``config_from``.
 
     Args:
-        *without: flags that it has otherwise or not at all.
-        defaults: its own, by field, which its help names.
+        *without: options that it does not get.
+        defaults: what it takes where an option is not given, if not what a run takes, as its help says it.
 
     """
 
@@ -174,7 +195,8 @@ def run_options(
         command = click.option("--download", "data__download", is_flag=True, default=None, help=text)(command)
         for flag, name, kind, text in reversed(RUN_OPTIONS):
             if flag not in without:
-                said = re.sub(r"\[[^]]*\]$", f"[{defaults[name]}]", text) if name in defaults else text
+                taken = (defaults or {}).get(flag)
+                said = text if taken is None else f"{text.rpartition('  [')[0]}  [{taken}]"
                 command = click.option(flag, name.replace(".", "__"), type=kind, default=None, help=said)(command)
         return command
 

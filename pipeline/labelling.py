@@ -92,7 +92,9 @@ def write_questions(pool: Pool, data: DataSet, path: Path) -> int:
     return len(samples)
 
 
-def take_in(rounds: Rounds, data: DataSet, path: Path, annotator: str = ANNOTATOR) -> Taken:
+def take_in(
+    rounds: Rounds, data: DataSet, path: Path, annotator: str = ANNOTATOR, *, new_classes: bool = False
+) -> Taken:
     """Record the answers of a file: all of them, or none where a row is wrong; the same file again changes nothing.
 
     Args:
@@ -101,6 +103,7 @@ def take_in(rounds: Rounds, data: DataSet, path: Path, annotator: str = ANNOTATO
         path: a table with the columns ``sample_id`` or ``path``, ``label``, and perhaps ``annotator``, ``seconds`` and
             ``status``; rows without a label are not answered.
         annotator: who answered, where the file does not say.
+        new_classes: whether labels that are no class yet become classes, in the order in which they come.
 
     Raises:
         PipelineError: it is no such table, or rows are wrong; the message lists them.
@@ -109,7 +112,7 @@ def take_in(rounds: Rounds, data: DataSet, path: Path, annotator: str = ANNOTATO
     pool = rounds.pool
     round_ = open_round(pool)
     said, wrong = list[Answer | Skip](), list[str]()
-    reader = _Reader(pool, data, round_, annotator)
+    reader = _Reader(rounds, data, round_, annotator, new_classes)
     for number, row in _rows(path):
         try:
             if (one := reader.read(row)) is not None:
@@ -120,6 +123,7 @@ def take_in(rounds: Rounds, data: DataSet, path: Path, annotator: str = ANNOTATO
         more = [f"and {len(wrong) - MOST_SHOWN} more"] if len(wrong) > MOST_SHOWN else []
         lines = "\n  ".join([*wrong[:MOST_SHOWN], *more])
         raise PipelineError(f"{path}: nothing was taken in, for {len(wrong)} of its rows are wrong\n  {lines}")
+    rounds.add_classes(round_, reader.added)
     fresh = rounds.record(round_, said)
     labels = sum(isinstance(one, Answer) for one in fresh)
     return Taken(labels, len(fresh) - labels, len(said) - len(fresh), len(open_questions(pool)))
@@ -128,11 +132,13 @@ def take_in(rounds: Rounds, data: DataSet, path: Path, annotator: str = ANNOTATO
 class _Reader:
     """Turns rows into answers, and remembers what other rows said."""
 
-    def __init__(self, pool: Pool, data: DataSet, round_: int, annotator: str) -> None:
-        self._annotator, self._round, self._pool = annotator, round_, pool
+    def __init__(self, rounds: Rounds, data: DataSet, round_: int, annotator: str, new_classes: bool) -> None:
+        pool = rounds.pool
+        self._annotator, self._round, self._pool, self._new_classes = annotator, round_, pool, new_classes
+        self.added: list[str] = []
         self._asked = {sample for earlier, ids in pool.queries.items() if earlier <= round_ for sample in ids}
         self._by_path = {_plain(data.sample_path("train", sample)): sample for sample in self._asked}
-        self._labels = {name: label for label, name in enumerate(data.classes)}
+        self._labels = {name: label for label, name in enumerate(rounds.classes)}
         self._before: dict[tuple[int, str], str] = {}
 
     def read(self, row: dict[str, str]) -> Answer | Skip | None:
@@ -160,7 +166,11 @@ class _Reader:
                 raise PipelineError(f"sample {sample}: expected a label or a skip, got both")
             return Skip(sample, who)
         if label not in self._labels:
-            raise PipelineError(f"label: expected one of {', '.join(self._labels)}; got {label!r}")
+            if not self._new_classes:
+                expected = f"label: expected one of {', '.join(self._labels)}"
+                raise PipelineError(f"{expected}; got {label!r} (if it is a class, too: --new-classes)")
+            self._labels[label] = len(self._labels)
+            self.added.append(label)
         answer = Answer(sample, self._labels[label], who, _seconds(row.get("seconds", "")))
         earlier = self._pool.said(sample, who, self._round)
         if earlier not in (None, answer.label):

@@ -50,7 +50,7 @@ class FitResult:
             attempt that was kept.
         seconds: wall-clock time of training, restarts included.
         max_lr: the rate at the top of the cycle that was kept, lower than that of the options after restarts.
-        restarts: the rates at which training failed, in the order in which they were tried.
+        restarts: the rates that training went on from, mostly because it failed, in the order in which they were tried.
         at_chance: whether the attempt that was kept failed, and knows no more of the labelled images than a constant.
         limited: whether in that attempt no gradient was longer than those of its first epoch.
 
@@ -102,6 +102,7 @@ def fit(
 
     Training that diverges, dies or blows up (``trainer.restarts``) starts again from the same weights with a quarter of
     max_lr and limited: a gradient longer than all of the first epoch is shortened to the length of the longest of them.
+    Where that fits the images but gradients were shortened, one quarter more is tried, and kept where it does so too.
     The bits are those of the rate that is kept, had it been asked for with ``limited``. Where the first attempt does
     not fail there is no other.
 
@@ -120,7 +121,7 @@ def fit(
         limited: limit the first attempt too.
 
     Returns:
-        Residual, accuracy and history, of the attempt with the smallest residual where there were several.
+        Residual, accuracy and history, of the last attempt that converged, or else of that with the smallest residual.
 
     Raises:
         Diverged: the loss or the outputs are huge or not finite at all of the rates; the weights are what they were.
@@ -138,11 +139,15 @@ def fit(
                 limit = limited or bool(failed)
                 run = _Run(model, inputs, y, replace(options, max_lr=max_lr), seed, torch.device(device), limit)
                 attempt = _attempt(run, on_epoch)
-            if attempt.failure != "diverged" and (kept is None or attempt.rms < kept[0].rms):
+            if attempt.failure != "diverged" and (kept is None or attempt.converged or attempt.rms < kept[0].rms):
                 kept = attempt, _copy_of(model)
-            if attempt.failure is None:
+            margin = bool(failed) and failed[-1].reason == "unsteady"
+            unsteady = bool(failed) and not margin and attempt.converged and run.shortened
+            if attempt.failure is None and not unsteady:
                 break
-            failed.append(Restart(max_lr, attempt.epochs, attempt.failure))
+            failed.append(Restart(max_lr, attempt.epochs, attempt.failure or "unsteady"))
+            if margin:
+                break
             model.load_state_dict(start)
             if attempt.failure == "diverged":
                 run.refuse_broken()
@@ -240,6 +245,7 @@ class _Run:
     ) -> None:
         self.model, self.options, self.targets, self.limited = model, options, y, limited
         self.longest, self.first = 0.0, True  # gradient of the first epoch, and whether that is running
+        self.shortened = False  # whether any was
         self.x, self.y = x.to(device), torch.from_numpy(y).to(device)
         self.constant = constant_residual(y)
         self.loss = get_loss(options.loss)
@@ -285,9 +291,11 @@ class _Run:
     def _limit_gradient(self) -> None:
         """Shorten a gradient that is longer than all of the first epoch; in the first, find the longest."""
         most = math.inf if self.first else self.longest
-        length = nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], most)
+        length = float(nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], most))
         if self.first:
-            self.longest = max(self.longest, float(length))
+            self.longest = max(self.longest, length)
+        else:
+            self.shortened = self.shortened or length > self.longest
 
     def should_check(self, epoch: int) -> bool:
         last = self.options.epochs

@@ -6,7 +6,8 @@ loss that rose far above what it had been and a network that does not fit its im
 steps that are too long, so training starts again from the same weights with shorter ones: at a lower rate, and with
 gradients no longer than at the start.  The rate alone does not do: where few directions are much steeper than all the
 others (an exposure that all pixels share), a network jumps about at each rate at which it learns the rest, and what it
-then fits tells new images apart badly.
+then fits tells new images apart badly.  The first rate that does is not steady yet either: where gradients had to be
+shortened, the next is tried too, and kept where it fits the images as well.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,7 @@ CHANCE, GUESSED = 0.9, 1.5
 """A network that failed learned nothing where its residual is at least this share of a constant's own and it is right
 about at most so many times as many images as the most frequent class has."""
 
-Failure = Literal["diverged", "dead", "blew up"]
+Failure = Literal["diverged", "dead", "blew up", "unsteady"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Restart:
         max_lr: the rate at the top of the cycle.
         epoch: the last one that was run.
         reason: ``diverged``, a loss or outputs that are not finite or huge; ``dead``, the same outputs for every image;
-            ``blew up``, a loss that rose and was not brought down again.
+            ``blew up``, a loss that rose and was not brought down again; ``unsteady``, no failure, but after one images
+            were fitted with gradients that had to be shortened, and one rate more is tried for the sake of new images.
 
     """
 
@@ -148,8 +150,9 @@ def describe(max_lr: float, restarts: Sequence[Restart], at_chance: bool, option
         ]
     if not restarts:
         return []
-    how = {"diverged": "diverged", "dead": "died", "blew up": "blew up"}
-    failed = ", ".join(f"{how[one.reason]} at {one.max_lr:.3g} (epoch {one.epoch})" for one in restarts)
+    how = {"diverged": "diverged", "dead": "died", "blew up": "blew up", "unsteady": "was unsteady"}
+    left = [one for one in restarts if one.reason != "unsteady" or one.max_lr != max_lr]
+    failed = ", ".join(f"{how[one.reason]} at {one.max_lr:.3g} (epoch {one.epoch})" for one in left)
     return [
         f"the learning rate was too high and was lowered: training {failed}; the network is that of {max_lr:.3g}, "
         f"where {option}{max_lr:.3g} begins, with gradients no longer than at the start"

@@ -58,7 +58,7 @@ def show(name: str, small: bool) -> None:
     "--out", type=click.Path(path_type=Path), help="Grid to make or to go on with.  [runs/NAME or runs/NAME-small]"
 )
 @engine_options
-@run_options("--strategy", "--on", "--seed", "--threads", "--dataset", "--image-size")
+@run_options("--strategy", "--on", "--seed", "--threads", "--annotator", "--dataset", "--image-size")
 def run(
     name: str,
     small: bool,

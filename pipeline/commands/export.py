@@ -21,5 +21,6 @@ def export(run_directory: Path, out: Path | None) -> None:
     config = read_config(run_directory)
     data = load_data(config)
     path = out or run_directory / "to_label.csv"
-    count = write_questions(Pool(len(data.train), read_events(run_directory)), data, path)
-    click.echo(f"{path}: {count} samples to label as one of {', '.join(data.classes)}")
+    pool = Pool(len(data.train), read_events(run_directory))
+    count, classes = write_questions(pool, data, path), (*data.classes, *pool.added_classes)
+    click.echo(f"{path}: {count} samples to label as one of {', '.join(classes)}")

@@ -13,7 +13,8 @@ from pipeline.labelling import ANNOTATOR
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--annotator", default=ANNOTATOR, show_default=True, help="Who answered, where the file does not say.")
 @click.option("--close", is_flag=True, help="End the round although samples are left; their labels may come later.")
-def ingest(run_directory: Path, file: Path, annotator: str, close: bool) -> None:
+@click.option("--new-classes", is_flag=True, help="Let labels that are no class yet become classes.")
+def ingest(run_directory: Path, file: Path, annotator: str, close: bool, new_classes: bool) -> None:
     """Take a FILE of labels into a run that waits for them: all of its rows, or none where one is wrong.
 
     A row without a label is not answered.  The same file again changes nothing.
@@ -27,15 +28,15 @@ def ingest(run_directory: Path, file: Path, annotator: str, close: bool) -> None
     from pipeline.run.rundir import RunDirectory, check_unchanged, read_config, read_events
 
     config = read_config(run_directory)
-    if config.simulated:
-        raise PipelineError(f"{run_directory}: expected a run begun with --annotator files; its own data answers")
+    if not config.by_files:
+        raise PipelineError(f"{run_directory}: expected a run begun with --annotator files; {config.who} answers")
     events = read_events(run_directory)
     data = load_data(config)
     if events:
         check_unchanged(events[0], config, data.fingerprint())
     with RunDirectory(run_directory, lambda warning: click.echo(f"warning: {warning}", err=True)) as run:
         rounds = Rounds(run, data, FilesAnnotator())
-        taken = take_in(rounds, data, file, annotator)
+        taken = take_in(rounds, data, file, annotator, new_classes=new_classes)
         if close:
             rounds.close(open_round(rounds.pool))
     click.echo(f"{taken.labels} labels and {taken.skips} skips taken in; {taken.known} were known already")

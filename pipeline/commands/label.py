@@ -32,12 +32,17 @@ if TYPE_CHECKING:
 DEMO = "mnist5k"
 QUERY = {"n_init": 20, "subset": 1000}
 """Of a run that people answer: a first network soon, and enough candidates that their pool is well covered."""
-OWN_DATA: dict[str, dict[str, Any]] = {"npz": {"test_fraction": 0.0}}
-OWN_DATA["folder"] = {"skip_bad": True, **OWN_DATA["npz"]}
-"""Of their own: a file that cannot be read keeps nobody from labelling, and every label is learned from."""
+OWN_DATA: dict[str, dict[str, Any]] = {
+    "folder": {"skip_bad": True, "test_fraction": 0.0},
+    "npz": {"test_fraction": 0.0},
+}
+"""Of their own files: one that cannot be read keeps nobody from labelling, and every label is learned from."""
+FEATURES_MODEL = "mlp"
+"""What learns from features, where no network is named: there is nothing in them to convolve."""
 IMAGES = "images"
 """Folder of a run in which its images are kept decoded."""
-FIXED = ("--dataset", "--cycles", "--annotator", "--classes")
+SIMULATED = ("--annotator-noise", "--annotator-skip", "--annotator-disagree", "--annotator-late", "--annotator-missing")
+FIXED = ("--dataset", "--cycles", "--annotator", "--classes", *SIMULATED)
 """Options of a run that this command has otherwise or not at all."""
 
 
@@ -50,8 +55,7 @@ FIXED = ("--dataset", "--cycles", "--annotator", "--classes")
 @click.option("--overlap", type=click.FloatRange(0, 1), help="Share of the images that everybody is asked.  [0]")
 @click.option("--port", type=int, default=0, show_default=True, help="Of 127.0.0.1; 0 takes a free one.")
 @click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
-@run_options(*FIXED, "--annotator-noise", "--annotator-skip", "--annotator-disagree", "--annotator-late",
-             "--annotator-missing", defaults={f"query.{key}": value for key, value in QUERY.items()})  # fmt: skip
+@run_options(*FIXED, defaults={"--n-init": "20", "--subset-size": "1000", "--model": "cnn, for features mlp"})
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/FOLDER-label]")
 @trust_code_option
 def label(
@@ -92,7 +96,10 @@ def label(
             _serve(Path(source), _recorded(Path(source), budget, trust_code), annotator, listener, browser, added)
         return
     with _listening(port) as listener:  # before anything is made
-        path, context = _begun(source, classes, budget, overlap, out, config_file, sets, options, trust_code)
+        base = _base(source, classes, budget, overlap)
+        fields = {name.replace("__", "."): value for name, value in options.items()}
+        confirm_file(config_file, sets, fields, trust_code, base)
+        path, context = _begun(base, out, config_file, sets, fields)
         _serve(path, context, annotator, listener, browser, [])
 
 
@@ -121,43 +128,43 @@ def _names(classes: str | None) -> list[str]:
     return [str(checked("label", name)) for name in names]
 
 
-def _begun(
-    source: str | None,
-    classes: str | None,
-    budget: int | None,
-    overlap: float | None,
-    out: Path | None,
-    config_file: Path | None,
-    sets: tuple[str, ...],
-    options: dict[str, Any],
-    trust_code: bool,
-) -> tuple[Path, "RunContext"]:
-    """Make the directory of a new run, and open it; nothing is left of it where its data is no good."""
-    from pipeline.config import load_config
-    from pipeline.files import slug
-    from pipeline.run.context import open_context
-    from pipeline.run.rundir import create_run
+def _base(source: str | None, classes: str | None, budget: int | None, overlap: float | None) -> dict[str, Any]:
+    """Return what a new run is where nothing else is said."""
     from trainer.data import custom_kind
 
     data_set = DEMO if source is None else _data_set(source)
     base: dict[str, Any] = {
-        "data": {"name": data_set, **OWN_DATA.get(custom_kind(data_set) or "", {})},
+        "data": {"name": data_set} | OWN_DATA.get(custom_kind(data_set) or "", {}),
         "annotator": {"name": "page", "budget": budget, "overlap": overlap},
         "query": QUERY,
     }
     if classes is not None:
         base["data"]["classes"] = classes
-    options = {name.replace("__", "."): value for name, value in options.items()}
-    confirm_file(config_file, sets, options, trust_code, base)
-    config = load_config(config_file, options, sets, base)
+    return base
+
+
+def _begun(
+    base: dict[str, Any], out: Path | None, config_file: Path | None, sets: tuple[str, ...], fields: dict[str, Any]
+) -> tuple[Path, "RunContext"]:
+    """Make the directory of a new run, and open it; nothing is left of it where its data is no good."""
+    from pipeline.config import load_config
+    from pipeline.files import slug
+    from pipeline.products.watching import watching
+    from pipeline.run.context import load_data, open_context
+    from pipeline.run.rundir import create_run
+
+    config = load_config(config_file, fields, sets, base)
     if not config.paged:
-        raise PipelineError(f"annotator.name: expected page, got {config.annotator and config.annotator.name!r}")
+        raise PipelineError(f"annotator.name: expected page, got {config.who!r}")
+    if config.data.name.startswith("npz:") and load_data(config).holds_features:
+        config = load_config(config_file, fields, sets, base | {"model": {"name": FEATURES_MODEL}})
     if config.data.name.startswith("folder:") and config.data.image_size is None:
         config = _with_size(config)
     path = out or _fresh(f"{slug(config.data.name)}-label", config.data.name)
     create_run(path, config)
     try:
-        return path, open_context(config, path / IMAGES)
+        with watching(lambda: None) as progress:
+            return path, open_context(config, path / IMAGES, lambda done, total: progress("images read", done, total))
     except BaseException:
         shutil.rmtree(path)  # nothing was said yet
         raise

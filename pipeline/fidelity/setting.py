@@ -21,7 +21,7 @@ from pipeline.run.pool import Labelled, Pool
 from pipeline.run.recorded import open_recorded
 from pipeline.run.rundir import check_unchanged, logged_stage, read_config, read_events
 from pipeline.run.stages.migrate import VARIABLES, run_migrate
-from pipeline.run.stages.score import draw_candidates, query_state
+from pipeline.run.stages.score import SCORES, candidates_of, query_state
 from pipeline.run.stages.train import WEIGHTS, read_summary
 from pipeline.run.threads import recorded_threads
 from trainer.threads import with_threads
@@ -94,9 +94,9 @@ def open_setting(
 
     """
     config, events = read_config(run), read_events(run)
-    if not 0 <= cycle < config.cycles:
+    if not config.paged and not 0 <= cycle < config.cycles:
         raise PipelineError(f"--cycle: expected 0 to {config.cycles - 2} of {run}, got {cycle}")
-    if cycle == config.cycles - 1:
+    if not config.paged and cycle == config.cycles - 1:
         raise PipelineError(f"--cycle: {cycle} is the run's last one: it is trained and has no candidates")
     trained = logged_stage(run, events, cycle, "train", WEIGHTS)
     if trained is None:
@@ -106,7 +106,9 @@ def open_setting(
     context = open_recorded(run, config, events, trust_code, say)
     check_unchanged(events[0], config, context.dataset_sha256)
     pool = Pool(len(context.data.train), events)
-    labelled, candidates = pool.labelled(cycle), draw_candidates(config, pool, cycle)
+    context = context.of_cycle(pool, cycle)
+    scored = logged_stage(run, events, cycle, "score", SCORES)
+    labelled, candidates = pool.labelled(cycle), candidates_of(config, pool, cycle, scored)
     if not FEWEST <= n <= len(candidates):
         raise PipelineError(
             f"--candidates: expected at least {FEWEST} and at most the {len(candidates)} of cycle {cycle}, got {n}"

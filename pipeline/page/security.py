@@ -77,7 +77,7 @@ class Access:
             return self._sessions[-1]
 
     def knows(self, cookies: str) -> bool:
-        """Whether a Cookie header has a session of ours, whatever else of other ports stands in it."""
+        """Whether a Cookie header has a session of ours; the rest of it, of other ports' pages, may be anything."""
         pairs = (pair.strip().partition("=") for pair in cookies.split(";"))
         sent = [value for name, _, value in pairs if name == self.cookie]
         with self._lock:

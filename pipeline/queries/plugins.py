@@ -4,9 +4,7 @@ What one brings is checked when it is loaded, and what it leaves out is filled i
 ``QueryStrategy``: nothing after that asks what it has.
 """
 
-import importlib
 import inspect
-import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -15,6 +13,7 @@ from typing import Any
 
 from common.files import sha256_of
 from pipeline.errors import PipelineError
+from pipeline.imports import imported, line_of
 from pipeline.queries.base import QueryStrategy
 
 GROUP = "ntk_lookahead.strategies"
@@ -78,7 +77,7 @@ def load_strategy(name: str, taken: Mapping[str, QueryStrategy]) -> QueryStrateg
     if not module or not attribute:
         known = ", ".join([*taken, *(other for other in offered() if other not in taken)])
         raise PipelineError(f"expected one of {known}, or MODULE:STRATEGY for one of your own; got {name!r}")
-    strategy = _made(name, _imported(name, module, attribute))
+    strategy = _made(name, imported(f"strategy {name!r}", module, attribute))
     _check(name, strategy, taken)
     return strategy if isinstance(strategy, QueryStrategy) else Adapted(strategy)
 
@@ -92,25 +91,6 @@ def strategy_sha256(strategy: QueryStrategy) -> str | None:
         return None
 
 
-def _imported(name: str, module: str, attribute: str) -> Any:
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; a console script does not
-    try:
-        imported = importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        reason = f"strategy {name!r} cannot be imported: {_line(error)}"
-        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
-            reason += "; run in the directory that it lies in, or name that directory in PYTHONPATH"
-        raise PipelineError(reason) from error
-    found = imported
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            where = getattr(imported, "__file__", "built in")
-            raise PipelineError(f"strategy {name!r}: there is no {attribute} in the module {module} ({where})")
-        found = getattr(found, part)
-    return found
-
-
 def _made(name: str, found: Any) -> Any:
     if not isinstance(found, type) and (hasattr(found, "query") or not callable(found)):
         return found
@@ -119,7 +99,7 @@ def _made(name: str, found: Any) -> Any:
     except Exception as error:
         raise PipelineError(
             f"strategy {name!r}: expected an object, or a class or factory that takes no arguments; "
-            f"calling it failed: {_line(error)}"
+            f"calling it failed: {line_of(error)}"
         ) from error
 
 
@@ -157,7 +137,3 @@ def _brings(strategy: Any, method: str) -> bool:
 
 def _package(point: EntryPoint) -> str:
     return f"the package {point.dist.name}" if point.dist else "an installed package"
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.files import slug
 from pipeline.report.analysis import Analysis, Curve
+from pipeline.report.end_labels import End, fit, name_ends
 from pipeline.report.statistics import CONFIDENCE
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6D00")
@@ -91,8 +92,16 @@ def draw_curves(analysis: Analysis) -> Drawn:
     axes.set_ylabel("test accuracy")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
     _label_ticks(axes, [labels for labels, _ in analysis.lines[0].curve])
-    columns = _legend_columns([line.strategy for line in analysis.lines])
-    figure.legend(loc="outside lower center", ncols=columns, frameon=False)
+    last = [
+        End(line.strategy, _style(analysis, line.strategy)["color"], line.curve[-1][0], line.curve[-1][1].mean)
+        for line in analysis.lines
+        if line.curve
+    ]
+    if fit(last):
+        name_ends(axes, last)
+    else:
+        columns = _legend_columns([line.strategy for line in analysis.lines])
+        figure.legend(loc="outside lower center", ncols=columns, frameon=False)
     ends = ", ".join(f"{line.strategy} {line.final.mean:.1%}" for line in analysis.lines if line.final)
     labels = [labels for line in analysis.lines for labels, _ in line.curve]
     alt = f"Test accuracy over {min(labels)} to {max(labels)} labels. At the end: {ends}."

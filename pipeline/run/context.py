@@ -1,6 +1,6 @@
 """What every stage of a run works with: the resolved configuration, the loaded data and the network as it begins."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from pipeline.config import ModelSection, RunConfig
 from pipeline.errors import PipelineError
 from pipeline.infinite import check_affordable
 from pipeline.queries import STRATEGIES, QueryStrategy, strategy_sha256
+from pipeline.run.pool import Pool
 from pipeline.run.stages.sequential import query_sizes
 from trainer.batch_norm import has_batch_norm
 from trainer.checkpoint import initialise
@@ -77,6 +78,17 @@ class RunContext:
             raise PipelineError(f"classes: expected new names beside {there}, got {', '.join(map(repr, names))}")
         return replace(self, data=replace(self.data, classes=classes), loaded=self.loaded or self.data)
 
+    def of_cycle(self, pool: Pool, cycle: int) -> "RunContext":
+        """Return this context with the classes that a cycle's network has: those added before its training, too.
+
+        Args:
+            pool: the state of the labelling.
+            cycle: number of the cycle.
+
+        """
+        added = pool.classes_before(cycle)
+        return self.with_classes(added) if added else self
+
     @property
     def trial(self) -> "RunContext":
         """This context with at least two classes, for a network that is tried before anybody has named them."""
@@ -127,7 +139,9 @@ class RunContext:
         return model
 
 
-def load_data(config: RunConfig, cache: Path | None = None) -> DataSet:
+def load_data(
+    config: RunConfig, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> DataSet:
     """Load the data of a run, a user's own within a part of the free memory.
 
     What has no label is left out where the data's own labels answer; ids are the same without it.
@@ -135,6 +149,7 @@ def load_data(config: RunConfig, cache: Path | None = None) -> DataSet:
     Args:
         config: the run's configuration.
         cache: folder in which a user's own images are kept decoded; where absent, they are decoded into memory.
+        progress: told how many images are decoded, of how many.
 
     Raises:
         PipelineError: it is missing, damaged, or makes no data set.
@@ -150,24 +165,28 @@ def load_data(config: RunConfig, cache: Path | None = None) -> DataSet:
             memory_limit=available_memory() // SHARE_OF_IMAGES,
             labelled_only=config.simulated,
             cache=cache,
+            progress=progress,
         )
     except (TrainerError, RuntimeError) as error:  # RuntimeError: the home directory of ~user is not known
         raise PipelineError(str(error)) from error
 
 
-def open_context(config: RunConfig, cache: Path | None = None) -> RunContext:
+def open_context(
+    config: RunConfig, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> RunContext:
     """Load the data, choose the device and try the network.
 
     Args:
         config: the run's configuration.
         cache: as of ``load_data``.
+        progress: likewise.
 
     Raises:
         PipelineError: missing data, an unusable device, sizes that the data set cannot serve, or a user's own network
             or weights that do not fit it.
 
     """
-    data = load_data(config, cache)
+    data = load_data(config, cache, progress)
     _require_usable(config, data)
     _require_enough(config, data)
     context = RunContext(config, data, choose_device(config.device), _read_pretrained(config.model))
@@ -225,7 +244,7 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
 
     """
     strategy, query = config.query.resolved.strategy, config.query
-    if len(query_sizes(strategy, query)) > 1 and not config.simulated and not config.paged:
+    if len(query_sizes(strategy, query)) > 1 and config.by_files:
         raise PipelineError(
             f"annotator: files hand out a whole round at once, but {query.strategy} asks after each answer: choose "
             "a strategy or mode that does not, such as --strategy margin-influence-greedy"

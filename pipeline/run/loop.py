@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.annotators import Annotator, FilesAnnotator, SimulatedAnnotator
+from pipeline.annotators.plugins import is_plugin, load_annotator
 from pipeline.errors import DivergedError, PipelineError, RunFailedError
 from pipeline.progress import StageProgress
 from pipeline.queries import QueryState
@@ -121,6 +122,9 @@ class ActiveLearningLoop:
     def _pool(self) -> Pool:
         return self.run.pool(len(self.context.data.train))
 
+    def _context(self, cycle: int) -> RunContext:
+        return self.context.of_cycle(self._pool(), cycle)
+
     def _initial_set(self) -> None:
         given = self.rounds.take_given() if self.config.takes_given_labels else []
         draw_initial(self.run, self._pool(), self.config, given)
@@ -171,7 +175,7 @@ class ActiveLearningLoop:
                 trained, port = (self.run.stage_path(cycle, stage) for stage in ("train", "migrate"))
                 ported = port if self.context.strategy.needs_port else None
                 labelled = pool.labelled(cycle)
-                made.append(query_state(self.context, cycle, labelled, candidates, trained, ported, progress))
+                made.append(query_state(self._context(cycle), cycle, labelled, candidates, trained, ported, progress))
                 stream.update(made[0].rng.bit_generator.state)
             return made[0]
 
@@ -198,7 +202,7 @@ class ActiveLearningLoop:
 
         def build(into: Path) -> None:
             progress, rate = self.reporter.stage(cycle, "train"), rate_left(self.run.events, cycle)
-            run_train(self.context, cycle, labelled, previous, into, progress, rate)
+            run_train(self._context(cycle), cycle, labelled, previous, into, progress, rate)
 
         made_from = self._made_from(cycle, previous=cycle - 1 if cycle else None)  # cold, its learning rate
         self.run.ensure_stage(cycle, "train", WEIGHTS, made_from, build)
@@ -209,7 +213,7 @@ class ActiveLearningLoop:
 
         def build(into: Path) -> None:
             self.reporter.stage(cycle, "migrate")
-            run_migrate(self.context, labelled, trained, into, self.porter)
+            run_migrate(self._context(cycle), labelled, trained, into, self.porter)
 
         self.run.ensure_stage(cycle, "migrate", VARIABLES, self._made_from(cycle, "train"), build)
 
@@ -224,7 +228,7 @@ class ActiveLearningLoop:
         """
         results = {} if previous is None else {"previous": self.run.result_of(previous, "train")}
         results |= {stage: self.run.result_of(cycle, stage) for stage in stages}
-        return inputs_sha256(self._pool().labelled(cycle), results)
+        return inputs_sha256(self._pool().labelled(cycle), results, self._pool().classes_before(cycle))
 
     def _asked_from(self, cycle: int) -> dict[str, str]:
         """Return the hashes of what a cycle's questions are made from."""
@@ -233,7 +237,7 @@ class ActiveLearningLoop:
 
     def _score(self, cycle: int, state: StateOf) -> None:
         def build(into: Path) -> None:
-            run_score(self.context, cycle, state(self.reporter.stage(cycle, "score")), into)
+            run_score(self._context(cycle), cycle, state(self.reporter.stage(cycle, "score")), into)
 
         self.run.ensure_stage(cycle, "score", SCORES, self._asked_from(cycle), build)
         for caution in cautions(read_diagnostics(self.run.stage_path(cycle, "score"))):
@@ -308,6 +312,9 @@ def configured(context: RunContext) -> Annotator:
 
     """
     data, config = context.data, context.config
+    if config.annotator is not None and is_plugin(config.annotator.name):
+        root = None if data.root is None else str(data.root)
+        return load_annotator(config.annotator.name, {"classes": data.classes, "root": root, "seed": config.seed})
     if not config.simulated:
         return FilesAnnotator()
     habits = None if config.annotator is None else config.annotator.habits

@@ -222,6 +222,16 @@ class Pool:
         """
         return annotator in self._votes.get(sample, {}) or annotator in self._skips.get(sample, {})
 
+    def skipped_by(self, sample: int, annotator: str) -> bool:
+        """Tell whether a skip of an annotator is in force for a sample.
+
+        Args:
+            sample: which.
+            annotator: who.
+
+        """
+        return annotator in self._skips.get(sample, {})
+
     def votes(self, sample: int) -> dict[str, int]:
         """Return the labels in force for a sample, by annotator."""
         return {annotator: label for annotator, (_, label) in self._votes.get(sample, {}).items()}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files import sha256_of
+from pipeline.annotators.plugins import is_plugin
 from pipeline.config import RunConfig, gather
 from pipeline.errors import PipelineError
 from pipeline.queries import strategy_code
@@ -30,7 +31,7 @@ class Code:
     """Code that a configuration names.
 
     Args:
-        role: what it is taken for: ``model`` or ``strategy``.
+        role: what it is taken for: ``model``, ``strategy`` or ``annotator``.
         name: what it is called there.
         target: ``MODULE:OBJECT``.
         arguments: that it is called with.
@@ -78,13 +79,13 @@ class Code:
 
 
 def named_code(config: RunConfig) -> list[Code]:
-    """Return the code that a configuration names: a network or a strategy that is not built in.
+    """Return the code that a configuration names: a network, strategy or annotator that is not built in.
 
     Args:
         config: of a run.
 
     """
-    return _code_of(config.model.name, config.model.options, config.query.strategy)
+    return _code_of(config.model.name, config.model.options, config.query.strategy, config.who)
 
 
 def code_of_file(
@@ -109,18 +110,24 @@ def code_of_file(
     return [code for code in named if (code.role, code.name) not in given]
 
 
-def _names(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], str]:
-    """Return a network, its options and a strategy as plain values name them; nothing where they name none."""
-    model, query = (section if isinstance(section := values.get(key), dict) else {} for key in ("model", "query"))
-    network, strategy = (name if isinstance(name, str) else "" for name in (model.get("name"), query.get("strategy")))
-    options = model.get("options")
-    return network, options if isinstance(options, dict) else {}, strategy
+def _names(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], str, str]:
+    """Return a network, its options, a strategy and an annotator as plain values name them; else nothing."""
+
+    def section(key: str) -> dict[str, Any]:
+        return found if isinstance(found := values.get(key), dict) else {}
+
+    named = (section("model").get("name"), section("query").get("strategy"), section("annotator").get("name"))
+    network, strategy, annotator = (name if isinstance(name, str) else "" for name in named)
+    options = section("model").get("options")
+    return network, options if isinstance(options, dict) else {}, strategy, annotator
 
 
-def _code_of(model: str, options: Mapping[str, Any], strategy: str) -> list[Code]:
+def _code_of(model: str, options: Mapping[str, Any], strategy: str, annotator: str) -> list[Code]:
     found = []
     if model not in MODELS and custom_family(model):
         found.append(Code("model", model, model, dict(options)))
+    if is_plugin(annotator):
+        found.append(Code("annotator", annotator, annotator))
     return found + strategies_code([strategy])
 
 

@@ -13,7 +13,7 @@ from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.recorded import open_recorded
 from pipeline.run.rundir import check_unchanged, cycle_path, logged_stage, read_config, read_events
 from pipeline.run.stages.migrate import VARIABLES, run_migrate
-from pipeline.run.stages.score import SCORES, draw_candidates, query_state, read_scores, run_score
+from pipeline.run.stages.score import SCORES, candidates_of, query_state, read_scores, run_score
 from pipeline.run.stages.select import QUERY, query_rows
 from pipeline.run.stages.sequential import SEQUENTIAL, query_sizes, read_sequential
 from pipeline.run.stages.train import WEIGHTS, rate_left, run_train
@@ -81,6 +81,16 @@ class _Sources:
         self.read.append(path)
         return path
 
+    def trained_before(self, cycle: int) -> Path | None:
+        """Return the train stage that a cycle's began with: the last before it, for one on a page may have failed.
+
+        Args:
+            cycle: number of the cycle.
+
+        """
+        done = [e["cycle"] for e in self.events if e["event"] == "stage_done" and e["stage"] == "train"]
+        return self("train", max(earlier)) if (earlier := [c for c in done if c < cycle]) else None
+
 
 def rerun(
     run: Path,
@@ -111,10 +121,14 @@ def rerun(
     context = open_recorded(run, config, events, trust_code, say)
     check_unchanged(events[0], config, context.dataset_sha256)
     pool = Pool(len(context.data.train), events)
-    reached = min(sum(event["event"] == "cycle_done" for event in events), config.cycles - 1)
+    last = None if config.paged else config.cycles - 1  # on a page a run has no end
+    if config.paged and stage == "select":
+        raise PipelineError(f"{run}: on a page every question was chosen by itself: the run's log has them")
+    done = sum(event["event"] == "cycle_done" for event in events)
+    reached = pool.round if last is None else min(done, last)
     if cycle > reached or not pool.complete(INITIAL):
         raise PipelineError(f"the run has no labels for cycle {cycle} yet: it has reached cycle {reached}")
-    if stage != "train" and cycle == config.cycles - 1:
+    if stage != "train" and cycle == last:
         raise PipelineError(
             f"cycle {cycle} is the run's last one: it is trained and never scored, so there is no {stage}"
         )
@@ -126,7 +140,7 @@ def rerun(
         )
     else:
         with with_threads(recorded_threads(config, events)):
-            _compute(context, pool, stage, cycle, sources, into, rate_left(events, cycle))
+            _compute(context.of_cycle(pool, cycle), pool, stage, cycle, sources, into, rate_left(events, cycle))
     recorded = cycle_path(run, cycle) / RESULTS[stage]
     same = sha256_of(recorded) == sha256_of(result) if recorded.is_file() else None
     return Rerun(sources.read, sorted(path for path in into.rglob("*") if path.is_file()), same)
@@ -147,12 +161,14 @@ def _compute(
 ) -> None:
     labelled = pool.labelled(cycle)
     if stage == "train":
-        run_train(context, cycle, labelled, sources("train", cycle - 1) if cycle else None, into, max_lr=max_lr)
+        previous = sources.trained_before(cycle)
+        run_train(context, cycle, labelled, previous, into, max_lr=max_lr)
         return
     trained = sources("train", cycle)
     if stage == "migrate":
         run_migrate(context, labelled, trained, into)
         return
     port = sources("migrate", cycle) if context.strategy.needs_port else None
-    candidates = draw_candidates(context.config, pool, cycle)
+    scored = sources("score", cycle) if context.config.paged else None
+    candidates = candidates_of(context.config, pool, cycle, scored)
     run_score(context, cycle, query_state(context, cycle, labelled, candidates, trained, port), into)

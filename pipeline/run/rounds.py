@@ -37,6 +37,17 @@ class Rounds:
         """Names of the classes: the data's, then those added while labelling."""
         return (*self._data.classes, *self.pool.added_classes)
 
+    def add_classes(self, round_: int, names: Sequence[str]) -> None:
+        """Log classes that are known from now on; the networks after this round have them.
+
+        Args:
+            round_: that is open.
+            names: theirs.
+
+        """
+        for name in names:
+            self._run.append("class_added", cycle=round_, name=name)
+
     def take_given(self) -> list[int]:
         """Log the labels that came with the data, once, as asked for and answered before anything else.
 
@@ -170,7 +181,7 @@ class Rounds:
 
     def _known(self, said: Answer | Skip) -> bool:
         if isinstance(said, Skip):
-            return any(said.sample in skipped for skipped in self.pool.skipped.values())
+            return self.pool.skipped_by(said.sample, said.annotator)
         return self.pool.said(said.sample, said.annotator) == said.label
 
     def _check(self, said: Said, asked: set[int]) -> None:

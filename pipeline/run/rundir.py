@@ -2,186 +2,49 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
-from pipeline.config import RunConfig, validate
-from pipeline.errors import PipelineError
-from pipeline.files import write_atomically
-from pipeline.lock import LOCK, DirectoryLock
-from pipeline.parsing import parse_yaml
+from pipeline.lock import DirectoryLock
 from pipeline.plain import differences
+from pipeline.run.creating import create_run, environment_versions
 from pipeline.run.cut_back import refuse_cut_back
-from pipeline.run.events import Event, EventLog, parse_events
+from pipeline.run.events import Event, EventLog
 from pipeline.run.former_names import existing
 from pipeline.run.logged import LogIndex, contradiction, machine_of
 from pipeline.run.pool import Pool
+from pipeline.run.reading import (
+    CONFIG,
+    EVENTS,
+    check_configuration,
+    check_unchanged,
+    cycle_path,
+    logged_stage,
+    read_begun,
+    read_config,
+    read_events,
+)
 from pipeline.run.stages.binding import Binding
 from pipeline.run.stages.store import Manifest, read_manifest, remove_leftovers, set_aside, write_stage
 
+__all__ = [
+    "CONFIG",
+    "EVENTS",
+    "RunDirectory",
+    "Stage",
+    "check_configuration",
+    "check_unchanged",
+    "create_run",
+    "cycle_path",
+    "environment_versions",
+    "logged_stage",
+    "read_begun",
+    "read_config",
+    "read_events",
+]
+
 Stage = Literal["train", "migrate", "score", "sequential"]
-
-EVENTS, CONFIG = "events.jsonl", "config.yaml"
-_BEGINNING = {"run_id": str, "config": dict, "config_sha256": str, "dataset_sha256": str, "versions": dict}
-"""What the first event says at least."""
-
-
-def create_run(path: Path, config: RunConfig) -> None:
-    """Make a new run directory that holds nothing but its configuration.
-
-    Args:
-        path: the directory.
-        config: the run's configuration.
-
-    Raises:
-        PipelineError: the directory exists and is not empty, or cannot be written to.
-
-    """
-    try:
-        _refuse_taken(path)
-        path.mkdir(parents=True, exist_ok=True)
-        with FileLock(path / LOCK, timeout=0):  # two commands that chose the same name: one of them finds it taken
-            _refuse_taken(path)
-            remove_leftovers(path)
-            write_atomically(path / CONFIG, config.to_yaml())
-    except Timeout as error:
-        raise PipelineError(f"--out: {path} is being made by another command: name another") from error
-    except OSError as error:
-        raise PipelineError(f"--out: cannot write to {path}: {error.strerror}") from error
-
-
-def _refuse_taken(path: Path) -> None:
-    """Refuse a path that holds anything but what a killed ``create_run`` leaves behind."""
-    if path.is_dir():
-        taken = [entry for entry in path.iterdir() if entry.name != LOCK and ".tmp-" not in entry.name]
-    else:
-        taken = [path] if path.exists() else []
-    if taken:
-        advice = f"go on with 'pipeline resume {path}' or " if (path / CONFIG).exists() else ""
-        raise PipelineError(f"--out: expected a new or empty directory, but {path} is not: {advice}name another")
-
-
-def read_config(path: Path) -> RunConfig:
-    """Return the configuration of a run.
-
-    Args:
-        path: the run directory.
-
-    Raises:
-        PipelineError: there is no run, or its configuration is damaged.
-
-    """
-    _refuse_no_file(path / CONFIG)
-    if not (path / CONFIG).is_file():
-        grid = (path / "grid.yaml").is_file()
-        advice = f"it is a comparison: 'pipeline compare --out {path}'" if grid else "start one with 'pipeline run'"
-        raise PipelineError(f"expected a run directory with a {CONFIG}, but {path} has none: {advice}")
-    try:
-        text = (path / CONFIG).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"{path / CONFIG} cannot be read ({error}): restore it from a copy") from error
-    try:
-        return validate(parse_yaml(text, str(path / CONFIG)), recorded=True)
-    except PipelineError as error:
-        raise PipelineError(f"{path / CONFIG} is damaged ({error}): restore it from a copy") from error
-
-
-def read_events(path: Path) -> list[Event]:
-    """Return the events of a run without locking or changing it.
-
-    Args:
-        path: the run directory.
-
-    Raises:
-        PipelineError: there is no event log, or it is damaged.
-
-    """
-    events = read_begun(path)
-    if not events and not (path / EVENTS).is_file():
-        raise PipelineError(f"expected a run directory with an {EVENTS}, but {path} has none")
-    return events
-
-
-def read_begun(path: Path) -> list[Event]:
-    """Return the events of a run without locking or changing it; none of one that was killed before its first.
-
-    Args:
-        path: the run directory.
-
-    Raises:
-        PipelineError: the event log is damaged, or gone although the run has stages.
-
-    """
-    log, cycles = path / EVENTS, path / "cycles"
-    _refuse_no_file(log)
-    has_stages = cycles.is_dir() and any(cycles.iterdir())  # looked at first: a run may be going on
-    events = parse_events(log.read_bytes(), log)[0] if log.is_file() else []
-    if has_stages and not events:
-        state = "has no event" if log.is_file() else "is missing"
-        raise PipelineError(
-            f"{log} {state} although {cycles} has stages: restore it from a copy; without it nobody knows what was "
-            "asked and answered, and the run cannot be continued"
-        )
-    return events
-
-
-def _refuse_no_file(path: Path) -> None:
-    """Refuse anything but a file where one belongs: a folder cannot be read, and a pipe would be waited for."""
-    if os.path.lexists(path) and not path.is_file():
-        kind = "folder" if path.is_dir() else "link that leads nowhere" if path.is_symlink() else "device or pipe"
-        raise PipelineError(f"{path}: expected a file, but it is a {kind}: restore the file from a copy")
-
-
-def check_unchanged(start: Event, config: RunConfig, dataset_sha256: str) -> None:
-    """Check that a run's configuration and data still are what they were when it began.
-
-    Args:
-        start: the log's first event.
-        config: the run's configuration.
-        dataset_sha256: digest of the data set's content.
-
-    Raises:
-        PipelineError: a scientific field or the data set has changed; the message names it.
-
-    """
-    check_configuration(start, config)
-    if start["dataset_sha256"] != dataset_sha256:
-        raise PipelineError(
-            f"the data set {config.data.name} is not the one that the run began with "
-            f"(SHA-256 {dataset_sha256[:12]}, expected {start['dataset_sha256'][:12]}): restore it"
-        )
-
-
-def check_configuration(start: Event, config: RunConfig) -> None:
-    """Check that a run's configuration still is what it was when it began; nothing that it names is imported.
-
-    Args:
-        start: the log's first event.
-        config: the run's configuration.
-
-    Raises:
-        PipelineError: a scientific field has changed; the message names it. Or the first event is no beginning.
-
-    """
-    if start["event"] != "start" or any(type(start.get(name)) is not kind for name, kind in _BEGINNING.items()):
-        raise PipelineError(f"{EVENTS}: line 1 does not say how the run began: restore the file from a copy")
-    if start["config_sha256"] != config.digest():
-        changed = "; ".join(differences(start["config"], config.scientific()))
-        raise PipelineError(f"{CONFIG} was changed since the run began ({changed}): change it back")
-
-
-def cycle_path(run: Path, cycle: int) -> Path:
-    """Where a cycle of a run lies.
-
-    Args:
-        run: the run directory.
-        cycle: number of the cycle.
-
-    """
-    return run / "cycles" / f"{cycle:03d}"
 
 
 class RunDirectory:
@@ -397,30 +260,3 @@ class RunDirectory:
         if logged and logged["sha256"] == digest and logged.get("binding") in (None, bound.get("binding")):
             return
         self.append("stage_done", cycle=cycle, stage=stage, sha256=digest, **bound)
-
-
-def logged_stage(run: Path, events: Iterable[Event], cycle: int, stage: str, result: str) -> Path | None:
-    """Return where a stage of a run lies, or None where it is absent, damaged or not the one that was logged.
-
-    Args:
-        run: the run directory; it is only read.
-        events: of the run.
-        cycle: number of the cycle.
-        stage: its name.
-        result: the file whose hash the event log keeps.
-
-    """
-    directory = existing(cycle_path(run, cycle), stage)
-    result = existing(directory, result).name
-    manifest, logged = read_manifest(directory), LogIndex(events).done.get((cycle, stage))
-    if manifest is None or logged is None or logged["sha256"] != manifest.files.get(result):
-        return None
-    bound = manifest.binding.digest() if manifest.binding else None
-    return directory if logged.get("binding") in (None, bound) else None
-
-
-def environment_versions() -> dict[str, str]:
-    """Return the versions of the packages that results depend on."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("ntk-lookahead", "torch", "jax", "jaxlib", "flax", "numpy")}

@@ -147,6 +147,8 @@ class Asking:
 
         """
         self._follow(record)
+        if label >= self._state.num_classes or not len(self._state.candidates):
+            return Likely([], [])  # a class that was added since, or nothing that could be of it
         probabilities = self._probabilities()
         asked = np.isin(self._state.candidates, list(record))
         of_class = np.flatnonzero((probabilities.argmax(1) == label) & ~asked)
@@ -204,7 +206,7 @@ class Asking:
         return query
 
     def _opened(self) -> ValidatedSequentialQuery | Ranked:
-        if not self._sequential:
+        if not self._sequential or not len(self._state.candidates):
             return Ranked(self._scores)
         self._state.rng.bit_generator.state = self._stream
         return ValidatedSequentialQuery(self._strategy, self._state.opened())

@@ -153,7 +153,7 @@ class _Network:
         scored = self._stage("score", score)
         sizes = query_sizes(strategy, context.config.query)
         with explaining(cycle):
-            if strategy.needs_port:
+            if strategy.needs_port and len(candidates):
                 state.look_ahead  # noqa: B018 - computed now, not when the first question waits for it
             asking = Asking(strategy, state, _covering(read_scores(scored), candidates), sizes[0], len(sizes) > 1)
             asking.choose(
@@ -215,7 +215,7 @@ def _covering(scores: Any, candidates: np.ndarray) -> Any:
     missing = np.setdiff1d(candidates, scores.candidates)
     if not len(missing):
         return scores
-    lowest = np.full(len(missing), scores.scores.min() - 1)
+    lowest = np.full(len(missing), scores.scores.min(initial=0.0) - 1)
     labels = np.zeros(len(missing), scores.pseudo_labels.dtype)
     return type(scores)(
         np.concatenate([scores.candidates, missing]),

@@ -75,6 +75,15 @@ class Clerk:
         """The round that is open."""
         return self.pool.round
 
+    def say(self, message: str) -> None:
+        """Show something on the terminal alone: how a network was trained is nothing that people who label can mend.
+
+        Args:
+            message: one line.
+
+        """
+        self._console(message)
+
     def warn(self, message: str) -> None:
         """Show a warning on the terminal and on the page."""
         if message not in self.warnings:
@@ -261,7 +270,7 @@ class Clerk:
             raise DeskError(f"there is a class {name!r} already")
         if "," in name:
             raise DeskError("a comma stands between the names of classes (--classes): leave it out", 400)
-        self.run.append("class_added", cycle=self.round, name=name)
+        self.rounds.add_classes(self.round, [name])
         self.version += 1
 
     def grid(self, annotator: str, label: str, size: int) -> dict[str, Any]:
@@ -282,7 +291,8 @@ class Clerk:
             desk.grid = tuple(sample for sample in desk.grid if self._in_grid(sample))
         else:
             desk.grid, desk.grid_label = (), -1  # what an earlier grid asked about and nobody confirmed is put off
-            desk.grid, desk.grid_label = self.networks.new_grid(number, size), number
+            put_off = self.turns.put_off_for(annotator)
+            desk.grid, desk.grid_label = self.networks.new_grid(number, size, put_off), number
         self.version += 1
         return {
             "label": label,

@@ -1,6 +1,7 @@
 """The networks of a clerk: which one asks, which one is being trained beside it, and when the next is due."""
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +88,8 @@ class Networks:
             self._begin(self._to_restore(pool.round))
             return
         if self._due():
+            self._clerk.rounds.write(pool.round)  # first: no kill leaves a closed round without its files
             self._clerk.rounds.close(pool.round)
-            self._clerk.rounds.write(pool.round - 1)
             self._begin(pool.round)
 
     def new_turn(self) -> Turn | None:
@@ -110,12 +111,13 @@ class Networks:
         self._following = chosen.following
         return Turn(chosen.ids[0], "network", chosen.milliseconds, (*chosen.ids[1:], *chosen.following))
 
-    def new_grid(self, label: int, size: int) -> tuple[int, ...]:
+    def new_grid(self, label: int, size: int, put_off: Sequence[int]) -> tuple[int, ...]:
         """Choose the likeliest candidates of a class and log them as asked; those of earlier grids come first.
 
         Args:
             label: the class.
             size: how many at most.
+            put_off: samples of earlier grids that nobody confirmed.
 
         Raises:
             DeskError: no network asks yet, or it takes nothing for that class.
@@ -125,8 +127,7 @@ class Networks:
         if serving is None:
             raise DeskError("there is no network yet that could sort images into classes: label some one by one first")
         try:
-            open_ = [sample for sample in clerk.pool.open_samples if sample in clerk.turns.put_off]
-            predicted = {sample: serving.prediction(sample) for sample in open_}
+            predicted = {sample: serving.prediction(sample) for sample in put_off}
             left = [sample for sample, guess in predicted.items() if guess and guess[0] == label][:size]
             likely = serving.likely(clerk.record(serving.cycle), label, size - len(left))
         except LostError as error:
@@ -282,7 +283,7 @@ class Networks:
             self._run.append("cycle_done", cycle=cycle)
         clerk.settled(cycle)
         for caution in training_cautions(self._run.stage_path(cycle, "train")):
-            clerk.warn(f"network {cycle}: {caution}")
+            clerk.say(f"network {cycle}: {caution}")
         clerk.products.read_curve()
         with suppress(LostError):
             self._spare.report()

@@ -14,16 +14,14 @@ KEYS = "123456789qwertyioadfjklzxcvbm"
 
 
 def keys_of(classes: Sequence[str]) -> list[str]:
-    """Return a key for every class: its own name where all are one letter or digit, else 1, 2, …, none after the last.
+    """Return a key for every class: its own name where all are digits, else 1, 2, …, and none after the last.
 
     Args:
         classes: their names.
 
     """
-    if all(len(name) == 1 and name.lower() in f"{KEYS}0" for name in classes):
-        own = [name.lower() for name in classes]
-        if len(set(own)) == len(own):
-            return own
+    if all(len(name) == 1 and name in "0123456789" for name in classes):
+        return list(classes)
     return [KEYS[n] if n < len(KEYS) else "" for n in range(len(classes))]
 
 

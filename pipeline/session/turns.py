@@ -97,8 +97,14 @@ class Turns:
 
     def last_resort(self, annotator: str) -> Turn | None:
         """Return what was put off, where there is nothing else."""
+        return next((Turn(sample, "left") for sample in self.put_off_for(annotator)), None)
+
+    def put_off_for(self, annotator: str) -> list[int]:
+        """Return what was put off and nobody else has before them, in the order in which it was asked."""
+        if not self.put_off:
+            return []
         taken = self._taken(annotator)
-        return next((Turn(s, "left") for s in self._pool.open_samples if s in self.put_off and s not in taken), None)
+        return [s for s in self._pool.open_samples if s in self.put_off and s not in taken]
 
     def answered(self, sample: int, annotator: str) -> None:
         """Note that an annotator said something of a sample.

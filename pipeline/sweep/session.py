@@ -93,7 +93,9 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions, trust_code: bool 
     grid = replace(held, recorded=False)
     first = grid.cells()[0].config
     if not first.simulated:
-        raise PipelineError("annotator: expected simulated, for nobody can answer all cells of a grid; got files")
+        raise PipelineError(
+            f"annotator: expected simulated, for nobody can answer all cells of a grid; got {first.who}"
+        )
     context = open_context(first)
     require_test(first.data.name, context.data)
     for config in {cell.strategy: cell.config for cell in grid.cells()}.values():

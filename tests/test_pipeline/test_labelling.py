@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 
 import numpy as np
@@ -195,7 +196,7 @@ def test_labels_by_files_are_for_runs_that_wait_for_them(start, begun, tmp_path,
     monkeypatch.chdir(tmp_path)
     grid = ("compare", "--strategies", "random", "--seeds", "0", "--set", "annotator.name=files", "--out", "grid")
     assert "nobody can answer all cells of a grid" in call(*grid, code=2)
-    assert "'simulated', 'files' or 'page'" in call("run", "--annotator", "me", "--out", "x", code=2)
+    assert "expected simulated, files or MODULE:OBJECT" in call("run", "--annotator", "me", "--out", "x", code=2)
 
 
 def test_strategies_that_ask_after_each_answer_are_refused(start):
@@ -222,3 +223,21 @@ def test_images_without_labels_are_labelled(tmp_path):
         assert "failed:" not in output, output
     assert kinds(run)[-1] == "finished"
     assert "index.html" in call("report", run)
+
+
+def test_a_class_that_a_table_brings(begun, tmp_path):
+    lines = answered(begun)
+    for line in lines[:4]:
+        line["label"] = "smudge"
+    file = table(begun, lines)
+    assert "got 'smudge' (if it is a class, too: --new-classes)" in call("ingest", begun, file, code=2)
+    assert "class_added" not in kinds(begun)
+    assert "12 labels" in call("ingest", begun, file, "--new-classes")
+    call("resume", begun, code=WAITING)  # the first network has it
+    assert "smudge" in call("export", begun)
+    call("ingest", begun, table(begun, answered(begun)))
+    call("resume", begun)
+    summary = json.loads((begun / "cycles/001/train/summary.json").read_text())
+    assert summary["classes"][-1] == "smudge"
+    assert "equals the run's own" in call("stage", "score", begun, "--cycle", 0)
+    call("report", begun)

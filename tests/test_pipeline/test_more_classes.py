@@ -58,7 +58,9 @@ def test_classes_are_appended_and_nothing_is_copied(tiny):
 def test_the_data_set_that_a_run_checks_is_the_one_without_added_classes(tiny, start):
     context = opened(tiny)
     more = context.with_classes(["ten"])
-    assert more.data.fingerprint() != context.data.fingerprint() == more.dataset_sha256 == context.dataset_sha256
+    first = context.data.fingerprint()
+    assert more.data.fingerprint() != first
+    assert first == context.dataset_sha256 == more.dataset_sha256 == more.with_classes(["eleven"]).dataset_sha256
     path = start(cycles=1)
     with RunDirectory(path, pytest.fail) as run:
         began = open_context(run.config)

@@ -301,3 +301,18 @@ def test_the_command_makes_what_was_asked_for(grid, tmp_path, monkeypatch):
     assert "left out, though there are runs of them: entropy." in page
     assert (tmp_path / "digits-mlp-difference-from-margin.svg").exists()
     assert "entropy" not in (tmp_path / "results.csv").read_text()
+
+
+def test_every_curve_is_named_at_its_end_in_its_colour(grid, monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "rendered", lambda figure: shown.append(figure) or (b"", b""))
+    analysis = analysis_of(grid)
+    figures.draw_curves(analysis)
+    [axes] = shown[0].axes
+    colours = {line.get_label(): line.get_color() for line in axes.lines}
+    assert "random" in colours
+    assert {text.get_text(): text.get_color() for text in axes.texts} == colours
+    assert not shown[0].legends
+    monkeypatch.setattr(figures, "fit", lambda ends: False)
+    figures.draw_curves(analysis)
+    assert [text.get_text() for text in shown[1].legends[0].get_texts()] == list(colours)

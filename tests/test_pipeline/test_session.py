@@ -346,6 +346,28 @@ def test_the_end(tmp_path):
         answer(session, 2)
 
 
+@pytest.mark.parametrize("stage", ["train", "migrate", "score"])
+def test_a_stage_of_a_page_run_is_done_again(tmp_path, stage, late_class):
+    from pipeline.run.rerun import rerun
+
+    (tmp_path / "again").mkdir()
+    assert rerun(late_class, stage, 1, tmp_path / "again").same
+
+
+@pytest.fixture(scope="module")
+def late_class(tmp_path_factory):
+    """A run in which a class was added before the second network."""
+    path = make(tmp_path_factory.mktemp("page") / "run", **LOOKS_AHEAD, query__size=3)
+    with opened(path) as session:
+        answer(session, 12)
+        until(session, network(0))
+        session.add_class("other")
+        session.answer("anna", ask(session)["sample"], "other", 1.0)
+        answer(session, 4)
+        until(session, network(1))
+    return path
+
+
 def test_nothing_is_taken_back_once_it_is_finished(tmp_path):
     path = make(tmp_path / "run", query__n_init=50)
     with opened(path) as session:

@@ -137,6 +137,42 @@ def test_where_an_exposure_makes_few_directions_steep_the_rest_is_learned_all_th
     assert accuracy(predict(model, new), truth) > 0.7  # about 0.5 without the limit, with 8 channels
 
 
+def test_after_a_failure_one_rate_more_is_tried_than_the_first_that_converges():
+    (x, labels), (new, truth) = exposures(60, 1), exposures(200, 2)
+
+    def trained_at(rate=None, **more):
+        model = build_model("cnn", x.shape[1:], 2, 0)
+        result = fit(model, x, labels, 2, options_for("cnn", max_lr=rate), seed=0, **more)
+        return result, accuracy(predict(model, new), truth), model.state_dict()
+
+    result, right, weights = trained_at()
+    failed, unsteady = result.restarts
+    assert failed.reason != "unsteady"
+    assert (unsteady.reason, unsteady.max_lr) == ("unsteady", 0.25)
+    assert result.max_lr == 0.0625
+    assert result.converged
+    first, less, _ = trained_at(0.25, restarts=0, limited=True)
+    assert (first.converged, first.epochs, first.restarts) == (True, unsteady.epoch, ())
+    assert right > less
+    direct, _, same = trained_at(0.0625, limited=True)
+    assert direct.restarts == ()
+    assert equal(weights, same)
+
+
+def test_where_one_rate_more_does_not_converge_the_first_that_did_is_kept():
+    x, labels = exposures(40, 1)
+    model, direct = (build_model("cnn", x.shape[1:], 2, 0) for _ in range(2))
+    options = options_for("cnn", epochs=200)
+    result = fit(model, x, labels, 2, options, seed=0)
+    assert [restart.reason for restart in result.restarts] == ["diverged", "unsteady"]
+    assert result.converged
+    assert result.max_lr == result.restarts[1].max_lr == 0.25
+    fit(direct, x, labels, 2, replace(options, max_lr=0.25), seed=0, restarts=0, limited=True)
+    assert equal(model.state_dict(), direct.state_dict())
+    (line,) = describe(result.max_lr, result.restarts, result.at_chance, "--max-lr=")
+    assert "diverged at 1 (epoch 44); the network is that of 0.25" in line
+
+
 @pytest.mark.parametrize("epochs", [1, 6, LONG])
 def test_training_that_is_merely_slow_is_not_started_again(digits, epochs):
     options = replace(QUICK, epochs=epochs, max_lr=1e-4)
@@ -274,6 +310,8 @@ def test_chance_by_hand():
 
 def test_what_is_said_of_it():
     assert describe(1.0, (), False, "--max-lr=") == []
+    (line,) = describe(0.25, (Restart(4.0, 3, "diverged"), Restart(1.0, 125, "unsteady")), False, "--max-lr=")
+    assert "training diverged at 4 (epoch 3), was unsteady at 1 (epoch 125); the network is that of 0.25" in line
     failed = (Restart(1.0, 12, "diverged"), Restart(0.25, 120, "dead"), Restart(0.0625, 400, "blew up"))
     (line,) = describe(0.015625, failed, False, "--set train.max_lr=")
     assert "diverged at 1 (epoch 12), died at 0.25 (epoch 120), blew up at 0.0625 (epoch 400)" in line

@@ -144,7 +144,7 @@ def assemble(
     useless = "nothing can be learned about it" + " before one is labelled" * incomplete
     for half, present, what in (("train", train, useless), ("test", test, "its accuracy cannot be measured")):
         absent = [name for label, name in enumerate(classes) if not (present == label).any()]
-        if absent and len(present):
+        if absent and (present != UNLABELLED).any():
             notes = (*notes, f"no image of the {half} half shows {listed(absent)}: {what}")
     features = images.dtype == np.float32
     mean, std = normal or constants(images[:n_train])

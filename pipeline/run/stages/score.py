@@ -64,6 +64,21 @@ def draw_candidates(config: RunConfig, pool: Pool, cycle: int) -> np.ndarray:
     return pool.candidates(cycle, config.query.subset, seeds.generator(config.seed, cycle, "subset"))
 
 
+def candidates_of(config: RunConfig, pool: Pool, cycle: int, scored: Path | None) -> np.ndarray:
+    """Return the ids that a cycle's network scored, ``[U]``; on a page they depend on what was asked meanwhile.
+
+    Args:
+        config: the run's configuration.
+        pool: the state of its labelling.
+        cycle: number of the cycle.
+        scored: the cycle's score stage; None where there is none.
+
+    """
+    if config.paged and scored is not None:
+        return read_scores(scored).candidates
+    return draw_candidates(config, pool, cycle)
+
+
 def query_state(
     context: RunContext,
     cycle: int,
@@ -149,7 +164,7 @@ def _linearised(
 
 
 def run_score(context: RunContext, cycle: int, state: QueryState, into: Path) -> None:
-    """Rank the candidates by the run's strategy.
+    """Rank the candidates by the run's strategy; where there are none, the ranking is empty.
 
     Args:
         context: the run's constants.
@@ -163,6 +178,10 @@ def run_score(context: RunContext, cycle: int, state: QueryState, into: Path) ->
 
     """
     strategy = context.strategy
+    if not len(state.candidates):  # everything was asked about: there is nothing to rank
+        np.savez(into / SCORES, candidates=state.candidates, scores=np.empty(0), pseudo_labels=np.empty(0, np.int64))
+        write_json(into / DIAGNOSTICS, {})
+        return
     first = query_sizes(strategy, context.config.query)[0]
     with explaining(cycle):
         selection = validated_query(strategy, state, min(first, len(state.candidates)))

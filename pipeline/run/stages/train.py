@@ -112,7 +112,8 @@ def _begin_with(context: RunContext, previous: Path | None, max_lr: float | None
 
 def _go_on_from(model: nn.Module, previous: Path, classes: int) -> None:
     """Load the previous cycle's weights, into a network that may have more classes."""
-    if json.loads((previous / MODEL).read_text())["num_classes"] < classes:
+    spec = previous / MODEL
+    if spec.is_file() and json.loads(spec.read_text())["num_classes"] < classes:
         grow(model, read_weights(previous / WEIGHTS))
     else:
         load_weights(model, previous / WEIGHTS)

@@ -1,18 +1,13 @@
-"""The configuration of a run: one strict model, from defaults, a YAML file, options and ``--set``."""
+"""The sections of a run's configuration: data, network, training, kernel, annotator and query."""
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_type_hints
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     create_model,
     field_validator,
@@ -22,33 +17,16 @@ from pydantic import (
 from common.files import sha256_of
 from common.losses import get_loss
 from linearize import KernelOptions, Measure
+from pipeline.annotators.plugins import is_plugin
 from pipeline.annotators.simulated import Habits
-from pipeline.errors import PipelineError
-from pipeline.parsing import parse_yaml
-from pipeline.plain import merged
 from pipeline.queries import LookAheadOptions, Resolved, resolve
 from trainer.data import DATASETS, ImageOptions, custom_kind
 from trainer.data.labels import class_names
-from trainer.models import ModelSpec, family_of
-from trainer.options import TrainOptions, options_for
+from trainer.models import family_of
+from trainer.options import TrainOptions
 
 DEFAULT_CRITERION = "margin-influence"
 """What did best on MNIST, and best one answer at a time: see benchmarks/RESULTS.md."""
-
-UNSCIENTIFIC = (
-    "device",
-    "threads",
-    "data.root",
-    "data.download",
-    "kernel.memory_budget",
-    "model.init_weights",
-    "annotator.budget",
-)
-"""Fields that say where and with what a run is computed, not what: they may change when it is resumed.
-
-Of a file of weights the content counts, which model.init_sha256 records; so does that of a user's own data, which the
-first event records: of such a name only the kind is scientific.
-"""
 
 
 class Section(BaseModel):
@@ -169,7 +147,8 @@ class AnnotatorSection(Section):
     """Who answers, and how the simulated annotator strays from answering correctly at once, as shares of the samples.
 
     Args:
-        name: ``simulated`` knows the data's labels; ``files`` hands questions out in a table and takes answers in;
+        name: ``simulated`` knows the data's labels; ``MODULE:OBJECT`` is one of the user's own, see
+            ``pipeline.annotators.Annotator``; ``files`` hands questions out in a table and takes answers in;
             ``page`` is whoever answers on the page of ``pipeline label``, where a run has no end: ``cycles`` says
             nothing, and a network is trained whenever there are ``query.answers`` more labels and the last one is done.
         noise: labelled with a wrong class.
@@ -182,7 +161,7 @@ class AnnotatorSection(Section):
 
     """
 
-    name: Literal["simulated", "files", "page"] = "simulated"
+    name: str = "simulated"
     noise: float = Field(default=0.0, ge=0, le=1)
     skip: float = Field(default=0.0, ge=0, le=1)
     disagree: float = Field(default=0.0, ge=0, le=1)
@@ -190,6 +169,13 @@ class AnnotatorSection(Section):
     missing: float = Field(default=0.0, ge=0, le=1)
     budget: int | None = Field(default=None, ge=1)
     overlap: float | None = Field(default=None, ge=0, le=1)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ("simulated", "files", "page") and not is_plugin(name):
+            raise ValueError(f"expected simulated, files or MODULE:OBJECT for one of your own, got {name!r}")
+        return name
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
@@ -276,211 +262,3 @@ class QuerySection(Section):
             if count > self.subset:
                 raise ValueError(f"{name}: expected at most the subset of {self.subset} candidates, got {count}")
         return self
-
-
-class RunConfig(Section):
-    """Everything that determines a run.
-
-    Args:
-        data: the data set and where it lies.
-        model: the network.
-        train: overrides of ``trainer.TrainOptions``; resolved to the network family's defaults on construction.
-        kernel: overrides of ``linearize.KernelOptions``; resolved likewise.
-        query: strategy and sizes.
-        annotator: who answers; by default the simulated annotator, correctly and at once.
-        cycles: networks trained; a query follows each but the last.
-        start: ``warm`` trains on from the previous cycle's weights, ``cold`` from the initial ones.
-        seed: of every random stream.
-        device: where torch computes, e.g. ``cpu`` or ``cuda``; ``auto`` takes a GPU when there is one.
-        threads: of torch on the CPU; by default what suits network and machine (``trainer.threads``), recorded when the
-            run begins and kept.
-
-    """
-
-    data: DataSection = DataSection()
-    model: ModelSection = ModelSection()
-    train: TrainSection = Field(default_factory=TrainSection)  # type: ignore[valid-type]
-    kernel: KernelSection = Field(default_factory=KernelSection)  # type: ignore[valid-type]
-    query: QuerySection = QuerySection()
-    annotator: AnnotatorSection | None = None
-    cycles: int = Field(default=6, ge=1)
-    start: Literal["warm", "cold"] = "warm"
-    seed: int = Field(default=0, ge=0)
-    device: str = "auto"
-    threads: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="after")
-    def _resolve(self) -> Self:
-        train = asdict(options_for(self.model.name, **self.train.model_dump()))  # type: ignore[attr-defined]
-        kernel = asdict(self.kernel_options)
-        object.__setattr__(self, "train", TrainSection(**train))
-        object.__setattr__(self, "kernel", KernelSection(**kernel))
-        return self
-
-    @property
-    def simulated(self) -> bool:
-        """Whether the data's own labels answer."""
-        return self.annotator is None or self.annotator.name == "simulated"
-
-    @property
-    def takes_given_labels(self) -> bool:
-        """Whether labels that lie in the data count as given: where people answer about data of their own."""
-        return not self.simulated and custom_kind(self.data.name) is not None
-
-    @property
-    def paged(self) -> bool:
-        """Whether people answer on the page of ``pipeline label``."""
-        return self.annotator is not None and self.annotator.name == "page"
-
-    @property
-    def train_options(self) -> TrainOptions:
-        """How the network is trained."""
-        return options_for(self.model.name, **self.train.model_dump())  # type: ignore[attr-defined]
-
-    @property
-    def kernel_options(self) -> KernelOptions:
-        """How the kernel is computed."""
-        given = self.kernel.model_dump().items()  # type: ignore[attr-defined]
-        return KernelOptions(**{name: value for name, value in given if value is not None})
-
-    def model_spec(self, input_shape: tuple[int, int, int], num_classes: int) -> ModelSpec:
-        """Return which network this is for images of a shape.
-
-        Args:
-            input_shape: (C, H, W) of one image.
-            num_classes: C.
-
-        """
-        return ModelSpec(self.model.name, input_shape, num_classes, dict(self.model.options))
-
-    def scientific(self) -> dict[str, Any]:
-        """Return the fields that determine the result, without those that only say where it is computed."""
-        plain = self.model_dump(mode="json")
-        for path in UNSCIENTIFIC:
-            *parents, last = path.split(".")
-            section = plain
-            for parent in parents:
-                section = section[parent] or {}
-            section.pop(last, None)
-        plain["data"]["name"] = custom_kind(self.data.name) or self.data.name
-        sections = (plain, plain["data"], plain["model"], plain["query"], plain["annotator"] or {})
-        for section in sections:  # an absent field says nothing
-            for name in [name for name, value in section.items() if value is None]:
-                section.pop(name)
-        return plain
-
-    def digest(self) -> str:
-        """Return the SHA-256 of the scientific fields."""
-        return hashlib.sha256(json.dumps(self.scientific(), sort_keys=True).encode()).hexdigest()
-
-    def to_yaml(self) -> str:
-        """Return the fully resolved configuration as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-def load_config(
-    file: Path | None = None,
-    options: Mapping[str, Any] | None = None,
-    sets: Iterable[str] = (),
-    base: Mapping[str, Any] | None = None,
-) -> RunConfig:
-    """Build a configuration: defaults, ``base``, the file, options, then ``a.b=c`` settings; the last one wins.
-
-    Args:
-        file: YAML with any subset of the fields.
-        options: dotted paths to values; None values are ignored.
-        sets: settings such as ``train.epochs=50``; the value is read as YAML.
-        base: any subset of the fields, such as a preset's.
-
-    Returns:
-        The validated, fully resolved configuration.
-
-    Raises:
-        PipelineError: an unreadable file, an unknown key, a wrong type or a value out of range; one line.
-
-    """
-    return validate(gather(file, options, sets, base))
-
-
-def gather(
-    file: Path | None = None,
-    options: Mapping[str, Any] | None = None,
-    sets: Iterable[str] = (),
-    base: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return what ``load_config`` makes a configuration of, as plain values: nothing that they name is looked up.
-
-    Args:
-        file: as of ``load_config``, like all that follow.
-        options: dotted paths to values.
-        sets: settings.
-        base: any subset of the fields.
-
-    Raises:
-        PipelineError: an unreadable file, or a setting that is none.
-
-    """
-    values = merged(base or {}, _read_yaml(file) if file else {})
-    for path, value in (options or {}).items():
-        if value is not None:
-            _assign(values, path, value)
-    for setting in sets:
-        path, separator, text = setting.partition("=")
-        if not separator or not path:
-            raise PipelineError(f"--set: expected key=value such as train.epochs=50, got {setting!r}")
-        if not text.strip():
-            raise PipelineError(f"--set {path}: expected a value after '=', got none")
-        _assign(values, path, parse_yaml(text, f"--set {path}"))
-    return values
-
-
-def validate(values: Any, *, recorded: bool = False) -> RunConfig:
-    """Turn plain values into a configuration.
-
-    Args:
-        values: any subset of the fields.
-        recorded: whether these were valid when a run or grid wrote them down: a user's own strategy may be gone since.
-
-    Raises:
-        PipelineError: an unknown key, a wrong type or a value out of range; one line.
-
-    """
-    try:
-        return RunConfig.model_validate(values, context={"recorded": recorded})
-    except ValidationError as error:
-        raise PipelineError("; ".join(_one_line(detail) for detail in error.errors())) from error
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"config: cannot read {file}: {error}") from error
-    values = parse_yaml(text, str(file))
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise PipelineError(f"config: expected {file} to hold keys and values, got {type(values).__name__}")
-    return values
-
-
-def _assign(values: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    for depth, parent in enumerate(parents):
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise PipelineError(f"config: {'.'.join(parents[: depth + 1])} is a value, so {path} cannot be set")
-    values[last] = value
-
-
-def _one_line(detail: Any) -> str:
-    where = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        section: Any = RunConfig()
-        for part in detail["loc"][:-1]:
-            section = getattr(section, part)
-        return f"config: there is no key {where!r}; there are {', '.join(type(section).model_fields)}"
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "value_error":
-        return f"config: {where}: {message}" if where else f"config: {message}"
-    return f"config: {where}: {message[0].lower()}{message[1:]}, got {detail['input']!r}"

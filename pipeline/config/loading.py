@@ -1,0 +1,122 @@
+"""Building a configuration from defaults, a YAML file, options and ``--set``."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    ValidationError,
+)
+
+from pipeline.config.run import RunConfig
+from pipeline.errors import PipelineError
+from pipeline.parsing import parse_yaml
+from pipeline.plain import merged
+
+
+def load_config(
+    file: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    sets: Iterable[str] = (),
+    base: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """Build a configuration: defaults, ``base``, the file, options, then ``a.b=c`` settings; the last one wins.
+
+    Args:
+        file: YAML with any subset of the fields.
+        options: dotted paths to values; None values are ignored.
+        sets: settings such as ``train.epochs=50``; the value is read as YAML.
+        base: any subset of the fields, such as a preset's.
+
+    Returns:
+        The validated, fully resolved configuration.
+
+    Raises:
+        PipelineError: an unreadable file, an unknown key, a wrong type or a value out of range; one line.
+
+    """
+    return validate(gather(file, options, sets, base))
+
+
+def gather(
+    file: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    sets: Iterable[str] = (),
+    base: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what ``load_config`` makes a configuration of, as plain values: nothing that they name is looked up.
+
+    Args:
+        file: as of ``load_config``, like all that follow.
+        options: dotted paths to values.
+        sets: settings.
+        base: any subset of the fields.
+
+    Raises:
+        PipelineError: an unreadable file, or a setting that is none.
+
+    """
+    values = merged(base or {}, _read_yaml(file) if file else {})
+    for path, value in (options or {}).items():
+        if value is not None:
+            _assign(values, path, value)
+    for setting in sets:
+        path, separator, text = setting.partition("=")
+        if not separator or not path:
+            raise PipelineError(f"--set: expected key=value such as train.epochs=50, got {setting!r}")
+        if not text.strip():
+            raise PipelineError(f"--set {path}: expected a value after '=', got none")
+        _assign(values, path, parse_yaml(text, f"--set {path}"))
+    return values
+
+
+def validate(values: Any, *, recorded: bool = False) -> RunConfig:
+    """Turn plain values into a configuration.
+
+    Args:
+        values: any subset of the fields.
+        recorded: whether these were valid when a run or grid wrote them down: a user's own strategy may be gone since.
+
+    Raises:
+        PipelineError: an unknown key, a wrong type or a value out of range; one line.
+
+    """
+    try:
+        return RunConfig.model_validate(values, context={"recorded": recorded})
+    except ValidationError as error:
+        raise PipelineError("; ".join(_one_line(detail) for detail in error.errors())) from error
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PipelineError(f"config: cannot read {file}: {error}") from error
+    values = parse_yaml(text, str(file))
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise PipelineError(f"config: expected {file} to hold keys and values, got {type(values).__name__}")
+    return values
+
+
+def _assign(values: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for depth, parent in enumerate(parents):
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise PipelineError(f"config: {'.'.join(parents[: depth + 1])} is a value, so {path} cannot be set")
+    values[last] = value
+
+
+def _one_line(detail: Any) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        section: Any = RunConfig()
+        for part in detail["loc"][:-1]:
+            section = getattr(section, part)
+        return f"config: there is no key {where!r}; there are {', '.join(type(section).model_fields)}"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error":
+        return f"config: {where}: {message}" if where else f"config: {message}"
+    return f"config: {where}: {message[0].lower()}{message[1:]}, got {detail['input']!r}"

@@ -1,0 +1,151 @@
+"""The configuration of a run: its sections and what they come to."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from linearize import KernelOptions
+from pipeline.config.sections import (
+    AnnotatorSection,
+    DataSection,
+    KernelSection,
+    ModelSection,
+    QuerySection,
+    Section,
+    TrainSection,
+)
+from trainer.data import custom_kind
+from trainer.models import ModelSpec
+from trainer.options import TrainOptions, options_for
+
+UNSCIENTIFIC = (
+    "device",
+    "threads",
+    "data.root",
+    "data.download",
+    "kernel.memory_budget",
+    "model.init_weights",
+    "annotator.budget",
+)
+"""Fields that say where and with what a run is computed, not what: they may change when it is resumed.
+
+Of a file of weights the content counts, which model.init_sha256 records; so does that of a user's own data, which the
+first event records: of such a name only the kind is scientific.
+"""
+
+
+class RunConfig(Section):
+    """Everything that determines a run.
+
+    Args:
+        data: the data set and where it lies.
+        model: the network.
+        train: overrides of ``trainer.TrainOptions``; resolved to the network family's defaults on construction.
+        kernel: overrides of ``linearize.KernelOptions``; resolved likewise.
+        query: strategy and sizes.
+        annotator: who answers; by default the simulated annotator, correctly and at once.
+        cycles: networks trained; a query follows each but the last.
+        start: ``warm`` trains on from the previous cycle's weights, ``cold`` from the initial ones.
+        seed: of every random stream.
+        device: where torch computes, e.g. ``cpu`` or ``cuda``; ``auto`` takes a GPU when there is one.
+        threads: of torch on the CPU; by default what suits network and machine (``trainer.threads``), recorded when the
+            run begins and kept.
+
+    """
+
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    train: TrainSection = Field(default_factory=TrainSection)  # type: ignore[valid-type]
+    kernel: KernelSection = Field(default_factory=KernelSection)  # type: ignore[valid-type]
+    query: QuerySection = QuerySection()
+    annotator: AnnotatorSection | None = None
+    cycles: int = Field(default=6, ge=1)
+    start: Literal["warm", "cold"] = "warm"
+    seed: int = Field(default=0, ge=0)
+    device: str = "auto"
+    threads: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _resolve(self) -> Self:
+        train = asdict(options_for(self.model.name, **self.train.model_dump()))  # type: ignore[attr-defined]
+        kernel = asdict(self.kernel_options)
+        object.__setattr__(self, "train", TrainSection(**train))
+        object.__setattr__(self, "kernel", KernelSection(**kernel))
+        return self
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the data's own labels answer."""
+        return self.who == "simulated"
+
+    @property
+    def who(self) -> str:
+        """Who answers, by name."""
+        return "simulated" if self.annotator is None else self.annotator.name
+
+    @property
+    def by_files(self) -> bool:
+        """Whether people answer by tables."""
+        return self.who == "files"
+
+    @property
+    def takes_given_labels(self) -> bool:
+        """Whether labels that lie in the data count as given: where people answer about data of their own."""
+        return not self.simulated and custom_kind(self.data.name) is not None
+
+    @property
+    def paged(self) -> bool:
+        """Whether people answer on the page of ``pipeline label``."""
+        return self.who == "page"
+
+    @property
+    def train_options(self) -> TrainOptions:
+        """How the network is trained."""
+        return options_for(self.model.name, **self.train.model_dump())  # type: ignore[attr-defined]
+
+    @property
+    def kernel_options(self) -> KernelOptions:
+        """How the kernel is computed."""
+        given = self.kernel.model_dump().items()  # type: ignore[attr-defined]
+        return KernelOptions(**{name: value for name, value in given if value is not None})
+
+    def model_spec(self, input_shape: tuple[int, int, int], num_classes: int) -> ModelSpec:
+        """Return which network this is for images of a shape.
+
+        Args:
+            input_shape: (C, H, W) of one image.
+            num_classes: C.
+
+        """
+        return ModelSpec(self.model.name, input_shape, num_classes, dict(self.model.options))
+
+    def scientific(self) -> dict[str, Any]:
+        """Return the fields that determine the result, without those that only say where it is computed."""
+        plain = self.model_dump(mode="json")
+        for path in UNSCIENTIFIC:
+            *parents, last = path.split(".")
+            section = plain
+            for parent in parents:
+                section = section[parent] or {}
+            section.pop(last, None)
+        plain["data"]["name"] = custom_kind(self.data.name) or self.data.name
+        sections = (plain, plain["data"], plain["model"], plain["query"], plain["annotator"] or {})
+        for section in sections:  # an absent field says nothing
+            for name in [name for name, value in section.items() if value is None]:
+                section.pop(name)
+        return plain
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the scientific fields."""
+        return hashlib.sha256(json.dumps(self.scientific(), sort_keys=True).encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """Return the fully resolved configuration as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

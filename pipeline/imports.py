@@ -1,0 +1,42 @@
+"""Importing code that a user names, from an installed package or from the working directory."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+
+def imported(what: str, module: str, attribute: str) -> Any:
+    """Return an object of a module.
+
+    Args:
+        what: it is taken for and its name, for messages.
+        module: is looked for in the working directory, too.
+        attribute: its name in the module, with dots.
+
+    Raises:
+        PipelineError: it cannot be imported, or is not there; one line.
+
+    """
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; a console script does not
+    try:
+        found = origin = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        reason = f"{what} cannot be imported: {line_of(error)}"
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+            reason += "; run in the directory that it lies in, or name that directory in PYTHONPATH"
+        raise PipelineError(reason) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            where = getattr(origin, "__file__", "built in")
+            raise PipelineError(f"{what}: there is no {attribute} in the module {module} ({where})")
+        found = getattr(found, part)
+    return found
+
+
+def line_of(error: BaseException) -> str:
+    """Return an error as one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

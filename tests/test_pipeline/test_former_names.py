@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from killed import kill_before
 
 from pipeline.run.events import EventLog
 from pipeline.run.rundir import read_events
@@ -12,9 +13,11 @@ from pipeline.run.summary import read_rows
 SEQUENTIAL = {"query__strategy": "margin-lin-sequential", "cycles": 3}
 
 
-def as_before(path, events):
-    """Write a run's directory as the older version would have left it after so many events."""
-    kept = read_events(path)[:events]
+def as_before(path, cut):
+    """Write a run's directory as the older version would have left it, killed before the event that is the cut."""
+    if cut is not None:
+        kill_before(path, cut)
+    kept = read_events(path)
     (path / "events.jsonl").unlink()
     log = EventLog(path / "events.jsonl")
     for event in kept:
@@ -38,13 +41,21 @@ def queries(path):
     return [(event["cycle"], event["ids"]) for event in read_events(path) if event["event"] == "query"]
 
 
-@pytest.mark.parametrize("events", [None, 12, 16], ids=["finished", "in the first cycle", "between the cycles"])
-def test_such_a_run_goes_on_with_the_same_queries_and_keeps_its_names(start, go_on, events):
+@pytest.mark.parametrize(
+    "cut",
+    [
+        None,
+        lambda event: event["event"] == "stage_done" and event["stage"] == "sequential",
+        lambda event: event["event"] == "stage_done" and (event["stage"], event["cycle"]) == ("train", 1),
+    ],
+    ids=["finished", "in the first cycle", "between the cycles"],
+)
+def test_such_a_run_goes_on_with_the_same_queries_and_keeps_its_names(start, go_on, cut):
     path = start(**SEQUENTIAL)
     first = go_on(path)
     rows = first.rows
     asked, seconds = queries(path), read_stage_seconds(path / "cycles/000", "score")
-    as_before(path, events)
+    as_before(path, cut)
     again = go_on(path)
     assert queries(path) == asked
     assert [row.test_accuracy for row in again.rows] == [row.test_accuracy for row in rows]

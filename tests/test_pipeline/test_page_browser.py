@@ -204,6 +204,16 @@ def test_classes_are_added_and_commands_are_no_letters_while_one_writes(watched,
     watched.wrong.clear()  # the browser notes every status 409
 
 
+def test_a_key_right_after_a_dialog_is_not_lost(page, desk):
+    press(page, "n")
+    page.evaluate(
+        "document.querySelector('#class-dialog [data-close]').click();"
+        "document.getElementById('class-name').dispatchEvent(new KeyboardEvent('keydown', {key: '1', bubbles: true}))"
+    )
+    ready(page, 1)
+    assert desk.said == {("anna", 0): "cat"}
+
+
 def test_predictions_are_hidden_until_asked_for(page, desk):
     desk.asks = {"prediction": {"label": "dog", "probability": 0.62}, "asked_by": 1, "milliseconds": 41.3}
     desk.more = {"network": {"cycle": 1, "labels": 20, "asked": 3}}

@@ -103,7 +103,8 @@ function cannotPoll(error) {
 function listen() {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
-    if (document.querySelector("dialog[open]") || event.target.closest?.("input, select, textarea")) return;
+    const field = event.target.closest?.("input, select, textarea"); // one of a closed dialog may have the focus for a moment
+    if (document.querySelector("dialog[open]") || (field && !field.closest("dialog"))) return;
     if (page.question !== null && handle(event)) event.preventDefault();
   });
   document.addEventListener("visibilitychange", () => {

@@ -242,11 +242,12 @@ def _serve(
     from pipeline.run.recorded import named_code
     from pipeline.run.rundir import CONFIG, RunDirectory
     from pipeline.session.session import Session
+    from pipeline.session.state import notes_of
 
     def warn(message: str) -> None:
         click.echo(f"warning: {message}", err=True)
 
-    for line in context.data.notes:
+    for line in notes_of(context):
         note(line)
     trust, quoted = " --trust-code" if named_code(context.config) else "", shlex.quote(str(path))
     hint = f"stopped; every answer is saved. Go on with: pipeline label {quoted}{trust}"

@@ -10,6 +10,7 @@ from folder_cases import put
 
 from pipeline.cli import cli
 from pipeline.commands import label as command
+from pipeline.session.state import notes_of
 
 
 class Served(Exception):
@@ -122,3 +123,15 @@ def test_the_help_names_its_own_defaults(invoke):
     text = " ".join(invoke("--help").stdout.split())
     assert f"drawn uniformly. [{command.QUERY['n_init']}]" in text
     assert f"at most the pool. [{command.QUERY['subset']}]" in text
+
+
+def test_folders_that_may_be_no_classes_are_named(invoke, tmp_path):
+    for number in range(6):
+        put(tmp_path, f"mine/{('holiday', 'garden')[number % 2]}/{number}.png", seed=number)
+    shown = notes_of(invoke("mine").exception.context)
+    assert "6 images are taken as labelled by the names of their folders: garden, holiday. If " in shown[-1]
+    assert not any(
+        "taken as labelled" in line for line in notes_of(invoke("photos", "--classes", "a,b").exception.context)
+    )
+    named = invoke("mine", "--classes", "holiday,garden").exception.context
+    assert not any("taken as labelled" in line for line in notes_of(named))

@@ -161,6 +161,7 @@ def _begun(
     if config.data.name.startswith("folder:") and config.data.image_size is None:
         config = _with_size(config)
     path = out or _fresh(f"{slug(config.data.name)}-label", config.data.name)
+    _refuse_inside(path, config.data.name)
     create_run(path, config)
     try:
         with watching(lambda: None) as progress:
@@ -168,6 +169,13 @@ def _begun(
     except BaseException:
         shutil.rmtree(path)  # nothing was said yet
         raise
+
+
+def _refuse_inside(path: Path, data: str) -> None:
+    """Refuse a run in the folder of its own images: pictures in its reports would be new ones of them."""
+    kind, _, folder = data.partition(":")
+    if kind == "folder" and path.resolve().is_relative_to(Path(folder).expanduser().resolve()):
+        raise PipelineError(f"--out: expected a directory outside of the images' folder, got {path}: name another")
 
 
 def _fresh(name: str, data: str) -> Path:
@@ -242,11 +250,12 @@ def _serve(
     from pipeline.run.recorded import named_code
     from pipeline.run.rundir import CONFIG, RunDirectory
     from pipeline.session.session import Session
+    from pipeline.session.state import notes_of
 
     def warn(message: str) -> None:
         click.echo(f"warning: {message}", err=True)
 
-    for line in context.data.notes:
+    for line in notes_of(context):
         note(line)
     trust, quoted = " --trust-code" if named_code(context.config) else "", shlex.quote(str(path))
     hint = f"stopped; every answer is saved. Go on with: pipeline label {quoted}{trust}"

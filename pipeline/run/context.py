@@ -202,9 +202,12 @@ def open_context(
 def _require_enough(config: RunConfig, data: DataSet) -> None:
     """Refuse data that has fewer samples than a run asks about."""
     if config.takes_given_labels and len(data.labelled_ids) == len(data.train):
+        advice = "'pipeline run' without --annotator replays an experiment on them"
+        if config.paged and config.data.classes is None:
+            advice = f"where {', '.join(data.classes[:3])} are no classes of yours, name yours: --classes cat,dog"
         raise PipelineError(
             f"data: all {len(data.train):,} training samples of {config.data.name} have a label already, so there is "
-            "nothing to ask: 'pipeline run' without --annotator replays an experiment on them"
+            f"nothing to ask: {advice}"
         )
     if config.paged:
         return

@@ -1,9 +1,11 @@
 """How everything stands, as the page shows it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.products.agreement import binomial_interval, pairs_of
+from pipeline.run.context import RunContext
 from pipeline.run.stages.train import read_summary
 
 if TYPE_CHECKING:
@@ -23,6 +25,22 @@ def keys_of(classes: Sequence[str]) -> list[str]:
     if all(len(name) == 1 and name in "0123456789" for name in classes):
         return list(classes)
     return [KEYS[n] if n < len(KEYS) else "" for n in range(len(classes))]
+
+
+def notes_of(context: RunContext) -> list[str]:
+    """Return what people should know of the data before they label it, one line each.
+
+    Args:
+        context: of the run.
+
+    """
+    data, config = context.data, context.config.data
+    folder = Path(config.name.removeprefix("folder:")).expanduser() if config.name.startswith("folder:") else None
+    if folder is None or config.classes is not None or not len(data.labelled_ids) or (folder / "labels.csv").is_file():
+        return list(data.notes)
+    named = ", ".join(data.classes[:5]) + (f" and {len(data.classes) - 5} more" if len(data.classes) > 5 else "")
+    taken = f"{len(data.labelled_ids):,} images are taken as labelled by the names of their folders: {named}"
+    return [*data.notes, f"{taken}. If these are no classes of yours, begin again with --classes cat,dog"]
 
 
 def describe(clerk: "Clerk", annotator: str) -> dict[str, Any]:
@@ -53,7 +71,7 @@ def describe(clerk: "Clerk", annotator: str) -> dict[str, Any]:
         "accuracy": _accuracy(clerk),
         "curve": clerk.products.curve,
         "agreement": _agreement(clerk),
-        "notes": list(clerk.context.data.notes),
+        "notes": notes_of(clerk.context),
         "warnings": list(clerk.warnings),
         "finished": clerk.products.describe(),
         "opening": networks.opening,

@@ -10,6 +10,7 @@ from folder_cases import put
 
 from pipeline.cli import cli
 from pipeline.commands import label as command
+from pipeline.session.state import notes_of
 
 
 class Served(Exception):
@@ -122,3 +123,30 @@ def test_the_help_names_its_own_defaults(invoke):
     text = " ".join(invoke("--help").stdout.split())
     assert f"drawn uniformly. [{command.QUERY['n_init']}]" in text
     assert f"at most the pool. [{command.QUERY['subset']}]" in text
+
+
+def test_folders_that_may_be_no_classes_are_named(invoke, tmp_path):
+    for number in range(6):
+        put(tmp_path, f"mine/{('holiday', 'garden')[number % 2]}/{number}.png", seed=number)
+    result = invoke("mine")
+    assert (result.exit_code, result.exception.args) == (2, (2,))
+    assert (
+        "nothing to ask: where garden, holiday are no classes of yours, name yours: --classes cat,dog" in result.stderr
+    )
+    put(tmp_path, "mine/6.png")
+    shown = notes_of(invoke("mine").exception.context)
+    assert "6 images are taken as labelled by the names of their folders: garden, holiday. If " in shown[-1]
+    assert not any(
+        "taken as labelled" in line for line in notes_of(invoke("photos", "--classes", "a,b").exception.context)
+    )
+    named = invoke("mine", "--classes", "holiday,garden").exception.context
+    assert not any("taken as labelled" in line for line in notes_of(named))
+
+
+def test_a_run_is_not_made_among_its_own_images(invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "photos")
+    result = invoke(".", "--classes", "a,b")
+    assert result.exit_code == 2, result.output
+    assert "expected a directory outside of the images' folder, got runs/folder-label" in result.stderr
+    assert not (tmp_path / "photos/runs").exists()
+    assert isinstance(invoke(".", "--classes", "a,b", "--out", "../mine").exception, Served)

@@ -257,6 +257,16 @@ def test_a_mouse_does_what_keys_do(page, desk):
     assert desk.made("confirm")[0][3] == [197]
 
 
+def test_without_a_class_it_says_how_to_add_one(page, desk):
+    desk.classes.clear()
+    desk.version += 1
+    says(page, "#why", "There is no class yet: press n to add the first")
+    press(page, "n")
+    page.keyboard.type("cat")
+    press(page, "Enter")
+    says(page, "#why", "Drawn at random")
+
+
 def test_without_a_network_it_says_what_goes_on(page, desk):
     says(page, "#network", "There is none yet: images are drawn at random.")
     training = {"stage": "start", "done": None, "labels": 90}

@@ -103,6 +103,7 @@ function backLine() {
 
 function whyLine(question) {
   const said = question.said.map(({ annotator, label }) => `${annotator} said ${label ?? "nothing"}`).join(", ");
+  if (!page.state.classes.length) return "There is no class yet: press n to add the first";
   if (question.why === "undo") return said ? `Taken back: ${said}` : "Taken back: what is it?";
   if (question.why === "disputed") return `Annotators disagree: ${said}`;
   if (question.asked_by === null) {

@@ -10,6 +10,7 @@ from session_cases import LOOKS_AHEAD, ThreadNetwork, answer, ask, make, network
 from pipeline.errors import RunFailedError
 from pipeline.run.pool import Pool
 from pipeline.run.rundir import read_events
+from pipeline.session.asking import OPEN
 from pipeline.session.desk import DeskError
 from pipeline.session.network import LostError
 from pipeline.session.networks import ATTEMPTS
@@ -344,3 +345,27 @@ def test_nothing_is_logged_or_begun_once_a_session_has_ended(tmp_path, monkeypat
         with pytest.raises(DeskError, match="stopping"):
             session.question("anna")
     assert kinds(path, "label")[-1]["labels"][0][0] == sample
+
+
+def test_late_answers_are_taken_in_by_the_network_that_asks(tmp_path):
+    path = make(tmp_path / "run", **LOOKS_AHEAD, query__retrain_every=4)
+    with opened(path) as session:
+        answer(session, 12)
+        until(session, network(0))
+        late, undone = ask(session, "ben")["sample"], answer(session, 4)[0]
+        session.undo("anna", undone)  # which the next network learns: it is no candidate of its own
+        until(session, network(1))
+
+        def told():
+            serving = session.clerk.networks._serving
+            assert serving.prediction(undone) is None
+            assert serving.prediction(late) is not None
+            return session.clerk.record(serving.cycle, serving.late)
+
+        assert told()[late] == OPEN
+        assert session.clerk.pool.asked_in(late) == 0
+        session.answer("ben", late, truth(session, late), 1.0)
+        assert told()[late] == session.clerk.pool.current[late]
+    with opened(path) as session:
+        until(session, network(1))
+        assert told()[late] == session.clerk.pool.current[late]

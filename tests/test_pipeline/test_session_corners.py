@@ -3,9 +3,21 @@
 import errno
 import threading
 
-import numpy as np
 import pytest
-from session_cases import LOOKS_AHEAD, ThreadNetwork, answer, ask, make, network, opened, truth, until
+from session_cases import (
+    LOOKS_AHEAD,
+    ThreadNetwork,
+    answer,
+    ask,
+    make,
+    network,
+    opened,
+    say,
+    shade,
+    squares,
+    truth,
+    until,
+)
 
 from pipeline.errors import RunFailedError
 from pipeline.run.pool import Pool
@@ -23,28 +35,6 @@ def kinds(path, *names):
 def commonest(session):
     """The class with most labels, which a network takes most images for."""
     return max(session.state("anna")["classes"], key=lambda each: each["count"])["name"]
-
-
-def squares(folder, count=24):
-    """A small data set of dark and bright squares, none of them labelled; the odd ones are bright."""
-    bright = np.arange(count) % 2
-    images = np.random.default_rng(0).random((count, 8, 8)) * 60 + bright[:, None, None] * 150
-    np.savez(folder / "x.npz", X=images.astype(np.uint8), y=np.full(count, -1))
-    name = f"npz:{folder / 'x.npz'}"
-    return {"data__name": name, "data__classes": ["dark", "bright"], "data__test_fraction": 0.0, "query__n_init": 4}
-
-
-def shade(sample):
-    return ("dark", "bright")[sample % 2]
-
-
-def say(session, count=1, annotator="anna"):
-    """Answer questions about squares truly; return the samples."""
-    samples = []
-    for _ in range(count):
-        samples.append(ask(session, annotator)["sample"])
-        session.answer(annotator, samples[-1], shade(samples[-1]), 1.0)
-    return samples
 
 
 def unexpected(warnings):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline import seeds
 from pipeline.config import load_config
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.run import loop as loop_module
@@ -316,10 +317,8 @@ def test_a_one_class_initial_set_runs(start, go_on, monkeypatch):
         def choice(self, *_, **__):
             return zeros
 
-    real = loop_module.seeds.generator
-    monkeypatch.setattr(
-        loop_module.seeds, "generator", lambda s, c, name: OneClass() if name == "initial" else real(s, c, name)
-    )
+    real = seeds.generator
+    monkeypatch.setattr(seeds, "generator", lambda s, c, name: OneClass() if name == "initial" else real(s, c, name))
     recorder = go_on(start(cycles=2))
     assert len(recorder.rows) == 2
 

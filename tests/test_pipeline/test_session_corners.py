@@ -20,9 +20,9 @@ from session_cases import (
 )
 
 from pipeline.errors import RunFailedError
-from pipeline.run.pool import Pool
+from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.rundir import read_events
-from pipeline.session.asking import OPEN
+from pipeline.session.asking import LEFT_OUT, OPEN
 from pipeline.session.desk import DeskError
 from pipeline.session.network import LostError
 from pipeline.session.networks import ATTEMPTS
@@ -53,6 +53,7 @@ def test_what_was_skipped_in_a_closed_round_can_be_skipped_again(tmp_path):
         answer(session, 12)
         until(session, network(0))
         assert session.undo("anna", sample)["sample"] == sample
+        assert session.state("anna")["skipped"] == 0
         assert session.skip("anna", sample, "", 1.0)["sample"] != sample
     assert len(kinds(path, "skip")) == 2
 
@@ -359,3 +360,19 @@ def test_late_answers_are_taken_in_by_the_network_that_asks(tmp_path):
     with opened(path) as session:
         until(session, network(1))
         assert told()[late] == session.clerk.pool.current[late]
+
+
+def test_the_record_says_what_became_of_every_sample(tmp_path):
+    path = make(tmp_path / "run", **squares(tmp_path) | {"query__n_init": 50})
+    with opened(path) as session:
+        [called, disputed], skipped = say(session, 2), ask(session)["sample"]
+        session.skip("anna", skipped, "", 1.0)
+        session.answer("ben", disputed, shade(disputed + 1), 1.0)
+        session.undo("anna", called)
+        said = {called: OPEN, disputed: LEFT_OUT, skipped: LEFT_OUT}
+        record = session.clerk.record(INITIAL)
+        assert {sample: record[sample] for sample in said} == said
+        session.answer("anna", called, shade(called), 1.0)
+        assert session.clerk.record(INITIAL)[called] == called % 2
+        assert session.clerk.record(0) == {}
+        assert list(session.clerk.record(0, [skipped])) == [skipped]

@@ -9,6 +9,7 @@ from session_cases import LOOKS_AHEAD, answer, ask, make, network, opened, say, 
 from pipeline.errors import DivergedError, RunFailedError
 from pipeline.run.rundir import read_events
 from pipeline.run.stages.train import read_summary, run_train
+from pipeline.session.asking import Asking
 
 
 def kinds(path, *names):
@@ -95,6 +96,33 @@ def test_a_spare_process_that_died_fails_no_network(tmp_path):
         until(session, network(0))
     assert not kinds(path, "failed")
     assert not [warning for warning in warnings if "could not be made" in warning]
+
+
+class Unreadable:
+    """What can be sent and not be read."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def dies(*arguments):
+    raise ZeroDivisionError("boom")
+
+
+@pytest.mark.parametrize(("instead", "reason"), [(dies, "boom"), (lambda *_: Unreadable(), "ended unexpectedly")])
+def test_a_process_that_dies_while_it_is_asked_is_waited_for_no_longer(tmp_path, monkeypatch, instead, reason):
+    monkeypatch.setattr("pipeline.session.network.PATIENCE", 20.0)
+    path, warnings, choose, broken = make(tmp_path / "run", query__size=1), [], Asking.choose, []
+    monkeypatch.setattr(Asking, "choose", lambda self, record: broken.pop()() if broken else choose(self, record))
+    with opened(path, warnings) as session:
+        answer(session, 12)
+        until(session, network(0))
+        broken.append(instead)
+        answer(session)
+        until(session, network(0))
+        answer(session)
+    assert any("opened again" in warning and reason in warning for warning in warnings), warnings
+    assert not broken
 
 
 def test_a_class_that_is_added_while_a_network_is_made_is_of_the_next_one(tmp_path, held):

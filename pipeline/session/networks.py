@@ -320,12 +320,14 @@ class Networks:
         self.go_on()
 
     def _lost(self, reason: str) -> None:
-        """Open the network that asked again, whose process died."""
+        """Open the network that asked again, whose process died; not for ever, where that is what it dies of."""
         if self._serving is not None:
             cycle = self._serving.cycle
             self._serving.stop()
             self._serving = None
-            self._clerk.warn(f"network {cycle} is opened again ({reason})")
+            self._attempts[cycle] = self._attempts.get(cycle, 0) + 1
+            what = "is not opened again" if self._given_up(cycle) else "is opened again"
+            self._clerk.warn(f"network {cycle} {what} ({reason})")
             self.go_on()
 
     def _of_earlier_rounds(self, samples: Iterable[int], cycle: int) -> list[int]:

@@ -10,6 +10,7 @@ from pipeline.errors import DivergedError, RunFailedError
 from pipeline.run.rundir import read_events
 from pipeline.run.stages.train import read_summary, run_train
 from pipeline.session.asking import Asking
+from pipeline.session.networks import ATTEMPTS
 
 
 def kinds(path, *names):
@@ -123,6 +124,23 @@ def test_a_process_that_dies_while_it_is_asked_is_waited_for_no_longer(tmp_path,
         answer(session)
     assert any("opened again" in warning and reason in warning for warning in warnings), warnings
     assert not broken
+
+
+def test_a_network_that_dies_again_and_again_is_done_without(tmp_path):
+    path, warnings = make(tmp_path / "run", query__size=20), []
+    with opened(path, warnings) as session:
+        answer(session, 12)
+        for _ in range(ATTEMPTS):
+            until(session, network(0))
+            session.clerk.networks._serving.stop()
+            until(session, lambda state: state["network"] is None)
+        answer(session)
+        assert ask(session)["why"] == "random"
+        assert session.state("anna")["training"] is None
+        answer(session, 19)
+        until(session, network(1))
+    assert sum("is opened again" in warning for warning in warnings) == ATTEMPTS - 1
+    assert sum("is not opened again" in warning for warning in warnings) == 1
 
 
 def test_a_class_that_is_added_while_a_network_is_made_is_of_the_next_one(tmp_path, held):

@@ -5,6 +5,8 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 
+import numpy as np
+
 from pipeline.config import load_config
 from pipeline.run.context import open_context
 from pipeline.run.rundir import RunDirectory, create_run, read_config
@@ -65,6 +67,29 @@ def truth(session, sample):
     """The name of a sample's own class."""
     data = session.clerk.context.data
     return data.classes[data.train.labels[sample]]
+
+
+def squares(folder, count=24, given=0):
+    """Options of a small data set of dark and bright squares, of which the first ones have a label."""
+    bright = np.arange(count) % 2
+    images = np.random.default_rng(0).random((count, 8, 8)) * 60 + bright[:, None, None] * 150
+    np.savez(folder / "x.npz", X=images.astype(np.uint8), y=np.where(np.arange(count) < given, bright, -1))
+    name = f"npz:{folder / 'x.npz'}"
+    return {"data__name": name, "data__classes": ["dark", "bright"], "data__test_fraction": 0.0, "query__n_init": 4}
+
+
+def shade(sample):
+    """The name of a square's class: the odd ones are bright."""
+    return ("dark", "bright")[sample % 2]
+
+
+def say(session, count=1, annotator="anna"):
+    """Answer questions about squares truly; return the samples."""
+    samples = []
+    for _ in range(count):
+        samples.append(ask(session, annotator)["sample"])
+        session.answer(annotator, samples[-1], shade(samples[-1]), 1.0)
+    return samples
 
 
 def ask(session, annotator="anna", seconds=180):

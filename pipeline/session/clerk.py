@@ -1,7 +1,7 @@
 """What is done at the desk, one request after another: check it, log it, and only then let anything depend on it."""
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +113,16 @@ class Clerk:
             return None
         return max(0, annotators.budget - self.sayings.labelled(self.pool))
 
-    def record(self, since: int) -> dict[int, int]:
+    def record(self, since: int, late: Sequence[int] = ()) -> dict[int, int]:
         """Return what became of every sample that was asked about in a round or after it.
 
         Args:
             since: the round.
+            late: samples of earlier rounds, to have in it, too.
 
         """
         pool = self.pool
-        asked = [sample for round_, ids in pool.queries.items() if round_ >= since for sample in ids]
+        asked = [*late, *(sample for round_, ids in pool.queries.items() if round_ >= since for sample in ids)]
         return {sample: pool.current.get(sample, LEFT_OUT if self._settled(sample) else OPEN) for sample in asked}
 
     def _settled(self, sample: int) -> bool:

@@ -38,6 +38,7 @@ class NetworkProcess:
         self.order: Order
         self.stage: tuple[str, float | None] = ("start", None)
         self.ready: Ready | None = None
+        self.late: tuple[int, ...] = ()  # candidates that earlier rounds asked for
         self._connection = self._start(run, cache)
         self._replies: queue.Queue[Any] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()

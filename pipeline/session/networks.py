@@ -1,7 +1,7 @@
 """The networks of a clerk: which one asks, which one is being trained beside it, and when the next is due."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +95,7 @@ class Networks:
         """Choose something new to ask, and log it before anybody is shown it; None where nothing can be chosen now."""
         if self._serving is None:
             return None if self.opening else self._draw()
-        record = self._clerk.record(self._serving.cycle)
+        record = self._clerk.record(self._serving.cycle, self._serving.late)
         try:
             chosen = self._serving.choose(record)
         except LostError as error:
@@ -128,7 +128,7 @@ class Networks:
         try:
             predicted = {sample: serving.prediction(sample) for sample in put_off}
             left = [sample for sample, guess in predicted.items() if guess and guess[0] == label][:size]
-            likely = serving.likely(clerk.record(serving.cycle), label, size - len(left))
+            likely = serving.likely(clerk.record(serving.cycle, serving.late), label, size - len(left))
         except LostError as error:
             self._lost(str(error))
             raise DeskError("the network has to be opened again: try again in a moment", 503) from error
@@ -259,9 +259,11 @@ class Networks:
         if kind == "stage":
             network.stage = content
         elif kind == "candidates":
-            self._give(network, self._candidates(network.cycle))
+            candidates = self._candidates(network)
+            network.late = tuple(self._of_earlier_rounds(candidates.tolist(), network.cycle))
+            self._give(network, candidates)
         elif kind == "record":
-            self._give(network, self._clerk.record(network.cycle))
+            self._give(network, self._clerk.record(network.cycle, network.late))
         elif kind == "ready":
             self._take_over(network, content)
         elif kind == "failed":
@@ -318,25 +320,35 @@ class Networks:
         self.go_on()
 
     def _lost(self, reason: str) -> None:
-        """Open the network that asked again, whose process died."""
+        """Open the network that asked again, whose process died; not for ever, where that is what it dies of."""
         if self._serving is not None:
             cycle = self._serving.cycle
             self._serving.stop()
             self._serving = None
-            self._clerk.warn(f"network {cycle} is opened again ({reason})")
+            self._attempts[cycle] = self._attempts.get(cycle, 0) + 1
+            what = "is not opened again" if self._given_up(cycle) else "is opened again"
+            self._clerk.warn(f"network {cycle} {what} ({reason})")
             self.go_on()
 
-    def _candidates(self, cycle: int) -> np.ndarray:
+    def _of_earlier_rounds(self, samples: Iterable[int], cycle: int) -> list[int]:
+        """Return those samples that were asked about before the round in which a network asks."""
+        asked = {sample: self._clerk.pool.asked_in(sample) for sample in samples}
+        return [sample for sample, round_ in asked.items() if round_ is not None and round_ < cycle]
+
+    def _candidates(self, network: NetworkProcess) -> np.ndarray:
         """Return what a network is to choose among: what it chose among before, or what was asked since its labels and
-        what is likely to be asked while it is opened, and then a draw.
+        what is likely to be asked while it is opened, and then a draw.  What is open of earlier rounds is there, too,
+        so that late answers can be taken in.
         """
-        clerk, pool = self._clerk, self._clerk.pool
+        clerk, pool, cycle = self._clerk, self._clerk.pool, network.cycle
         scored = self._run.stage_path(cycle, "score")
         if self._run.has_stage(cycle, "score") and (scored / SCORES).is_file():
             drawn = read_scores(scored).candidates
         else:
             generator = seeds.generator(clerk.context.config.seed, cycle, "subset")
-            drawn = pool.candidates(cycle, clerk.context.config.query.subset, generator)
+            learned = set(network.order.labelled.ids.tolist())
+            late = [sample for sample in pool.open(cycle) if sample not in learned]
+            drawn = np.array([*late, *pool.candidates(cycle, clerk.context.config.query.subset, generator)], np.int64)
         asked = [sample for round_, ids in pool.queries.items() if round_ >= cycle for sample in ids]
         following = [sample for sample in self._following if pool.asked_in(sample) is None]
         first = dict.fromkeys([*asked, *following])

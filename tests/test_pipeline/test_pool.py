@@ -120,3 +120,49 @@ def test_what_one_skips_and_two_call_by_different_names_is_asked_for_again():
     assert pool.unanswered(0) == [5]
     pool.apply(vote(0, 5, 3, "dora"))
     assert pool.known()[5] == 3
+
+
+def undo(cycle, sample, annotator):
+    return {"event": "undo", "cycle": cycle, "ids": [sample], "annotator": annotator}
+
+
+def closed(cycle):
+    return {"event": "round_closed", "cycle": cycle}
+
+
+def test_a_class_belongs_to_the_networks_after_the_round_in_which_it_was_added():
+    pool = Pool(12, [*EVENTS[:2], {"event": "class_added", "cycle": 0, "name": "grey"}])
+    assert [pool.classes_before(cycle) for cycle in range(3)] == [(), ("grey",), ("grey",)]
+
+
+def test_an_undone_skip_opens_the_sample_where_nobody_says_anything_of_it_any_more():
+    pool = Pool(12, [*EVENTS[:2], query(0, 5), skip(0, 5, "anna"), skip(0, 5, "ben"), undo(0, 5, "anna")])
+    assert (pool.left_out(5), pool.unanswered(0), pool.skipped[0]) == (True, [], {5})
+    assert [pool.skipped_by(5, who) for who in ("anna", "ben")] == [False, True]
+    pool.apply(undo(0, 5, "ben"))
+    assert (pool.left_out(5), pool.unanswered(0), pool.skipped[0]) == (False, [5], set())
+
+
+def test_an_undone_skip_of_what_has_a_label_opens_nothing():
+    pool = Pool(12, [*EVENTS[:2], query(0, 5), skip(0, 5, "anna"), vote(0, 5, 2, "ben")])
+    assert not pool.left_out(5)
+    pool.apply(undo(0, 5, "anna"))
+    assert (pool.unanswered(0), pool.known()[5]) == ([], 2)
+
+
+def test_an_undone_label_of_what_somebody_skipped_opens_nothing():
+    pool = Pool(12, [*EVENTS[:2], query(0, 5), skip(0, 5, "anna"), vote(0, 5, 2, "ben"), undo(0, 5, "ben")])
+    assert (pool.left_out(5), pool.unanswered(0)) == (True, [])
+    assert (pool.touched(0), pool.answers(0)) == (True, {})  # a network that learned the label is to forget it
+
+
+def test_what_was_skipped_in_a_closed_round_stays_in_its_record():
+    pool = Pool(12, [*EVENTS[:2], query(0, 5), skip(0, 5, "anna"), closed(0), undo(1, 5, "anna")])
+    assert (pool.skipped[0], pool.open(1)) == ({5}, [5])
+
+
+def test_a_training_closes_the_rounds_before_it_in_logs_of_older_versions():
+    pool = Pool(12, [*EVENTS[:2], {"event": "stage_done", "cycle": 1, "stage": "score"}])
+    assert pool.round == INITIAL
+    pool.apply({"event": "stage_done", "cycle": 1, "stage": "train"})
+    assert pool.round == 1

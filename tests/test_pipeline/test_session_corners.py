@@ -3,13 +3,26 @@
 import errno
 import threading
 
-import numpy as np
 import pytest
-from session_cases import LOOKS_AHEAD, ThreadNetwork, answer, ask, make, network, opened, truth, until
+from session_cases import (
+    LOOKS_AHEAD,
+    ThreadNetwork,
+    answer,
+    ask,
+    make,
+    network,
+    opened,
+    say,
+    shade,
+    squares,
+    truth,
+    until,
+)
 
 from pipeline.errors import RunFailedError
-from pipeline.run.pool import Pool
+from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.rundir import read_events
+from pipeline.session.asking import LEFT_OUT, OPEN
 from pipeline.session.desk import DeskError
 from pipeline.session.network import LostError
 from pipeline.session.networks import ATTEMPTS
@@ -22,28 +35,6 @@ def kinds(path, *names):
 def commonest(session):
     """The class with most labels, which a network takes most images for."""
     return max(session.state("anna")["classes"], key=lambda each: each["count"])["name"]
-
-
-def squares(folder, count=24):
-    """A small data set of dark and bright squares, none of them labelled; the odd ones are bright."""
-    bright = np.arange(count) % 2
-    images = np.random.default_rng(0).random((count, 8, 8)) * 60 + bright[:, None, None] * 150
-    np.savez(folder / "x.npz", X=images.astype(np.uint8), y=np.full(count, -1))
-    name = f"npz:{folder / 'x.npz'}"
-    return {"data__name": name, "data__classes": ["dark", "bright"], "data__test_fraction": 0.0, "query__n_init": 4}
-
-
-def shade(sample):
-    return ("dark", "bright")[sample % 2]
-
-
-def say(session, count=1, annotator="anna"):
-    """Answer questions about squares truly; return the samples."""
-    samples = []
-    for _ in range(count):
-        samples.append(ask(session, annotator)["sample"])
-        session.answer(annotator, samples[-1], shade(samples[-1]), 1.0)
-    return samples
 
 
 def unexpected(warnings):
@@ -62,6 +53,7 @@ def test_what_was_skipped_in_a_closed_round_can_be_skipped_again(tmp_path):
         answer(session, 12)
         until(session, network(0))
         assert session.undo("anna", sample)["sample"] == sample
+        assert session.state("anna")["skipped"] == 0
         assert session.skip("anna", sample, "", 1.0)["sample"] != sample
     assert len(kinds(path, "skip")) == 2
 
@@ -344,3 +336,43 @@ def test_nothing_is_logged_or_begun_once_a_session_has_ended(tmp_path, monkeypat
         with pytest.raises(DeskError, match="stopping"):
             session.question("anna")
     assert kinds(path, "label")[-1]["labels"][0][0] == sample
+
+
+def test_late_answers_are_taken_in_by_the_network_that_asks(tmp_path):
+    path = make(tmp_path / "run", **LOOKS_AHEAD, query__retrain_every=4)
+    with opened(path) as session:
+        answer(session, 12)
+        until(session, network(0))
+        late, undone = ask(session, "ben")["sample"], answer(session, 4)[0]
+        session.undo("anna", undone)  # which the next network learns: it is no candidate of its own
+        until(session, network(1))
+
+        def told():
+            serving = session.clerk.networks._serving
+            assert serving.prediction(undone) is None
+            assert serving.prediction(late) is not None
+            return session.clerk.record(serving.cycle, serving.late)
+
+        assert told()[late] == OPEN
+        assert session.clerk.pool.asked_in(late) == 0
+        session.answer("ben", late, truth(session, late), 1.0)
+        assert told()[late] == session.clerk.pool.current[late]
+    with opened(path) as session:
+        until(session, network(1))
+        assert told()[late] == session.clerk.pool.current[late]
+
+
+def test_the_record_says_what_became_of_every_sample(tmp_path):
+    path = make(tmp_path / "run", **squares(tmp_path) | {"query__n_init": 50})
+    with opened(path) as session:
+        [called, disputed], skipped = say(session, 2), ask(session)["sample"]
+        session.skip("anna", skipped, "", 1.0)
+        session.answer("ben", disputed, shade(disputed + 1), 1.0)
+        session.undo("anna", called)
+        said = {called: OPEN, disputed: LEFT_OUT, skipped: LEFT_OUT}
+        record = session.clerk.record(INITIAL)
+        assert {sample: record[sample] for sample in said} == said
+        session.answer("anna", called, shade(called), 1.0)
+        assert session.clerk.record(INITIAL)[called] == called % 2
+        assert session.clerk.record(0) == {}
+        assert list(session.clerk.record(0, [skipped])) == [skipped]

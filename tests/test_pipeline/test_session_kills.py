@@ -3,10 +3,9 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 from killed import cut_back, lines_of
-from session_cases import ask, make, network, opened, until
+from session_cases import ask, make, network, opened, say, shade, squares, until
 
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.rundir import read_events
@@ -16,26 +15,7 @@ SIZE, GIVEN = 60, 3
 
 
 def data_set(folder):
-    """Dark and bright squares; the first few have a label."""
-    rng, classes = np.random.default_rng(0), np.arange(SIZE) % 2
-    images = (rng.random((SIZE, 8, 8)) * 60 + classes[:, None, None] * 150).astype(np.uint8)
-    labels = np.where(np.arange(SIZE) < GIVEN, classes, -1)
-    np.savez(folder / "x.npz", X=images, y=labels)
-    return {
-        "data__name": f"npz:{folder / 'x.npz'}",
-        "data__classes": ["dark", "bright"],
-        "data__test_fraction": 0.0,
-        "query__subset": 30,
-        "query__n_init": 6,
-        "query__size": 3,
-    }
-
-
-def say(session, count=1, annotator="anna"):
-    for _ in range(count):
-        sample = ask(session, annotator)["sample"]
-        session.answer(annotator, sample, ("dark", "bright")[sample % 2], 1.0)
-    return sample
+    return squares(folder, SIZE, GIVEN) | {"query__subset": 30, "query__n_init": 6, "query__size": 3}
 
 
 def session_of_everything(session):
@@ -43,10 +23,10 @@ def session_of_everything(session):
     session.skip("anna", ask(session)["sample"], "blurred", 1.0)
     say(session)  # the sixth label, three of them given
     until(session, network(0))
-    undone = say(session, 2)
+    undone = say(session, 2)[-1]
     session.undo("anna", undone)
-    session.answer("anna", undone, ("bright", "dark")[undone % 2], 1.0)  # wrong
-    session.answer("ben", undone, ("dark", "bright")[undone % 2], 1.0)  # a dispute
+    session.answer("anna", undone, shade(undone + 1), 1.0)  # wrong
+    session.answer("ben", undone, shade(undone), 1.0)  # a dispute
     session.add_class("grey")
     grid = [item["sample"] for item in session.grid("anna", "dark", 3)["items"]]
     session.confirm("anna", "dark", grid[1:], grid[:1], 2.0)

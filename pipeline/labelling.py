@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from common.cells import safe_path
 from pipeline.annotators import Answer, Skip
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
@@ -87,7 +88,7 @@ def write_questions(pool: Pool, data: DataSet, path: Path) -> int:
     table = csv.DictWriter(text, COLUMNS, restval="")
     table.writeheader()
     samples = open_questions(pool)
-    table.writerows({"sample_id": sample, "path": data.sample_path("train", sample)} for sample in samples)
+    table.writerows({"sample_id": sample, "path": safe_path(data.sample_path("train", sample))} for sample in samples)
     write_atomically(path, text.getvalue().encode("utf-8-sig"))  # the mark lets spreadsheets read it as UTF-8
     return len(samples)
 
@@ -207,8 +208,10 @@ def _seconds(text: str) -> float | None:
 
 
 def _plain(path: str) -> str:
-    """A path as any system may write it: composed letters, forward slashes."""
-    return unicodedata.normalize("NFC", path).replace("\\", "/")
+    """A path as any system may write it: composed letters, forward slashes; ``./`` is how one that a spreadsheet would
+    take for a formula begins.
+    """
+    return unicodedata.normalize("NFC", path).replace("\\", "/").removeprefix("./")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import config_from, note, run_options, trust_code_option
 from pipeline.errors import PipelineError, RunFailedError
+from pipeline.options import config_from, note, run_options, trust_code_option
 
 if TYPE_CHECKING:
     from pipeline.sweep.engine import EngineOptions

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from pipeline.cli import confirm_file, run_options
 from pipeline.commands.compare import ENGINE_OPTIONS, carry_out, engine_options, refuse_fields_of_cells
+from pipeline.options import confirm_file, run_options
 
 ENGINE_FIELDS = ("dry_run", "trust_code", *(flag.lstrip("-").replace("-", "_") for flag, *_ in ENGINE_OPTIONS))
 small_option = click.option("--small", is_flag=True, help="The variant for two CPU cores: narrower, fewer labels.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli import note, trust_code_option
+from pipeline.options import note, trust_code_option
 
 if TYPE_CHECKING:
     from pipeline.fidelity.measure import Labels

@@ -14,16 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import (
-    confirm_file,
-    default_paths,
-    fresh_path,
-    keep_compiled,
-    note,
-    run_options,
-    trust_code_option,
-)
+from pipeline.cli import default_paths, fresh_path, keep_compiled
 from pipeline.errors import PipelineError
+from pipeline.options import confirm_file, note, run_options, trust_code_option
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
@@ -191,14 +184,17 @@ def _fresh(name: str, data: str) -> Path:
 
 
 def _data_set(source: str) -> str:
-    """Return the data set that an argument names: a folder, an archive of arrays, or what ``--dataset`` takes."""
+    """Return the data set that an argument names: a folder, an archive of arrays, or what ``--dataset`` takes.
+
+    Paths are absolute, so that the run goes on from whatever directory.
+    """
     from trainer.data import DATASETS, custom_kind
 
     path = Path(source).expanduser()
     if path.is_dir():
-        return f"folder:{source}"
+        return f"folder:{path.resolve()}"
     if path.suffix == ".npz":
-        return f"npz:{source}"
+        return f"npz:{path.resolve()}"
     if source in DATASETS or custom_kind(source):
         return source
     raise PipelineError(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli import note, trust_code_option
+from pipeline.options import note, trust_code_option
 
 MOST_LISTED = 100
 """Unreadable files that are named; the others are counted."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli import note, trust_code_option
+from pipeline.options import note, trust_code_option
 
 
 @click.command()

@@ -128,7 +128,7 @@ def spell_seeds(seeds: Sequence[int]) -> str:
 
 def options_of(config: RunConfig) -> list[str]:
     """Return the options that lead from the defaults to a configuration, but for strategy and seed."""
-    from pipeline.cli import RUN_OPTIONS
+    from pipeline.options import RUN_OPTIONS
 
     flags = {path: flag for flag, path, _, _ in RUN_OPTIONS}
     names = {"data": {"name": config.data.name}, "model": {"name": config.model.name, "options": config.model.options}}

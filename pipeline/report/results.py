@@ -242,7 +242,7 @@ def _unfinished(config: RunConfig, events: list[Event]) -> str:
     if events and events[-1]["event"] == "failed":
         return f"failed in cycle {events[-1]['cycle']}: {events[-1]['reason']}"
     done = sum(event["event"] == "cycle_done" for event in events)
-    return f"unfinished: {done} of {config.cycles} cycles"
+    return f"unfinished: {done} {'networks' if config.paged else f'of {config.cycles} cycles'}"
 
 
 def _rounds(events: list[Event]) -> dict[int, tuple[Pick, ...]]:

@@ -155,18 +155,20 @@ class Asking:
         best = of_class[np.argsort(-probabilities[of_class, label], kind="stable")][:n]
         return Likely(self._state.candidates[best].tolist(), probabilities[best, label].tolist())
 
-    def prediction(self, sample: int) -> tuple[int, float] | None:
-        """Return the likeliest class of a candidate and its probability; None of any other sample.
+    def predictions(self, samples: Sequence[int]) -> dict[int, tuple[int, float]]:
+        """Return the likeliest class of candidates and its probability; other samples are left out.
 
         Args:
-            sample: its id.
+            samples: ids, in the order wanted.
 
         """
-        position = np.flatnonzero(self._state.candidates == sample)
-        if not len(position):
-            return None
-        [probabilities] = self._probabilities(position)
-        return int(probabilities.argmax()), float(probabilities.max())
+        at = {int(self._state.candidates[n]): n for n in np.flatnonzero(np.isin(self._state.candidates, samples))}
+        known = [sample for sample in samples if sample in at]
+        if not known:
+            return {}
+        probabilities = self._probabilities(np.array([at[sample] for sample in known]))  # [k, C]
+        best = zip(probabilities.argmax(1).tolist(), probabilities.max(1).tolist(), strict=True)
+        return dict(zip(known, best, strict=True))
 
     def _probabilities(self, positions: np.ndarray | None = None) -> np.ndarray:
         outputs = self._query.outputs() if isinstance(self._query, ValidatedSequentialQuery) else None

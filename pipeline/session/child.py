@@ -104,7 +104,7 @@ def _serve(connection: Connection, asking: Asking) -> None:
     calls: dict[str, Callable[..., Any]] = {
         "choose": asking.choose,
         "likely": asking.likely,
-        "prediction": asking.prediction,
+        "predictions": asking.predictions,
     }
     while True:
         name, arguments = _received(connection)
@@ -156,9 +156,7 @@ class _Network:
             if strategy.needs_port and len(candidates):
                 state.look_ahead  # noqa: B018 - computed now, not when the first question waits for it
             asking = Asking(strategy, state, _covering(read_scores(scored), candidates), sizes[0], len(sizes) > 1)
-            asking.choose(
-                self._ask("record")
-            )  # what was answered meanwhile, which the first question need not wait for
+            asking.choose(self._ask("record"))  # what was answered meanwhile: the first question need not wait for it
         self.ready = Ready(candidates, len(order.labelled))
         return asking
 

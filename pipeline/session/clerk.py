@@ -13,6 +13,7 @@ from pipeline.run.rundir import RunDirectory
 from pipeline.session.asking import LEFT_OUT, OPEN
 from pipeline.session.desk import DeskError
 from pipeline.session.finish import Products
+from pipeline.session.grids import SPENT, Grids
 from pipeline.session.network import NetworkProcess
 from pipeline.session.networks import Networks
 from pipeline.session.sayings import Sayings
@@ -20,7 +21,6 @@ from pipeline.session.turns import Turn, Turns
 
 PREFETCHED = 3
 SHOWN_WARNINGS = 20
-SPENT = "The budget is spent. Finish to get the products, or start again with a larger --budget."
 
 
 class Clerk:
@@ -50,12 +50,13 @@ class Clerk:
     ) -> None:
         self.run, self.context, self.cache, self.network, self.tell = run, context, cache, network, tell
         self._console = console
-        self.warnings: list[str] = []
+        self._warnings: dict[str, int | None] = {}  # with the network that each is about, if any
         self.version = 0
         self.rounds = Rounds(run, context.data, FilesAnnotator())
         self.threads = begin(run, context)
         self.pool = self.rounds.pool
-        given = self.rounds.take_given() if context.config.takes_given_labels else []
+        if context.config.takes_given_labels:
+            self.rounds.take_given()
         annotators = context.config.annotator
         self.turns = Turns(self.pool, context.config.seed, (annotators.overlap if annotators else None) or 0.0)
         self.sayings = Sayings(run.events)
@@ -65,7 +66,8 @@ class Clerk:
             *_, last = self.sayings.votes.in_force(sample)
             self.turns.differ(sample, last)
         self.turns.put_off.update(self.sayings.grid_asked & set(self.pool.open_samples))
-        self.networks = Networks(self, given)
+        self.networks = Networks(self)
+        self.grids = Grids(self)
         self.products = Products(self)
         self.networks.go_on()
 
@@ -88,17 +90,28 @@ class Clerk:
         """
         self._console(message)
 
-    def warn(self, message: str) -> None:
-        """Show a warning on the terminal and on the page."""
-        if message not in self.warnings:
-            self.warnings = [*self.warnings[1 - SHOWN_WARNINGS :], message]
+    def warn(self, message: str, network: int | None = None) -> None:
+        """Show a warning on the terminal and on the page.
+
+        Args:
+            message: one line.
+            network: that it is about.
+
+        """
+        if message not in self._warnings:
+            self._warnings = dict([*self._warnings.items(), (message, network)][-SHOWN_WARNINGS:])
             self._console(message)
             self.version += 1
 
     def settled(self, cycle: int) -> None:
         """Show no more what went wrong with networks up to one that is there now; the terminal keeps it."""
-        past = tuple(f"network {number} " for number in range(cycle + 1))
-        self.warnings = [line for line in self.warnings if not line.startswith(past)]
+        kept = self._warnings.items()
+        self._warnings = {line: about for line, about in kept if about is None or about > cycle}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the page shows of them, the latest last."""
+        return list(self._warnings)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -129,12 +142,7 @@ class Clerk:
         return sample in self.pool.disputed or self.pool.left_out(sample)
 
     def question(self, annotator: str) -> dict[str, Any]:
-        """Return what an annotator is to be shown now, the same until it is answered.
-
-        Args:
-            annotator: who.
-
-        """
+        """Return what an annotator is to be shown now, the same until it is answered."""
         if self.products.finished:
             return self._nothing(annotator)
         turn = self.turns.current(annotator)
@@ -162,21 +170,27 @@ class Clerk:
         return {"kind": "done", "reason": "pool", "text": "Every image was asked about. Finish to get the products."}
 
     def _shown(self, turn: Turn, annotator: str) -> dict[str, Any]:
-        data, sample = self.context.data, turn.sample
+        sample = turn.sample
         votes = self.pool.votes(sample) if turn.why == "disputed" else {}
-        prediction = self.networks.prediction(sample)
         return {
             "kind": "question",
-            "sample": sample,
-            "name": data.sample_path("train", sample),
-            "text": data.sample_text("train", sample),
-            "image": not data.holds_features,
+            **self.named(sample),
             "asked_by": self.sayings.asked_by(sample),
             "why": turn.why,
             "said": [{"annotator": who, "label": self.classes[label]} for who, label in votes.items()],
             "milliseconds": None if turn.milliseconds is None else round(turn.milliseconds, 1),
-            "prediction": prediction,
+            "prediction": self.networks.predictions([sample]).get(sample),
             "next": list(turn.following[:PREFETCHED]),
+        }
+
+    def named(self, sample: int) -> dict[str, Any]:
+        """Return what leads a person to a sample: its name, and its picture or its text."""
+        data = self.context.data
+        return {
+            "sample": sample,
+            "name": data.sample_path("train", sample),
+            "text": data.sample_text("train", sample),
+            "image": not data.holds_features,
         }
 
     def answer(self, annotator: str, sample: int, label: str, seconds: float | None) -> dict[str, Any]:
@@ -262,15 +276,7 @@ class Clerk:
             self.networks.go_on()
 
     def add_class(self, name: str) -> None:
-        """Add a class, after those there are.
-
-        Args:
-            name: of the class.
-
-        Raises:
-            DeskError: it contradicts what is asked or was said.
-
-        """
+        """Add a class, after those there are."""
         if name in self.classes:
             raise DeskError(f"there is a class {name!r} already")
         if "," in name:
@@ -291,36 +297,9 @@ class Clerk:
 
         """
         self._not_finished()
-        number, desk = self._class(label), self.turns.of(annotator)
-        if desk.grid_label == number and any(self._in_grid(sample) for sample in desk.grid):
-            desk.grid = tuple(sample for sample in desk.grid if self._in_grid(sample))
-        else:
-            left = self.budget_left
-            if left == 0:
-                raise DeskError(SPENT)
-            size = size if left is None else min(size, left)
-            desk.grid, desk.grid_label = (), -1  # what an earlier grid asked about and nobody confirmed is put off
-            put_off = self.turns.put_off_for(annotator)
-            desk.grid, desk.grid_label = self.networks.new_grid(number, size, put_off), number
+        number = self._class(label)
         self.version += 1
-        return {
-            "label": label,
-            "items": [self._item(sample) for sample in desk.grid],
-            "asked_by": self.networks.serving,
-        }
-
-    def _in_grid(self, sample: int) -> bool:
-        return sample in self.pool.open_samples and sample in self.turns.put_off
-
-    def _item(self, sample: int) -> dict[str, Any]:
-        data, prediction = self.context.data, self.networks.prediction(sample)
-        return {
-            "sample": sample,
-            "name": data.sample_path("train", sample),
-            "text": data.sample_text("train", sample),
-            "image": not data.holds_features,
-            "probability": prediction["probability"] if prediction else None,
-        }
+        return {"label": label, "items": self.grids.shown(annotator, number, size), "asked_by": self.networks.serving}
 
     def confirm(
         self, annotator: str, label: str, right: list[int], wrong: list[int], seconds: float | None
@@ -339,21 +318,12 @@ class Clerk:
 
         """
         number = self._class(label)
-        if len({*right, *wrong}) != len(right) + len(wrong):
-            raise DeskError("expected every image once, as right or as wrong", 400)
         for sample in (*right, *wrong):
             self._asked(sample)
-        for sample in (*right, *wrong):
-            said = self.pool.votes(sample).get(annotator)
-            if said is not None and (said == number) != (sample in right):
-                raise DeskError(f"you called one of them {self.classes[said]!r} already: undo that first")
-            if said is None and sample in right and self.pool.skipped_by(sample, annotator):
-                raise DeskError("you skipped one of them already: undo that first")
+        self.grids.check(annotator, number, right, wrong)
         each = None if seconds is None else seconds / max(1, len(right) + len(wrong))
         self._record([Answer(sample, number, annotator, each, _now()) for sample in right])
-        self.turns.put_off.difference_update(wrong)
-        desk = self.turns.of(annotator)
-        desk.grid, desk.grid_label = (), -1
+        self.grids.close(annotator, wrong)
         return self.question(annotator)
 
     def history(self, annotator: str, limit: int) -> list[dict[str, Any]]:
@@ -364,18 +334,16 @@ class Clerk:
             limit: how many at most.
 
         """
-        data, trained = self.context.data, self.networks.learned
+        trained, classes = self.networks.learned, self.classes
+        said = [(sample, self.pool.votes(sample).get(annotator)) for sample in self.sayings.latest(annotator, limit)]
         return [
             {
-                "sample": sample,
-                "name": data.sample_path("train", sample),
-                "text": data.sample_text("train", sample),
-                "image": not data.holds_features,
-                "said": self.classes[label] if (label := self.pool.votes(sample).get(annotator)) is not None else None,
+                **self.named(sample),
+                "said": None if label is None else classes[label],
                 "annotator": annotator,
                 "final": sample in trained,
             }
-            for sample in self.sayings.latest(annotator, limit)
+            for sample, label in said
         ]
 
     def finish(self) -> None:

@@ -1,10 +1,12 @@
 """What is made of a session in the end: the products, by a process of their own."""
 
 import multiprocessing
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import PipelineError, RunFailedError
 from pipeline.interrupts import kept_from_children
 from pipeline.run.summary import read_rows
 
@@ -100,4 +102,8 @@ def _make(run: Path, cache: Path) -> None:
     from pipeline.run.context import load_data
     from pipeline.run.rundir import read_config
 
-    make_products(run, load_data(read_config(run), cache=cache), trust_code=True)  # it was confirmed for the session
+    try:
+        data = load_data(read_config(run), cache=cache)
+        make_products(run, data, trust_code=True)  # it was confirmed for the session
+    except (PipelineError, RunFailedError, OSError) as error:  # which the command says, too
+        sys.exit(str(error))

@@ -3,7 +3,7 @@
 import multiprocessing
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -98,9 +98,9 @@ class NetworkProcess:
         """
         return self._call("likely", dict(record), label, n)
 
-    def prediction(self, sample: int) -> tuple[int, float] | None:
-        """Return what it takes a candidate for, see ``Asking.prediction``."""
-        return self._call("prediction", sample)
+    def predictions(self, samples: Sequence[int]) -> dict[int, tuple[int, float]]:
+        """Return what it takes candidates for, see ``Asking.predictions``."""
+        return self._call("predictions", list(samples)) if samples else {}
 
     def stop(self) -> None:
         """End the process; what it was building is not there then."""

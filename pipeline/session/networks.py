@@ -33,12 +33,11 @@ class Networks:
 
     Args:
         clerk: that they belong to.
-        given: samples that came with a label.
 
     """
 
-    def __init__(self, clerk: "Clerk", given: list[int]) -> None:
-        self._clerk, self._run, self._given = clerk, clerk.run, given
+    def __init__(self, clerk: "Clerk") -> None:
+        self._clerk, self._run = clerk, clerk.run
         self._serving: NetworkProcess | None = None
         self._making: NetworkProcess | None = None
         self._spare: NetworkProcess | None = self._new_process()  # its imports and data are there when it is needed
@@ -102,7 +101,10 @@ class Networks:
             self._lost(str(error))
             return self.new_turn()
         except RunFailedError as error:
-            self._clerk.warn(f"network {self._serving.cycle} cannot choose ({error}): images are drawn at random")
+            self._clerk.warn(
+                f"network {self._serving.cycle} cannot choose ({error}): images are drawn at random",
+                self._serving.cycle,
+            )
             return self._draw()
         if not chosen.ids:
             return self._draw()  # the candidates are used up: the others are, until there is a new network
@@ -126,8 +128,8 @@ class Networks:
         if serving is None:
             raise DeskError("there is no network yet that could sort images into classes: label some one by one first")
         try:
-            predicted = {sample: serving.prediction(sample) for sample in put_off}
-            left = [sample for sample, guess in predicted.items() if guess and guess[0] == label][:size]
+            guesses = serving.predictions(put_off)
+            left = [sample for sample, (guess, _) in guesses.items() if guess == label][:size]
             likely = serving.likely(clerk.record(serving.cycle, serving.late), label, size - len(left))
         except LostError as error:
             self._lost(str(error))
@@ -143,23 +145,24 @@ class Networks:
             )
         return (*left, *likely.ids)
 
-    def prediction(self, sample: int) -> dict[str, Any] | None:
-        """Return what the network takes a sample for, and how likely; None where it does not say.
+    def predictions(self, samples: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Return what the network takes samples for, and how likely, as far as it says.
 
         Args:
-            sample: id.
+            samples: ids.
 
         """
         if self._serving is None:
-            return None
+            return {}
         try:
-            guess = self._serving.prediction(sample)
+            guesses = self._serving.predictions(samples)
         except LostError as error:
             self._lost(str(error))
-            return None
+            return {}
         except RunFailedError:
-            return None
-        return None if guess is None else {"label": self._clerk.classes[guess[0]], "probability": guess[1]}
+            return {}
+        classes = self._clerk.classes
+        return {sample: {"label": classes[label], "probability": p} for sample, (label, p) in guesses.items()}
 
     def stop(self) -> None:
         """End the processes, from any thread; none is begun after that."""
@@ -232,17 +235,14 @@ class Networks:
         """See to it that a network's stages are there, undamaged and logged; others are set aside, to be done again."""
         clerk, labelled = self._clerk, self._clerk.pool.labelled(cycle)
         context = clerk.context
-        classes, complete = clerk.pool.classes_before(cycle), True
+        classes = clerk.pool.classes_before(cycle)
         for stage in (*stages_before("score", context), SCORE):
             previous = self._previous(cycle) if stage == "train" else None
             results = {"previous": previous[1]} if previous else {}
             results |= {one: self._run.result_of(cycle, one) for one in stages_before(stage, context)}
-            made_from = inputs_sha256(labelled, results, classes)
-            found = self._run.find_stage(cycle, stage, RESULTS[stage], made_from)
-            if found is None:
-                complete = False
-                break
-        return complete
+            if self._run.find_stage(cycle, stage, RESULTS[stage], inputs_sha256(labelled, results, classes)) is None:
+                return False
+        return True
 
     def _report(self, network: NetworkProcess, kind: str, content: Any) -> None:
         """Take what a network process reports into the session's own thread."""
@@ -313,7 +313,7 @@ class Networks:
         if not {"event": "failed", **event}.items() <= self._run.events[-1].items():
             self._run.append("failed", **event)
         last = self._attempts[cycle] >= ATTEMPTS
-        clerk.warn(f"network {cycle} could not be made ({failure.reason}){'' if last else '; trying again'}")
+        clerk.warn(f"network {cycle} could not be made ({failure.reason}){'' if last else '; trying again'}", cycle)
         self._restoring = False
         if last:
             clerk.products.go_on()
@@ -327,7 +327,7 @@ class Networks:
             self._serving = None
             self._attempts[cycle] = self._attempts.get(cycle, 0) + 1
             what = "is not opened again" if self._given_up(cycle) else "is opened again"
-            self._clerk.warn(f"network {cycle} {what} ({reason})")
+            self._clerk.warn(f"network {cycle} {what} ({reason})", cycle)
             self.go_on()
 
     def _of_earlier_rounds(self, samples: Iterable[int], cycle: int) -> list[int]:

@@ -30,7 +30,7 @@ Job = Callable[[], Any]
 
 
 class Session(Desk):
-    """The desk at which people label: every request is done by the clerk, in a thread of its own.
+    """The desk at which people label, as ``Desk`` says: every request is done by the clerk, in a thread of its own.
 
     Args:
         run: the open run directory.
@@ -74,100 +74,41 @@ class Session(Desk):
         self._thread.join(timeout=LAST_JOB)  # what it waited for has ended: nothing is logged after this
 
     def state(self, annotator: str) -> dict[str, Any]:
-        """Return how everything stands.
-
-        Args:
-            annotator: for whom.
-
-        """
+        """Return how everything stands."""
         return self._do(lambda: describe(self.clerk, self._name(annotator)))
 
     def question(self, annotator: str) -> dict[str, Any]:
-        """Return what an annotator is to be shown now, the same until it is answered.
-
-        Args:
-            annotator: who.
-
-        """
+        """Return what an annotator is to be shown now, the same until it is answered."""
         return self._do(lambda: self.clerk.question(self._name(annotator)))
 
     def answer(self, annotator: str, sample: int, label: str, seconds: float | None) -> dict[str, Any]:
-        """Record a label, and return the next question.
-
-        Args:
-            annotator: who says so.
-            sample: id.
-            label: name of the class.
-            seconds: that it took.
-
-        """
+        """Record a label, and return the next question."""
         return self._do(lambda: self.clerk.answer(self._name(annotator), sample, label, seconds))
 
     def skip(self, annotator: str, sample: int, reason: str, seconds: float | None) -> dict[str, Any]:
-        """Record that somebody will not label a sample, and return the next question.
-
-        Args:
-            annotator: who says so.
-            sample: id.
-            reason: in their words.
-            seconds: that it took.
-
-        """
+        """Record that somebody will not label a sample, and return the next question."""
         return self._do(lambda: self.clerk.skip(self._name(annotator), sample, reason, seconds))
 
     def undo(self, annotator: str, sample: int | None) -> dict[str, Any]:
-        """Withdraw what an annotator said, and return that sample as the question.
-
-        Args:
-            annotator: who.
-            sample: id; None for what they said last.
-
-        """
+        """Withdraw what an annotator said, and return that sample as the question."""
         return self._do(lambda: self.clerk.undo(self._name(annotator), sample))
 
     def grid(self, annotator: str, label: str, size: int) -> dict[str, Any]:
-        """Ask about the likeliest samples of a class at once.
-
-        Args:
-            annotator: who is shown them.
-            label: name of the class.
-            size: how many at most.
-
-        """
+        """Ask about the likeliest samples of a class at once."""
         return self._do(lambda: self.clerk.grid(self._name(annotator), label, size))
 
     def confirm(
         self, annotator: str, label: str, right: list[int], wrong: list[int], seconds: float | None
     ) -> dict[str, Any]:
-        """Record the labels of a grid; those that are wrong are asked about one by one.
-
-        Args:
-            annotator: who says so.
-            label: name of the class.
-            right: samples that are of it.
-            wrong: samples that are not.
-            seconds: that all of them took.
-
-        """
+        """Record the labels of a grid; those that are wrong are asked about one by one."""
         return self._do(lambda: self.clerk.confirm(self._name(annotator), label, right, wrong, seconds))
 
     def history(self, annotator: str, limit: int) -> dict[str, Any]:
-        """Return what an annotator said, the latest first.
-
-        Args:
-            annotator: who.
-            limit: how many at most.
-
-        """
+        """Return what an annotator said, the latest first."""
         return self._do(lambda: {"items": self.clerk.history(self._name(annotator), limit)})
 
     def add_class(self, name: str) -> dict[str, Any]:
-        """Add a class, after those there are, and return the state.
-
-        Args:
-            name: of the class.
-
-        """
+        """Add a class, after those there are, and return the state."""
         self._do(lambda: self.clerk.add_class(name))
         return self.state("")
 
@@ -186,16 +127,7 @@ class Session(Desk):
         return self.state("")
 
     def picture(self, sample: int, side: int) -> tuple[bytes, str]:
-        """Return an encoded image and its media type.
-
-        Args:
-            sample: id.
-            side: pixels that neither side exceeds.
-
-        Raises:
-            DeskError: there is none.
-
-        """
+        """Return an encoded image and its media type."""
         if not 0 <= sample < self._size:
             raise DeskError(f"sample: expected one of this run, got {sample}", 404)
         return self._pictures(sample, side)

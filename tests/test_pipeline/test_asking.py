@@ -112,5 +112,6 @@ def test_a_grid_has_what_nobody_was_asked_about():
     assert network.likely({32: OPEN, 34: 0}, 0, 9).ids == [30, 35]
     assert network.likely({}, 0, 3).ids == [30, 32, 34]
     assert network.likely({}, 2, 9).ids == []
-    assert network.prediction(31)[0] == 1
-    assert network.prediction(99) is None
+    guesses = network.predictions([99, 31])
+    assert list(guesses) == [31]  # 99 is no candidate
+    assert guesses[31][0] == 1

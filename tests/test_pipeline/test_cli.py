@@ -8,8 +8,9 @@ import signal
 import pytest
 from click.testing import CliRunner
 
-from pipeline.cli import RUN_OPTIONS, cli
+from pipeline.cli import cli
 from pipeline.config import AnnotatorSection, load_config
+from pipeline.options import RUN_OPTIONS
 
 SMALL = [
     "--model", "mlp", "--n-init", "12", "--query-size", "4", "--subset-size", "30", "--cycles", "2", "--epochs", "8",

@@ -147,6 +147,6 @@ def test_a_run_is_not_made_among_its_own_images(invoke, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "photos")
     result = invoke(".", "--classes", "a,b")
     assert result.exit_code == 2, result.output
-    assert "expected a directory outside of the images' folder, got runs/folder-label" in result.stderr
+    assert "expected a directory outside of the images' folder, got runs/photos-label" in result.stderr
     assert not (tmp_path / "photos/runs").exists()
     assert isinstance(invoke(".", "--classes", "a,b", "--out", "../mine").exception, Served)

@@ -241,3 +241,19 @@ def test_a_class_that_a_table_brings(begun, tmp_path):
     assert summary["classes"][-1] == "smudge"
     assert "equals the run's own" in call("stage", "score", begun, "--cycle", 0)
     call("report", begun)
+
+
+def test_a_path_that_a_spreadsheet_would_run(start, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(6):
+        name = f"={number}+1.png" if number % 2 else f"{number}.png"
+        Image.fromarray(np.full((8, 8), 40 * number, np.uint8)).save(folder / name)
+    data = {"data__name": f"folder:{folder}", "data__classes": ["a", "b"], "data__test_fraction": 0.0}
+    size = {"query__n_init": 4, "query__size": 1, "query__subset": 2, "cycles": 2}
+    path = start(annotator__name="files", query__strategy="margin", **data, **size)
+    call("resume", path, code=WAITING)
+    lines = [{"path": row["path"], "label": "ab"[n % 2]} for n, row in enumerate(rows(path))]
+    assert not any(line["path"].startswith("=") for line in lines)
+    assert any(line["path"].startswith("./=") for line in lines)
+    assert "4 labels and 0 skips" in call("ingest", path, table(path, lines))

@@ -20,7 +20,7 @@ from pipeline.run.pool import Labelled
 from trainer.checkpoint import load_weights, read_weights, weight_bytes
 from trainer.errors import Diverged, TrainerError
 from trainer.growth import grow
-from trainer.loop import fit
+from trainer.loop import FitResult, fit
 from trainer.options import TrainOptions
 from trainer.predict import accuracy, predict
 from trainer.restarts import LOWER, Restart, describe
@@ -60,31 +60,8 @@ def run_train(
             not go on from it.
 
     """
-    config, model = context.config, context.network()
-    options, learned = _begin_with(context, previous, max_lr)
-    try:
-        if previous is not None and config.start == "warm" and learned:
-            _go_on_from(model, previous, context.spec.num_classes)
-        result = fit(
-            model,
-            context.images(labelled.ids),
-            labelled.labels,
-            context.data.num_classes,
-            options,
-            seed=seeds.integer(config.seed, cycle, "train"),
-            device=context.device,
-            on_epoch=lambda record: progress(record["epoch"], options.epochs),
-            limited=learned and previous is not None and was_limited(previous),
-        )
-    except Diverged as error:
-        if error.max_lr is None:
-            raise RunFailedError(f"cycle {cycle}: {error}") from error
-        lower = (
-            f"'pipeline resume' goes on with lower ones, a new run with --set train.max_lr={error.max_lr * LOWER:.3g}"
-        )
-        raise DivergedError(f"cycle {cycle}: {error}; {lower}", error.max_lr) from error
-    except TrainerError as error:
-        raise RunFailedError(f"cycle {cycle}: {error}") from error
+    model = context.network()
+    result = _fitted(context, model, cycle, labelled, previous, progress, max_lr)
     write_atomically(into / WEIGHTS, weight_bytes(model))
     write_atomically(into / MODEL, context.spec.to_json())
     write_json_lines(into / METRICS, result.history)
@@ -100,6 +77,42 @@ def run_train(
         "classes": list(context.data.classes),
     }
     write_json(into / SUMMARY, summary)
+
+
+def _fitted(
+    context: RunContext,
+    model: nn.Module,
+    cycle: int,
+    labelled: Labelled,
+    previous: Path | None,
+    progress: StageProgress,
+    max_lr: float | None,
+) -> FitResult:
+    """Train a cycle's network in place; what goes wrong is a failure of the run that says what to do."""
+    options, learned = _begin_with(context, previous, max_lr)
+    try:
+        if previous is not None and context.config.start == "warm" and learned:
+            _go_on_from(model, previous, context.spec.num_classes)
+        return fit(
+            model,
+            context.images(labelled.ids),
+            labelled.labels,
+            context.data.num_classes,
+            options,
+            seed=seeds.integer(context.config.seed, cycle, "train"),
+            device=context.device,
+            on_epoch=lambda record: progress(record["epoch"], options.epochs),
+            limited=learned and previous is not None and was_limited(previous),
+        )
+    except Diverged as error:
+        if error.max_lr is None:
+            raise RunFailedError(f"cycle {cycle}: {error}") from error
+        lower = (
+            f"'pipeline resume' goes on with lower ones, a new run with --set train.max_lr={error.max_lr * LOWER:.3g}"
+        )
+        raise DivergedError(f"cycle {cycle}: {error}; {lower}", error.max_lr) from error
+    except TrainerError as error:
+        raise RunFailedError(f"cycle {cycle}: {error}") from error
 
 
 def _begin_with(context: RunContext, previous: Path | None, max_lr: float | None) -> tuple[TrainOptions, bool]:

@@ -1,0 +1,89 @@
+"""Grids: the likeliest images of one class before somebody who says which of them are not."""
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.session.desk import DeskError
+
+if TYPE_CHECKING:
+    from pipeline.session.clerk import Clerk
+
+SPENT = "The budget is spent. Finish to get the products, or start again with a larger --budget."
+
+
+class Grids:
+    """What each annotator has before them as a grid; a sample of one that nobody confirms is put off.
+
+    Args:
+        clerk: whose.
+
+    """
+
+    def __init__(self, clerk: "Clerk") -> None:
+        self._clerk = clerk
+
+    def shown(self, annotator: str, label: int, size: int) -> list[dict[str, Any]]:
+        """Return the grid that an annotator has open of a class, else a new one.
+
+        Args:
+            annotator: who.
+            label: the class.
+            size: samples of a new one at most.
+
+        Raises:
+            DeskError: there is no network, nothing that it takes for that class, or no budget.
+
+        """
+        clerk = self._clerk
+        desk = clerk.turns.of(annotator)
+        open_now = tuple(sample for sample in desk.grid if self._open(sample)) if desk.grid_label == label else ()
+        if not open_now:
+            left = clerk.budget_left
+            if left == 0:
+                raise DeskError(SPENT)
+            desk.grid, desk.grid_label = (), -1  # what an earlier grid asked about and nobody confirmed is put off
+            put_off = clerk.turns.put_off_for(annotator)
+            open_now = clerk.networks.new_grid(label, size if left is None else min(size, left), put_off)
+        desk.grid, desk.grid_label = open_now, label
+        predictions = clerk.networks.predictions(open_now)
+        return [self._item(sample, predictions.get(sample)) for sample in open_now]
+
+    def check(self, annotator: str, label: int, right: list[int], wrong: list[int]) -> None:
+        """Refuse a confirmation that contradicts itself or what its annotator said before.
+
+        Args:
+            annotator: who.
+            label: the class.
+            right: samples that are of it.
+            wrong: samples that are not.
+
+        Raises:
+            DeskError: it does.
+
+        """
+        pool, of_it = self._clerk.pool, set(right)
+        if len({*right, *wrong}) != len(right) + len(wrong):
+            raise DeskError("expected every image once, as right or as wrong", 400)
+        for sample in (*right, *wrong):
+            said = pool.votes(sample).get(annotator)
+            if said is not None and (said == label) != (sample in of_it):
+                raise DeskError(f"you called one of them {self._clerk.classes[said]!r} already: undo that first")
+            if said is None and sample in of_it and pool.skipped_by(sample, annotator):
+                raise DeskError("you skipped one of them already: undo that first")
+
+    def close(self, annotator: str, wrong: list[int]) -> None:
+        """Take a grid away; what was wrong in it is asked about one by one.
+
+        Args:
+            annotator: whose.
+            wrong: samples that are not of its class.
+
+        """
+        self._clerk.turns.put_off.difference_update(wrong)
+        desk = self._clerk.turns.of(annotator)
+        desk.grid, desk.grid_label = (), -1
+
+    def _open(self, sample: int) -> bool:
+        return sample in self._clerk.pool.open_samples and sample in self._clerk.turns.put_off
+
+    def _item(self, sample: int, prediction: dict[str, Any] | None) -> dict[str, Any]:
+        return {**self._clerk.named(sample), "probability": prediction["probability"] if prediction else None}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,12 @@ from trainer.targets import one_hot
 
 NAIVE_EPOCHS = 15
 """What the look-ahead paper grants a naive look-ahead for each candidate (section 5)."""
+
+
+def _for_epochs(options: TrainOptions, epochs: int) -> TrainOptions:
+    """Return a regime that ends after so many epochs, and not before."""
+    plain: dict[str, Any] = {"until_accuracy": None, "patience": None, "holdout": 0.0}
+    return replace(options, epochs=epochs, tolerance=0.0, **plain)
 
 
 def output_change(before: np.ndarray, after: np.ndarray) -> float:
@@ -78,7 +84,8 @@ class Retrainer:
         limited: bool = False,
     ) -> None:
         self.model, self.x, self.labels, self.pool = model, x, labels, pool
-        self.num_classes, self.options, self.device, self.limited = num_classes, options, device, limited
+        self.num_classes, self.device, self.limited = num_classes, device, limited
+        self.options = replace(options, keep_epochs=())
         self._start = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
     def __call__(
@@ -107,7 +114,7 @@ class Retrainer:
         started = time.perf_counter()
         inputs = self.x if x is None else np.concatenate([self.x, x])
         labels = self.labels if x is None else np.append(self.labels, label)
-        options = self.options if epochs is None else replace(self.options, epochs=epochs, tolerance=0.0)
+        options = self.options if epochs is None else _for_epochs(self.options, epochs)
         with self._lent():
             try:
                 result = fit(

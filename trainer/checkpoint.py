@@ -21,8 +21,27 @@ def weight_bytes(model: nn.Module) -> bytes:
         model: the network, on any device.
 
     """
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    return serialise(state)
+    return state_bytes(model.state_dict())
+
+
+def state_bytes(state: Mapping[str, Tensor]) -> bytes:
+    """Return the safetensors file of named tensors, in memory.
+
+    Args:
+        state: tensors by name, on any device.
+
+    """
+    return serialise({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
+
+
+def snapshot_name(epoch: int) -> str:
+    """Return what the file of the weights after an epoch is called.
+
+    Args:
+        epoch: its number; 0 is before the first.
+
+    """
+    return f"epoch-{epoch}.safetensors"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

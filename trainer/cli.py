@@ -16,18 +16,59 @@ from torch import nn
 from common.command_line import OneLineGroup
 from common.files import replacing_folder
 from common.losses import LOSSES
-from trainer.checkpoint import load_weights, weight_bytes
+from trainer.checkpoint import load_weights, snapshot_name, state_bytes, weight_bytes
 from trainer.data import DATASETS, DataSet, ImageOptions, check_ids, custom_kind, load
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import Diverged, TrainerError
 from trainer.files import require_free
+from trainer.learners import LEARNERS
 from trainer.models import MODELS, ModelSpec, build, family_of
-from trainer.options import options_for
+from trainer.options import STATISTICS, options_for
 from trainer.predict import accuracy, predict
+from trainer.regimes import OPTIMIZERS, SCHEDULES, Ended
 from trainer.targets import one_hot
 
 Ids = NDArray[np.int64]
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+SAID: dict[Ended, str] = {
+    "tolerance": "converged",
+    "accuracy": "reached its accuracy",
+    "patience": "stopped getting better on the held-out images",
+    "epochs": "did not converge",
+}
+"""What is said of a training by what ended it."""
+
+
+class Numbers(click.ParamType):
+    """Numbers with commas between them.
+
+    Args:
+        kind: int or float.
+
+    """
+
+    name = "numbers"
+
+    def __init__(self, kind: type[int] | type[float]) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | float, ...]:
+        """Return the numbers of a text.
+
+        Args:
+            value: the text.
+            param: the option, for messages.
+            ctx: of the command, for messages.
+
+        """
+        try:
+            return tuple(self.kind(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(
+                f"expected numbers such as {'0,10' if self.kind is int else '0.5,0.8'}, got {value!r}", param, ctx
+            )
 
 
 class _Group(OneLineGroup):
@@ -118,11 +159,23 @@ def _data_options(command: Decorated) -> Decorated:
 @click.option("--init", type=click.Path(path_type=Path), help="Weights to start from (warm start).")
 @click.option("--epochs", type=int, help="The most passes over the labelled images.")
 @click.option("--batch-size", type=int, help="The most images in one step.")
-@click.option("--max-lr", type=float, help="Learning rate at the top of the cycle.")
-@click.option("--momentum", type=float, help="Of SGD.")
-@click.option("--weight-decay", type=float, help="Of SGD.")
+@click.option("--max-lr", type=float, help="The highest learning rate of the schedule.")
+@click.option("--optimizer", help=f"One of {', '.join(OPTIMIZERS)}.  [sgd]")
+@click.option("--momentum", type=float, help="Of SGD; of Adam its beta 1.")
+@click.option("--weight-decay", type=float, help="Of the optimiser.")
+@click.option("--schedule", help=f"Of the learning rate: one of {', '.join(SCHEDULES)}.  [1cycle]")
+@click.option("--cycle-momentum", is_flag=True, default=None, help="Let the momentum of a 1cycle fall and rise.")
+@click.option("--milestones", type=Numbers(float), help="Shares of the epochs at which multi-step decays, as 0.5,0.8.")
+@click.option("--decay", type=float, help="What multi-step multiplies the rate by.  [0.1]")
 @click.option("--loss", help=f"One of {', '.join(LOSSES)}.")
+@click.option("--learner", help=f"What is minimised: one of {', '.join(LEARNERS)}.  [supervised]")
 @click.option("--tolerance", type=float, help="Stop once ||R||_F/sqrt(L) is at most this.")
+@click.option("--until-accuracy", type=float, help="Stop once the labelled images' accuracy is above this, as 0.99.")
+@click.option("--holdout", type=float, help="Share of the labelled images to hold out; needs --patience.")
+@click.option("--patience", type=int, help="Stop after so many epochs without a lower loss on these, and go back.")
+@click.option("--batch-norm", help=f"Its statistics in eval mode: {' or '.join(STATISTICS)}.  [restated]")
+@click.option("--keep-epochs", type=Numbers(int), help="Keep the weights after these epochs too, as 0,10,100.")
+@click.option("--restarts", type=int, help="How often a failing training begins again at a lower rate.  [8]")
 @click.option("--augment", help=f"One of {', '.join(AUGMENTATIONS)}; training batches only.")
 @click.option("--threads", type=click.IntRange(min=1), help="Of torch on the CPU.  [what suits network and machine]")
 @click.option("--device", default="cpu", show_default=True, help="Where to train, e.g. cuda:0.")
@@ -148,8 +201,8 @@ def fit(
 
     Writes weights.safetensors, model.json, metrics.jsonl (one line an epoch, then the result) and labeled.json
     (the ids used) into --out, all at the end or none of them; of your own data samples.csv says which file or row each
-    id is. Training options left out take the model's defaults. Training that diverges or dies starts again at a quarter
-    of the learning rate, with a warning.
+    id is; with --keep-epochs also epoch-10.safetensors and so on. Training options left out take the model's defaults.
+    Training that diverges or dies starts again at a quarter of the learning rate, with a warning.
     """
     from trainer.loop import fit as train
     from trainer.restarts import LOWER, describe
@@ -177,11 +230,7 @@ def fit(
             ) from error
         test = accuracy(predict(network, data.inputs("test"), device=device), data.labels("test")) if tests else None
     summary = {
-        "epochs": result.epochs,
-        "converged": result.converged,
-        "residual_norm": result.residual_norm,
-        "residual_rms": result.residual_rms,
-        "train_accuracy": result.train_accuracy,
+        **result.figures(),
         "test_accuracy": test,
         "seconds": result.seconds,
         "threads": threads,
@@ -191,12 +240,14 @@ def fit(
         (folder / "weights.safetensors").write_bytes(weight_bytes(network))
         (folder / "model.json").write_text(spec.to_json(), encoding="utf-8")
         (folder / "metrics.jsonl").write_text(_json_lines([*result.history, summary]), encoding="utf-8")
+        for epoch, kept in result.snapshots.items():
+            (folder / snapshot_name(epoch)).write_bytes(state_bytes(kept))
         (folder / "labeled.json").write_text(_json_lines([ids.tolist()]), encoding="utf-8")
         if custom_kind(dataset):
             (folder / "samples.csv").write_text(_samples_csv(data, ids), encoding="utf-8")
     for line in describe(result.max_lr, result.restarts, result.at_chance, "--max-lr="):
         click.echo(f"warning: {line}", err=True)
-    state = "converged" if result.converged else "did not converge"
+    state = SAID[result.ended]
     click.echo(
         f"{state} after {result.epochs} epochs in {result.seconds:.1f} s: ||R|| = {result.residual_norm:.4f} "
         f"(||R||/sqrt(L) = {result.residual_rms:.4f}), train accuracy {result.train_accuracy:.4f}, "

@@ -1,28 +1,47 @@
 """How a network is trained, with the defaults that suit each family."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
 from common.losses import LOSSES, get_loss
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import TrainerError
+from trainer.learners import LEARNERS
 from trainer.models import family_of
+from trainer.regimes import OPTIMIZERS, SCHEDULES
+
+STATISTICS = ("restated", "running")
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How a network is trained; ``options_for`` fills in the defaults that suit a network family.
+    """The regime that a network is trained in; ``options_for`` fills in the defaults that suit a network family.
 
     Args:
         epochs: the most passes over the labelled set.
         batch_size: the most images in one step; an epoch is cut into steps of equal size, to within one image.
-        max_lr: learning rate at the top of the cycle.
-        momentum: of SGD, constant through the cycle.
-        weight_decay: of SGD, on every parameter.
+        max_lr: the highest learning rate of the schedule.
+        momentum: of SGD, constant unless ``cycle_momentum``; of Adam, its β₁.
+        weight_decay: of the optimiser, on every parameter.
         loss: a key of ``common.losses.LOSSES``.
         tolerance: training stops once ``||R||_F / sqrt(L)`` is at most this; 0 means never before the last epoch.
         augment: a key of ``trainer.data.augment.AUGMENTATIONS``; training batches only.
+        learner: a key of ``trainer.learners.LEARNERS``.
+        optimizer: a key of ``trainer.regimes.OPTIMIZERS``.
+        schedule: a key of ``trainer.regimes.SCHEDULES``.
+        cycle_momentum: whether the momentum falls from 0.95 to 0.85 while the rate of a 1cycle rises, and rises after.
+        milestones: shares of the epochs after which ``multi-step`` multiplies the rate by ``decay``.
+        decay: that factor.
+        until_accuracy: training stops once the accuracy on the images that are trained on is above this; None, never.
+        patience: training stops once the loss on the held-out images was not under its lowest for so many epochs, and
+            leaves the weights of that epoch; None, never.
+        holdout: share of the labelled images that is held out for it: labelled, so paid for, and not trained on.
+        batch_norm: the statistics of batch norm in eval mode: ``restated`` takes them afresh from the labelled images
+            at the weights that are kept (``trainer.batch_norm``), ``running`` freezes the running averages of training.
+        keep_epochs: epochs after which the weights are kept beside the last ones; 0 keeps those at the start.
+        restarts: how often a training that fails begins again at a lower rate; 0 for this rate or none.
 
     Raises:
         TrainerError: a value that makes no sense, or an unknown loss or augmentation.
@@ -37,6 +56,18 @@ class TrainOptions:
     loss: str = "l2"
     tolerance: float = 0.03
     augment: str = "none"
+    learner: str = "supervised"
+    optimizer: str = "sgd"
+    schedule: str = "1cycle"
+    cycle_momentum: bool = False
+    milestones: tuple[float, ...] = ()
+    decay: float = 0.1
+    until_accuracy: float | None = None
+    patience: int | None = None
+    holdout: float = 0.0
+    batch_norm: str = "restated"
+    keep_epochs: tuple[int, ...] = ()
+    restarts: int = 8
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "epochs must be at least 1", self.epochs)
@@ -45,8 +76,44 @@ class TrainOptions:
         _require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
         _require(0 <= self.weight_decay < math.inf, "weight_decay must be 0 or more", self.weight_decay)
         _require(0 <= self.tolerance < math.inf, "tolerance must be 0 or more", self.tolerance)
-        _require(self.loss in LOSSES, f"loss must be one of {', '.join(LOSSES)}", self.loss)
-        _require(self.augment in AUGMENTATIONS, f"augment must be one of {', '.join(AUGMENTATIONS)}", self.augment)
+        _one_of("loss", self.loss, LOSSES)
+        _one_of("augment", self.augment, AUGMENTATIONS)
+        _one_of("learner", self.learner, LEARNERS)
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("batch_norm", self.batch_norm, STATISTICS)
+        _require(0 < self.decay <= 1, "decay must be in (0, 1]", self.decay)
+        accuracy, share = self.until_accuracy, self.holdout
+        _require(accuracy is None or 0 <= accuracy < 1, "until_accuracy must be in [0, 1), such as 0.99", accuracy)
+        _require(self.patience is None or self.patience >= 1, "patience must be at least 1 epoch", self.patience)
+        _require(0 <= share <= 0.5, "holdout must be a share of the labelled images from 0 to 0.5", share)
+        _require(
+            (self.patience is None) == (share == 0),
+            "patience and holdout must be given together",
+            self.patience or share,
+        )
+        _require(all(0 < one < 1 for one in self.milestones), "milestones must be shares in (0, 1)", self.milestones)
+        rising = sorted(set(self.milestones)) == list(self.milestones)
+        _require(rising, "milestones must rise", self.milestones)
+        _require(
+            bool(self.milestones) == (self.schedule == "multi-step"),
+            "milestones must be given with the schedule multi-step, and with no other",
+            self.milestones,
+        )
+        self._check_momentum()
+        kept = self.keep_epochs
+        _require(
+            all(0 <= epoch <= self.epochs for epoch in kept), f"keep_epochs must be in 0..epochs ({self.epochs})", kept
+        )
+        _require(sorted(set(kept)) == list(kept), "keep_epochs must rise", kept)
+        _require(0 <= self.restarts <= 20, "restarts must be in 0..20", self.restarts)
+
+    def _check_momentum(self) -> None:
+        nesterov = self.optimizer == "nesterov"
+        _require(self.momentum > 0 or not nesterov, "momentum must be positive with nesterov", self.momentum)
+        cycled = self.cycle_momentum
+        _require(not cycled or self.schedule == "1cycle", "cycle_momentum must be false but for 1cycle", cycled)
+        _require(not cycled or self.momentum > 0, "momentum must be positive with cycle_momentum", self.momentum)
 
 
 def options_for(model: str, **overrides: Any) -> TrainOptions:
@@ -67,7 +134,14 @@ def options_for(model: str, **overrides: Any) -> TrainOptions:
             f"there is no training option {unknown[0]!r}; choose from {', '.join(TrainOptions.__dataclass_fields__)}"
         )
     options = replace(TrainOptions(), **{**family_of(model).training, **given})
-    return options if "max_lr" in given else replace(options, max_lr=options.max_lr * get_loss(options.loss).lr_scale)
+    if "max_lr" in given:
+        return options
+    own = OPTIMIZERS[options.optimizer].max_lr
+    return replace(options, max_lr=own or options.max_lr * get_loss(options.loss).lr_scale)
+
+
+def _one_of(name: str, value: str, known: Collection[str]) -> None:
+    _require(value in known, f"{name} must be one of {', '.join(known)}", value)
 
 
 def _require(condition: bool, expected: str, value: object) -> None:

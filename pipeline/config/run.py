@@ -22,6 +22,7 @@ from pipeline.config.sections import (
     TrainSection,
 )
 from trainer.data import custom_kind
+from trainer.errors import TrainerError
 from trainer.models import ModelSpec
 from trainer.options import TrainOptions, options_for
 
@@ -39,6 +40,22 @@ UNSCIENTIFIC = (
 Of a file of weights the content counts, which model.init_sha256 records; so does that of a user's own data, which the
 first event records: of such a name only the kind is scientific.
 """
+LATER = {
+    "learner": "supervised",
+    "optimizer": "sgd",
+    "schedule": "1cycle",
+    "cycle_momentum": False,
+    "milestones": [],
+    "decay": 0.1,
+    "until_accuracy": None,
+    "patience": None,
+    "holdout": 0.0,
+    "batch_norm": "restated",
+    "keep_epochs": [],
+    "restarts": 8,
+}
+"""Fields of ``train`` that runs of older versions do not have, and what these did: saying so says nothing."""
+UNSAID = object()
 
 
 class RunConfig(Section):
@@ -52,7 +69,8 @@ class RunConfig(Section):
         query: strategy and sizes.
         annotator: who answers; by default the simulated annotator, correctly and at once.
         cycles: networks trained; a query follows each but the last.
-        start: ``warm`` trains on from the previous cycle's weights, ``cold`` from the initial ones.
+        start: ``warm`` trains on from the previous cycle's weights, ``cold`` from the initial ones, ``reinitialised``
+            from random ones that are drawn anew for every cycle.
         seed: of every random stream.
         device: where torch computes, e.g. ``cpu`` or ``cuda``; ``auto`` takes a GPU when there is one.
         threads: of torch on the CPU; by default what suits network and machine (``trainer.threads``), recorded when the
@@ -67,14 +85,17 @@ class RunConfig(Section):
     query: QuerySection = QuerySection()
     annotator: AnnotatorSection | None = None
     cycles: int = Field(default=6, ge=1)
-    start: Literal["warm", "cold"] = "warm"
+    start: Literal["warm", "cold", "reinitialised"] = "warm"
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
-        train = asdict(options_for(self.model.name, **self.train.model_dump()))  # type: ignore[attr-defined]
+        try:
+            train = asdict(self.train_options)
+        except TrainerError as error:
+            raise ValueError(f"train.{error}") from error
         kernel = asdict(self.kernel_options)
         object.__setattr__(self, "train", TrainSection(**train))
         object.__setattr__(self, "kernel", KernelSection(**kernel))
@@ -136,6 +157,7 @@ class RunConfig(Section):
                 section = section[parent] or {}
             section.pop(last, None)
         plain["data"]["name"] = custom_kind(self.data.name) or self.data.name
+        plain["train"] = {name: value for name, value in plain["train"].items() if value != LATER.get(name, UNSAID)}
         sections = (plain, plain["data"], plain["model"], plain["query"], plain["annotator"] or {})
         for section in sections:  # an absent field says nothing
             for name in [name for name, value in section.items() if value is None]:

@@ -49,7 +49,15 @@ def _overrides(name: str, options: type, base: type[Section] = Section) -> type[
     return create_model(name, __base__=base, **definitions)
 
 
-class _WithLoss(Section):
+class _Regime(Section):
+    @field_validator("milestones", "keep_epochs", mode="before", check_fields=False)
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        """Let a YAML list, or one number, stand for the tuple."""
+        if isinstance(given, int | float) and not isinstance(given, bool):
+            return (given,)
+        return tuple(given) if isinstance(given, list) else given
+
     @field_validator("loss", check_fields=False)
     @classmethod
     def _registered(cls, name: str | None) -> str | None:
@@ -61,7 +69,7 @@ class _WithLoss(Section):
         return name
 
 
-TrainSection = _overrides("TrainSection", TrainOptions, _WithLoss)
+TrainSection = _overrides("TrainSection", TrainOptions, _Regime)
 KernelSection = _overrides("KernelSection", KernelOptions)
 
 

@@ -115,17 +115,20 @@ class RunContext:
         }
         return {name: f"SHA-256 {digest[:12]}" for name, digest in digests.items() if digest}
 
-    def network(self) -> nn.Module:
+    def network(self, draw: int = 0) -> nn.Module:
         """Return a new network with the run's initial weights, random or pretrained.
 
         Pretrained weights are those of the classes that the run began with; outputs for classes that were added since
         are random.
 
+        Args:
+            draw: which of the seed's random weights; 0 gives the initial ones.
+
         Raises:
             TrainerError: it cannot be built, or the pretrained weights do not fit it.
 
         """
-        seed = seeds.integer(self.config.seed, 0, "init")
+        seed = seeds.integer(self.config.seed, draw, "init")
         model = build(self.spec, seed)
         if self.pretrained is None:
             return model

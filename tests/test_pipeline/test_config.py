@@ -15,7 +15,8 @@ def test_defaults_are_the_digits_demo_fully_resolved():
         "margin-influence-sequential",
     )
     resolved = config.model_dump()
-    assert None not in resolved["train"].values()
+    never = {name for name, value in resolved["train"].items() if value is None}
+    assert never == {"until_accuracy", "patience"}
     assert config.train_options.loss == "l2"
 
 

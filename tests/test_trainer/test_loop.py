@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from common.losses import LOSSES
-from trainer import loop
+from trainer import attempt
+from trainer.attempt import steps_per_epoch
 from trainer.batch_norm import restate_statistics
 from trainer.data import load
 from trainer.errors import Diverged, TrainerError
-from trainer.loop import fit, steps_per_epoch
+from trainer.loop import fit
 from trainer.models import MODELS, build_model
 from trainer.options import TrainOptions, options_for
 from trainer.predict import accuracy, predict
@@ -155,7 +156,7 @@ def test_a_rate_far_too_high_is_reported_as_divergence_at_once(digits):
     seen = []
     wild = replace(SHORT, epochs=100, max_lr=1e4)
     with pytest.raises(Diverged, match=r"at learning rate 1e\+04: .* in epoch \d+$"):
-        fit(network(), x, labels, 10, wild, seed=0, on_epoch=seen.append, restarts=0)
+        fit(network(), x, labels, 10, replace(wild, restarts=0), seed=0, on_epoch=seen.append)
     assert len(seen) < 30
     assert all(math.isfinite(record["loss"]) for record in seen)
 
@@ -181,7 +182,7 @@ def test_outputs_that_are_infinite_in_eval_mode_alone_are_reported(digits, loss)
 
 def test_weights_that_break_in_the_last_step_are_reported(digits, monkeypatch):
     x, labels = labelled(digits, 10)
-    monkeypatch.setattr(loop._Run, "measure", lambda run: (math.nan, np.full((10, 10), np.nan, np.float32)))
+    monkeypatch.setattr(attempt.Run, "measure", lambda run: (math.nan, np.full((10, 10), np.nan, np.float32)))
     with pytest.raises(Diverged):
         fit(network(), x, labels, 10, SHORT, seed=0)
 

@@ -140,9 +140,9 @@ def test_where_an_exposure_makes_few_directions_steep_the_rest_is_learned_all_th
 def test_after_a_failure_one_rate_more_is_tried_than_the_first_that_converges():
     (x, labels), (new, truth) = exposures(60, 1), exposures(200, 2)
 
-    def trained_at(rate=None, **more):
+    def trained_at(rate=None, restarts=None, **more):
         model = build_model("cnn", x.shape[1:], 2, 0)
-        result = fit(model, x, labels, 2, options_for("cnn", max_lr=rate), seed=0, **more)
+        result = fit(model, x, labels, 2, options_for("cnn", max_lr=rate, restarts=restarts), seed=0, **more)
         return result, accuracy(predict(model, new), truth), model.state_dict()
 
     result, right, weights = trained_at()
@@ -167,7 +167,7 @@ def test_where_one_rate_more_does_not_converge_the_first_that_did_is_kept():
     assert [restart.reason for restart in result.restarts] == ["diverged", "unsteady"]
     assert result.converged
     assert result.max_lr == result.restarts[1].max_lr == 0.25
-    fit(direct, x, labels, 2, replace(options, max_lr=0.25), seed=0, restarts=0, limited=True)
+    fit(direct, x, labels, 2, replace(options, max_lr=0.25, restarts=0), seed=0, limited=True)
     assert equal(model.state_dict(), direct.state_dict())
     (line,) = describe(result.max_lr, result.restarts, result.at_chance, "--max-lr=")
     assert "diverged at 1 (epoch 44); the network is that of 0.25" in line
@@ -186,7 +186,7 @@ def test_training_that_is_merely_slow_is_not_started_again(digits, epochs):
 def test_images_on_which_the_default_rate_diverges_are_learned():
     data, options = hues(24), options_for("mlp", epochs=100)
     with pytest.raises(Diverged, match=r"^training diverged at learning rate 0.8: "):
-        trained("mlp", data, options, restarts=0)
+        trained("mlp", data, replace(options, restarts=0))
     result, weights = trained("mlp", data, options)
     assert result.train_accuracy == 1.0
     assert not result.at_chance
@@ -198,13 +198,13 @@ def test_images_on_which_the_default_rate_diverges_are_learned():
     assert equal(weights, same)
     assert (again.restarts, again.history) == (result.restarts, result.history)
     assert result.limited
-    _, direct = trained("mlp", data, replace(options, max_lr=result.max_lr), restarts=0, limited=True)
+    _, direct = trained("mlp", data, replace(options, max_lr=result.max_lr, restarts=0), limited=True)
     assert equal(weights, direct)  # the start and every random stream are those of a training that is the first
 
 
 def test_a_network_that_dies_at_the_default_rate_is_found_early_and_trained():
     data, options = hues(8), options_for("mlp", epochs=100)
-    dead, _ = trained("mlp", data, options, restarts=0)
+    dead, _ = trained("mlp", data, replace(options, restarts=0))
     assert dead.at_chance
     assert not dead.converged
     assert dead.train_accuracy == pytest.approx(0.1)
@@ -246,7 +246,7 @@ def test_one_class_is_learned_by_a_constant_and_that_is_no_failure(digits):
 def test_an_explicit_rate_is_lowered_too(digits):
     result, weights = trained("mlp", digits, replace(QUICK, max_lr=1e4))
     assert result.max_lr < 1e4
-    assert equal(weights, trained("mlp", digits, replace(QUICK, max_lr=result.max_lr), restarts=0, limited=True)[1])
+    assert equal(weights, trained("mlp", digits, replace(QUICK, max_lr=result.max_lr, restarts=0), limited=True)[1])
 
 
 def normalised():
@@ -270,7 +270,7 @@ def test_batch_norm_begins_again_as_if_it_were_the_first_time(digits):
     model, direct = normalised(), normalised()
     result = fit(model, x, labels, 10, replace(QUICK, max_lr=1e5), seed=0)
     assert result.restarts
-    fit(direct, x, labels, 10, replace(QUICK, max_lr=result.max_lr), seed=0, restarts=0, limited=True)
+    fit(direct, x, labels, 10, replace(QUICK, max_lr=result.max_lr, restarts=0), seed=0, limited=True)
     assert equal(model.state_dict(), direct.state_dict())
 
 

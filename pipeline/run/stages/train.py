@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,19 @@ from pipeline.progress import StageProgress, silent
 from pipeline.run.context import RunContext
 from pipeline.run.events import Event
 from pipeline.run.pool import Labelled
-from trainer.checkpoint import load_weights, read_weights, weight_bytes
+from trainer.checkpoint import load_weights, read_weights, snapshot_name, state_bytes, weight_bytes
+from trainer.data.by_id import ImageView
 from trainer.errors import Diverged, TrainerError
 from trainer.growth import grow
-from trainer.loop import FitResult, fit
+from trainer.learners import LEARNERS, Trained
+from trainer.loop import fit
 from trainer.options import TrainOptions
 from trainer.predict import accuracy, predict
 from trainer.restarts import LOWER, Restart, describe
 
 WEIGHTS, MODEL, METRICS, SUMMARY = "weights.safetensors", "model.json", "metrics.jsonl", "summary.json"
+BESIDE = "beside.safetensors"
+"""Weights of what the learner trains beside the network."""
 EVALUATION_CHUNK = 4096  # test images expanded to float32 at once
 
 
@@ -60,18 +64,18 @@ def run_train(
             not go on from it.
 
     """
-    model = context.network()
+    model = context.network(cycle if context.config.start == "reinitialised" else 0)
     result = _fitted(context, model, cycle, labelled, previous, progress, max_lr)
     write_atomically(into / WEIGHTS, weight_bytes(model))
     write_atomically(into / MODEL, context.spec.to_json())
     write_json_lines(into / METRICS, result.history)
+    if result.beside:
+        write_atomically(into / BESIDE, state_bytes(result.beside))
+    for epoch, state in result.snapshots.items():
+        write_atomically(into / snapshot_name(epoch), state_bytes(state))
     summary = {
         "n_labeled": len(labelled),
-        "epochs": result.epochs,
-        "converged": result.converged,
-        "residual_norm": result.residual_norm,
-        "residual_rms": result.residual_rms,
-        "train_accuracy": result.train_accuracy,
+        **result.figures(),
         **result.attempts(),
         **(_test_metrics(context, model) if len(context.data.test) else {}),
         "classes": list(context.data.classes),
@@ -87,12 +91,13 @@ def _fitted(
     previous: Path | None,
     progress: StageProgress,
     max_lr: float | None,
-) -> FitResult:
+) -> Trained:
     """Train a cycle's network in place; what goes wrong is a failure of the run that says what to do."""
     options, learned = _begin_with(context, previous, max_lr)
+    warm = previous if context.config.start == "warm" and learned else None
     try:
-        if previous is not None and context.config.start == "warm" and learned:
-            _go_on_from(model, previous, context.spec.num_classes)
+        if warm is not None:
+            _go_on_from(model, warm, context.spec.num_classes)
         return fit(
             model,
             context.images(labelled.ids),
@@ -103,6 +108,8 @@ def _fitted(
             device=context.device,
             on_epoch=lambda record: progress(record["epoch"], options.epochs),
             limited=learned and previous is not None and was_limited(previous),
+            unlabelled=_unlabelled(context, labelled),
+            beside=read_weights(warm / BESIDE) if warm is not None and (warm / BESIDE).is_file() else None,
         )
     except Diverged as error:
         if error.max_lr is None:
@@ -113,6 +120,36 @@ def _fitted(
         raise DivergedError(f"cycle {cycle}: {error}; {lower}", error.max_lr) from error
     except TrainerError as error:
         raise RunFailedError(f"cycle {cycle}: {error}") from error
+
+
+@dataclass(frozen=True)
+class PoolInputs:
+    """Inputs of what has no label, fetched when they are asked for; no label can be reached by them.
+
+    Args:
+        images: maps ids to inputs.
+        ids: of them ``[U]``.
+
+    """
+
+    images: ImageView
+    ids: np.ndarray
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.ids)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Return normalised inputs of rows, float32 ``[B, ...]``."""
+        return self.images(self.ids[rows])
+
+
+def _unlabelled(context: RunContext, labelled: Labelled) -> PoolInputs | None:
+    """Return the training images without labels, for a learner that learns from them."""
+    if not LEARNERS[context.config.train_options.learner].needs_unlabelled:
+        return None
+    everything = np.arange(len(context.data.train))
+    return PoolInputs(context.images, np.setdiff1d(everything, labelled.ids))
 
 
 def _begin_with(context: RunContext, previous: Path | None, max_lr: float | None) -> tuple[TrainOptions, bool]:

@@ -1,0 +1,67 @@
+"""Optimisers by name: one record each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from trainer.options import TrainOptions
+
+
+@dataclass(frozen=True)
+class OptimizerKind:
+    """How steps are made of gradients.
+
+    Args:
+        name: what users call it.
+        description: one line.
+        source: whom to cite.
+        build: maps parameters and the regime to the optimiser, at the regime's ``max_lr``.
+        max_lr: its own default rate for every network and loss; None where it is the network's.
+
+    """
+
+    name: str
+    description: str
+    source: str
+    build: Callable[[Sequence[nn.Parameter], "TrainOptions"], torch.optim.Optimizer]
+    max_lr: float | None = None
+
+
+def _sgd(parameters: Sequence[nn.Parameter], options: "TrainOptions") -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=options.max_lr, momentum=options.momentum, weight_decay=options.weight_decay)
+
+
+def _nesterov(parameters: Sequence[nn.Parameter], options: "TrainOptions") -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        parameters,
+        lr=options.max_lr,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        nesterov=True,
+    )
+
+
+def _adam(parameters: Sequence[nn.Parameter], options: "TrainOptions") -> torch.optim.Optimizer:
+    return torch.optim.Adam(
+        parameters, lr=options.max_lr, betas=(options.momentum, 0.999), weight_decay=options.weight_decay
+    )
+
+
+SGD = OptimizerKind(
+    "sgd", "gradient descent with momentum: v ← μ v + g, θ ← θ - η v", "Robbins & Monro 1951; Polyak 1964", _sgd
+)
+NESTEROV = OptimizerKind(
+    "nesterov", "as sgd, with Nesterov's momentum: θ ← θ - η (g + μ v)", "Sutskever et al. 2013", _nesterov
+)
+ADAM = OptimizerKind(
+    "adam",
+    "steps scaled by the gradient's second moment; momentum is β₁, β₂ = 0.999",
+    "Kingma & Ba 2015",
+    _adam,
+    max_lr=3e-3,
+)
+OPTIMIZERS: dict[str, OptimizerKind] = {kind.name: kind for kind in (SGD, NESTEROV, ADAM)}

@@ -32,14 +32,74 @@ SHRUNK = {
 }  # fmt: skip
 
 
+# The other figures: strategies beside random, and in what their runs differ from the preset that they stand over.
+FIGURES = {
+    "lookahead-mnist-naive": ("lookahead-mnist-wrn1", {"naive", "mlmoc", "ntk-no-block", "mlmoc-flips"}, {}),
+    "lookahead-mnist-models": ("lookahead-mnist-wrn1", {"mlmoc", "one-step", "infinite", "gp", "mlmoc-flips"}, {}),
+    "lookahead-mnist-sequential": (
+        "lookahead-mnist-wrn1",
+        {"mlmoc", "mlmoc-sequential", "mlmoc-flips", "mlmoc-flips-sequential"},
+        {},
+    ),
+    "lookahead-mnist-width160": (
+        "lookahead-mnist-wrn1",
+        {"mlmoc", "mlmoc-flips"},
+        {"model.options.max_width": 160, "model.options.stem_width": 80},
+    ),
+    "lookahead-mnist-width40": (
+        "lookahead-mnist-wrn1",
+        {"mlmoc", "mlmoc-flips"},
+        {"model.options.max_width": 40, "model.options.stem_width": 20},
+    ),
+    "lookahead-cifar10-l2": ("lookahead-cifar10-resnet18", {"mlmoc", "mlmoc-flips"}, {}),
+    "lookahead-cifar10-cross-entropy": (
+        "lookahead-cifar10-resnet18",
+        {"mlmoc", "mlmoc-flips"},
+        {"train.loss": "cross-entropy", "train.max_lr": 0.3},
+    ),
+    "thesis-mnist-criteria": ("lookahead-mnist-wrn1", {"mlmoc", "emoc", "eer", "mlmoc-flips"}, {}),
+    "thesis-mnist-pntk": ("lookahead-mnist-wrn1", {"mlmoc", "mlmoc-flips"}, {}),
+    "thesis-mnist-full-kernel": ("lookahead-mnist-wrn1", {"mlmoc", "mlmoc-flips"}, {"kernel.head": "full"}),
+}
+
+
+def flat(values, path=""):
+    if not isinstance(values, dict):
+        return {path: values}
+    return {key: v for name, value in values.items() for key, v in flat(value, f"{path}.{name}".lstrip(".")).items()}
+
+
 def test_there_is_a_preset_for_every_experiment_of_the_paper():
-    assert preset_names() == sorted(PAPER)
+    assert preset_names() == sorted({*PAPER, *FIGURES})
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_differs_from_what_it_stands_over_in_what_it_varies_alone(name):
+    base, strategies, changed = FIGURES[name]
+    preset, over = read_preset(name), read_preset(base)
+    assert preset.strategies[0] == "random"
+    assert set(preset.strategies[1:]) == strategies
+    mine, theirs = flat(preset.grid().resolved()), flat(over.grid().resolved())
+    assert {key: value for key, value in mine.items() if theirs.get(key) != value} == changed
+    assert preset.seeds == over.seeds
+    assert preset.source != over.source
+    assert preset.description != over.description
+    assert len(preset.scaled_down().grid().cells()) == 2 * len(preset.strategies)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_descriptions_are_sentences_without_those_of_a_visible_base(name):
+    description = read_preset(name).description
+    assert description.endswith(".")
+    assert "  " not in description
+    assert description.count("Not in the paper's text") == 1
+    assert sum(f"{data} with" in description for data in ("MNIST", "SVHN", "CIFAR-10")) <= 1
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_a_preset_has_the_papers_numbers(name):
     preset = read_preset(name)
-    assert preset.strategies == ["random", "entropy", "margin", "badge", "mlmoc"]
+    assert preset.strategies == ["random", "entropy", "margin", "badge", "ll4al", "mlmoc", "mlmoc-flips"]
     cells = preset.grid().cells()
     assert sorted({cell.seed for cell in cells}) == list(range(6))
     for config in (cell.config for cell in cells):
@@ -50,7 +110,9 @@ def test_a_preset_has_the_papers_numbers(name):
         assert groups is None or config.model.options["max_width"] == 640
         assert (train.loss, train.batch_size, train.momentum, train.weight_decay) == ("l2", 128, 0.9, 1e-4)
         assert (train.epochs, config.start) == (200, "warm")
-        assert 0.1 <= train.max_lr <= 2.0
+        assert (train.tolerance, train.cycle_momentum, train.batch_norm) == (0.0, True, "running")
+        assert train.max_lr == (1.25 if config.data.name == "cifar10" else 1.0)  # those known for squared error
+        assert query.reference == "network"  # as the published batch path
         assert config.data.root is None
 
 
@@ -186,7 +248,10 @@ def invoke(command):
 def test_list_names_every_preset_on_a_line_with_its_source_and_size(invoke):
     lines = invoke("list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == preset_names()
-    assert all("NeurIPS 2022" in line and "5 strategies" in line and "6 seeds" in line for line in lines)
+    assert all(
+        ("NeurIPS 2022" in line or "Mohamadi 2023" in line) and "strategies" in line and "6 seeds" in line
+        for line in lines
+    )
 
 
 def test_show_prints_what_would_run(invoke):

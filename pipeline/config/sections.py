@@ -21,7 +21,7 @@ from pipeline.annotators.plugins import is_plugin
 from pipeline.annotators.simulated import Habits
 from pipeline.queries import LookAheadOptions, Resolved, resolve
 from trainer.data import DATASETS, ImageOptions, custom_kind
-from trainer.data.labels import class_names
+from trainer.data.labels import class_names, left_out_names
 from trainer.models import family_of
 from trainer.options import TrainOptions
 
@@ -74,7 +74,7 @@ KernelSection = _overrides("KernelSection", KernelOptions)
 
 
 class DataSection(Section):
-    """Which data; the last five fields are of a user's own alone, and absent for registered data sets."""
+    """Which data; the last seven fields are of a user's own alone, and absent for registered data sets."""
 
     name: str = "digits"
     root: str | None = None
@@ -84,12 +84,15 @@ class DataSection(Section):
     test_fraction: float | None = None
     skip_bad: bool | None = None
     classes: list[str] | None = None
+    stratified: bool | None = None
+    leave_out: list[str] | None = None
 
-    @field_validator("classes", mode="before")
+    @field_validator("classes", "leave_out", mode="before")
     @classmethod
-    def _names(cls, given: Any) -> Any:
+    def _names(cls, given: Any, info: ValidationInfo) -> Any:
         """Let ``cat,dog`` stand for a list of these, and numbers for their digits."""
-        return list(class_names(given)) if isinstance(given, str | int | list | tuple) else given
+        read = class_names if info.field_name == "classes" else left_out_names
+        return list(read(given)) if isinstance(given, str | int | list | tuple) else given
 
     @field_validator("name")
     @classmethod

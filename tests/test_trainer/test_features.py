@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from model_cases import SMALL
 from torch import nn
 
 from trainer.errors import TrainerError
 from trainer.features import embed
 from trainer.models import MODELS, build_model
 from trainer.predict import predict
-
-SMALL = {"mlp": {"width": 8}, "cnn": {"width": 4}, "resnet18": {"width": 2}, "wide_resnet": {"max_width": 8}}
 
 
 def images(n, *shape):

@@ -132,7 +132,7 @@ def greedy_batch(
 
     """
     alone = mutual_information(p)
-    bounds, order, gains = alone.copy(), [], []
+    bounds, order, gains = alone.copy(), list[int](), list[float]()
     joint = Joint.empty(len(p))
     for step in range(n):
         position, gain = _best(p, joint, alone, bounds, order)

@@ -2,25 +2,51 @@
 
 import importlib
 import json
+import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from fidelity_cases import make_run
 from killed import kill_before
 from session_cases import answer, make, network, opened, until
 
+from pipeline.annotators import Answer, Skip
 from pipeline.cli import cli
 from pipeline.config import load_config
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.run.context import open_context
 from pipeline.run.events import EventLog
 from pipeline.run.rerun import rerun
-from pipeline.run.rundir import read_events
-from pipeline.run.stages.score import SCORES, read_scores
+from pipeline.run.rundir import read_config, read_events
+from pipeline.run.stages.score import SCORES, read_scores, run_score
 from pipeline.run.stages.store import read_manifest, seal
 
-ALBL = {"query__strategy": "albl", "cycles": 4, "train__epochs": 4}
+ALBL = {
+    "query__strategy": "albl",
+    "query__n_init": 12,
+    "query__size": 4,
+    "query__subset": 30,
+    "cycles": 4,
+    "train__epochs": 4,
+    "model__name": "mlp",
+    "model__options": {"width": 16},
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of ``albl``, which no test changes."""
+    return make_run(tmp_path_factory.mktemp("albl") / "run", **ALBL)
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of it that a test may spoil."""
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
 
 
 def score(path, cycle):
@@ -54,22 +80,19 @@ def killed_after(go_on, path, monkeypatch, at):
             go_on(path)
 
 
-def test_each_query_is_given_what_the_one_before_remembered(start, go_on, tmp_path):
-    path = start(**ALBL)
-    go_on(path)
-    memories = [read_scores(score(path, cycle)).remembered for cycle in range(3)]
-    asked = [event["ids"] for event in read_events(path) if event["event"] == "query"][1:]
+def test_each_query_is_given_what_the_one_before_remembered(finished, tmp_path):
+    memories = [read_scores(score(finished, cycle)).remembered for cycle in range(3)]
+    asked = [event["ids"] for event in read_events(finished) if event["event"] == "query"][1:]
     for cycle, memory in enumerate(memories):
         assert [query["ids"] for query in memory["queries"]] == asked[: cycle + 1]
-    made_from = [read_manifest(score(path, cycle)).binding.made_from for cycle in range(3)]
+    made_from = [read_manifest(score(finished, cycle)).binding.made_from for cycle in range(3)]
     assert ["memory" in one for one in made_from] == [False, True, True]
     for cycle in (1, 2):
-        assert made_from[cycle]["memory"] == read_manifest(score(path, cycle - 1)).files[SCORES]
-        (tmp_path / f"again{cycle}").mkdir()
-        again = rerun(path, "score", cycle, tmp_path / f"again{cycle}")
-        assert again.same
-        assert score(path, cycle - 1) in again.read
-    figures = json.loads((score(path, 2) / "diagnostics.json").read_text())
+        assert made_from[cycle]["memory"] == read_manifest(score(finished, cycle - 1)).files[SCORES]
+    again = rerun(finished, "score", 2, tmp_path)
+    assert again.same
+    assert score(finished, 1) in again.read
+    figures = json.loads((score(finished, 2) / "diagnostics.json").read_text())
     assert {"arm", "reward", "probability_coreset", "probability_least-confidence"} <= set(figures)
 
 
@@ -83,73 +106,83 @@ def test_nothing_changes_for_strategies_that_do_not_remember(start, go_on):
         assert read_scores(score(path, cycle)).remembered is None
 
 
-def test_killed_and_resumed_it_asks_identically(start, go_on, monkeypatch):
-    whole = start("whole", **ALBL)
-    go_on(whole)
-    events = [(event["event"], event.get("stage")) for event in read_events(whole)]
-    points = [
-        n for n, event in enumerate(events, start=1) if event in (("stage_done", "score"), ("stage_done", "train"))
-    ]
-    for at in points[1:]:
-        path = start(f"killed{at}", **ALBL)
-        killed_after(go_on, path, monkeypatch, at)
-        go_on(path)
-        assert log(path) == log(whole), at
-
-
-def test_a_damaged_memory_is_made_again_and_all_stays(start, go_on):
+@pytest.mark.parametrize("last", [("train", 1), ("score", 1), ("train", 2)])
+def test_killed_and_resumed_it_asks_identically(finished, start, go_on, monkeypatch, last):
     path = start(**ALBL)
+    at = next(number for number, event in enumerate(read_events(finished), start=1) if done(*last)(event))
+    killed_after(go_on, path, monkeypatch, at)
     go_on(path)
-    before = log(path)
-    content = bytearray((score(path, 0) / SCORES).read_bytes())
+    asked = [[event["ids"] for event in read_events(one) if event["event"] == "query"] for one in (path, finished)]
+    assert asked[0] == asked[1]
+    assert log(path) == log(finished)
+
+
+def test_a_damaged_memory_is_made_again_and_all_stays(copied, go_on):
+    before = log(copied)
+    content = bytearray((score(copied, 0) / SCORES).read_bytes())
     content[-400] ^= 1
-    (score(path, 0) / SCORES).write_bytes(bytes(content))
-    warnings = go_on(path).warnings
+    (score(copied, 0) / SCORES).write_bytes(bytes(content))
+    warnings = go_on(copied).warnings
     assert [warning for warning in warnings if "cycles/000/score is damaged: set aside" in warning]
-    assert log(path) == before
+    assert log(copied) == before
 
 
-def test_a_query_made_from_another_memory_is_made_again(start, go_on):
-    path = start(**ALBL)
-    go_on(path)
-    whole = log(path)
-    kill_before(path, done("score", 1))
-    go_on(path)
-    scored = read_scores(score(path, 1))
-    kill_before(path, done("score", 2))
-    memory = scored.remembered | {"weights": [1.0, 0.5]}
-    kill_before(path, done("score", 1))
-    assert log(path) != whole
-    go_on(path)
-    assert log(path) == whole
-    manifest = read_manifest(score(path, 1))
-    with np.load(score(path, 1) / SCORES) as arrays:
+def test_a_memory_that_was_not_logged_is_made_again(copied, go_on):
+    """A whole stage, but not the one that the log says: what it remembers counts like its scores."""
+    before, manifest = log(copied), read_manifest(score(copied, 1))
+    memory = read_scores(score(copied, 1)).remembered | {"weights": [1.0, 0.5]}
+    with np.load(score(copied, 1) / SCORES) as arrays:
         changed = dict(arrays) | {"memory": np.frombuffer(json.dumps(memory).encode(), np.uint8)}
-    np.savez(score(path, 1) / SCORES, **changed)
-    seal(score(path, 1), manifest.seconds, manifest.binding)  # a whole stage, but not the one that was logged
-    warnings = go_on(path).warnings
-    assert [warning for warning in warnings if "cycles/001/score does not belong there" in warning]
-    assert log(path) == whole
+    np.savez(score(copied, 1) / SCORES, **changed)
+    (score(copied, 1) / "manifest.json").unlink()
+    seal(score(copied, 1), manifest.seconds, manifest.binding)
+    warnings = go_on(copied).warnings
+    assert [warning for warning in warnings if "its scores.npz is not the one that the log says" in warning]
+    assert log(copied) == before
 
 
-@pytest.mark.parametrize("habits", [{"late": 0.4, "missing": 0.3}, {"skip": 1.0}, {"noise": 0.5, "skip": 0.3}], ids=str)
+def test_scores_made_from_another_memory_are_made_again(copied, go_on):
+    before = log(copied)
+    kill_before(copied, done("score", 2))
+    manifest = json.loads((score(copied, 2) / "manifest.json").read_text())
+    manifest["binding"]["made_from"]["memory"] = "0" * 64
+    (score(copied, 2) / "manifest.json").write_text(json.dumps(manifest))
+    warnings = go_on(copied).warnings
+    assert [warning for warning in warnings if "(it was made from another memory): set aside" in warning]
+    assert log(copied) == before
+
+
+@pytest.mark.parametrize("habits", [{"late": 0.4, "missing": 0.3}, {"noise": 0.5, "skip": 0.3}], ids=str)
 def test_answers_that_are_late_or_do_not_come_break_nothing(start, go_on, tmp_path, habits):
     path = start(**ALBL, **{f"annotator__{name}": share for name, share in habits.items()})
     go_on(path)
     figures = [json.loads((score(path, cycle) / "diagnostics.json").read_text()) for cycle in range(3)]
     assert all(np.isfinite(one.get("reward", 0)) for one in figures)
-    if habits.get("skip") == 1:
-        assert not any("reward" in one for one in figures)
     (tmp_path / "again").mkdir()
     assert rerun(path, "score", 2, tmp_path / "again").same
 
 
-def test_once_all_was_asked_about_it_is_still_remembered(start, go_on):
-    path = start(**ALBL | {"query__n_init": 1290, "query__size": 3, "query__subset": 3, "train__epochs": 1})
-    go_on(path)
-    memories = [read_scores(score(path, cycle)).remembered for cycle in range(3)]
-    assert len(memories[1]["queries"]) == 2
-    assert len(memories[2]["queries"]) == 3
+def test_without_any_answer_nothing_is_learned(start, go_on):
+    class Silent:
+        def ask(self, question):
+            yield [
+                Answer(item.sample, n % 3, "anna") if question.round < 0 else Skip(item.sample, "anna")
+                for n, item in enumerate(question.items)
+            ]
+
+    path = start(**ALBL)
+    go_on(path, Silent())
+    figures = [json.loads((score(path, cycle) / "diagnostics.json").read_text()) for cycle in range(3)]
+    assert [one["probability_coreset"] for one in figures] == [0.5] * 3
+    assert not any("reward" in one for one in figures)
+
+
+def test_where_nothing_is_left_to_rank_it_is_still_remembered(finished, tmp_path):
+    memory = read_scores(score(finished, 0)).remembered
+    state = SimpleNamespace(candidates=np.empty(0, np.int64), memory=memory)
+    run_score(open_context(read_config(finished)), 1, state, tmp_path)
+    assert read_scores(tmp_path).remembered == memory
+    assert len(read_scores(tmp_path).candidates) == 0
 
 
 def test_on_a_page_the_next_network_remembers_too(tmp_path):
@@ -261,7 +294,7 @@ def test_a_run_of_a_network_with_dropout(module, start, go_on, monkeypatch, stra
     go_on(path)
     assert log(path) == log(whole)
     (tmp_path / "again").mkdir()
-    assert rerun(whole, "score", 1, tmp_path / "again").same
+    assert rerun(whole, "score", 1, tmp_path / "again", trust_code=True).same
 
 
 @pytest.mark.parametrize("strategy", ["bald", "batchbald", "epig", "own_memory_of_a_test:Dropping"])

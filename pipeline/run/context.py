@@ -198,7 +198,7 @@ def open_context(
     if config.kernel_options.logit >= trial.data.num_classes:
         expected = f"kernel.logit: expected 0 to {trial.data.num_classes - 1}"
         raise PipelineError(f"{expected}, got {config.kernel_options.logit}")
-    _try_network(trial)
+    check_network(trial)
     check_strategy(config, trial.data)
     return context
 
@@ -310,8 +310,16 @@ def _read_pretrained(model: ModelSection) -> dict[str, Tensor] | None:
     return state
 
 
-def _try_network(context: RunContext) -> None:
-    """Build a network that may not fit, so that it is refused before anything is written."""
+def check_network(context: RunContext) -> None:
+    """Build a network that may not fit its data or the strategy, so that it is refused before anything is written.
+
+    Args:
+        context: of the run, with at least two classes.
+
+    Raises:
+        PipelineError: it does not.
+
+    """
     custom = custom_family(context.spec.name) is not None
     needs_dropout = context.strategy.needs_dropout
     if not custom and context.pretrained is None and context.config.query.n_init > 1 and not needs_dropout:

@@ -327,7 +327,7 @@ def test_what_a_strategy_returns_is_checked(answer, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("memory", [(1, 2), {1: 2}, {"a": float("nan")}, {"a": np.float32(1)}, {1}, "x" * 3 + "\ud800"])
+@pytest.mark.parametrize("memory", [(1, 2), {1: 2}, {"a": float("nan")}, {"a": np.float32(1)}, {1}, ["x" * 300, 1j]])
 def test_what_is_remembered_must_come_back_as_it_was(memory):
     strategy = Faulty(Selection(IDS[:2], RAMP[:2], RAMP, memory=memory))
     strategy.remembers = True

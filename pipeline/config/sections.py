@@ -219,6 +219,7 @@ class QuerySection(Section):
         reference: what change is measured from; the criterion's own.
         distance: between which outputs; ``outputs``.
         naive_candidates: how many are really retrained with by ``naive``.
+        dropout_passes: how often the network is sampled by strategies that need dropout; see ``run.stages.score``.
 
     """
 
@@ -232,6 +233,7 @@ class QuerySection(Section):
     reference: Literal["network", "linearized"] | None = None
     distance: Literal["outputs", "simplex"] | None = None
     naive_candidates: int | None = Field(default=None, ge=1)
+    dropout_passes: int | None = Field(default=None, ge=2)
 
     @property
     def answers(self) -> int:

@@ -83,6 +83,9 @@ class QueryStrategy:
         needs_features: whether it reads ``QueryState.features``, so that a network without a last linear layer is
             refused before the run begins, and not when it is first scored.
         needs_infinite: whether it reads ``QueryState.infinite_kernel``; likewise.
+        needs_dropout: whether it reads ``QueryState.sampled_probabilities``; likewise for a network without dropout.
+        remembers: whether it returns a ``Selection.memory``, to be given it in the next cycle: all else that it knows
+            must be in its state.
         takes_mode: whether ``LookAheadOptions.mode`` changes what it asks, so that users may call it ``NAME-greedy``
             and ``NAME-sequential`` too.
 
@@ -94,6 +97,8 @@ class QueryStrategy:
     needs_port: bool
     needs_features: bool = False
     needs_infinite: bool = False
+    needs_dropout: bool = False
+    remembers: bool = False
     takes_mode: bool = False
 
     def query(self, state: QueryState, n: int) -> Selection:

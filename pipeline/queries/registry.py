@@ -4,9 +4,13 @@ from typing import Literal, NamedTuple, get_args
 
 from linearize import Mode
 from pipeline.errors import PipelineError
+from pipeline.queries.albl import ALBL
 from pipeline.queries.badge import Badge
+from pipeline.queries.bald import Bald
 from pipeline.queries.base import QueryStrategy
+from pipeline.queries.batchbald import BatchBald
 from pipeline.queries.coreset import CoreSet
+from pipeline.queries.epig import Epig
 from pipeline.queries.infinite import INFINITE
 from pipeline.queries.lookahead import LOOK_AHEAD, OF_F_LIN
 from pipeline.queries.plugins import load_strategy, offered
@@ -14,7 +18,10 @@ from pipeline.queries.proxies import PROXIES
 from pipeline.queries.random_ import Random
 from pipeline.queries.uncertainty import UNCERTAINTY
 
-_ALL: tuple[QueryStrategy, ...] = (*LOOK_AHEAD, *PROXIES, *INFINITE, Random(), *UNCERTAINTY, CoreSet(), Badge())
+_DROPOUT = (Bald(), BatchBald(), Epig())
+_ALL: tuple[QueryStrategy, ...] = (
+    *LOOK_AHEAD, *PROXIES, *INFINITE, Random(), *UNCERTAINTY, *_DROPOUT, ALBL, CoreSet(), Badge()
+)  # fmt: skip
 STRATEGIES = {strategy.name: strategy for strategy in _ALL}
 """The built-in ones; ``get_strategy`` knows those of others too."""
 MODES: tuple[Mode, ...] = get_args(Mode)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class LookAheadOptions(NamedTuple):
 
 
 NO_OPTIONS = LookAheadOptions()
+MASKS = 2**31
+"""Key of the stream that dropout masks are drawn from, below the strategy's own: none that ``spawn`` gives."""
 
 
 def _cannot_retrain(*_: np.ndarray) -> Retrainer:
@@ -41,6 +43,10 @@ def _cannot_retrain(*_: np.ndarray) -> Retrainer:
 
 def _has_no_twin(*_: np.ndarray) -> InfiniteKernel:
     raise ValueError("the infinite-width kernel is made for strategies with needs_infinite = True alone")
+
+
+def _has_no_dropout(*_: object) -> np.ndarray:
+    raise ValueError("there is no network that could be sampled")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,9 @@ class QueryState:
         retrain: maps the same as ``linearize`` to what really trains the network on.
         infinite: maps labelled and candidate inputs to the kernel of the network's twin of infinite width.
         progress: told how far a slow strategy is, ``(done, total)``, so that it can be stopped, and what it takes.
+        sample: maps inputs and a seed to the outputs of K passes with dropout ``[K, N, C]``.
+        memory: what the strategy remembered last, see ``Selection.memory``; None at first.
+        queries: of the whole run, one a cycle but the last; None where it has no end.
 
     """
 
@@ -77,6 +86,9 @@ class QueryState:
     retrain: Callable[[np.ndarray, np.ndarray, np.ndarray], Retrainer] = _cannot_retrain
     infinite: Callable[[np.ndarray, np.ndarray], InfiniteKernel] = _has_no_twin
     progress: StageProgress = silent
+    sample: Callable[[np.ndarray, int], np.ndarray] = _has_no_dropout
+    memory: Any = None
+    queries: int | None = None
 
     @cached_property
     def outputs(self) -> np.ndarray:
@@ -87,6 +99,16 @@ class QueryState:
     def probabilities(self) -> np.ndarray:
         """Class probabilities of the candidates, ``[U, C]``."""
         return get_loss(self.loss).probabilities.of(self.outputs)
+
+    @cached_property
+    def sampled_probabilities(self) -> np.ndarray:
+        """Class probabilities of the candidates in K passes with dropout, ``[K, U, C]``; one function a pass.
+
+        The masks' seed is derived from that of ``rng``, however much was drawn from it.
+        """
+        stream: Any = self.rng.bit_generator.seed_seq
+        seed = np.random.SeedSequence(stream.entropy, spawn_key=(*stream.spawn_key, MASKS)).generate_state(1)
+        return get_loss(self.loss).probabilities.of(self.sample(self.inputs(self.candidates), int(seed[0])))
 
     @cached_property
     def features(self) -> np.ndarray:

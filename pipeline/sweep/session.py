@@ -84,7 +84,7 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions, trust_code: bool 
             unusable engine.
 
     """
-    from pipeline.run.context import check_strategy, open_context
+    from pipeline.run.context import check_network, check_strategy, open_context
     from pipeline.run.recorded import confirm_code, named_code, strategies_code
 
     held = merged(out, replace(wanted, cpus_per_cell=options.cpus_per_cell))
@@ -100,6 +100,7 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions, trust_code: bool 
     require_test(first.data.name, context.data)
     for config in {cell.strategy: cell.config for cell in grid.cells()}.values():
         check_strategy(config, context.data)
+        check_network(replace(context, config=config))
     engine = open_engine(options, grid.cpus_per_cell, context.config.device, context.device)
     if grid.resolved()["kernel"]["memory_budget"] is None:
         grid = grid.with_field("kernel", "memory_budget", cell_budget(engine))

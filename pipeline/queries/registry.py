@@ -5,16 +5,30 @@ from typing import Literal, NamedTuple, get_args
 from linearize import Mode
 from pipeline.errors import PipelineError
 from pipeline.queries.badge import Badge
+from pipeline.queries.bait import Bait
 from pipeline.queries.base import QueryStrategy
 from pipeline.queries.coreset import CoreSet
+from pipeline.queries.dropquery import DropQuery
+from pipeline.queries.egl import ExpectedGradientLength, ExpectedGradientLengthOfTheLastLayer
+from pipeline.queries.falcun import Falcun
 from pipeline.queries.infinite import INFINITE
+from pipeline.queries.lcmd import LargestClusterMaximumDistance
 from pipeline.queries.lookahead import LOOK_AHEAD, OF_F_LIN
+from pipeline.queries.maxdet import MaxDet
 from pipeline.queries.plugins import load_strategy, offered
+from pipeline.queries.probcover import ProbCover
 from pipeline.queries.proxies import PROXIES
 from pipeline.queries.random_ import Random
+from pipeline.queries.typiclust import TypiClust
 from pipeline.queries.uncertainty import UNCERTAINTY
 
-_ALL: tuple[QueryStrategy, ...] = (*LOOK_AHEAD, *PROXIES, *INFINITE, Random(), *UNCERTAINTY, CoreSet(), Badge())
+OF_THE_LAST_LAYER = (Falcun(), TypiClust(), ProbCover(), DropQuery(), Bait(), ExpectedGradientLengthOfTheLastLayer())
+OF_ALL_LAYERS = (LargestClusterMaximumDistance(), MaxDet(), ExpectedGradientLength())
+
+_ALL: tuple[QueryStrategy, ...] = (
+    *(*LOOK_AHEAD, *PROXIES, *INFINITE, Random(), *UNCERTAINTY),
+    *(*OF_ALL_LAYERS, *OF_THE_LAST_LAYER, CoreSet(), Badge()),
+)
 STRATEGIES = {strategy.name: strategy for strategy in _ALL}
 """The built-in ones; ``get_strategy`` knows those of others too."""
 MODES: tuple[Mode, ...] = get_args(Mode)

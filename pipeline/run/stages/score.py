@@ -25,7 +25,7 @@ from pipeline.run.stages.sequential import query_sizes
 from pipeline.run.stages.train import WEIGHTS, options_of, was_limited
 from trainer.checkpoint import load_weights
 from trainer.errors import TrainerError
-from trainer.features import embed
+from trainer.features import embed, last_layer
 from trainer.predict import predict, release_cached_memory
 from trainer.targets import one_hot
 
@@ -133,6 +133,7 @@ def query_state(
         options=query.look_ahead,
         retrain=retrain,
         infinite=kernel_maker(context.spec, config.kernel_options, progress),
+        last_layer=partial(last_layer, model, np.zeros((1, *context.data.input_shape), np.float32)),
         progress=progress,
     )
 

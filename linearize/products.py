@@ -103,7 +103,8 @@ def ntk_blocks(
                 f"into a memory budget of {shown(options.budget)}"
             )
         arrays, parts = split(variables), []
-        for start, portion in _portions(tape, x, max(min(8 * CACHED, options.budget) // one, 1)):
+        most = max(min(8 * CACHED, options.budget) // one, 1)
+        for start, portion in _portions(tape, x, min(most, MOST_EXAMPLES)):
             squares = _squares(tape, *arrays, portion)
             parts.append(np.asarray(squares, np.float64)[: len(x) - start])
             if progress:

@@ -1,11 +1,10 @@
 """A state of which everything is given: what strategies see in it is what a test says."""
 
-from types import SimpleNamespace
-
 import numpy as np
 
 from linearize import Kernel
 from linearize.posterior import Dense, Targets
+from pipeline.progress import silent
 from pipeline.queries import QueryState
 from pipeline.run.pool import Labelled
 
@@ -20,7 +19,8 @@ def given_state(
     outputs=None,
     labelled_outputs=None,
     last_layer=None,
-    posterior=None,
+    service=None,
+    progress=None,
     loss="cross-entropy",
     seed=0,
 ):
@@ -32,8 +32,8 @@ def given_state(
         return np.asarray(given[first][what])[ids - first]
 
     sizes = [max(len(array) for array in (*arrays, ()) if array is not None) for arrays in given.values()]
-    if posterior is not None:
-        sizes = len(posterior.f), len(posterior.labelled.Y)
+    if service is not None and not any(sizes):
+        sizes = [len(service.posterior.f), len(service.posterior.labelled.Y)]
     return QueryState(
         candidates=np.arange(sizes[0]) + FIRST,
         labelled=Labelled(np.arange(sizes[1]) + FIRST_LABELLED, np.zeros(sizes[1], int)),
@@ -43,8 +43,9 @@ def given_state(
         inputs=lambda ids: ids,
         evaluate=lambda ids: known(ids, 1),
         embed=lambda ids: (known(ids, 0), None),
-        linearize=lambda *_: SimpleNamespace(posterior=posterior),
+        linearize=lambda *_: service,
         last_layer=lambda: last_layer,
+        progress=progress or silent,
     )
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 from given_state import FIRST, given_state
-from test_queries import Network
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
+import cases
 from common.losses import LOSSES, get_loss
 from linearize import LookAhead
 from pipeline.errors import PipelineError
@@ -88,38 +88,33 @@ def test_all_layers_by_gradients_of_every_label(loss):
     variables = {"params": {"W1": W1, "b1": b1, "W2": W2, "b2": b2}}
     names = [name for name, _ in model.named_parameters()]
 
-    class State:
-        """What the strategy reads."""
-
-        candidates = np.arange(12) + FIRST
-        outputs = np.asarray(in_jax(variables, pool))
-        look_ahead = LookAhead.fit(in_jax, variables, X, np.eye(3)[[0, 1, 2, 0]], pool, full=False, loss=loss)
-        progress = None
-
-    State.loss = loss
-    scores = get_strategy("egl").query(State, 5).candidate_scores
-    np.testing.assert_allclose(scores, expected(model, loss, pool, names), rtol=1e-4)
-    assert not State.look_ahead.full
+    service = LookAhead.fit(in_jax, variables, X, np.eye(3)[[0, 1, 2, 0]], pool, full=False, loss=loss)
+    outputs, told = np.asarray(in_jax(variables, pool), float), []
     features = np.tanh(pool @ W1.T + b1)
-    last = get_strategy("egl-last").query(given_state(features, outputs=State.outputs, loss=loss), 5).candidate_scores
-    np.testing.assert_allclose(last, expected(model, loss, pool, ["2.weight"]), rtol=1e-6)
-
-
-def test_it_needs_no_covariance_and_tells_how_far_it_is():
-    assert get_strategy("egl").covariance(LookAheadOptions(), 20, 5000) == "none"
-    network, told = Network(), []
-    state = network.state()
-    object.__setattr__(state, "progress", lambda done, total: told.append((done, total)))
-    get_strategy("egl").query(state, 2)
+    state = given_state(features, outputs=outputs, loss=loss, service=service, progress=lambda *done: told.append(done))
+    scores = get_strategy("egl").query(state, 5).candidate_scores
+    np.testing.assert_allclose(scores, expected(model, loss, pool, names), rtol=1e-4)
     assert told[-1] == (12, 12)
+    last = get_strategy("egl-last").query(state, 5).candidate_scores
+    np.testing.assert_allclose(last, expected(model, loss, pool, ["2.weight"]), rtol=1e-4)
+
+
+def test_it_needs_no_covariance():
+    assert get_strategy("egl").covariance(LookAheadOptions(), 20, 5000) == "none"
 
 
 @pytest.mark.parametrize("name", ["egl", "egl-last"])
 def test_copies_have_the_same_score_and_the_order_of_candidates_does_not_matter(name):
-    network = Network(duplicate=True)
-    scores = get_strategy(name).query(network.state(), 3).candidate_scores
-    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
-    network.candidates = network.candidates[::-1]
-    np.testing.assert_allclose(get_strategy(name).query(network.state(), 3).candidate_scores[::-1], scores, rtol=1e-5)
-    with pytest.raises(PipelineError, match="expected 1 to 12"):
-        get_strategy(name).query(network.state(), 13)
+    apply_fn, variables = cases.tiny_conv_net(classes=3, dtype=np.float32)
+    x = cases.images(0, 18, np.float32)
+    x[7] = x[6]
+    scores = []
+    for pool in (x[6:], x[:5:-1]):
+        service = LookAhead.fit(apply_fn, variables, x[:6], np.eye(3)[[0, 1, 2] * 2], pool, full=False)
+        outputs = np.asarray(apply_fn(variables, pool))
+        state = given_state(pool.reshape(12, -1), outputs=outputs, service=service)
+        scores.append(get_strategy(name).query(state, 3).candidate_scores)
+        with pytest.raises(PipelineError, match="expected 1 to 12"):
+            get_strategy(name).query(state, 13)
+    assert scores[0][0] == pytest.approx(scores[0][1], rel=1e-5)
+    np.testing.assert_allclose(scores[1][::-1], scores[0], rtol=1e-5)

@@ -5,6 +5,8 @@
 It is no dependency of the tests: without ``--no-deps`` it would bring data sets and plots.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -136,7 +138,7 @@ def test_copies_of_the_labelled_and_the_chosen_come_last_and_in_their_order(stra
 def test_the_strategies_ask_for_what_the_posterior_says(name):
     rng = np.random.default_rng(0)
     H, P = rng.normal(size=(4, 30)), rng.normal(size=(20, 30))
-    state = given_state(posterior=posterior_of(H, P))
+    state = given_state(service=SimpleNamespace(posterior=posterior_of(H, P)))
     asked = validated_query(get_strategy(name), state, 7).indices - FIRST
     assert asked.tolist() == {"lcmd": lcmd, "maxdet": maxdet}[name](H, P, 7)
     with pytest.raises(PipelineError, match="expected 1 to 20"):
@@ -185,6 +187,7 @@ def in_jax(variables, x):
 
 
 @pytest.mark.parametrize("seed", range(2))
+@pytest.mark.filterwarnings("ignore:Full backward hook", "ignore:Using a non-tuple sequence")
 @pytest.mark.usefixtures("x64")
 def test_bmdal_reg_asks_for_the_same_with_the_gradients_of_a_network(bmdal, seed):
     rng = np.random.default_rng(seed)

@@ -40,7 +40,7 @@ GROUPS = np.repeat([0, 1, 2, 3], [7, 6, 2, 1])
         ([], 3, [1, 8, 3]),  # the largest first, then in turn
         ([0], 3, [8, 1, 10]),  # the group of a label is second
         ([0, 1, 1], 2, [1, 8]),  # and last is the one of more labels
-        ([2, 2, 2, 2], 3, [1, 8, 3]),  # labels count for its size: a group of 6 with 4 labels, asked for last
+        ([2, 2, 2, 2], 3, [1, 8, 13]),  # labels count for a group's size: that of 2 has 6, and the last turn
         ([3, 3], 4, [1, 8, 3, 10]),  # a group of 3 is an outlier
     ],
 )

@@ -91,7 +91,8 @@ def nearest_to_each(points: np.ndarray, centers: np.ndarray) -> np.ndarray:
         Positions ``[n]``, none twice.
 
     """
-    left, order = np.ones(len(points), bool), []
+    left = np.ones(len(points), bool)
+    order: list[int] = []
     for center in centers:
         squared = ((points - center) ** 2).sum(axis=1)
         order.append(int(np.where(left, squared, np.inf).argmin()))

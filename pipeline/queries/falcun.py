@@ -48,7 +48,8 @@ def draw_relevant(p: np.ndarray, n: int, rng: np.random.Generator, *, gamma: flo
 
     """
     u = 1 + negative_margin(p)
-    distance, left, order = u.copy(), np.ones(len(p), bool), []
+    distance, left = u.copy(), np.ones(len(p), bool)
+    order: list[int] = []
     while len(order) < n:
         weights = np.zeros(len(p))
         weights[left] = relevance(u[left], distance[left]) ** gamma

@@ -94,7 +94,8 @@ def largest_clusters(distances: TangentDistances, n: int) -> np.ndarray:
     """
     known = distances.from_labelled()  # [L, U]
     center, nearest = known.argmin(axis=0), known.min(axis=0)
-    left, order = np.ones(len(nearest), bool), []
+    left = np.ones(len(nearest), bool)
+    order: list[int] = []
     for added in range(len(known), len(known) + n):
         sizes = np.bincount(center, weights=nearest)
         largest = sizes[center] == sizes.max()

@@ -47,7 +47,8 @@ def largest_variances(posterior: Posterior, n: int) -> np.ndarray:
     """
     k, lam, least = posterior.outputs, posterior.labelled.lam, posterior.epsilon + 2 * posterior.labelled.jitter
     variance = np.where(posterior.redundant_rows, 0.0, posterior.variance)  # [U k]
-    left, order = np.ones(len(posterior.f), bool), []
+    left = np.ones(len(posterior.f), bool)
+    order: list[int] = []
     V, steps = np.empty((n * k, len(variance))), 0
     while len(order) < n:
         mean = variance.reshape(-1, k).mean(axis=1)

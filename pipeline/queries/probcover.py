@@ -83,7 +83,8 @@ def greedy_cover(points: np.ndarray, labelled: int, radius: float, n: int) -> np
     for rows, squared in _squared(points):
         within = squared < radius**2
         holds[rows], covered[rows] = within[:, labelled:], within[:, :labelled].any(axis=1)
-    gains, order = holds[~covered].sum(axis=0), []
+    gains = holds[~covered].sum(axis=0)
+    order: list[int] = []
     while len(order) < n:
         chosen = int(np.argmax(gains))
         new = holds[:, chosen] & ~covered

@@ -59,7 +59,8 @@ def most_typical(points: np.ndarray, clusters: np.ndarray, labelled: np.ndarray,
         Positions ``[n]`` in the order chosen, none twice.
 
     """
-    left, order = np.ones(len(points), bool), []
+    left = np.ones(len(points), bool)
+    order: list[int] = []
     turns = _turns(clusters, labelled, left)
     while len(order) < n:
         members = np.flatnonzero(left & (clusters == next(turns)))

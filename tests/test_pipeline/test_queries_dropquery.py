@@ -27,14 +27,15 @@ class Masks:
 
 W, b = np.array([[1.0, 0], [0, 1]]), np.array([0.0, 0.5])
 # Outputs are (h_0, h_1 + 0.5): classes 0, 1 and 0. Kept features count 4 times: without h_0 of the first, (0, 4 + 0.5);
-# without h_1 of the second, (4, 0.5); the third without both, (0, 0.5), changes since biases are never dropped.
-H = np.array([[2.0, 1], [1, 1], [3, 0]])
+# without h_1 of the second, (4, 0.5); the third without both, (0, 0.5), changes
+# since biases are never dropped.  So does the fourth, (0.4, 0.6), when nothing is dropped: (1.6, 0.9).
+H = np.array([[2.0, 1], [1, 1], [3, 0], [0.4, 0.1]])
 
 
 def test_changed_passes_by_hand():
     masks = Masks([(0, 0)], [(1, 1), (2, 0), (2, 1)], [(0, 0), (2, 1)])
-    assert changed_passes(H, W, b, masks).tolist() == [2, 1, 1]
-    assert changed_passes(H, W, b, Masks([]), passes=1).tolist() == [0, 0, 0]
+    assert changed_passes(H, W, b, masks).tolist() == [2, 1, 1, 3]
+    assert changed_passes(H, W, b, Masks([]), passes=1).tolist() == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(

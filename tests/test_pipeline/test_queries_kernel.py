@@ -48,13 +48,12 @@ def test_maxdet_by_hand(n):
 
 
 def test_maxdet_with_a_ridge_by_hand():
-    # K = 1 + 1, so 4 - 2²/2 = 2 and 1.5² are left of (2) and (1.5): the second, of another feature, is first.
-    labelled, pool = [[1.0, 0]], [[2.0, 0], [0, 1.5], [0, 1.5]]
-    posterior = posterior_of(labelled, pool, ridge=1.0)
-    np.testing.assert_allclose(posterior.variance, [2, 2.25, 2.25])
-    # Then 2.25 - 2.25²/3.25 = 0.69 is left of its copy.
-    assert maxdet(labelled, pool, 3, ridge=1.0) == [1, 0, 2]
-    assert maxdet(labelled, pool, 3) == [1, 0, 2]  # (2, 0) is a multiple of the label: nothing is left of either
+    # K = 1 + 1, so 1 - 1/2 is left of a copy of the label; 1.5² and, after the first, 2.25 - 2.25²/3.25 = 0.69 of
+    # the others.
+    labelled, pool = [[1.0, 0]], [[1.0, 0], [0, 1.5], [0, 1.5]]
+    np.testing.assert_allclose(posterior_of(labelled, pool, ridge=1.0).variance, [0.5, 2.25, 2.25])
+    assert maxdet(labelled, pool, 3, ridge=1.0) == [1, 2, 0]
+    assert maxdet([[1.0, 0]], [[1.5, 0.1], [0, 1.5], [0, 1.5]], 3) == [1, 0, 2]  # without, nothing of a copy
 
 
 def slow_lcmd(H, P, n):
@@ -97,7 +96,8 @@ def test_the_definitions_in_loops(seed, L, U, d, n):
     assert lcmd(H, P, n) == slow_lcmd(H, P, n)
     assert maxdet(H, P, n) == slow_maxdet(H, P, n, 0.0)
     assert lcmd(H, P, n, ridge=0.5) == slow_lcmd(H, P, n)  # it is no part of the distances
-    assert maxdet(H, P, n, ridge=0.5) == slow_maxdet(H, P, n, 0.5)
+    for ridge in (0.5, 20.0):
+        assert maxdet(H, P, n, ridge=ridge) == slow_maxdet(H, P, n, ridge)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -8,7 +8,13 @@ from linearize.heads import HEADS
 from linearize.kernel import empirical_ntk, network_outputs, plan_ntk
 from linearize.options import KernelOptions
 from linearize.posterior import Posterior
-from linearize.products import jacobian_vector_product, ntk_diagonal, ntk_vector_product, vector_jacobian_product
+from linearize.products import (
+    jacobian_vector_product,
+    ntk_blocks,
+    ntk_diagonal,
+    ntk_vector_product,
+    vector_jacobian_product,
+)
 from linearize.service import LookAhead
 from linearize.types import Kernel
 
@@ -37,6 +43,7 @@ __all__ = [
     "empirical_ntk",
     "jacobian_vector_product",
     "network_outputs",
+    "ntk_blocks",
     "ntk_diagonal",
     "ntk_vector_product",
     "plan_ntk",

@@ -41,6 +41,10 @@ def _cannot_retrain(*_: np.ndarray) -> Retrainer:
     raise ValueError("there is no network to retrain")
 
 
+def _has_no_last_layer() -> tuple[np.ndarray, np.ndarray]:
+    raise ValueError("there is no network whose last layer could be read")
+
+
 def _has_no_twin(*_: np.ndarray) -> InfiniteKernel:
     raise ValueError("the infinite-width kernel is made for strategies with needs_infinite = True alone")
 
@@ -66,6 +70,7 @@ class QueryState:
         options: what the run asks of strategies that look ahead.
         retrain: maps the same as ``linearize`` to what really trains the network on.
         infinite: maps labelled and candidate inputs to the kernel of the network's twin of infinite width.
+        last_layer: returns weights ``[C, d]`` and biases ``[C]`` of the layer that ``embed`` gives the inputs of.
         progress: told how far a slow strategy is, ``(done, total)``, so that it can be stopped, and what it takes.
         sample: maps inputs and a seed to the outputs of K passes with dropout ``[K, N, C]``.
         memory: what the strategy remembered last, see ``Selection.memory``; None at first.
@@ -85,6 +90,7 @@ class QueryState:
     options: LookAheadOptions = NO_OPTIONS
     retrain: Callable[[np.ndarray, np.ndarray, np.ndarray], Retrainer] = _cannot_retrain
     infinite: Callable[[np.ndarray, np.ndarray], InfiniteKernel] = _has_no_twin
+    last_layer: Callable[[], tuple[np.ndarray, np.ndarray]] = _has_no_last_layer
     progress: StageProgress = silent
     sample: Callable[[np.ndarray, int], np.ndarray] = _has_no_dropout
     memory: Any = None

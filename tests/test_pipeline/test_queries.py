@@ -150,7 +150,12 @@ class Network:
             infinite=gaussian_kernel,
             sample=sampled(self.C),
             queries=5,
+            last_layer=self.last_layer,
         )
+
+    def last_layer(self):
+        head = self.variables["params"]["head"]
+        return np.asarray(head["kernel"], float).T, np.asarray(head["bias"], float)
 
     def retrain(self, X, labels, pool):
         """Another network that can be trained: what is asked of a strategy here does not depend on which."""
@@ -165,7 +170,8 @@ def strategy_of(name):
 
 
 CASES = [(name, loss) for name in NAMES for loss in ("l2", "cross-entropy")]
-AWARE_OF_THE_BATCH = ("coreset", "badge")
+AWARE_OF_THE_BATCH = ("coreset", "badge", "lcmd", "maxdet")
+AWARE_OF_THE_LABELLED = ("coreset", "lcmd", "maxdet")
 
 
 @pytest.mark.parametrize(("name", "loss"), CASES)
@@ -210,7 +216,7 @@ class TestContract:
         if name in AWARE_OF_THE_BATCH:
             place = {int(id_): rank for rank, id_ in enumerate(selection.indices)}
             original, copy, copy_of_labelled = (place[int(id_)] for id_ in network.candidates[:3])
-            last = {max(original, copy)} | ({copy_of_labelled} if name == "coreset" else set())
+            last = {max(original, copy)} | ({copy_of_labelled} if name in AWARE_OF_THE_LABELLED else set())
             assert last == set(range(12 - len(last), 12))  # only when nothing else is left
 
     def test_a_pool_of_copies_is_handled(self, name, loss):

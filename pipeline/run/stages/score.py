@@ -28,7 +28,7 @@ from pipeline.run.stages.train import WEIGHTS, options_of, was_limited
 from trainer.checkpoint import load_weights
 from trainer.dropout import sample_outputs
 from trainer.errors import TrainerError
-from trainer.features import embed
+from trainer.features import embed, last_layer
 from trainer.predict import predict, release_cached_memory
 from trainer.targets import one_hot
 
@@ -149,6 +149,7 @@ def query_state(
         options=query.look_ahead,
         retrain=retrain,
         infinite=kernel_maker(context.spec, config.kernel_options, progress),
+        last_layer=partial(last_layer, model, np.zeros((1, *context.data.input_shape), np.float32)),
         progress=progress,
         sample=lambda x, seed: sample_outputs(model, x, passes=passes, seed=seed, device=device),
         memory=None if remembered is None else read_scores(remembered).remembered,

@@ -83,6 +83,8 @@ class QueryStrategy:
         needs_features: whether it reads ``QueryState.features``, so that a network without a last linear layer is
             refused before the run begins, and not when it is first scored.
         needs_infinite: whether it reads ``QueryState.infinite_kernel``; likewise.
+        needs_gradients: whether it reads ``QueryState.gradients``, and of a port nothing else: no kernel is computed,
+            and there may be any number of candidates.
         takes_mode: whether ``LookAheadOptions.mode`` changes what it asks, so that users may call it ``NAME-greedy``
             and ``NAME-sequential`` too.
 
@@ -94,7 +96,13 @@ class QueryStrategy:
     needs_port: bool
     needs_features: bool = False
     needs_infinite: bool = False
+    needs_gradients: bool = False
     takes_mode: bool = False
+
+    @property
+    def needs_kernel(self) -> bool:
+        """Whether a kernel over labelled ∪ candidates is computed for it."""
+        return self.needs_port and not self.needs_gradients
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose ``n`` of the candidates, before any of them is answered.

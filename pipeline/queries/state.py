@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.losses import get_loss
-from linearize import LookAhead, Measure, Mode
+from linearize import Dynamics, Examples, LookAhead, LossGradients, Measure, Mode
 from pipeline.infinite import InfiniteKernel
 from pipeline.progress import StageProgress, silent
 from pipeline.retraining import Retrainer
@@ -33,10 +33,16 @@ class LookAheadOptions(NamedTuple):
 
 
 NO_OPTIONS = LookAheadOptions()
+CHUNK = 4096
+"""Candidates whose inputs are held at once where the outputs alone are wanted."""
 
 
 def _cannot_retrain(*_: np.ndarray) -> Retrainer:
     raise ValueError("there is no network to retrain")
+
+
+def _has_no_port() -> LossGradients:
+    raise ValueError("there is no port of the network to differentiate")
 
 
 def _has_no_twin(*_: np.ndarray) -> InfiniteKernel:
@@ -60,6 +66,7 @@ class QueryState:
         options: what the run asks of strategies that look ahead.
         retrain: maps the same as ``linearize`` to what really trains the network on.
         infinite: maps labelled and candidate inputs to the kernel of the network's twin of infinite width.
+        differentiate: gives the gradients of the network's loss, in JAX.
         progress: told how far a slow strategy is, ``(done, total)``, so that it can be stopped, and what it takes.
 
     """
@@ -76,12 +83,15 @@ class QueryState:
     options: LookAheadOptions = NO_OPTIONS
     retrain: Callable[[np.ndarray, np.ndarray, np.ndarray], Retrainer] = _cannot_retrain
     infinite: Callable[[np.ndarray, np.ndarray], InfiniteKernel] = _has_no_twin
+    differentiate: Callable[[], LossGradients] = _has_no_port
     progress: StageProgress = silent
 
     @cached_property
     def outputs(self) -> np.ndarray:
         """The network's outputs on the candidates, ``[U, C]``; computed when first asked for."""
-        return self.evaluate(self.inputs(self.candidates))
+        starts = range(0, max(len(self.candidates), 1), CHUNK)
+        parts = [self.candidates[start : start + CHUNK] for start in starts]
+        return np.concatenate([self.evaluate(self.inputs(part)) for part in parts])
 
     @cached_property
     def probabilities(self) -> np.ndarray:
@@ -124,6 +134,20 @@ class QueryState:
     def infinite_kernel(self) -> InfiniteKernel:
         """The kernel of the network's twin of infinite width over labelled ∪ candidates."""
         return self.infinite(self.inputs(self.labelled.ids), self.inputs(self.candidates))
+
+    @cached_property
+    def gradients(self) -> LossGradients:
+        """The gradients of the network's loss, of which sums, norms and inner products are computed when asked for."""
+        return self.differentiate()
+
+    @cached_property
+    def dynamics(self) -> Dynamics:
+        """What each candidate would change of the labelled set's training dynamics; inputs are fetched in portions."""
+        labelled, pool = (
+            Examples(len(ids), lambda rows, ids=ids: self.inputs(ids[rows]))  # type: ignore[misc]
+            for ids in (self.labelled.ids, self.candidates)
+        )
+        return Dynamics.fit(self.gradients, labelled, self.labelled.labels, pool, self.progress)
 
     @cached_property
     def retrainer(self) -> Retrainer:

@@ -153,7 +153,7 @@ class _Network:
         scored = self._stage("score", score)
         sizes = query_sizes(strategy, context.config.query)
         with explaining(cycle):
-            if strategy.needs_port and len(candidates):
+            if strategy.needs_kernel and len(candidates):
                 state.look_ahead  # noqa: B018 - computed now, not when the first question waits for it
             asking = Asking(strategy, state, _covering(read_scores(scored), candidates), sizes[0], len(sizes) > 1)
             asking.choose(self._ask("record"))  # what was answered meanwhile: the first question need not wait for it

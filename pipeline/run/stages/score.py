@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linearize import KernelOptions, LinearizeError, LookAhead, MemoryBudgetError
+from linearize import KernelOptions, LinearizeError, LookAhead, LossGradients, MemoryBudgetError
 from migrator import load as load_port
 from pipeline import seeds
 from pipeline.config import RunConfig
@@ -120,6 +120,15 @@ def query_state(
         Y = one_hot(labels, classes)
         return _linearised(port, X, Y, pool, options.loss, config.kernel_options, progress, covariance)
 
+    def differentiate() -> LossGradients:
+        if port is None:
+            raise ValueError(
+                "this strategy reads gradients, so the network must be migrated first: set needs_port = True"
+            )
+        migrated = load_port(port)
+        release_cached_memory()
+        return LossGradients.of(migrated.apply_fn, migrated.variables, options.loss, config.kernel_options)
+
     return QueryState(
         candidates=candidates,
         labelled=labelled,
@@ -133,6 +142,7 @@ def query_state(
         options=query.look_ahead,
         retrain=retrain,
         infinite=kernel_maker(context.spec, config.kernel_options, progress),
+        differentiate=differentiate,
         progress=progress,
     )
 

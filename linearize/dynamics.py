@@ -70,7 +70,7 @@ class Dynamics:
         """
         G = gradients.total(labelled, labels)
         candidates = gradients.measure(pool, G, progress=progress)
-        return cls(gradients, pool, candidates, float(np.sqrt(squared_norm(G))), np.zeros(pool.count, bool))
+        return cls(gradients, pool, candidates, float(np.sqrt(squared_norm(G))), np.zeros(pool.size, bool))
 
     def scores(self, gamma: float = DYNAMICS) -> Float64:
         """Return ‖g_u‖² + γ g_u·G of every candidate ``[U]``, g_u·G alone where γ is infinite.
@@ -152,7 +152,7 @@ class Dynamics:
         """
         if not 1 <= n <= (left := int((~self.added).sum())):
             raise LinearizeError(f"dynamics: expected 1 to {left} candidates (those left), got {n}")
-        U, now, order, changes = self.pool.count, self, list[int](), list[float]()
+        U, now, order, changes = self.pool.size, self, list[int](), list[float]()
         while True:
             scores = np.where(now.added, -np.inf, now.scores())
             order.append(int(scores.argmax()))

@@ -6,7 +6,7 @@ kept, and inputs are fetched portion by portion: neither [N, P] nor all of the i
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import prod
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common.losses import Loss
+from common.losses import Loss, get_loss
 from linearize.build import find_loss
 from linearize.engine import compute
 from linearize.engine.execute import arithmetic
@@ -24,8 +24,8 @@ from linearize.engine.tape import Tape, split
 from linearize.engine.units import Unit
 from linearize.engine.work import CACHED, WEIGHTS
 from linearize.errors import LinearizeError, NonFiniteError
-from linearize.heads import Full
-from linearize.kernel import convert, tape_of
+from linearize.heads import Full, OwnLoss
+from linearize.kernel import convert, empirical_ntk, tape_of
 from linearize.options import KernelOptions
 from linearize.types import ApplyFn, Array, Float64, Progress, Variables
 
@@ -39,12 +39,12 @@ class Examples(NamedTuple):
     """Inputs that are fetched when they are needed.
 
     Args:
-        count: N.
+        size: N.
         fetch: maps positions, integers from 0 to N - 1, to their inputs ``[n, ...]``.
 
     """
 
-    count: int
+    size: int
     fetch: Callable[[np.ndarray], np.ndarray]
 
     @classmethod
@@ -119,7 +119,7 @@ class LossGradients:
             NonFiniteError: the sum overflows.
 
         """
-        labels = _checked(labels, examples.count)
+        labels = _checked(labels, examples.size)
         total: list[Array] | None = None
         with self._arithmetic():
             for rows, x, n in self._portions(examples):
@@ -128,7 +128,7 @@ class LossGradients:
                 d[n:] = 0  # rows that fill the portion up
                 share = _pulled(self._tape(x), *self._arrays, x, d)
                 total = share if total is None else [a + b for a, b in zip(total, share, strict=True)]
-                _advance(progress, rows[n - 1] + 1, examples.count)
+                _advance(progress, rows[n - 1] + 1, examples.size)
         assert total is not None
         if not all(np.isfinite(leaf).all() for leaf in total):
             raise NonFiniteError("the gradient of the loss contains NaN or infinity: train with a lower learning rate")
@@ -175,6 +175,30 @@ class LossGradients:
         """
         return self._measured(examples, G, labels, progress, norms=False).products
 
+    def gram(self, x: np.ndarray, progress: Progress | None = None) -> Float64:
+        """Compute g(x_i)·g(x_j) of all pairs, with the labels that the network predicts, by the kernel's engine.
+
+        Args:
+            x: inputs ``[N, ...]``.
+            progress: called with ``(done, total)``.
+
+        Returns:
+            ``[N, N]``.
+
+        Raises:
+            LinearizeError: no inputs, or a loss that reads outputs out in another way than by themselves or softmax.
+            MemoryBudgetError: it does not fit.
+
+        """
+        heads = {
+            get_loss("cross-entropy").readout: OwnLoss(softmax=True),
+            get_loss("l2").readout: OwnLoss(softmax=False),
+        }
+        if self.loss.readout not in heads:
+            raise LinearizeError(f"gram: expected a loss of outputs or their softmax, got {self.loss.name}")
+        options = replace(self.options, head=heads[self.loss.readout])
+        return empirical_ntk(self.apply_fn, self.variables, x, options=options, progress=progress)
+
     def outputs(self, examples: Examples) -> Float64:
         """Compute f(x) of every example ``[N, C]``."""
         with self._arithmetic():
@@ -184,14 +208,14 @@ class LossGradients:
     def _measured(
         self, examples: Examples, G: Any, labels: np.ndarray | None, progress: Progress | None, *, norms: bool
     ) -> Gradients:
-        given = None if labels is None else _checked(labels, examples.count)
+        given = None if labels is None else _checked(labels, examples.size)
         shapes = [jax.tree.map(np.shape, tree) for tree in (G, self.variables["params"])]
         if shapes[0] != shapes[1]:
             raise LinearizeError("G: expected a tree of arrays shaped like variables['params']")
         found = Gradients(
-            np.zeros(examples.count, np.int64) if given is None else given,
-            np.zeros(examples.count),
-            np.zeros(examples.count),
+            np.zeros(examples.size, np.int64) if given is None else given,
+            np.zeros(examples.size),
+            np.zeros(examples.size),
         )
         with self._arithmetic():
             direction = [jnp.asarray(leaf) for leaf in jax.tree.leaves(G)]
@@ -204,7 +228,7 @@ class LossGradients:
                 found.labels[at], found.products[at] = y[:n], np.einsum("bc,bc->b", d, moved)[:n]
                 if norms:
                     found.squared_norms[at] = np.asarray(_norms(tape, *self._arrays, x, d), np.float64)[:n, 0]
-                _advance(progress, at[-1] + 1, examples.count)
+                _advance(progress, at[-1] + 1, examples.size)
         if not np.isfinite([found.squared_norms, found.products]).all():
             raise NonFiniteError("the gradients of the loss contain NaN or infinity: train with a lower learning rate")
         return found
@@ -235,13 +259,13 @@ class LossGradients:
 
     def _portions(self, examples: Examples) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """Yield positions, their inputs and how many are meant; the last portion is filled up with its last row."""
-        if examples.count < 1:
+        if examples.size < 1:
             raise LinearizeError("gradients: expected at least one input, got none")
         first = convert({}, examples.fetch(np.zeros(1, np.int64)), self.options.precision)[1]
-        size = min(_portion(self._tape(first), self.options.budget), 1 << (examples.count - 1).bit_length())
-        for start in range(0, examples.count, size):
-            rows = np.arange(start, start + size).clip(max=examples.count - 1)
-            n = min(size, examples.count - start)
+        size = min(_portion(self._tape(first), self.options.budget), 1 << (examples.size - 1).bit_length())
+        for start in range(0, examples.size, size):
+            rows = np.arange(start, start + size).clip(max=examples.size - 1)
+            n = min(size, examples.size - start)
             x = examples.fetch(rows[:n])
             filled = x if n == size else np.concatenate([x, np.repeat(x[-1:], size - n, axis=0)])
             yield rows, convert({}, filled, self.options.precision)[1], n

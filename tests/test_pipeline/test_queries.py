@@ -9,7 +9,7 @@ from all_strategies import NAMES, gaussian_kernel
 from torch import nn
 
 import cases
-from linearize import LookAhead
+from linearize import LookAhead, LossGradients
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.queries import (
     LookAheadOptions,
@@ -148,6 +148,7 @@ class Network:
             options=self.options,
             retrain=self.retrain,
             infinite=gaussian_kernel,
+            differentiate=lambda: LossGradients.of(self.apply_fn, self.variables, self.loss),
         )
 
     def retrain(self, X, labels, pool):

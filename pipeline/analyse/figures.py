@@ -25,22 +25,25 @@ def draw_all(rows: list[Row], cycle: int) -> Iterator[tuple[str, bytes, bytes]]:
 
 
 def _ratio(rows: list[Row], cycle: int) -> Any:
-    """Fig. 4: the approximation ratio over the kept epochs of a cycle, and at the ends of all cycles."""
+    """Fig. 4: the approximation ratio over the kept epochs of a cycle, and at the ends of all cycles.
+
+    Medians: where Δ(Q|S) may be 0, single draws make the mean anything.
+    """
     figure = blank_figure(HEIGHT)
     over_epochs, over_cycles = figure.subplots(1, 2, sharey=True)
-    means = [row for row in rows if row.quantity == "approximation ratio, mean"]
-    ends = {row.cycle: max(r.epoch or 0 for r in means if r.cycle == row.cycle) for row in means}
-    for at, b in enumerate(dict.fromkeys(row.batch for row in means)):
+    medians = [row for row in rows if row.quantity == "approximation ratio, median"]
+    ends = {row.cycle: max(r.epoch or 0 for r in medians if r.cycle == row.cycle) for row in medians}
+    for at, b in enumerate(dict.fromkeys(row.batch for row in medians)):
         style = {"color": OKABE_ITO[at % len(OKABE_ITO)], "marker": MARKERS[at % len(MARKERS)], "markersize": 3}
-        kept = [row for row in means if row.batch == b and row.cycle == cycle]
+        kept = [row for row in medians if row.batch == b and row.cycle == cycle]
         over_epochs.plot([row.epoch for row in kept], [row.value for row in kept], label=f"b = {b}", **style)
-        last = [row for row in means if row.batch == b and row.epoch == ends[row.cycle]]
+        last = [row for row in medians if row.batch == b and row.epoch == ends[row.cycle]]
         over_cycles.plot([row.cycle for row in last], [row.value for row in last], **style)
     for axes, name in ((over_epochs, f"epochs of cycle {cycle}"), (over_cycles, "cycle, at its end")):
         axes.axhline(1.0, color="#222222", linewidth=1, linestyle=":")
         axes.locator_params(axis="x", integer=True)
         _named(axes, name, "")
-    over_epochs.set_ylabel("approximation ratio, mean", fontsize=SMALL)
+    over_epochs.set_ylabel("approximation ratio, median", fontsize=SMALL)
     over_epochs.legend(fontsize=SMALL, frameon=False)
     return figure
 

@@ -19,11 +19,11 @@ _ALL: tuple[QueryStrategy, ...] = (
     *LOOK_AHEAD,
     *PROXIES,
     *INFINITE,
+    *DYNAMICAL,
     Random(),
     *UNCERTAINTY,
     CoreSet(),
     Badge(),
-    *DYNAMICAL,
 )
 STRATEGIES = {strategy.name: strategy for strategy in _ALL}
 """The built-in ones; ``get_strategy`` knows those of others too."""

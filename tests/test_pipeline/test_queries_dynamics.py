@@ -14,6 +14,7 @@ from migrator import migrate
 from pipeline.config import load_config
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.queries import LookAheadOptions, QueryState, get_strategy, installed_strategies, resolve, validated_query
+from pipeline.queries.state import CHUNK
 from pipeline.queries.validated_query import ValidatedSequentialQuery
 from pipeline.run.pool import Labelled
 from pipeline.run.rundir import read_events
@@ -222,6 +223,19 @@ def test_a_run_asks_in_a_mode(start, go_on, mode):
     asked = [sample for event in queries for sample in event["ids"]]
     assert len(asked) == len(set(asked)) == 4
     assert len(queries) == (1 if mode == "greedy" else 4)
+
+
+def test_outputs_of_a_large_pool_are_computed_in_portions():
+    seen = []
+
+    def evaluate(ids):
+        seen.append(len(ids))
+        return np.stack([ids, -ids], axis=1)
+
+    ids = np.arange(2 * CHUNK + 5)
+    state = QueryState(ids, Labelled(ids[:0], ids[:0]), 2, "l2", None, lambda ids: ids, evaluate, None, None)
+    np.testing.assert_array_equal(state.outputs, np.stack([ids, -ids], axis=1))
+    assert seen == [CHUNK, CHUNK, 5]
 
 
 def test_a_converged_network_is_warned_of():

@@ -3,7 +3,9 @@
 from linearize.choice import MODES, Choice, Mode
 from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Criterion, Distance, Measure, Reference
 from linearize.diagnostics import Diagnostics, ScoreDiagnostics
+from linearize.dynamics import Dynamics
 from linearize.errors import LinearizeError, MemoryBudgetError, NonFiniteError, SingularKernelError
+from linearize.gradients import Examples, Gradients, LossGradients
 from linearize.heads import HEADS
 from linearize.kernel import empirical_ntk, network_outputs, plan_ntk
 from linearize.options import KernelOptions
@@ -28,10 +30,14 @@ __all__ = [
     "Criterion",
     "Diagnostics",
     "Distance",
+    "Dynamics",
+    "Examples",
+    "Gradients",
     "Kernel",
     "KernelOptions",
     "LinearizeError",
     "LookAhead",
+    "LossGradients",
     "Measure",
     "MemoryBudgetError",
     "Mode",

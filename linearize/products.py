@@ -260,17 +260,9 @@ def _bytes_of_a_square(tape: Tape) -> int:
     return max(passes + tape.outputs * (bytes_of_one(tape, made) - passes), 1)
 
 
-def _outputs(tape: Tape, parameters: list[Array], others: list[Array], examples: Array) -> Array:
-    """g of every example ``[B, k]``, differentiable by the parameters that the tape's units hold."""
-    chosen = {leaf for unit in tape.units for leaf in unit.leaves}
-    held = [leaf if at in chosen else jax.lax.stop_gradient(leaf) for at, leaf in enumerate(parameters)]
-    values = tape.prepare(held, others)
-    return jax.vmap(lambda example: tape.forward(values, example, {})[0])(examples)
-
-
 @partial(jax.jit, static_argnums=0)
 def _pulled(tape: Tape, parameters: list[Array], others: list[Array], examples: Array, weights: Array) -> list[Array]:
-    outputs, pull = jax.vjp(lambda p: _outputs(tape, p, others, examples), parameters)
+    outputs, pull = jax.vjp(lambda p: tape.evaluate(p, others, examples), parameters)
     (direction,) = pull(weights.astype(outputs.dtype))
     return direction
 
@@ -278,7 +270,7 @@ def _pulled(tape: Tape, parameters: list[Array], others: list[Array], examples: 
 @partial(jax.jit, static_argnums=0)
 def _pushed(tape: Tape, parameters: list[Array], others: list[Array], examples: Array, direction: list[Array]) -> Array:
     typed = [jnp.asarray(t, p.dtype) for t, p in zip(direction, parameters, strict=True)]
-    return jax.jvp(lambda p: _outputs(tape, p, others, examples), (parameters,), (typed,))[1]
+    return jax.jvp(lambda p: tape.evaluate(p, others, examples), (parameters,), (typed,))[1]
 
 
 def _pull(tape: Tape, arrays: tuple[list[Array], list[Array]], x: np.ndarray, weights: np.ndarray) -> list[Array]:

@@ -7,8 +7,8 @@ from pipeline.infinite import InfiniteKernel
 from pipeline.queries import STRATEGIES
 from pipeline.queries.registry import SUFFIXES
 
-NAMES = [*STRATEGIES, *(f"{name}-{mode}" for mode in SUFFIXES for name in ("mlmoc", "margin-lin"))]
-"""Every strategy, but of the modes one criterion with S and one without: the others differ in what they sum up."""
+NAMES = [*STRATEGIES, *(f"{name}-{mode}" for mode in SUFFIXES for name in ("mlmoc", "margin-lin", "dynamical"))]
+"""Every strategy, but of the modes one criterion with S, one without, and gradients: others differ in what they sum."""
 
 
 def gaussian_kernel(X, pool):

@@ -183,7 +183,13 @@ def tile(chunk: Chunk, left: FeatureBlock, right: FeatureBlock, total: jnp.dtype
     return share
 
 
-def squared_norms(tape: Tape, parameters: Sequence[Array], others: Sequence[Array], examples: Array) -> Array:
+def squared_norms(
+    tape: Tape,
+    parameters: Sequence[Array],
+    others: Sequence[Array],
+    examples: Array,
+    along: Array | None = None,
+) -> Array:
     """Θ's diagonal for m examples, ``[m, rows]``: every unit's share by the cheaper of its two ways.
 
     Args:
@@ -191,6 +197,8 @@ def squared_norms(tape: Tape, parameters: Sequence[Array], others: Sequence[Arra
         parameters: trainable leaves.
         others: constant leaves.
         examples: ``[m, ...]``.
+        along: one sum of each example's outputs, by its weights ``[m, k]``, whose gradient is meant; the tape has a row
+            for each output, and one number for each example comes back, ``[m, 1]``.
 
     """
     values = tape.prepare(parameters, others)
@@ -200,20 +208,27 @@ def squared_norms(tape: Tape, parameters: Sequence[Array], others: Sequence[Arra
         A, H = (value[..., None, :] for value in (unit.factored.activations(operands), unit.factored.cotangents(G)))
         return _ghost_square(_factors(unit), A, H, A, H)[0, 0]
 
-    def one(example: Array) -> Array:
-        operands, G = tape.tap(values, example, tape.units)
-        norms = jnp.zeros(tape.outputs)
+    def one(example: Array, sums: Array | None) -> Array:
+        operands, G = tape.tap(values, example, tape.units, sums)
+        norms = jnp.zeros(tape.outputs if sums is None else len(sums))
         for unit in tape.units:
             at = unit.sites[0].position
-            factors = unit.factors
-            if factors and factors.multiplications + factors.meetings < unit.sites[0].multiplications:
+            if by_factors(unit):
                 norms = norms + jax.vmap(lambda G, unit=unit, at=at: share(unit, operands[at], G))(G[at])
                 continue
             gradients = jax.vmap(lambda G, unit=unit: tape.gradient(unit, parameters, others, operands, G))(G)
             norms = norms + (gradients**2).sum(1)
         return norms if tape.rows == tape.outputs else norms.sum(keepdims=True)
 
-    return jax.vmap(one)(examples)
+    if along is None:
+        return jax.vmap(lambda example: one(example, None))(examples)
+    return jax.vmap(lambda example, sums: one(example, sums[None]))(examples, along)
+
+
+def by_factors(unit: Unit) -> bool:
+    """Whether a norm of a unit's gradient is cheaper without the gradient."""
+    factors = unit.factors
+    return factors is not None and factors.multiplications + factors.meetings < unit.sites[0].multiplications
 
 
 def squares(tape: Tape, parameters: Sequence[Array], others: Sequence[Array], examples: Array) -> Array:

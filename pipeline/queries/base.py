@@ -86,6 +86,8 @@ class QueryStrategy:
         needs_dropout: whether it reads ``QueryState.sampled_probabilities``; likewise for a network without dropout.
         remembers: whether it returns a ``Selection.memory``, to be given it in the next cycle: all else that it knows
             must be in its state.
+        needs_gradients: whether it reads ``QueryState.gradients``, and of a port nothing else: no kernel is computed,
+            and there may be any number of candidates.
         takes_mode: whether ``LookAheadOptions.mode`` changes what it asks, so that users may call it ``NAME-greedy``
             and ``NAME-sequential`` too.
 
@@ -99,7 +101,13 @@ class QueryStrategy:
     needs_infinite: bool = False
     needs_dropout: bool = False
     remembers: bool = False
+    needs_gradients: bool = False
     takes_mode: bool = False
+
+    @property
+    def needs_kernel(self) -> bool:
+        """Whether a kernel over labelled ∪ candidates is computed for it."""
+        return self.needs_port and not self.needs_gradients
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose ``n`` of the candidates, before any of them is answered.

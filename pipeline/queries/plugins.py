@@ -19,7 +19,7 @@ from pipeline.queries.base import QueryStrategy
 GROUP = "ntk_lookahead.strategies"
 _REQUIRED: dict[str, type] = {"name": str, "description": str, "source": str, "needs_port": bool}
 _OPTIONAL: dict[str, type] = dict.fromkeys(
-    ("needs_features", "needs_infinite", "needs_dropout", "remembers", "takes_mode"), bool
+    ("needs_features", "needs_infinite", "needs_gradients", "needs_dropout", "remembers", "takes_mode"), bool
 )
 _METHODS: dict[str, str] = {
     "query": "state, n",

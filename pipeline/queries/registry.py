@@ -12,6 +12,7 @@ from pipeline.queries.base import QueryStrategy
 from pipeline.queries.batchbald import BatchBald
 from pipeline.queries.coreset import CoreSet
 from pipeline.queries.dropquery import DropQuery
+from pipeline.queries.dynamics import DYNAMICAL
 from pipeline.queries.egl import ExpectedGradientLength, ExpectedGradientLengthOfTheLastLayer
 from pipeline.queries.epig import Epig
 from pipeline.queries.falcun import Falcun
@@ -30,7 +31,7 @@ _BY_DROPOUT = (Bald(), BatchBald(), Epig())
 _BY_THE_LAST_LAYER = (Falcun(), TypiClust(), ProbCover(), DropQuery(), Bait(), ExpectedGradientLengthOfTheLastLayer())
 _BY_ALL_LAYERS = (LargestClusterMaximumDistance(), MaxDet(), ExpectedGradientLength())
 _ALL: tuple[QueryStrategy, ...] = (
-    *(*LOOK_AHEAD, *PROXIES, *INFINITE, *_BY_ALL_LAYERS, *_BY_THE_LAST_LAYER, *_BY_DROPOUT),
+    *(*LOOK_AHEAD, *PROXIES, *INFINITE, *DYNAMICAL, *_BY_ALL_LAYERS, *_BY_THE_LAST_LAYER, *_BY_DROPOUT),
     *(Random(), *UNCERTAINTY, ALBL, CoreSet(), Badge()),
 )
 STRATEGIES = {strategy.name: strategy for strategy in _ALL}

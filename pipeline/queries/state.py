@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common.losses import get_loss
-from linearize import LookAhead, Measure, Mode
+from linearize import Dynamics, Examples, LookAhead, LossGradients, Measure, Mode
 from pipeline.infinite import InfiniteKernel
 from pipeline.progress import StageProgress, silent
 from pipeline.retraining import Retrainer
@@ -35,6 +35,8 @@ class LookAheadOptions(NamedTuple):
 NO_OPTIONS = LookAheadOptions()
 MASKS = 2**31
 """Key of the stream that dropout masks are drawn from, below the strategy's own: none that ``spawn`` gives."""
+CHUNK = 4096
+"""Candidates whose inputs are held at once where the outputs alone are wanted."""
 
 
 def _cannot_retrain(*_: np.ndarray) -> Retrainer:
@@ -43,6 +45,10 @@ def _cannot_retrain(*_: np.ndarray) -> Retrainer:
 
 def _has_no_last_layer() -> tuple[np.ndarray, np.ndarray]:
     raise ValueError("there is no network whose last layer could be read")
+
+
+def _has_no_port() -> LossGradients:
+    raise ValueError("there is no port of the network to differentiate")
 
 
 def _has_no_twin(*_: np.ndarray) -> InfiniteKernel:
@@ -71,6 +77,7 @@ class QueryState:
         retrain: maps the same as ``linearize`` to what really trains the network on.
         infinite: maps labelled and candidate inputs to the kernel of the network's twin of infinite width.
         last_layer: returns weights ``[C, d]`` and biases ``[C]`` of the layer that ``embed`` gives the inputs of.
+        differentiate: gives the gradients of the network's loss, in JAX.
         progress: told how far a slow strategy is, ``(done, total)``, so that it can be stopped, and what it takes.
         sample: maps inputs and a seed to the outputs of K passes with dropout ``[K, N, C]``.
         memory: what the strategy remembered last, see ``Selection.memory``; None at first.
@@ -91,6 +98,7 @@ class QueryState:
     retrain: Callable[[np.ndarray, np.ndarray, np.ndarray], Retrainer] = _cannot_retrain
     infinite: Callable[[np.ndarray, np.ndarray], InfiniteKernel] = _has_no_twin
     last_layer: Callable[[], tuple[np.ndarray, np.ndarray]] = _has_no_last_layer
+    differentiate: Callable[[], LossGradients] = _has_no_port
     progress: StageProgress = silent
     sample: Callable[[np.ndarray, int], np.ndarray] = _has_no_dropout
     memory: Any = None
@@ -99,7 +107,9 @@ class QueryState:
     @cached_property
     def outputs(self) -> np.ndarray:
         """The network's outputs on the candidates, ``[U, C]``; computed when first asked for."""
-        return self.evaluate(self.inputs(self.candidates))
+        starts = range(0, max(len(self.candidates), 1), CHUNK)
+        parts = [self.candidates[start : start + CHUNK] for start in starts]
+        return np.concatenate([self.evaluate(self.inputs(part)) for part in parts])
 
     @cached_property
     def probabilities(self) -> np.ndarray:
@@ -152,6 +162,20 @@ class QueryState:
     def infinite_kernel(self) -> InfiniteKernel:
         """The kernel of the network's twin of infinite width over labelled ∪ candidates."""
         return self.infinite(self.inputs(self.labelled.ids), self.inputs(self.candidates))
+
+    @cached_property
+    def gradients(self) -> LossGradients:
+        """The gradients of the network's loss, of which sums, norms and inner products are computed when asked for."""
+        return self.differentiate()
+
+    @cached_property
+    def dynamics(self) -> Dynamics:
+        """What each candidate would change of the labelled set's training dynamics; inputs are fetched in portions."""
+        labelled, pool = (
+            Examples(len(ids), lambda rows, ids=ids: self.inputs(ids[rows]))  # type: ignore[misc]
+            for ids in (self.labelled.ids, self.candidates)
+        )
+        return Dynamics.fit(self.gradients, labelled, self.labelled.labels, pool, self.progress)
 
     @cached_property
     def retrainer(self) -> Retrainer:

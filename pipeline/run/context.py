@@ -262,7 +262,7 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
     U = min(query.subset, len(data.train) - L)
     if strategy.needs_infinite:
         check_affordable(config.model_spec(data.input_shape, data.num_classes), config.kernel_options, L, U)
-    if strategy.needs_port:
+    if strategy.needs_kernel:
         full = strategy.covariance(query.look_ahead, query.answers, U) == "required"
         try:
             check_budget(L, U, data.num_classes, config.kernel_options, full=full)

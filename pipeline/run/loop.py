@@ -191,7 +191,7 @@ class ActiveLearningLoop:
         return query_sizes(self.context.strategy, self.config.query)
 
     def _not_converged(self, row: CycleRow) -> str:
-        looks_ahead = self.context.strategy.needs_port
+        looks_ahead = self.context.strategy.needs_kernel
         rate = options_of(self.context, self.run.stage_path(row.cycle, "train")).max_lr
         caution = "; look-ahead scores assume about 0" if looks_ahead else ""
         lower = "a lower " if row.residual_rms > UNFIT else "another "

@@ -152,8 +152,10 @@ class _Network:
         scored = self._stage("score", score)
         sizes = query_sizes(strategy, context.config.query)
         with explaining(cycle):
-            if strategy.needs_port and len(candidates):
+            if strategy.needs_kernel and len(candidates):
                 state.look_ahead  # noqa: B018 - computed now, not when the first question waits for it
+            if strategy.needs_gradients and len(candidates) and len(sizes) > 1:
+                state.dynamics  # noqa: B018 - likewise
             asking = Asking(strategy, state, _covering(read_scores(scored), candidates), sizes[0], len(sizes) > 1)
             asking.choose(self._ask("record"))  # what was answered meanwhile: the first question need not wait for it
         self.ready = Ready(candidates, len(order.labelled))

@@ -9,7 +9,7 @@ from all_strategies import NAMES, gaussian_kernel, sampled
 from torch import nn
 
 import cases
-from linearize import LookAhead
+from linearize import LookAhead, LossGradients
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.queries import (
     LookAheadOptions,
@@ -151,6 +151,7 @@ class Network:
             sample=sampled(self.C),
             queries=5,
             last_layer=self.last_layer,
+            differentiate=lambda: LossGradients.of(self.apply_fn, self.variables, self.loss),
         )
 
     def last_layer(self):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from linearize import KernelOptions, LinearizeError, LookAhead, MemoryBudgetError
+from linearize import KernelOptions, LinearizeError, LookAhead, LossGradients, MemoryBudgetError
 from migrator import load as load_port
 from pipeline import seeds
 from pipeline.config import RunConfig
@@ -136,6 +136,15 @@ def query_state(
         Y = one_hot(labels, classes)
         return _linearised(port, X, Y, pool, options.loss, config.kernel_options, progress, covariance)
 
+    def differentiate() -> LossGradients:
+        if port is None:
+            raise ValueError(
+                "this strategy reads gradients, so the network must be migrated first: set needs_port = True"
+            )
+        migrated = load_port(port)
+        release_cached_memory()
+        return LossGradients.of(migrated.apply_fn, migrated.variables, options.loss, config.kernel_options)
+
     return QueryState(
         candidates=candidates,
         labelled=labelled,
@@ -150,6 +159,7 @@ def query_state(
         retrain=retrain,
         infinite=kernel_maker(context.spec, config.kernel_options, progress),
         last_layer=partial(last_layer, model, np.zeros((1, *context.data.input_shape), np.float32)),
+        differentiate=differentiate,
         progress=progress,
         sample=lambda x, seed: sample_outputs(model, x, passes=passes, seed=seed, device=device),
         memory=None if remembered is None else read_scores(remembered).remembered,

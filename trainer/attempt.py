@@ -138,13 +138,13 @@ class Run:
         if self.objective.module is not None:
             self.objective.module.to(device)
         self.steps = steps_per_epoch(len(self.x), options.batch_size, has_batch_norm(model))
-        modules = [model] if self.objective.module is None else [model, self.objective.module]
-        self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        self.modules = [model] if self.objective.module is None else [model, self.objective.module]
+        self.parameters = [p for module in self.modules for p in module.parameters() if p.requires_grad]
         self.optimizer = OPTIMIZERS[options.optimizer].build(self.parameters, options)
         self.schedule = SCHEDULES[options.schedule].build(self.optimizer, options, self.steps)
         self.ending = Ending(options)
         self.snapshots: dict[int, Weights] = {}
-        self.best: Weights | None = None
+        self.best: list[Weights] | None = None  # of each of the modules
 
     def attempt(self, on_epoch: OnEpoch | None) -> Attempt:
         """Run epochs until the ending is met, the training fails or the limit is reached.
@@ -181,12 +181,11 @@ class Run:
             if failure := self.failure(rms, outputs, history):
                 break
         if failure is None and self.best is not None:
-            self.model.load_state_dict(self.best)
+            self._go_back(self.best)
             rms, outputs = self.measure()
         at_chance = failure not in (None, "diverged") and is_at_chance(
             outputs[self.rows], self.targets[self.rows], rms / self.constant
         )
-        module = self.objective.module
         return Attempt(
             max_lr=options.max_lr,
             epochs=epoch,
@@ -200,7 +199,7 @@ class Run:
             rows=self.rows,
             held_out=self.held_out,
             snapshots=self.snapshots,
-            beside={} if module is None else copy_of(module),
+            beside=copy_of(self.modules[1]) if len(self.modules) > 1 else {},
         )
 
     @property
@@ -257,6 +256,10 @@ class Run:
             restate_statistics(self.model, self.x)
         self.model.eval()
 
+    def _go_back(self, states: list[Weights]) -> None:
+        for module, state in zip(self.modules, states, strict=True):
+            module.load_state_dict(state)
+
     def _keep(self, epoch: int) -> None:
         if epoch in self.options.keep_epochs:
             if epoch:
@@ -268,7 +271,7 @@ class Run:
         f, y = (torch.from_numpy(array[self.held_out]) for array in (outputs, self.targets))
         loss = float(self.value.value(f, y))
         if self.ending.improves(epoch, loss):
-            self.best = copy_of(self.model)
+            self.best = [copy_of(module) for module in self.modules]
         return loss
 
     def _accuracy(self, outputs: NDArray[np.float32]) -> float:

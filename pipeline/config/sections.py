@@ -216,6 +216,7 @@ class QuerySection(Section):
         reference: what change is measured from; the criterion's own.
         distance: between which outputs; ``outputs``.
         naive_candidates: how many are really retrained with by ``naive``.
+        learner: what the strategy needs networks to be trained by, which the run writes down; None where any will do.
 
     """
 
@@ -229,6 +230,7 @@ class QuerySection(Section):
     reference: Literal["network", "linearized"] | None = None
     distance: Literal["outputs", "simplex"] | None = None
     naive_candidates: int | None = Field(default=None, ge=1)
+    learner: str | None = None
 
     @property
     def answers(self) -> int:
@@ -264,8 +266,15 @@ class QuerySection(Section):
         if self.mode is not None and "strategy" not in self.model_fields_set:
             object.__setattr__(self, "strategy", DEFAULT_CRITERION)
         if self.on is not None or not _recorded(info):
-            object.__setattr__(self, "strategy", resolve(self.strategy, self.mode, self.on).name)
+            found = resolve(self.strategy, self.mode, self.on)
+            needed = found.strategy.needs_learner
+            if self.learner not in (None, needed):
+                raise ValueError(
+                    f"learner: expected it to be left out, for train.learner says it; got {self.learner!r}"
+                )
+            object.__setattr__(self, "strategy", found.name)
             object.__setattr__(self, "on", None)  # said by the name
+            object.__setattr__(self, "learner", needed)
         for name, count in (("size", self.size), ("retrain_every", self.answers)):
             if count > self.subset:
                 raise ValueError(f"{name}: expected at most the subset of {self.subset} candidates, got {count}")

@@ -83,6 +83,8 @@ class QueryStrategy:
         needs_features: whether it reads ``QueryState.features``, so that a network without a last linear layer is
             refused before the run begins, and not when it is first scored.
         needs_infinite: whether it reads ``QueryState.infinite_kernel``; likewise.
+        needs_learner: what the run must train by, a key of ``trainer.learners.LEARNERS``; None where any will do. A run
+            whose ``train.learner`` is not given trains by it.
         takes_mode: whether ``LookAheadOptions.mode`` changes what it asks, so that users may call it ``NAME-greedy``
             and ``NAME-sequential`` too.
 
@@ -94,6 +96,7 @@ class QueryStrategy:
     needs_port: bool
     needs_features: bool = False
     needs_infinite: bool = False
+    needs_learner: str | None = None
     takes_mode: bool = False
 
     def query(self, state: QueryState, n: int) -> Selection:

@@ -18,7 +18,12 @@ from pipeline.queries.base import QueryStrategy
 
 GROUP = "ntk_lookahead.strategies"
 _REQUIRED: dict[str, type] = {"name": str, "description": str, "source": str, "needs_port": bool}
-_OPTIONAL: dict[str, type] = {"needs_features": bool, "needs_infinite": bool, "takes_mode": bool}
+_OPTIONAL: dict[str, Any] = {
+    "needs_features": bool,
+    "needs_infinite": bool,
+    "needs_learner": str | None,
+    "takes_mode": bool,
+}
 _METHODS: dict[str, str] = {
     "query": "state, n",
     "query_sizes": "options, size, answers",

@@ -8,13 +8,23 @@ from pipeline.queries.badge import Badge
 from pipeline.queries.base import QueryStrategy
 from pipeline.queries.coreset import CoreSet
 from pipeline.queries.infinite import INFINITE
+from pipeline.queries.ll4al import LL4AL
 from pipeline.queries.lookahead import LOOK_AHEAD, OF_F_LIN
 from pipeline.queries.plugins import load_strategy, offered
 from pipeline.queries.proxies import PROXIES
 from pipeline.queries.random_ import Random
 from pipeline.queries.uncertainty import UNCERTAINTY
 
-_ALL: tuple[QueryStrategy, ...] = (*LOOK_AHEAD, *PROXIES, *INFINITE, Random(), *UNCERTAINTY, CoreSet(), Badge())
+_ALL: tuple[QueryStrategy, ...] = (
+    *LOOK_AHEAD,
+    *PROXIES,
+    *INFINITE,
+    Random(),
+    *UNCERTAINTY,
+    CoreSet(),
+    Badge(),
+    LL4AL(),
+)
 STRATEGIES = {strategy.name: strategy for strategy in _ALL}
 """The built-in ones; ``get_strategy`` knows those of others too."""
 MODES: tuple[Mode, ...] = get_args(Mode)

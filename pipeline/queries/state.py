@@ -43,6 +43,10 @@ def _has_no_twin(*_: np.ndarray) -> InfiniteKernel:
     raise ValueError("the infinite-width kernel is made for strategies with needs_infinite = True alone")
 
 
+def _predicts_no_loss(*_: np.ndarray) -> np.ndarray:
+    raise ValueError("no module beside the network predicts its loss: set needs_learner = 'loss-prediction'")
+
+
 @dataclass(frozen=True)
 class QueryState:
     """Everything that a strategy may look at; the pool's labels are not among it.
@@ -60,6 +64,8 @@ class QueryState:
         options: what the run asks of strategies that look ahead.
         retrain: maps the same as ``linearize`` to what really trains the network on.
         infinite: maps labelled and candidate inputs to the kernel of the network's twin of infinite width.
+        predict_losses: maps inputs to the losses that the module beside the network predicts ``[N]``, where the run
+            trains by the learner ``loss-prediction``.
         progress: told how far a slow strategy is, ``(done, total)``, so that it can be stopped, and what it takes.
 
     """
@@ -76,6 +82,7 @@ class QueryState:
     options: LookAheadOptions = NO_OPTIONS
     retrain: Callable[[np.ndarray, np.ndarray, np.ndarray], Retrainer] = _cannot_retrain
     infinite: Callable[[np.ndarray, np.ndarray], InfiniteKernel] = _has_no_twin
+    predict_losses: Callable[[np.ndarray], np.ndarray] = _predicts_no_loss
     progress: StageProgress = silent
 
     @cached_property
@@ -87,6 +94,11 @@ class QueryState:
     def probabilities(self) -> np.ndarray:
         """Class probabilities of the candidates, ``[U, C]``."""
         return get_loss(self.loss).probabilities.of(self.outputs)
+
+    @cached_property
+    def predicted_losses(self) -> np.ndarray:
+        """The candidates' losses as the module beside the network predicts them, ``[U]``; only their order counts."""
+        return self.predict_losses(self.inputs(self.candidates))
 
     @cached_property
     def features(self) -> np.ndarray:

@@ -148,6 +148,7 @@ class Network:
             options=self.options,
             retrain=self.retrain,
             infinite=gaussian_kernel,
+            predict_losses=lambda x: x.reshape(len(x), -1).sum(axis=1),
         )
 
     def retrain(self, X, labels, pool):

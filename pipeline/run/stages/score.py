@@ -22,10 +22,11 @@ from pipeline.run.context import RunContext
 from pipeline.run.pool import Labelled, Pool
 from pipeline.run.stages.diagnostics import DIAGNOSTICS, figures_of
 from pipeline.run.stages.sequential import query_sizes
-from pipeline.run.stages.train import WEIGHTS, options_of, was_limited
+from pipeline.run.stages.train import WEIGHTS, options_of, read_beside, was_limited
 from trainer.checkpoint import load_weights
 from trainer.errors import TrainerError
 from trainer.features import embed
+from trainer.learners.loss_prediction import LearnedLoss, predicted_losses
 from trainer.predict import predict, release_cached_memory
 from trainer.targets import one_hot
 
@@ -112,13 +113,20 @@ def query_state(
     load_weights(model, trained / WEIGHTS)
 
     def retrain(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> Retrainer:
-        return Retrainer(model, X, labels, pool, classes, options, device, limited=limited)
+        beside = read_beside(trained)
+        return Retrainer(model, X, labels, pool, classes, options, device, limited=limited, beside=beside)
 
     def linearise(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:
         if port is None:
             raise ValueError("this strategy looks ahead, so the network must be migrated first: set needs_port = True")
         Y = one_hot(labels, classes)
         return _linearised(port, X, Y, pool, options.loss, config.kernel_options, progress, covariance)
+
+    def predict_losses(x: np.ndarray) -> np.ndarray:
+        beside = read_beside(trained) if options.learner == LearnedLoss.name else None
+        if beside is None:
+            raise ValueError("no module beside the network predicts its loss: set needs_learner = 'loss-prediction'")
+        return predicted_losses(model, beside, x, device=device)
 
     return QueryState(
         candidates=candidates,
@@ -133,6 +141,7 @@ def query_state(
         options=query.look_ahead,
         retrain=retrain,
         infinite=kernel_maker(context.spec, config.kernel_options, progress),
+        predict_losses=predict_losses,
         progress=progress,
     )
 

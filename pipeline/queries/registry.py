@@ -22,8 +22,8 @@ _ALL: tuple[QueryStrategy, ...] = (
     Random(),
     *UNCERTAINTY,
     CoreSet(),
-    Badge(),
     LL4AL(),
+    Badge(),
 )
 STRATEGIES = {strategy.name: strategy for strategy in _ALL}
 """The built-in ones; ``get_strategy`` knows those of others too."""

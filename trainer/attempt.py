@@ -159,7 +159,7 @@ class Run:
         ended: Ended | None = None
         self._keep(0)
         for epoch in range(1, options.epochs + 1):
-            record: EpochRecord = {"epoch": epoch, "lr": self.lr, "loss": self.epoch(epoch), "residual_rms": None}
+            record: EpochRecord = {"epoch": epoch, "lr": self.lr, **self.epoch(epoch), "residual_rms": None}
             finite = math.isfinite(record["loss"])
             if looked := finite and self.ending.looks(epoch):
                 rms, outputs = self.measure()
@@ -207,15 +207,15 @@ class Run:
         """The learning rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def epoch(self, number: int) -> float:
-        """Pass once over the images in a fresh random order; return the mean loss.
+    def epoch(self, number: int) -> dict[str, float]:
+        """Pass once over the images in a fresh random order; return the mean loss, and the network's own share of it.
 
         Args:
             number: of the epoch, the first being 1.
 
         """
         self.model.train()
-        total = torch.zeros((), device=self.x.device)
+        total, own = torch.zeros((), device=self.x.device), None
         order = torch.randperm(len(self.x), generator=self.generator).to(self.x.device)
         for rows in order.tensor_split(self.steps):
             self.optimizer.zero_grad(set_to_none=True)
@@ -226,8 +226,10 @@ class Run:
             self.optimizer.step()
             self.schedule.step()
             total += loss.detach() * len(rows)
+            if self.objective.own is not None:
+                own = self.objective.own * len(rows) + (0 if own is None else own)
         self.first = False
-        return float(total) / len(self.x)
+        return {"loss": float(total) / len(self.x)} | ({} if own is None else {"own_loss": float(own) / len(self.x)})
 
     def _limit_gradient(self) -> None:
         """Shorten a gradient that is longer than all of the first epoch; in the first, find the longest."""
@@ -289,7 +291,8 @@ class Run:
         """
         if self.constant == 0:  # one class: a constant is all that there is to learn
             return None
-        dead, losses, share = all_equal(outputs), [record["loss"] for record in history], rms / self.constant
+        dead, share = all_equal(outputs), rms / self.constant
+        losses = [record["own_loss" if "own_loss" in record else "loss"] for record in history]
         if not dead and len(history) < self.options.epochs:
             return None
         if ran_away(losses, share):

@@ -15,7 +15,7 @@ from session_cases import answer, ask, make, opened, say, squares, until
 from pipeline.config import load_config, validate
 from pipeline.config.run import RunConfig
 from pipeline.errors import PipelineError, RunFailedError
-from pipeline.queries import get_strategy
+from pipeline.queries import QueryState, get_strategy, validated_query
 from pipeline.report.provenance import commands
 from pipeline.report.results import shared_key
 from pipeline.retraining import Retrainer
@@ -154,6 +154,37 @@ def test_what_a_strategy_needs_is_one_line_of_text(module):
     for given, shown in (("a\\nb", "'a.nb'"), ("", "''")):
         with pytest.raises(PipelineError, match=f"an attribute 'needs_learner', one line of text; got {shown}"):
             get_strategy(f"{module(given)}:Needy")
+
+
+# The query ------------------------------------------------------------------------------------------------------------
+
+
+def by_hand(predicted):
+    ids = np.arange(50, 50 + len(predicted))
+    known = dict(zip(ids.tolist(), predicted, strict=True))
+    return QueryState(
+        candidates=ids,
+        labelled=Labelled(np.array([0]), np.array([0])),
+        num_classes=3,
+        loss="l2",
+        rng=np.random.default_rng(0),
+        inputs=lambda ids: ids,
+        evaluate=None,
+        embed=None,
+        linearize=None,
+        predict_losses=lambda ids: np.array([known[i] for i in ids.tolist()], np.float32),
+    )
+
+
+def test_it_ranks_by_predicted_losses_by_hand():
+    strategy = get_strategy("ll4al")
+    selection = validated_query(strategy, by_hand([0.3, 0.2, 0.6, 0.0]), 3)
+    assert selection.indices.tolist() == [52, 50, 51]
+    np.testing.assert_allclose(selection.scores, [0.6, 0.3, 0.2], rtol=1e-6)
+    tied = validated_query(strategy, by_hand([-1.0, 2.0, -1.0, 2.0]), 4)
+    assert tied.indices.tolist() == [51, 53, 50, 52]  # equal ones by their place
+    with pytest.raises(RunFailedError, match="expected finite scores"):
+        validated_query(strategy, by_hand([0.0, np.nan]), 1)
 
 
 # A run ----------------------------------------------------------------------------------------------------------------

@@ -396,6 +396,19 @@ def test_a_restart_begins_with_the_same_module(digits):
     assert equal(warm.beside, straight.beside)
 
 
+def test_a_failure_is_told_by_the_networks_own_loss(digits, monkeypatch):
+    jumps = iter(range(1000))
+    monkeypatch.setattr(loss_prediction, "ranking_loss", lambda predicted, _: predicted.sum() * 0 + next(jumps) % 5)
+    slow = replace(PLAIN, epochs=60, max_lr=1e-4, restarts=3)  # it fits nothing, and its whole loss goes up and down
+    result = fit(network(), *digits, 10, slow, seed=0)
+    assert result.residual_rms > 0.9
+    assert result.restarts == ()
+    plain = fit(network(), *digits, 10, replace(slow, learner="supervised"), seed=0)
+    assert [record["own_loss"] for record in result.history] == pytest.approx([r["loss"] for r in plain.history])
+    assert [record["loss"] - record["own_loss"] for record in result.history[:6]] == pytest.approx([0, 1, 2, 3, 4, 0])
+    assert "own_loss" not in plain.history[0]
+
+
 def test_the_module_goes_back_with_the_network_to_the_best_epoch(digits, monkeypatch):
     made, states = [], []
     build = loss_prediction.LearnedLoss.objective

@@ -77,6 +77,10 @@ class LossPredictionObjective:
     sums over classes in LL4AL alone, so that its network's loss, and with it the step at the same learning rate, is
     C times as large.)  They are targets of the ranking loss: no gradient goes through them.  After ``SHARED`` of the
     epochs none goes from the ranking loss to the network's features either.
+
+    The ranking loss begins near ξ whatever the other is. An l2 begins near 1/C and its gradient is small, which is why
+    its default rates are ten times those of cross-entropy: at these the ranking loss outweighs it, and a network may
+    die or not fit its images. Cross-entropy, or a lower rate, does better.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -86,6 +90,7 @@ class LossPredictionObjective:
         self.taps = find_taps(setting.model, setting.x.shape[1:])
         self.predictor = LossPrediction([tap.width for tap in self.taps])
         self.module: nn.Module | None = self.predictor
+        self.own: Tensor | None = None
         if setting.beside is not None:
             _fill(self.predictor, setting.beside)
 
@@ -103,7 +108,9 @@ class LossPredictionObjective:
             outputs: Tensor = setting.model(x)
         if epoch > SHARED * setting.options.epochs:
             features = [h.detach() for h in features]
-        return self.value(outputs, y) + WEIGHT * ranking_loss(self.predictor(features), self._each(outputs, y))
+        own: Tensor = self.value(outputs, y)
+        self.own = own.detach()
+        return own + WEIGHT * ranking_loss(self.predictor(features), self._each(outputs, y))
 
     @torch.no_grad()
     def _each(self, outputs: Tensor, y: Tensor) -> Tensor:

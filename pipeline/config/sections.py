@@ -220,6 +220,7 @@ class QuerySection(Section):
         distance: between which outputs; ``outputs``.
         naive_candidates: how many are really retrained with by ``naive``.
         dropout_passes: how often the network is sampled by strategies that need dropout; see ``run.stages.score``.
+        learner: what the strategy needs networks to be trained by, which the run writes down; None where any will do.
 
     """
 
@@ -234,6 +235,7 @@ class QuerySection(Section):
     distance: Literal["outputs", "simplex"] | None = None
     naive_candidates: int | None = Field(default=None, ge=1)
     dropout_passes: int | None = Field(default=None, ge=2)
+    learner: str | None = None
 
     @property
     def answers(self) -> int:
@@ -269,8 +271,15 @@ class QuerySection(Section):
         if self.mode is not None and "strategy" not in self.model_fields_set:
             object.__setattr__(self, "strategy", DEFAULT_CRITERION)
         if self.on is not None or not _recorded(info):
-            object.__setattr__(self, "strategy", resolve(self.strategy, self.mode, self.on).name)
+            found = resolve(self.strategy, self.mode, self.on)
+            needed = found.strategy.needs_learner
+            if self.learner not in (None, needed):
+                raise ValueError(
+                    f"learner: expected it to be left out, for train.learner says it; got {self.learner!r}"
+                )
+            object.__setattr__(self, "strategy", found.name)
             object.__setattr__(self, "on", None)  # said by the name
+            object.__setattr__(self, "learner", needed)
         for name, count in (("size", self.size), ("retrain_every", self.answers)):
             if count > self.subset:
                 raise ValueError(f"{name}: expected at most the subset of {self.subset} candidates, got {count}")

@@ -88,6 +88,8 @@ class QueryStrategy:
             must be in its state.
         needs_gradients: whether it reads ``QueryState.gradients``, and of a port nothing else: no kernel is computed,
             and there may be any number of candidates.
+        needs_learner: what the run must train by, a key of ``trainer.learners.LEARNERS``; None where any will do. A run
+            whose ``train.learner`` is not given trains by it.
         takes_mode: whether ``LookAheadOptions.mode`` changes what it asks, so that users may call it ``NAME-greedy``
             and ``NAME-sequential`` too.
 
@@ -102,6 +104,7 @@ class QueryStrategy:
     needs_dropout: bool = False
     remembers: bool = False
     needs_gradients: bool = False
+    needs_learner: str | None = None
     takes_mode: bool = False
 
     @property

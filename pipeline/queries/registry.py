@@ -18,6 +18,7 @@ from pipeline.queries.epig import Epig
 from pipeline.queries.falcun import Falcun
 from pipeline.queries.infinite import INFINITE
 from pipeline.queries.lcmd import LargestClusterMaximumDistance
+from pipeline.queries.ll4al import LL4AL
 from pipeline.queries.lookahead import LOOK_AHEAD, OF_F_LIN
 from pipeline.queries.maxdet import MaxDet
 from pipeline.queries.plugins import load_strategy, offered
@@ -32,7 +33,7 @@ _BY_THE_LAST_LAYER = (Falcun(), TypiClust(), ProbCover(), DropQuery(), Bait(), E
 _BY_ALL_LAYERS = (LargestClusterMaximumDistance(), MaxDet(), ExpectedGradientLength())
 _ALL: tuple[QueryStrategy, ...] = (
     *(*LOOK_AHEAD, *PROXIES, *INFINITE, *DYNAMICAL, *_BY_ALL_LAYERS, *_BY_THE_LAST_LAYER, *_BY_DROPOUT),
-    *(Random(), *UNCERTAINTY, ALBL, CoreSet(), Badge()),
+    *(Random(), *UNCERTAINTY, ALBL, CoreSet(), LL4AL(), Badge()),
 )
 STRATEGIES = {strategy.name: strategy for strategy in _ALL}
 """The built-in ones; ``get_strategy`` knows those of others too."""

@@ -59,6 +59,10 @@ def _has_no_dropout(*_: object) -> np.ndarray:
     raise ValueError("there is no network that could be sampled")
 
 
+def _predicts_no_loss(*_: np.ndarray) -> np.ndarray:
+    raise ValueError("no module beside the network predicts its loss: set needs_learner = 'loss-prediction'")
+
+
 @dataclass(frozen=True)
 class QueryState:
     """Everything that a strategy may look at; the pool's labels are not among it.
@@ -78,6 +82,8 @@ class QueryState:
         infinite: maps labelled and candidate inputs to the kernel of the network's twin of infinite width.
         last_layer: returns weights ``[C, d]`` and biases ``[C]`` of the layer that ``embed`` gives the inputs of.
         differentiate: gives the gradients of the network's loss, in JAX.
+        predict_losses: maps inputs to the losses that the module beside the network predicts ``[N]``, where the run
+            trains by the learner ``loss-prediction``.
         progress: told how far a slow strategy is, ``(done, total)``, so that it can be stopped, and what it takes.
         sample: maps inputs and a seed to the outputs of K passes with dropout ``[K, N, C]``.
         memory: what the strategy remembered last, see ``Selection.memory``; None at first.
@@ -99,6 +105,7 @@ class QueryState:
     infinite: Callable[[np.ndarray, np.ndarray], InfiniteKernel] = _has_no_twin
     last_layer: Callable[[], tuple[np.ndarray, np.ndarray]] = _has_no_last_layer
     differentiate: Callable[[], LossGradients] = _has_no_port
+    predict_losses: Callable[[np.ndarray], np.ndarray] = _predicts_no_loss
     progress: StageProgress = silent
     sample: Callable[[np.ndarray, int], np.ndarray] = _has_no_dropout
     memory: Any = None
@@ -125,6 +132,11 @@ class QueryState:
         stream: Any = self.rng.bit_generator.seed_seq
         seed = np.random.SeedSequence(stream.entropy, spawn_key=(*stream.spawn_key, MASKS)).generate_state(1)
         return get_loss(self.loss).probabilities.of(self.sample(self.inputs(self.candidates), int(seed[0])))
+
+    @cached_property
+    def predicted_losses(self) -> np.ndarray:
+        """The candidates' losses as the module beside the network predicts them, ``[U]``; only their order counts."""
+        return self.predict_losses(self.inputs(self.candidates))
 
     @cached_property
     def features(self) -> np.ndarray:

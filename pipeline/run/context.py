@@ -247,10 +247,15 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
 
     Raises:
         PipelineError: the kernel takes too much; or, of infinite width, neural-tangents is missing or the network has
-            no twin; or the strategy asks for other sizes than the run.
+            no twin; or the strategy asks for other sizes than the run, or needs another learner.
 
     """
     strategy, query = config.query.resolved.strategy, config.query
+    if strategy.needs_learner not in (None, learner := config.train_options.learner):
+        raise PipelineError(
+            f"train.learner: expected {strategy.needs_learner!r}, which the strategy {query.strategy!r} needs, got "
+            f"{learner!r}: begin a new run"
+        )
     if len(query_sizes(strategy, query)) > 1 and config.by_files:
         raise PipelineError(
             f"annotator: files hand out a whole round at once, but {query.strategy} asks after each answer: choose "

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from pipeline.config import RunConfig, validate
+from pipeline.config.run import LATER
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
 from pipeline.plain import differences
@@ -154,6 +155,9 @@ class Grid:
             theirs["kernel"]["memory_budget"] = mine["kernel"]["memory_budget"]
         for section, key in WHERE:
             mine[section][key] = theirs[section][key]
+        for plain in (mine, theirs):
+            if plain["train"]["learner"] == LATER["learner"]:  # saying so says nothing
+                plain["train"]["learner"] = None
         if changed := differences(mine, theirs):
             raise PipelineError(
                 f"{where} holds a grid of other runs ({'; '.join(changed)}): give the same options or another --out"
@@ -172,7 +176,7 @@ class Grid:
 def shared(config: RunConfig) -> dict[str, Any]:
     """Return a configuration without what the cells of a grid differ in."""
     plain = config.model_dump(mode="json")
-    del plain["seed"], plain["query"]["strategy"]
+    del plain["seed"], plain["query"]["strategy"], plain["query"]["learner"]
     return plain
 
 

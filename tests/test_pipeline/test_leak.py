@@ -77,7 +77,7 @@ def test_nothing_that_a_strategy_is_given_leads_to_a_pool_label(tiny, tmp_path, 
 
 
 def test_no_strategy_reads_a_pool_label(tiny, tmp_path, monkeypatch):
-    context = open_context(load_config(options=tiny))
+    context = open_context(load_config(options={**tiny, "train.learner": "loss-prediction"}))  # as ll4al needs it
     labelled = Labelled(np.arange(12), context.data.labels("train", np.arange(12)))
     train, migrate = tmp_path / "train", tmp_path / "migrate"
     train.mkdir()

@@ -152,6 +152,7 @@ class Network:
             queries=5,
             last_layer=self.last_layer,
             differentiate=lambda: LossGradients.of(self.apply_fn, self.variables, self.loss),
+            predict_losses=lambda x: x.reshape(len(x), -1).sum(axis=1),
         )
 
     def last_layer(self):

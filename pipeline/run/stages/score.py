@@ -24,11 +24,12 @@ from pipeline.run.context import RunContext
 from pipeline.run.pool import Labelled, Pool
 from pipeline.run.stages.diagnostics import DIAGNOSTICS, figures_of
 from pipeline.run.stages.sequential import query_sizes
-from pipeline.run.stages.train import WEIGHTS, options_of, was_limited
+from pipeline.run.stages.train import WEIGHTS, options_of, read_beside, was_limited
 from trainer.checkpoint import load_weights
 from trainer.dropout import sample_outputs
 from trainer.errors import TrainerError
 from trainer.features import embed, last_layer
+from trainer.learners.loss_prediction import LearnedLoss, predicted_losses
 from trainer.predict import predict, release_cached_memory
 from trainer.targets import one_hot
 
@@ -128,7 +129,8 @@ def query_state(
     load_weights(model, trained / WEIGHTS)
 
     def retrain(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> Retrainer:
-        return Retrainer(model, X, labels, pool, classes, options, device, limited=limited)
+        beside = read_beside(trained)
+        return Retrainer(model, X, labels, pool, classes, options, device, limited=limited, beside=beside)
 
     def linearise(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:
         if port is None:
@@ -145,6 +147,12 @@ def query_state(
         release_cached_memory()
         return LossGradients.of(migrated.apply_fn, migrated.variables, options.loss, config.kernel_options)
 
+    def predict_losses(x: np.ndarray) -> np.ndarray:
+        beside = read_beside(trained) if options.learner == LearnedLoss.name else None
+        if beside is None:
+            raise ValueError("no module beside the network predicts its loss: set needs_learner = 'loss-prediction'")
+        return predicted_losses(model, beside, x, device=device)
+
     return QueryState(
         candidates=candidates,
         labelled=labelled,
@@ -160,6 +168,7 @@ def query_state(
         infinite=kernel_maker(context.spec, config.kernel_options, progress),
         last_layer=partial(last_layer, model, np.zeros((1, *context.data.input_shape), np.float32)),
         differentiate=differentiate,
+        predict_losses=predict_losses,
         progress=progress,
         sample=lambda x, seed: sample_outputs(model, x, passes=passes, seed=seed, device=device),
         memory=None if remembered is None else read_scores(remembered).remembered,

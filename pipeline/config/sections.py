@@ -27,6 +27,7 @@ from trainer.options import TrainOptions
 
 DEFAULT_CRITERION = "margin-influence"
 """What did best on MNIST, and best one answer at a time: see benchmarks/RESULTS.md."""
+DEFAULT_STRATEGY = f"{DEFAULT_CRITERION}-sequential"
 
 
 class Section(BaseModel):
@@ -224,7 +225,7 @@ class QuerySection(Section):
 
     """
 
-    strategy: str = f"{DEFAULT_CRITERION}-sequential"
+    strategy: str = DEFAULT_STRATEGY
     n_init: int = Field(default=40, ge=1)
     size: int = Field(default=20, ge=1)
     subset: int = Field(default=400, ge=1)

@@ -12,7 +12,7 @@ from pipeline.config import Section, load_config
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
 from pipeline.plain import merged
-from pipeline.sweep.grid import Grid, parse_seeds, parse_strategies
+from pipeline.sweep.grid import Grid, parse_seeds, parse_strategies, unnamed
 
 SUFFIX, HIDDEN = ".yaml", "_"
 
@@ -91,7 +91,7 @@ class Preset(Section):
         names = parse_strategies(strategies or ",".join(self.strategies))
         first = {"query.strategy": names[0]}  # the grid checks the others
         config = load_config(config_file, {**(options or {}), **first}, sets, base=self.run)
-        return Grid.of(config, names, parse_seeds(seeds or self.seeds))
+        return Grid.of(config, names, parse_seeds(seeds or self.seeds), unnamed(strategies))
 
     def size(self) -> str:
         """Say in half a line how large the experiment is."""

@@ -4,14 +4,14 @@ Strategies and the fidelity report use the same object.  It holds no labels but 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from common.losses import LOSSES
 from trainer.errors import Diverged, TrainerError
@@ -68,6 +68,7 @@ class Retrainer:
         options: how the run trains.
         device: where.
         limited: with gradients no longer than at the start, as the cycle's network was trained.
+        beside: the weights that what is trained beside the network starts from, each time; None for new ones.
 
     """
 
@@ -82,7 +83,9 @@ class Retrainer:
         device: str,
         *,
         limited: bool = False,
+        beside: Mapping[str, Tensor] | None = None,
     ) -> None:
+        self.beside = beside
         self.model, self.x, self.labels, self.pool = model, x, labels, pool
         self.num_classes, self.device, self.limited = num_classes, device, limited
         self.options = replace(options, keep_epochs=())
@@ -127,6 +130,7 @@ class Retrainer:
                     device=self.device,
                     on_epoch=(lambda _: check()) if check else None,
                     limited=self.limited,
+                    beside=self.beside,
                 )
             except Diverged as error:
                 raise Diverged(f"{error}; lower train.max_lr (--set) in the next run", error.max_lr) from error

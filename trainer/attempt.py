@@ -138,13 +138,13 @@ class Run:
         if self.objective.module is not None:
             self.objective.module.to(device)
         self.steps = steps_per_epoch(len(self.x), options.batch_size, has_batch_norm(model))
-        modules = [model] if self.objective.module is None else [model, self.objective.module]
-        self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        self.modules = [model] if self.objective.module is None else [model, self.objective.module]
+        self.parameters = [p for module in self.modules for p in module.parameters() if p.requires_grad]
         self.optimizer = OPTIMIZERS[options.optimizer].build(self.parameters, options)
         self.schedule = SCHEDULES[options.schedule].build(self.optimizer, options, self.steps)
         self.ending = Ending(options)
         self.snapshots: dict[int, Weights] = {}
-        self.best: Weights | None = None
+        self.best: list[Weights] | None = None  # of each of the modules
 
     def attempt(self, on_epoch: OnEpoch | None) -> Attempt:
         """Run epochs until the ending is met, the training fails or the limit is reached.
@@ -159,7 +159,7 @@ class Run:
         ended: Ended | None = None
         self._keep(0)
         for epoch in range(1, options.epochs + 1):
-            record: EpochRecord = {"epoch": epoch, "lr": self.lr, "loss": self.epoch(epoch), "residual_rms": None}
+            record: EpochRecord = {"epoch": epoch, "lr": self.lr, **self.epoch(epoch), "residual_rms": None}
             finite = math.isfinite(record["loss"])
             if looked := finite and self.ending.looks(epoch):
                 rms, outputs = self.measure()
@@ -181,12 +181,11 @@ class Run:
             if failure := self.failure(rms, outputs, history):
                 break
         if failure is None and self.best is not None:
-            self.model.load_state_dict(self.best)
+            self._go_back(self.best)
             rms, outputs = self.measure()
         at_chance = failure not in (None, "diverged") and is_at_chance(
             outputs[self.rows], self.targets[self.rows], rms / self.constant
         )
-        module = self.objective.module
         return Attempt(
             max_lr=options.max_lr,
             epochs=epoch,
@@ -200,7 +199,7 @@ class Run:
             rows=self.rows,
             held_out=self.held_out,
             snapshots=self.snapshots,
-            beside={} if module is None else copy_of(module),
+            beside=copy_of(self.modules[1]) if len(self.modules) > 1 else {},
         )
 
     @property
@@ -208,15 +207,15 @@ class Run:
         """The learning rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def epoch(self, number: int) -> float:
-        """Pass once over the images in a fresh random order; return the mean loss.
+    def epoch(self, number: int) -> dict[str, float]:
+        """Pass once over the images in a fresh random order; return the mean loss, and the network's own share of it.
 
         Args:
             number: of the epoch, the first being 1.
 
         """
         self.model.train()
-        total = torch.zeros((), device=self.x.device)
+        total, own = torch.zeros((), device=self.x.device), None
         order = torch.randperm(len(self.x), generator=self.generator).to(self.x.device)
         for rows in order.tensor_split(self.steps):
             self.optimizer.zero_grad(set_to_none=True)
@@ -227,8 +226,10 @@ class Run:
             self.optimizer.step()
             self.schedule.step()
             total += loss.detach() * len(rows)
+            if self.objective.own is not None:
+                own = self.objective.own * len(rows) + (0 if own is None else own)
         self.first = False
-        return float(total) / len(self.x)
+        return {"loss": float(total) / len(self.x)} | ({} if own is None else {"own_loss": float(own) / len(self.x)})
 
     def _limit_gradient(self) -> None:
         """Shorten a gradient that is longer than all of the first epoch; in the first, find the longest."""
@@ -257,6 +258,10 @@ class Run:
             restate_statistics(self.model, self.x)
         self.model.eval()
 
+    def _go_back(self, states: list[Weights]) -> None:
+        for module, state in zip(self.modules, states, strict=True):
+            module.load_state_dict(state)
+
     def _keep(self, epoch: int) -> None:
         if epoch in self.options.keep_epochs:
             if epoch:
@@ -268,7 +273,7 @@ class Run:
         f, y = (torch.from_numpy(array[self.held_out]) for array in (outputs, self.targets))
         loss = float(self.value.value(f, y))
         if self.ending.improves(epoch, loss):
-            self.best = copy_of(self.model)
+            self.best = [copy_of(module) for module in self.modules]
         return loss
 
     def _accuracy(self, outputs: NDArray[np.float32]) -> float:
@@ -286,7 +291,8 @@ class Run:
         """
         if self.constant == 0:  # one class: a constant is all that there is to learn
             return None
-        dead, losses, share = all_equal(outputs), [record["loss"] for record in history], rms / self.constant
+        dead, share = all_equal(outputs), rms / self.constant
+        losses = [record["own_loss" if "own_loss" in record else "loss"] for record in history]
         if not dead and len(history) < self.options.epochs:
             return None
         if ran_away(losses, share):

@@ -205,7 +205,8 @@ def fit(
 
     Writes weights.safetensors, model.json, metrics.jsonl (one line an epoch, then the result) and labeled.json
     (the ids used) into --out, all at the end or none of them; of your own data samples.csv says which file or row each
-    id is; with --keep-epochs also epoch-10.safetensors and so on. Training options left out take the model's defaults.
+    id is; with --keep-epochs also epoch-10.safetensors and so on; of a learner that trains something beside the
+    network, beside.safetensors. Training options left out take the model's defaults.
     Training that diverges or dies starts again at a quarter of the learning rate, with a warning.
     """
     from trainer.loop import fit as train
@@ -244,6 +245,8 @@ def fit(
         (folder / "weights.safetensors").write_bytes(weight_bytes(network))
         (folder / "model.json").write_text(spec.to_json(), encoding="utf-8")
         (folder / "metrics.jsonl").write_text(_json_lines([*result.history, summary]), encoding="utf-8")
+        if result.beside:
+            (folder / "beside.safetensors").write_bytes(state_bytes(result.beside))
         for epoch, kept in result.snapshots.items():
             (folder / snapshot_name(epoch)).write_bytes(state_bytes(kept))
         (folder / "labeled.json").write_text(_json_lines([ids.tolist()]), encoding="utf-8")

@@ -57,7 +57,6 @@ LATER = {
 """Fields of ``train`` that runs of older versions do not have, and what these did: saying so says nothing."""
 LATER_DATA = {"stratified": False}
 """Likewise of ``data``."""
-UNSAID = object()
 
 
 class RunConfig(Section):
@@ -66,7 +65,8 @@ class RunConfig(Section):
     Args:
         data: the data set and where it lies.
         model: the network.
-        train: overrides of ``trainer.TrainOptions``; resolved to the network family's defaults on construction.
+        train: overrides of ``trainer.TrainOptions``; resolved to the network family's defaults on construction, but for
+            a ``learner`` that is not given: it is what the query strategy needs, else ``supervised``.
         kernel: overrides of ``linearize.KernelOptions``; resolved likewise.
         query: strategy and sizes.
         annotator: who answers; by default the simulated annotator, correctly and at once.
@@ -94,8 +94,14 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
+        given, needed = self.train.learner, self.query.learner  # type: ignore[attr-defined]
+        if needed is not None and given not in (None, needed):
+            raise ValueError(
+                f"train.learner: expected {needed!r}, which the strategy {self.query.strategy!r} needs, got {given!r}: "
+                "leave it out, or choose another strategy"
+            )
         try:
-            train = asdict(self.train_options)
+            train = asdict(self.train_options) | {"learner": given}
         except TrainerError as error:
             raise ValueError(f"train.{error}") from error
         kernel = asdict(self.kernel_options)
@@ -131,7 +137,8 @@ class RunConfig(Section):
     @property
     def train_options(self) -> TrainOptions:
         """How the network is trained."""
-        return options_for(self.model.name, **self.train.model_dump())  # type: ignore[attr-defined]
+        given = self.train.model_dump()  # type: ignore[attr-defined]
+        return options_for(self.model.name, **{**given, "learner": given["learner"] or self.query.learner})
 
     @property
     def kernel_options(self) -> KernelOptions:
@@ -159,9 +166,9 @@ class RunConfig(Section):
                 section = section[parent] or {}
             section.pop(last, None)
         plain["data"]["name"] = custom_kind(self.data.name) or self.data.name
-        plain["train"] = {name: value for name, value in plain["train"].items() if value != LATER.get(name, UNSAID)}
-        plain["data"] = {name: value for name, value in plain["data"].items() if value != LATER_DATA.get(name, UNSAID)}
-        sections = (plain, plain["data"], plain["model"], plain["query"], plain["annotator"] or {})
+        plain["train"] = {name: value for name, value in plain["train"].items() if value != LATER.get(name)}
+        plain["data"] = {name: value for name, value in plain["data"].items() if value != LATER_DATA.get(name)}
+        sections = (plain, plain["train"], plain["data"], plain["model"], plain["query"], plain["annotator"] or {})
         for section in sections:  # an absent field says nothing
             for name in [name for name, value in section.items() if value is None]:
                 section.pop(name)

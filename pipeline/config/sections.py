@@ -27,6 +27,7 @@ from trainer.options import TrainOptions
 
 DEFAULT_CRITERION = "margin-influence"
 """What did best on MNIST, and best one answer at a time: see benchmarks/RESULTS.md."""
+DEFAULT_STRATEGY = f"{DEFAULT_CRITERION}-sequential"
 
 
 class Section(BaseModel):
@@ -219,10 +220,12 @@ class QuerySection(Section):
         reference: what change is measured from; the criterion's own.
         distance: between which outputs; ``outputs``.
         naive_candidates: how many are really retrained with by ``naive``.
+        dropout_passes: how often the network is sampled by strategies that need dropout; see ``run.stages.score``.
+        learner: what the strategy needs networks to be trained by, which the run writes down; None where any will do.
 
     """
 
-    strategy: str = f"{DEFAULT_CRITERION}-sequential"
+    strategy: str = DEFAULT_STRATEGY
     n_init: int = Field(default=40, ge=1)
     size: int = Field(default=20, ge=1)
     subset: int = Field(default=400, ge=1)
@@ -232,6 +235,8 @@ class QuerySection(Section):
     reference: Literal["network", "linearized"] | None = None
     distance: Literal["outputs", "simplex"] | None = None
     naive_candidates: int | None = Field(default=None, ge=1)
+    dropout_passes: int | None = Field(default=None, ge=2)
+    learner: str | None = None
 
     @property
     def answers(self) -> int:
@@ -267,8 +272,15 @@ class QuerySection(Section):
         if self.mode is not None and "strategy" not in self.model_fields_set:
             object.__setattr__(self, "strategy", DEFAULT_CRITERION)
         if self.on is not None or not _recorded(info):
-            object.__setattr__(self, "strategy", resolve(self.strategy, self.mode, self.on).name)
+            found = resolve(self.strategy, self.mode, self.on)
+            needed = found.strategy.needs_learner
+            if self.learner not in (None, needed):
+                raise ValueError(
+                    f"learner: expected it to be left out, for train.learner says it; got {self.learner!r}"
+                )
+            object.__setattr__(self, "strategy", found.name)
             object.__setattr__(self, "on", None)  # said by the name
+            object.__setattr__(self, "learner", needed)
         for name, count in (("size", self.size), ("retrain_every", self.answers)):
             if count > self.subset:
                 raise ValueError(f"{name}: expected at most the subset of {self.subset} candidates, got {count}")

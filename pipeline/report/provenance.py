@@ -17,7 +17,7 @@ from pipeline.report.sources import EVERYTHING, Choice
 from pipeline.run.rundir import CONFIG, EVENTS, read_config
 from pipeline.sweep.grid import GRID, read_grid
 
-ELSEWHERE = ("data.name", "model.name", "query.strategy", "seed", "data.download", "model.init_sha256")
+ELSEWHERE = ("data.name", "model.name", "query.strategy", "query.learner", "seed", "data.download", "model.init_sha256")
 """Fields that the options of a command state apart, or need not."""
 STAND_IN = "random"
 """A strategy for the default configuration, which needs one."""

@@ -285,9 +285,10 @@ def _settings_changed(mine: RunConfig, theirs: RunConfig) -> list[str]:
 
 
 def _shared_settings(config: RunConfig) -> dict[str, Any]:
-    """Return the scientific fields but strategy and seed."""
+    """Return the scientific fields but seed and strategy, with the learner that it needs."""
     plain = config.scientific()
     del plain["seed"], plain["query"]["strategy"]
+    plain["query"].pop("learner", None)
     return plain
 
 

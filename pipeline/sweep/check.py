@@ -39,6 +39,12 @@ class Trace:
         return str(self.events[0]["config"]["query"]["strategy"])
 
     @property
+    def learner(self) -> str | None:
+        """What its networks were trained by; None for ``supervised``."""
+        config = self.events[0]["config"]
+        return config["train"].get("learner") or config["query"].get("learner")
+
+    @property
     def versions(self) -> dict[str, Any]:
         """What the run was computed with: packages, and files of the user's own."""
         return dict(self.events[0]["versions"])
@@ -77,9 +83,9 @@ def mismatches(out: Path, grid: Grid) -> list[str]:
     """Compare the strategies of every seed, and name in one line each what was not the same for all.
 
     Compared are the data, the package versions and the shared configuration over all cells; the initial set with its
-    labels, the first network's weights and the size of every query over the strategies of a seed; and the candidates of
-    every cycle.  Those of two strategies are the first U samples of one random order that they had not labelled, so
-    without what either had labelled one list begins with the other.
+    labels, the first network's weights, where the same learner trained them, and the size of every query over the
+    strategies of a seed; and the candidates of every cycle.  Those of two strategies are the first U samples of one
+    random order that they had not labelled, so without what either had labelled one list begins with the other.
 
     Args:
         out: the grid's directory.
@@ -100,7 +106,8 @@ def mismatches(out: Path, grid: Grid) -> list[str]:
     for listed in traces.values():
         found += _odd(listed, "initial set", lambda t: _ids(t.find("query", cycle=INITIAL)))
         found += _odd(listed, "labelling of the initial set", lambda t: _flat(t.find("label", cycle=INITIAL), "labels"))
-        found += _odd(listed, "hash of the first weights", _weights)
+        for learner in dict.fromkeys(trace.learner for trace in listed):
+            found += _odd([t for t in listed if t.learner == learner], "hash of the first weights", _weights)
         for cycle in range(grid.resolved()["cycles"]):
             found += _odd(listed, f"number of labels asked for in cycle {cycle}", lambda t, c=cycle: _size(t, c))  # type: ignore[misc]
             found += _candidates(listed, cycle)
@@ -141,7 +148,7 @@ def _packages(trace: Trace) -> dict[str, Any]:
 
 
 def _shared(config: dict[str, Any]) -> dict[str, Any]:
-    query = {key: value for key, value in config["query"].items() if key != "strategy"}
+    query = {key: value for key, value in config["query"].items() if key not in ("strategy", "learner")}
     return {**{key: value for key, value in config.items() if key != "seed"}, "query": query}
 
 

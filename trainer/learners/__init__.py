@@ -11,6 +11,7 @@ from trainer.learners.base import (
     Trained,
     Weights,
 )
+from trainer.learners.loss_prediction import LearnedLoss
 from trainer.learners.supervised import Supervised
 
 __all__ = [
@@ -26,4 +27,4 @@ __all__ = [
     "Weights",
 ]
 
-LEARNERS: dict[str, Learner] = {learner.name: learner for learner in (Supervised(),)}
+LEARNERS: dict[str, Learner] = {learner.name: learner for learner in (Supervised(), LearnedLoss())}

@@ -60,8 +60,8 @@ class Trained:
             images that were trained on.
         residual_rms: ``||R||_F / sqrt(L)``, what the tolerance is compared with.
         train_accuracy: fraction of these images classified right.
-        history: one record an epoch: epoch, loss, lr, and residual_rms where it was measured (else None); those of the
-            attempt that was kept.
+        history: one record an epoch: epoch, loss, lr, own_loss where only a part of the loss is the network's own, and
+            residual_rms where it was measured (else None); those of the attempt that was kept.
         seconds: wall-clock time of training, restarts included.
         max_lr: the rate at the top of the schedule that was kept, lower than that of the options after restarts.
         restarts: the rates that training went on from, mostly because it failed, in the order in which they were tried.
@@ -139,10 +139,13 @@ class Objective(Protocol):
 
     Args:
         module: what is trained beside the network, with its own parameters; None where nothing is.
+        own: the loss of the network's own outputs in the last batch, a part of what is minimised, without a gradient;
+            a failure is told by it. None where it is all that is minimised.
 
     """
 
     module: nn.Module | None
+    own: Tensor | None
 
     def loss(self, rows: Tensor, epoch: int) -> Tensor:
         """Return the scalar to be minimised on a batch.

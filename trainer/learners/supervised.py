@@ -11,6 +11,7 @@ class SupervisedObjective:
     """(1/B) Σ_b ℓ(f(a(x_b)), y_b) with a random augmentation a."""
 
     module: nn.Module | None = None
+    own: Tensor | None = None
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting

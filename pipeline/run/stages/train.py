@@ -21,7 +21,7 @@ from trainer.checkpoint import load_weights, read_weights, snapshot_name, state_
 from trainer.data.by_id import ImageView
 from trainer.errors import Diverged, TrainerError
 from trainer.growth import grow
-from trainer.learners import LEARNERS, Trained
+from trainer.learners import LEARNERS, Trained, Weights
 from trainer.loop import fit
 from trainer.options import TrainOptions
 from trainer.predict import accuracy, predict
@@ -109,7 +109,7 @@ def _fitted(
             on_epoch=lambda record: progress(record["epoch"], options.epochs),
             limited=learned and previous is not None and was_limited(previous),
             unlabelled=_unlabelled(context, labelled),
-            beside=read_weights(warm / BESIDE) if warm is not None and (warm / BESIDE).is_file() else None,
+            beside=read_beside(warm) if warm is not None else None,
         )
     except Diverged as error:
         if error.max_lr is None:
@@ -167,6 +167,11 @@ def _go_on_from(model: nn.Module, previous: Path, classes: int) -> None:
         grow(model, read_weights(previous / WEIGHTS))
     else:
         load_weights(model, previous / WEIGHTS)
+
+
+def read_beside(directory: Path) -> Weights | None:
+    """Return the weights of what was trained beside a cycle's network; None where nothing was."""
+    return read_weights(directory / BESIDE) if (directory / BESIDE).is_file() else None
 
 
 def read_summary(directory: Path) -> dict[str, Any]:

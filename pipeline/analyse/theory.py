@@ -53,6 +53,7 @@ def labelled_rows(theta: Float64, Y: np.ndarray, m: int, cycle: int) -> list[Row
         "largest eigenvalue": float(eigenvalues[-1]),
         "alignment": alignment(theta, Y),
         "bound": B,
+        "jitter": cholesky(theta).jitter,
         "MMD": distance,
         "MMD / bound": distance / B,
     }

@@ -244,6 +244,9 @@ def test_features_are_read_where_groups_of_blocks_end(name):
 def test_features_of_a_network_of_ones_own():
     places = [("relu", 0, False, 3), ("relu", 1, False, 5), ("head", 0, True, 6)]
     assert [tuple(tap) for tap in find_taps(Inplace(), SHAPE)] == places
+    body = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))  # which returns what its pool does
+    pooled = nn.Sequential(body, nn.Flatten(), nn.Linear(3, 10))
+    assert [tuple(tap) for tap in find_taps(pooled, SHAPE)] == [("0.1", 0, False, 3)]
     groups = network("wide_resnet", block_groups=3, max_width=16)
     assert [tap.width for tap in find_taps(groups, SHAPE)] == [4, 8, 16]
 

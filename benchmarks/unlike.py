@@ -37,7 +37,7 @@ from trainer.restarts import RESTARTS, Failure
 
 TEST = 400  # images of every made-up data set
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-NETWORKS: dict[str, dict[str, int]] = {"cnn": {}, "mlp": {}, "resnet18": {"width": 8}}
+NETWORKS: dict[str, dict[str, int]] = {"cnn": {}, "mlp": {}, "resnet18": {"width": 8}, "wide_resnet": {}}
 Maker = Callable[[np.random.Generator, int], tuple[NDArray[np.float64], NDArray[np.int64]]]
 
 
@@ -181,10 +181,10 @@ def train(name: str, network: str, seed: int, rate: float, root: Path | None, mo
     model = build_model(network, data.input_shape, data.num_classes, seed, **NETWORKS[network])
     x, labels = data.inputs("train", ids), data.labels("train", ids)
     test = np.arange(min(2000, len(data.test)))
-    options = options_for(network, max_lr=rate or None, **more)
+    options = options_for(network, max_lr=rate or None, restarts=0 if rate else None, **more)
     started, result = time.perf_counter(), None
     with contextlib.suppress(Diverged):  # the network is the one that it was
-        result = fit(model, x, labels, data.num_classes, options, seed=seed, restarts=0 if rate else RESTARTS)
+        result = fit(model, x, labels, data.num_classes, options, seed=seed)
     seconds = time.perf_counter() - started
     return Trained(
         data=name,

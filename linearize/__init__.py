@@ -3,12 +3,20 @@
 from linearize.choice import MODES, Choice, Mode
 from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Criterion, Distance, Measure, Reference
 from linearize.diagnostics import Diagnostics, ScoreDiagnostics
+from linearize.dynamics import Dynamics
 from linearize.errors import LinearizeError, MemoryBudgetError, NonFiniteError, SingularKernelError
+from linearize.gradients import Examples, Gradients, LossGradients
 from linearize.heads import HEADS
 from linearize.kernel import empirical_ntk, network_outputs, plan_ntk
 from linearize.options import KernelOptions
 from linearize.posterior import Posterior
-from linearize.products import jacobian_vector_product, ntk_diagonal, ntk_vector_product, vector_jacobian_product
+from linearize.products import (
+    jacobian_vector_product,
+    ntk_blocks,
+    ntk_diagonal,
+    ntk_vector_product,
+    vector_jacobian_product,
+)
 from linearize.service import LookAhead
 from linearize.types import Kernel
 
@@ -22,10 +30,14 @@ __all__ = [
     "Criterion",
     "Diagnostics",
     "Distance",
+    "Dynamics",
+    "Examples",
+    "Gradients",
     "Kernel",
     "KernelOptions",
     "LinearizeError",
     "LookAhead",
+    "LossGradients",
     "Measure",
     "MemoryBudgetError",
     "Mode",
@@ -37,6 +49,7 @@ __all__ = [
     "empirical_ntk",
     "jacobian_vector_product",
     "network_outputs",
+    "ntk_blocks",
     "ntk_diagonal",
     "ntk_vector_product",
     "plan_ntk",

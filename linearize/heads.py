@@ -69,7 +69,30 @@ class Full:
         return logits
 
 
-Head = SumOfLogits | SingleLogit | Trace | Full
+@dataclass(frozen=True)
+class OwnLoss:
+    """⟨d(x), f(x)⟩ with d held fixed: its gradient is that of the loss with the label that the network predicts.
+
+    d = readout(f) - onehot(argmax f), so that Θ(x,x') = g(x)·g(x').  Source: Wang et al. 2022, eqs. 6 and 8.
+
+    Args:
+        softmax: whether the loss reads outputs out by their softmax; else as they are.
+
+    """
+
+    softmax: bool
+    combine: Combine = "sum"
+
+    def __call__(self, logits: Array) -> Array:
+        """Map logits ``[C]`` to ``[1]``."""
+        import jax
+
+        y = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=logits.dtype)
+        d = (jax.nn.softmax(logits) if self.softmax else logits) - y
+        return (jax.lax.stop_gradient(d) * logits).sum(-1, keepdims=True)
+
+
+Head = SumOfLogits | SingleLogit | Trace | Full | OwnLoss
 
 HEADS: dict[str, Callable[[int], Head]] = {
     "sum-of-logits": lambda _logit: SumOfLogits(),

@@ -22,8 +22,9 @@ class Conv(NamedTuple):
 
 
 class Relu(NamedTuple):
-    """Every ReLU."""
+    """Every ReLU, with its slope below zero."""
 
+    slope: float = 0.0
     name: str = "relu"  # so that it does not equal another layer without fields
 
 
@@ -118,8 +119,8 @@ def _layer(layer: Layer, size: tuple[int, int], stax: Any) -> tuple[list[Any], t
             return [stax.FanOut(2), both, stax.FanInSum()], after
         case Dense(gain):
             return [stax.Dense(1, gain, BIAS_STD)], size
-        case Relu():
-            return [stax.Relu()], size
+        case Relu(slope):
+            return [stax.LeakyRelu(slope) if slope else stax.Relu()], size
         case Flatten():
             return [stax.Flatten()], size
         case GlobalAverage():

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from common.memory import shown
 from linearize.engine import compute
 from linearize.engine.execute import arithmetic
 from linearize.engine.tape import Tape, split
 from linearize.engine.work import CACHED, bytes_of_one
-from linearize.errors import LinearizeError
+from linearize.errors import LinearizeError, MemoryBudgetError
 from linearize.kernel import convert, tape_of
 from linearize.options import KernelOptions
 from linearize.types import ApplyFn, Array, Float64, Progress, Variables
@@ -59,6 +60,56 @@ def ntk_diagonal(
             if progress:
                 progress(min(start + len(portion), len(x)), len(x))
     return np.concatenate(parts).reshape(-1)
+
+
+def ntk_blocks(
+    apply_fn: ApplyFn,
+    variables: Variables,
+    x: np.ndarray,
+    *,
+    options: KernelOptions | None = None,
+    progress: Progress | None = None,
+) -> Float64:
+    """Compute each example's own block of the full kernel, K(x,x) = J(x) J(x)ᵀ, without J of more than a few examples.
+
+    K_cc'(x,x) = ⟨∇_θ f_c(x), ∇_θ f_c'(x)⟩: rᵀ K r is the squared norm of any gradient J(x)ᵀ r.  It takes a forward pass
+    and C backward passes an example.
+
+    Args:
+        apply_fn: the network in eval mode.
+        variables: its collections.
+        x: inputs ``[N, ...]``.
+        options: layers, precision and memory budget; the head must be ``full``.
+        progress: called with ``(examples done, N)``.
+
+    Returns:
+        ``[N, C, C]``.
+
+    Raises:
+        LinearizeError: no inputs, no trainable parameter, or another head.
+        MemoryBudgetError: one example alone is too large for the memory budget.
+
+    """
+    options = options or KernelOptions("full")
+    with arithmetic(options.precision):
+        variables, x = convert(variables, _some(x), options.precision)
+        tape = tape_of(apply_fn, variables, x, options)
+        if tape.rows != tape.outputs:
+            raise LinearizeError(f"blocks: expected the kernel head 'full', got {options.head!r}")
+        one = _bytes_of_a_square(tape)
+        if one > options.budget:
+            raise MemoryBudgetError(
+                f"the gradients of all {tape.outputs} outputs of one example take {shown(one)}, which does not fit "
+                f"into a memory budget of {shown(options.budget)}"
+            )
+        arrays, parts = split(variables), []
+        most = max(min(8 * CACHED, options.budget) // one, 1)
+        for start, portion in _portions(tape, x, min(most, MOST_EXAMPLES)):
+            squares = _squares(tape, *arrays, portion)
+            parts.append(np.asarray(squares, np.float64)[: len(x) - start])
+            if progress:
+                progress(min(start + len(portion), len(x)), len(x))
+    return np.concatenate(parts)
 
 
 def vector_jacobian_product(
@@ -197,17 +248,21 @@ def _norms(tape: Tape, parameters: list[Array], others: list[Array], examples: A
     return compute.squared_norms(tape, parameters, others, examples)
 
 
-def _outputs(tape: Tape, parameters: list[Array], others: list[Array], examples: Array) -> Array:
-    """g of every example ``[B, k]``, differentiable by the parameters that the tape's units hold."""
-    chosen = {leaf for unit in tape.units for leaf in unit.leaves}
-    held = [leaf if at in chosen else jax.lax.stop_gradient(leaf) for at, leaf in enumerate(parameters)]
-    values = tape.prepare(held, others)
-    return jax.vmap(lambda example: tape.forward(values, example, {})[0])(examples)
+@partial(jax.jit, static_argnums=0)
+def _squares(tape: Tape, parameters: list[Array], others: list[Array], examples: Array) -> Array:
+    return compute.squares(tape, parameters, others, examples)
+
+
+def _bytes_of_a_square(tape: Tape) -> int:
+    """Bytes that the backward passes of one example's outputs take, about, and the largest unit's gradients by them."""
+    made = [unit for unit in tape.units if not compute.squared_by_ghosts(unit, tape.outputs)]
+    passes = bytes_of_one(tape, ())
+    return max(passes + tape.outputs * (bytes_of_one(tape, made) - passes), 1)
 
 
 @partial(jax.jit, static_argnums=0)
 def _pulled(tape: Tape, parameters: list[Array], others: list[Array], examples: Array, weights: Array) -> list[Array]:
-    outputs, pull = jax.vjp(lambda p: _outputs(tape, p, others, examples), parameters)
+    outputs, pull = jax.vjp(lambda p: tape.evaluate(p, others, examples), parameters)
     (direction,) = pull(weights.astype(outputs.dtype))
     return direction
 
@@ -215,7 +270,7 @@ def _pulled(tape: Tape, parameters: list[Array], others: list[Array], examples: 
 @partial(jax.jit, static_argnums=0)
 def _pushed(tape: Tape, parameters: list[Array], others: list[Array], examples: Array, direction: list[Array]) -> Array:
     typed = [jnp.asarray(t, p.dtype) for t, p in zip(direction, parameters, strict=True)]
-    return jax.jvp(lambda p: _outputs(tape, p, others, examples), (parameters,), (typed,))[1]
+    return jax.jvp(lambda p: tape.evaluate(p, others, examples), (parameters,), (typed,))[1]
 
 
 def _pull(tape: Tape, arrays: tuple[list[Array], list[Array]], x: np.ndarray, weights: np.ndarray) -> list[Array]:

@@ -20,6 +20,7 @@ BAD_INPUT, FAILED, INTERRUPTED, WAITING = 2, 1, 130, 75
 
 
 COMMANDS: tuple[str, ...] = (
+    "analyse",
     "compare",
     "doctor",
     "experiments",

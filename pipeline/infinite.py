@@ -1,9 +1,10 @@
 """The infinite-width kernel of a run: which twin stands for its network, what it takes, and how it is computed.
 
-Every registered family has a twin of the same layers.  Widths vanish in the limit, and batch norm is left out, see
-``linearize.infinite_twin``; no family pools but by the global average.  ResNet-18 adds x after its ReLU, for which no
-limit is known: its twin is the pre-activated ResNet-18 of He et al., arXiv:1603.05027.  A user's own network has none:
-a stand-in of another architecture would say nothing of it, so it is refused.
+A twin has the layers of its network.  Widths vanish in the limit; batch norm, see ``linearize.infinite_twin``, and
+dropout, which is of training alone, are left out.  ResNet-18 adds x after its ReLU, for which no limit is known: its
+twin is the pre-activated ResNet-18 of He et al., arXiv:1603.05027.  Networks with max pooling have none, since the
+largest of several Gaussian variables is not Gaussian and has no kernel that is known; nor has one of a user's own.  A
+stand-in of another architecture would say nothing of them, so they are refused.
 """
 
 import time
@@ -48,15 +49,18 @@ def twin_of(spec: ModelSpec) -> Twin:
         spec: the network.
 
     Raises:
-        PipelineError: it is a user's own.
+        PipelineError: it is a user's own, or has max pooling.
 
     """
-    if spec.name not in _TWINS:
+    options = MODELS[spec.name].resolve(spec.options) if spec.name in _TWINS else {}
+    pooled = bool(options.get("imagenet_stem"))
+    if spec.name not in _TWINS or pooled:
+        named = f"{spec.name} with imagenet_stem" if pooled else spec.name
         raise PipelineError(
-            f"model.name: the infinite-width kernel is known of {', '.join(_TWINS)}, and {spec.name} has no twin: "
+            f"model.name: the infinite-width kernel is known of {', '.join(_TWINS)}, and {named} has no twin: "
             "choose one of them, or a strategy that linearises the network itself, such as mlmoc"
         )
-    return _TWINS[spec.name](spec, MODELS[spec.name].resolve(spec.options))
+    return _TWINS[spec.name](spec, options)
 
 
 def check_affordable(spec: ModelSpec, options: KernelOptions, L: int, U: int) -> None:
@@ -117,30 +121,39 @@ def _cnn(spec: ModelSpec, options: dict[str, Any]) -> Twin:
     return Twin((*convs, Flatten(), Dense(1.0)), "without batch norm" if options["batch_norm"] else "")
 
 
+def _cnn_gap(_: ModelSpec, options: dict[str, Any]) -> Twin:
+    return Twin((*(Conv(), Relu()) * 3, GlobalAverage(), Dense(1.0)))
+
+
+def _convnet(_: ModelSpec, options: dict[str, Any]) -> Twin:
+    return Twin((*(Conv(), Relu()) * options["depth"], GlobalAverage(), Dense(1.0)))
+
+
 def _resnet18(_: ModelSpec, options: dict[str, Any]) -> Twin:
     width = options["width"]
-    blocks = _pre_activated(width, [width, 2 * width, 4 * width, 8 * width], 2)
+    blocks = _pre_activated(width, [width, 2 * width, 4 * width, 8 * width], 2, Relu())
     return Twin((Conv(), *blocks, Relu(), GlobalAverage(), Dense(1.0)), "without batch norm, pre-activated")
 
 
 def _wide_resnet(_: ModelSpec, options: dict[str, Any]) -> Twin:
     groups = options["block_groups"]
     widths = [max(1, options["max_width"] // 2 ** (groups - 1 - group)) for group in range(groups)]
-    blocks = _pre_activated(options["stem_width"], widths, options["blocks_per_group"])
+    relu = Relu(options["leaky_slope"])
+    blocks = _pre_activated(options["stem_width"], widths, options["blocks_per_group"], relu)
     stem = Conv(3, options["stem_stride"])
-    return Twin((stem, *blocks, Relu(), GlobalAverage(), Dense(1.0)), "without batch norm")
+    return Twin((stem, *blocks, relu, GlobalAverage(), Dense(1.0)), "without batch norm")
 
 
-def _pre_activated(channels: int, widths: list[int], blocks_per_group: int) -> Iterator[Layer]:
+def _pre_activated(channels: int, widths: list[int], blocks_per_group: int, relu: Relu) -> Iterator[Layer]:
     """Groups of pre-activated blocks, of which each but the first halves the image."""
     for group, out in enumerate(widths):
         for block in range(blocks_per_group):
             stride = 2 if group > 0 and block == 0 else 1
             if stride != 1 or channels != out:  # branch and shortcut share the first ReLU
-                yield Relu()
-                yield Residual((Conv(3, stride), Relu(), Conv()), (Conv(1, stride),))
+                yield relu
+                yield Residual((Conv(3, stride), relu, Conv()), (Conv(1, stride),))
             else:
-                yield Residual((Relu(), Conv(), Relu(), Conv()))
+                yield Residual((relu, Conv(), relu, Conv()))
             channels = out
 
 
@@ -149,4 +162,6 @@ _TWINS: dict[str, Callable[[ModelSpec, dict[str, Any]], Twin]] = {
     "cnn": _cnn,
     "resnet18": _resnet18,
     "wide_resnet": _wide_resnet,
+    "cnn_gap": _cnn_gap,
+    "convnet": _convnet,
 }

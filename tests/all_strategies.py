@@ -1,4 +1,4 @@
-"""What tests of all strategies share: their names, and a kernel in the place of the infinite-width one."""
+"""What tests of all strategies share: their names, and what stands in the place of slow or optional parts."""
 
 import numpy as np
 
@@ -7,8 +7,8 @@ from pipeline.infinite import InfiniteKernel
 from pipeline.queries import STRATEGIES
 from pipeline.queries.registry import SUFFIXES
 
-NAMES = [*STRATEGIES, *(f"{name}-{mode}" for mode in SUFFIXES for name in ("mlmoc", "margin-lin"))]
-"""Every strategy, but of the modes one criterion with S and one without: the others differ in what they sum up."""
+NAMES = [*STRATEGIES, *(f"{name}-{mode}" for mode in SUFFIXES for name in ("mlmoc", "margin-lin", "dynamical"))]
+"""Every strategy, but of the modes one criterion with S, one without, and gradients: others differ in what they sum."""
 
 
 def gaussian_kernel(X, pool):
@@ -17,3 +17,13 @@ def gaussian_kernel(X, pool):
     theta = np.exp(-((x[:, None] - x) ** 2).sum(2) / 64)
     L = len(X)
     return InfiniteKernel(Kernel(theta[:L, :L], theta[:L, L:], theta[L:, L:]))
+
+
+def sampled(classes, passes=6):
+    """A network in its passes with dropout, as ``QueryState.sample`` gives it: x W_k, W_k drawn by the seed."""
+
+    def sample(x, seed):
+        x = np.asarray(x, float).reshape(len(x), -1)
+        return np.einsum("nd,kdc->knc", x, np.random.default_rng(seed).normal(size=(passes, x.shape[1], classes)))
+
+    return sample

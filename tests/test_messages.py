@@ -24,6 +24,7 @@ OF_OTHERS = {"--head", "--logdir", "--no-deps"}
 RUNS, GRIDS = ("pipeline run",), ("pipeline compare", "pipeline experiments run")
 OWN_DATA, TRAINS = ("pipeline run", "pipeline compare", "trainer fit"), (*RUNS, *GRIDS, "trainer fit")
 RAISED_BY = {
+    "pipeline/analyse/": ("pipeline analyse dynamics",),
     "pipeline/fidelity/": ("pipeline fidelity",),
     "pipeline/report/provenance.py": (),  # writes commands, which tests of it run
     "pipeline/report/": ("pipeline report",),
@@ -98,7 +99,18 @@ def test_a_commands_own_messages_name_its_own_options():
 
 def test_the_options_that_trust_code_are_those_of_commands_that_ask_for_it():
     trusting = {name for name, options in COMMANDS.items() if "--trust-code" in options}
-    named = ("run", "resume", "stage", "fidelity", "compare", "experiments run", "label", "products", "predict")
+    named = (
+        "run",
+        "resume",
+        "stage",
+        "fidelity",
+        "compare",
+        "experiments run",
+        "label",
+        "products",
+        "predict",
+        "analyse dynamics",
+    )
     assert trusting == {f"pipeline {name}" for name in named}
 
 

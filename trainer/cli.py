@@ -89,7 +89,9 @@ def _share(text: str) -> float:
 
 def _truth(text: str) -> bool:
     if text.lower() not in ("true", "false"):
-        raise TrainerError(f"--set data.skip_bad: expected true or false, got {text!r}")
+        raise TrainerError(
+            f"--set: expected true or false, as data.skip_bad=true or data.stratified=true, got {text!r}"
+        )
     return text.lower() == "true"
 
 
@@ -98,6 +100,8 @@ SETTABLE: dict[str, Callable[[str], Any]] = {
     "data.test_fraction": _share,
     "data.skip_bad": _truth,
     "data.classes": str,
+    "data.stratified": _truth,
+    "data.leave_out": str,
 }
 
 

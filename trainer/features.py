@@ -10,6 +10,19 @@ from trainer.errors import TrainerError
 from trainer.predict import predict
 
 
+class LastLayer(NamedTuple):
+    """A network's last layer, ``outputs = features W^T + b``.
+
+    Args:
+        W: weights, float64 ``[C, d]``.
+        b: biases, float64 ``[C]``; zeros where it has none.
+
+    """
+
+    W: NDArray[np.float64]
+    b: NDArray[np.float64]
+
+
 class Embedding(NamedTuple):
     """Inputs and outputs of a network's last layer, ``outputs = features W^T + b``.
 
@@ -41,6 +54,32 @@ def embed(model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 128, de
         TrainerError: the network does not end in a linear layer.
 
     """
+    recorder, outputs = _watched(model, x, batch_size, device)
+    return Embedding(np.concatenate(recorder.features), outputs)
+
+
+def last_layer(model: nn.Module, x: NDArray[np.float32]) -> LastLayer:
+    """Return weights and biases of the layer whose inputs ``embed`` gives.
+
+    Args:
+        model: the network; its mode, device and hooks are afterwards what they were.
+        x: any of its inputs, float32 ``[N, C, H, W]``: which layer runs last is seen when they pass.
+
+    Raises:
+        TrainerError: the network does not end in a linear layer.
+
+    """
+    layer = _watched(model, x, len(x), "cpu")[0].layer
+    assert layer is not None  # or the network was refused
+    W = layer.weight.detach().cpu().double().numpy()
+    b = np.zeros(len(W)) if layer.bias is None else layer.bias.detach().cpu().double().numpy()
+    return LastLayer(W, b)
+
+
+def _watched(
+    model: nn.Module, x: NDArray[np.float32], batch_size: int, device: str
+) -> tuple["_LastLinear", NDArray[np.float32]]:
+    """Let inputs pass through a network, and return what was seen of its last layer, and its outputs."""
     recorder = _LastLinear()
     handles = [
         layer.register_forward_hook(recorder.layer_ran, with_kwargs=True)
@@ -53,19 +92,21 @@ def embed(model: nn.Module, x: NDArray[np.float32], *, batch_size: int = 128, de
     finally:
         for handle in handles:
             handle.remove()
-    return Embedding(np.concatenate(recorder.features), outputs)
+    return recorder, outputs
 
 
 class _LastLinear:
-    """Remembers, batch by batch, what the linear layer that ran last was given."""
+    """Remembers the linear layer that ran last and, batch by batch, what it was given."""
 
     def __init__(self) -> None:
         self.features: list[NDArray[np.float32]] = []
+        self.layer: nn.Linear | None = None
         self._given: Tensor | None = None
         self._returned: Tensor | None = None
         self._version = 0
 
-    def layer_ran(self, layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any], returned: Tensor) -> None:
+    def layer_ran(self, layer: nn.Linear, given: tuple[Any, ...], named: dict[str, Any], returned: Tensor) -> None:
+        self.layer = layer
         self._given = given[0] if given else named["input"]
         self._returned, self._version = returned, returned._version
 

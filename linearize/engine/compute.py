@@ -1,6 +1,7 @@
 """The two compiled functions of the engine: features of a few examples, and one tile of Θ."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 import jax
@@ -182,8 +183,56 @@ def tile(chunk: Chunk, left: FeatureBlock, right: FeatureBlock, total: jnp.dtype
     return share
 
 
-def squared_norms(tape: Tape, parameters: Sequence[Array], others: Sequence[Array], examples: Array) -> Array:
+def squared_norms(
+    tape: Tape,
+    parameters: Sequence[Array],
+    others: Sequence[Array],
+    examples: Array,
+    along: Array | None = None,
+) -> Array:
     """Θ's diagonal for m examples, ``[m, rows]``: every unit's share by the cheaper of its two ways.
+
+    Args:
+        tape: the traced network.
+        parameters: trainable leaves.
+        others: constant leaves.
+        examples: ``[m, ...]``.
+        along: one sum of each example's outputs, by its weights ``[m, k]``, whose gradient is meant; the tape has a row
+            for each output, and one number for each example comes back, ``[m, 1]``.
+
+    """
+    values = tape.prepare(parameters, others)
+
+    def share(unit: Unit, operands: list[Array], G: list[Array]) -> Array:
+        assert unit.factored is not None
+        A, H = (value[..., None, :] for value in (unit.factored.activations(operands), unit.factored.cotangents(G)))
+        return _ghost_square(_factors(unit), A, H, A, H)[0, 0]
+
+    def one(example: Array, sums: Array | None) -> Array:
+        operands, G = tape.tap(values, example, tape.units, sums)
+        norms = jnp.zeros(tape.outputs if sums is None else len(sums))
+        for unit in tape.units:
+            at = unit.sites[0].position
+            if by_factors(unit):
+                norms = norms + jax.vmap(lambda G, unit=unit, at=at: share(unit, operands[at], G))(G[at])
+                continue
+            gradients = jax.vmap(lambda G, unit=unit: tape.gradient(unit, parameters, others, operands, G))(G)
+            norms = norms + (gradients**2).sum(1)
+        return norms if tape.rows == tape.outputs else norms.sum(keepdims=True)
+
+    if along is None:
+        return jax.vmap(lambda example: one(example, None))(examples)
+    return jax.vmap(lambda example, sums: one(example, sums[None]))(examples, along)
+
+
+def by_factors(unit: Unit) -> bool:
+    """Whether a norm of a unit's gradient is cheaper without the gradient."""
+    factors = unit.factors
+    return factors is not None and factors.multiplications + factors.meetings < unit.sites[0].multiplications
+
+
+def squares(tape: Tape, parameters: Sequence[Array], others: Sequence[Array], examples: Array) -> Array:
+    """J(x) J(x)ᵀ of m examples, ``[m, k, k]``: every unit's share by the cheaper of its two ways.
 
     Args:
         tape: the traced network.
@@ -194,25 +243,39 @@ def squared_norms(tape: Tape, parameters: Sequence[Array], others: Sequence[Arra
     """
     values = tape.prepare(parameters, others)
 
-    def share(unit: Unit, operands: list[Array], G: list[Array]) -> Array:
-        assert unit.factored is not None
-        A, H = (value[..., None, :] for value in (unit.factored.activations(operands), unit.factored.cotangents(G)))
-        return _ghost_square(_factors(unit), A, H, A, H)[0, 0]
-
     def one(example: Array) -> Array:
         operands, G = tape.tap(values, example, tape.units)
-        norms = jnp.zeros(tape.outputs)
+        total = jnp.zeros((tape.outputs, tape.outputs))
         for unit in tape.units:
             at = unit.sites[0].position
-            factors = unit.factors
-            if factors and factors.multiplications + factors.meetings < unit.sites[0].multiplications:
-                norms = norms + jax.vmap(lambda G, unit=unit, at=at: share(unit, operands[at], G))(G[at])
-                continue
-            gradients = jax.vmap(lambda G, unit=unit: tape.gradient(unit, parameters, others, operands, G))(G)
-            norms = norms + (gradients**2).sum(1)
-        return norms if tape.rows == tape.outputs else norms.sum(keepdims=True)
+            if squared_by_ghosts(unit, tape.outputs):
+                assert unit.factored is not None
+                A = unit.factored.activations(operands[at])[..., None, :]  # [positions..., 1, K]
+                H = jnp.moveaxis(jax.vmap(unit.factored.cotangents)(G[at]), 0, -2)  # [positions..., k, O]
+                total = total + _ghost_square(_factors(unit), A, H, A, H)
+            else:
+                J = jax.vmap(lambda G, unit=unit: tape.gradient(unit, parameters, others, operands, G))(G)
+                total = total + J @ J.T
+        return total
 
     return jax.vmap(one)(examples)
+
+
+def squared_by_ghosts(unit: Unit, outputs: int) -> bool:
+    """Whether a unit's share of J(x) J(x)ᵀ takes less without its gradients.
+
+    Args:
+        unit: parameters with the sites where they meet data.
+        outputs: k.
+
+    """
+    factors = unit.factors
+    if factors is None:
+        return False
+    positions_in, positions_out = prod(factors.inputs), prod(factors.outputs)
+    ghosts = positions_in**2 * factors.K + outputs**2 * (positions_out**2 * factors.O + factors.meetings)
+    made = sum(site.multiplications for site in unit.sites)
+    return ghosts < outputs * made + outputs**2 * unit.size
 
 
 def ghost_gram(factors: Factors, A: Array, G: Array, B: Array, H: Array, groups: int = 1) -> Array:

@@ -92,15 +92,33 @@ class Tape:
             env.update(zip(equation.outputs, results, strict=True))
         return env[self.program.output], taken
 
+    def evaluate(self, parameters: Sequence[Array], others: Sequence[Array], examples: Array) -> Array:
+        """Return the k outputs of every example ``[B, k]``, differentiable by the parameters that the units hold.
+
+        Args:
+            parameters: trainable leaves.
+            others: constant leaves.
+            examples: ``[B, ...]``.
+
+        """
+        chosen = {leaf for unit in self.units for leaf in unit.leaves}
+        held = [leaf if at in chosen else jax.lax.stop_gradient(leaf) for at, leaf in enumerate(parameters)]
+        values = self.prepare(held, others)
+        return jax.vmap(lambda example: self.forward(values, example, {})[0])(examples)
+
     def tap(
-        self, values: Mapping[int, Array], example: Array, units: Sequence[Unit]
+        self, values: Mapping[int, Array], example: Array, units: Sequence[Unit], along: Array | None = None
     ) -> tuple[dict[int, list[Array]], dict[int, list[Array]]]:
-        """Operands of the units' sites, and the k gradients ``[k, ...]`` of their outputs, by equation.
+        """Operands of the units' sites, and gradients of their outputs, by equation.
 
         Args:
             values: by variable, those of ``prepare``.
             example: one input.
             units: parameters with the sites where they meet data.
+            along: sums of the k outputs that are differentiated, by their weights ``[m, k]``; by default each output.
+
+        Returns:
+            Operands, and m gradients ``[m, ...]``.
 
         """
         wanted = {site.position for unit in units for site in unit.sites}
@@ -110,7 +128,8 @@ class Tape:
             for at, out in shapes.items()
         }
         outputs, pull, operands = jax.vjp(lambda z: self.forward(values, example, z), zeros, has_aux=True)
-        (G,) = jax.vmap(pull)(jnp.eye(self.outputs, dtype=outputs.dtype))
+        sums = jnp.eye(self.outputs, dtype=outputs.dtype) if along is None else along.astype(outputs.dtype)
+        (G,) = jax.vmap(pull)(sums)
         return operands, G
 
     def gradient(

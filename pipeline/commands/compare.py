@@ -33,7 +33,7 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.option("--strategies", help="Names with commas; 'pipeline list strategies' names them.")
+@click.option("--strategies", help="Names with commas, or all; 'pipeline list strategies' names them.")
 @click.option("--seeds", help=f"Such as 0-5 or 0,3,7-9.  [{SEEDS}]")
 @click.option("--out", type=click.Path(path_type=Path), help="Grid to make or to go on with.  [runs/compare-DATASET]")
 @engine_options
@@ -126,7 +126,7 @@ def _grid(
     Code that only that one names is refused, unless it is trusted.
     """
     from pipeline.run.recorded import confirm_code, named_code, strategies_code
-    from pipeline.sweep.grid import GRID, Grid, parse_seeds, parse_strategies, read_grid
+    from pipeline.sweep.grid import GRID, Grid, parse_seeds, parse_strategies, read_grid, unnamed
 
     refuse_fields_of_cells(sets)
     there = read_grid(out) if out is not None and (out / GRID).is_file() else None
@@ -140,9 +140,9 @@ def _grid(
         of_model = [code for code in named_code(there.cells()[0].config) if code.role == "model"] if as_there else []
         confirm_code(out, [*of_model, *of_strategies], trust_code, note)
     if there and as_there:
-        return Grid(names, numbers, there.run)
+        return Grid(names, numbers, there.run, optional=frozenset(unnamed(strategies)))
     fields = {**options, "query__strategy": names[0], "seed": 0}
-    return Grid.of(config_from(config_file, sets, fields, trust_code), names, numbers)
+    return Grid.of(config_from(config_file, sets, fields, trust_code), names, numbers, unnamed(strategies))
 
 
 def refuse_fields_of_cells(sets: tuple[str, ...]) -> None:

@@ -55,6 +55,8 @@ LATER = {
     "restarts": 8,
 }
 """Fields of ``train`` that runs of older versions do not have, and what these did: saying so says nothing."""
+LATER_DATA = {"stratified": False}
+"""Likewise of ``data``."""
 
 
 class RunConfig(Section):
@@ -165,6 +167,7 @@ class RunConfig(Section):
             section.pop(last, None)
         plain["data"]["name"] = custom_kind(self.data.name) or self.data.name
         plain["train"] = {name: value for name, value in plain["train"].items() if value != LATER.get(name)}
+        plain["data"] = {name: value for name, value in plain["data"].items() if value != LATER_DATA.get(name)}
         sections = (plain, plain["train"], plain["data"], plain["model"], plain["query"], plain["annotator"] or {})
         for section in sections:  # an absent field says nothing
             for name in [name for name, value in section.items() if value is None]:

@@ -21,12 +21,13 @@ from pipeline.annotators.plugins import is_plugin
 from pipeline.annotators.simulated import Habits
 from pipeline.queries import LookAheadOptions, Resolved, resolve
 from trainer.data import DATASETS, ImageOptions, custom_kind
-from trainer.data.labels import class_names
+from trainer.data.labels import class_names, left_out_names
 from trainer.models import family_of
 from trainer.options import TrainOptions
 
 DEFAULT_CRITERION = "margin-influence"
 """What did best on MNIST, and best one answer at a time: see benchmarks/RESULTS.md."""
+DEFAULT_STRATEGY = f"{DEFAULT_CRITERION}-sequential"
 
 
 class Section(BaseModel):
@@ -74,7 +75,7 @@ KernelSection = _overrides("KernelSection", KernelOptions)
 
 
 class DataSection(Section):
-    """Which data; the last five fields are of a user's own alone, and absent for registered data sets."""
+    """Which data; the last seven fields are of a user's own alone, and absent for registered data sets."""
 
     name: str = "digits"
     root: str | None = None
@@ -84,12 +85,15 @@ class DataSection(Section):
     test_fraction: float | None = None
     skip_bad: bool | None = None
     classes: list[str] | None = None
+    stratified: bool | None = None
+    leave_out: list[str] | None = None
 
-    @field_validator("classes", mode="before")
+    @field_validator("classes", "leave_out", mode="before")
     @classmethod
-    def _names(cls, given: Any) -> Any:
+    def _names(cls, given: Any, info: ValidationInfo) -> Any:
         """Let ``cat,dog`` stand for a list of these, and numbers for their digits."""
-        return list(class_names(given)) if isinstance(given, str | int | list | tuple) else given
+        read = class_names if info.field_name == "classes" else left_out_names
+        return list(read(given)) if isinstance(given, str | int | list | tuple) else given
 
     @field_validator("name")
     @classmethod
@@ -216,11 +220,12 @@ class QuerySection(Section):
         reference: what change is measured from; the criterion's own.
         distance: between which outputs; ``outputs``.
         naive_candidates: how many are really retrained with by ``naive``.
+        dropout_passes: how often the network is sampled by strategies that need dropout; see ``run.stages.score``.
         learner: what the strategy needs networks to be trained by, which the run writes down; None where any will do.
 
     """
 
-    strategy: str = f"{DEFAULT_CRITERION}-sequential"
+    strategy: str = DEFAULT_STRATEGY
     n_init: int = Field(default=40, ge=1)
     size: int = Field(default=20, ge=1)
     subset: int = Field(default=400, ge=1)
@@ -230,6 +235,7 @@ class QuerySection(Section):
     reference: Literal["network", "linearized"] | None = None
     distance: Literal["outputs", "simplex"] | None = None
     naive_candidates: int | None = Field(default=None, ge=1)
+    dropout_passes: int | None = Field(default=None, ge=2)
     learner: str | None = None
 
     @property

@@ -12,9 +12,9 @@ from pipeline.config import Section, load_config
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
 from pipeline.plain import merged
-from pipeline.sweep.grid import Grid, parse_seeds, parse_strategies
+from pipeline.sweep.grid import Grid, parse_seeds, parse_strategies, unnamed
 
-SUFFIX = ".yaml"
+SUFFIX, HIDDEN = ".yaml", "_"
 
 
 class Variant(Section):
@@ -91,7 +91,7 @@ class Preset(Section):
         names = parse_strategies(strategies or ",".join(self.strategies))
         first = {"query.strategy": names[0]}  # the grid checks the others
         config = load_config(config_file, {**(options or {}), **first}, sets, base=self.run)
-        return Grid.of(config, names, parse_seeds(seeds or self.seeds))
+        return Grid.of(config, names, parse_seeds(seeds or self.seeds), unnamed(strategies))
 
     def size(self) -> str:
         """Say in half a line how large the experiment is."""
@@ -120,8 +120,9 @@ _Dumper.add_representer(_Text, lambda dumper, text: dumper.represent_scalar("tag
 
 
 def preset_names() -> list[str]:
-    """Return the names of all presets."""
-    return sorted(entry.name.removesuffix(SUFFIX) for entry in files(__name__).iterdir() if entry.name.endswith(SUFFIX))
+    """Return the names of all presets, without those that are only the base of others."""
+    names = [entry.name.removesuffix(SUFFIX) for entry in files(__name__).iterdir() if entry.name.endswith(SUFFIX)]
+    return sorted(name for name in names if not name.startswith(HIDDEN))
 
 
 def read_preset(name: str) -> Preset:
@@ -136,11 +137,33 @@ def read_preset(name: str) -> Preset:
     """
     if name not in preset_names():
         raise PipelineError(f"experiments: expected one of {', '.join(preset_names())}; got {name!r}")
-    return parse_preset((files(__name__) / f"{name}{SUFFIX}").read_text(encoding="utf-8"), name)
+    return parse_preset(_text_of(name), name)
+
+
+def _text_of(name: str) -> str:
+    return (files(__name__) / f"{name}{SUFFIX}").read_text(encoding="utf-8")
+
+
+def _over_base(plain: Any) -> Any:
+    """Return the fields of a preset, those of its base among them."""
+    if not isinstance(plain, dict) or "base" not in plain:
+        return plain
+    common = ""
+    result = {key: value for key, value in plain.items() if key != "base"}
+    base = plain["base"]
+    while base is not None:
+        below = parse_yaml(_text_of(str(base)), str(base))
+        if str(base).startswith(HIDDEN):
+            common += f" {below['description'].strip()}"
+        base = below.pop("base", None)
+        result = merged(below, result)
+    return result | {"description": f"{result['description'].strip()}{common}"}
 
 
 def parse_preset(text: str, name: str) -> Preset:
-    """Read a preset from YAML.
+    """Read a preset from YAML, over its ``base`` if it names one: another preset, whose fields stand where it has none.
+
+    Of ``run`` and ``small`` each field stands for itself; the description of a base that is no preset itself follows.
 
     Args:
         text: the YAML.
@@ -151,7 +174,7 @@ def parse_preset(text: str, name: str) -> Preset:
 
     """
     try:
-        return Preset.model_validate(parse_yaml(text, name))
+        return Preset.model_validate(_over_base(parse_yaml(text, name)))
     except ValidationError as error:
         found = error.errors()[0]
         raise PipelineError(f"{name}: {'.'.join(map(str, found['loc']))}: {found['msg'].lower()}") from error

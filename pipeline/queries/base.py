@@ -83,6 +83,11 @@ class QueryStrategy:
         needs_features: whether it reads ``QueryState.features``, so that a network without a last linear layer is
             refused before the run begins, and not when it is first scored.
         needs_infinite: whether it reads ``QueryState.infinite_kernel``; likewise.
+        needs_dropout: whether it reads ``QueryState.sampled_probabilities``; likewise for a network without dropout.
+        remembers: whether it returns a ``Selection.memory``, to be given it in the next cycle: all else that it knows
+            must be in its state.
+        needs_gradients: whether it reads ``QueryState.gradients``, and of a port nothing else: no kernel is computed,
+            and there may be any number of candidates.
         needs_learner: what the run must train by, a key of ``trainer.learners.LEARNERS``; None where any will do. A run
             whose ``train.learner`` is not given trains by it.
         takes_mode: whether ``LookAheadOptions.mode`` changes what it asks, so that users may call it ``NAME-greedy``
@@ -96,8 +101,16 @@ class QueryStrategy:
     needs_port: bool
     needs_features: bool = False
     needs_infinite: bool = False
+    needs_dropout: bool = False
+    remembers: bool = False
+    needs_gradients: bool = False
     needs_learner: str | None = None
     takes_mode: bool = False
+
+    @property
+    def needs_kernel(self) -> bool:
+        """Whether a kernel over labelled ∪ candidates is computed for it."""
+        return self.needs_port and not self.needs_gradients
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose ``n`` of the candidates, before any of them is answered.

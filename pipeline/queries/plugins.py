@@ -19,10 +19,9 @@ from pipeline.queries.base import QueryStrategy
 GROUP = "ntk_lookahead.strategies"
 _REQUIRED: dict[str, type] = {"name": str, "description": str, "source": str, "needs_port": bool}
 _OPTIONAL: dict[str, Any] = {
-    "needs_features": bool,
-    "needs_infinite": bool,
+    **dict.fromkeys(("needs_features", "needs_infinite", "needs_gradients", "needs_dropout"), bool),
     "needs_learner": str | None,
-    "takes_mode": bool,
+    **dict.fromkeys(("remembers", "takes_mode"), bool),
 }
 _METHODS: dict[str, str] = {
     "query": "state, n",

@@ -4,26 +4,36 @@ from typing import Literal, NamedTuple, get_args
 
 from linearize import Mode
 from pipeline.errors import PipelineError
+from pipeline.queries.albl import ALBL
 from pipeline.queries.badge import Badge
+from pipeline.queries.bait import Bait
+from pipeline.queries.bald import Bald
 from pipeline.queries.base import QueryStrategy
+from pipeline.queries.batchbald import BatchBald
 from pipeline.queries.coreset import CoreSet
+from pipeline.queries.dropquery import DropQuery
+from pipeline.queries.dynamics import DYNAMICAL
+from pipeline.queries.egl import ExpectedGradientLength, ExpectedGradientLengthOfTheLastLayer
+from pipeline.queries.epig import Epig
+from pipeline.queries.falcun import Falcun
 from pipeline.queries.infinite import INFINITE
+from pipeline.queries.lcmd import LargestClusterMaximumDistance
 from pipeline.queries.ll4al import LL4AL
 from pipeline.queries.lookahead import LOOK_AHEAD, OF_F_LIN
+from pipeline.queries.maxdet import MaxDet
 from pipeline.queries.plugins import load_strategy, offered
+from pipeline.queries.probcover import ProbCover
 from pipeline.queries.proxies import PROXIES
 from pipeline.queries.random_ import Random
+from pipeline.queries.typiclust import TypiClust
 from pipeline.queries.uncertainty import UNCERTAINTY
 
+_BY_DROPOUT = (Bald(), BatchBald(), Epig())
+_BY_THE_LAST_LAYER = (Falcun(), TypiClust(), ProbCover(), DropQuery(), Bait(), ExpectedGradientLengthOfTheLastLayer())
+_BY_ALL_LAYERS = (LargestClusterMaximumDistance(), MaxDet(), ExpectedGradientLength())
 _ALL: tuple[QueryStrategy, ...] = (
-    *LOOK_AHEAD,
-    *PROXIES,
-    *INFINITE,
-    Random(),
-    *UNCERTAINTY,
-    CoreSet(),
-    LL4AL(),
-    Badge(),
+    *(*LOOK_AHEAD, *PROXIES, *INFINITE, *DYNAMICAL, *_BY_ALL_LAYERS, *_BY_THE_LAST_LAYER, *_BY_DROPOUT),
+    *(Random(), *UNCERTAINTY, ALBL, CoreSet(), LL4AL(), Badge()),
 )
 STRATEGIES = {strategy.name: strategy for strategy in _ALL}
 """The built-in ones; ``get_strategy`` knows those of others too."""

@@ -1,6 +1,6 @@
 """What a strategy returns: what to label next, and the scores that say so."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,8 @@ class Selection(NamedTuple):
             gives ``indices`` again, which is what stage ``select`` does. A strategy that chooses a batch has no score
             of its own for each candidate; the first chosen then has n, the next n - 1, and those not chosen 0.
         figures: what the strategy has to say of its query, by name: finite numbers, kept in ``diagnostics.json``.
+        memory: what a strategy with ``remembers = True`` is given back in the next cycle, as ``QueryState.memory``:
+            whatever JSON has a form for.
 
     """
 
@@ -24,6 +26,7 @@ class Selection(NamedTuple):
     scores: np.ndarray
     candidate_scores: np.ndarray
     figures: dict[str, float] | None = None
+    memory: Any = None
 
 
 def check_count(candidates: np.ndarray, n: int) -> None:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from common.losses import get_loss
-from linearize import LookAhead, Measure, Mode
+from linearize import Dynamics, Examples, LookAhead, LossGradients, Measure, Mode
 from pipeline.infinite import InfiniteKernel
 from pipeline.progress import StageProgress, silent
 from pipeline.retraining import Retrainer
@@ -33,14 +33,30 @@ class LookAheadOptions(NamedTuple):
 
 
 NO_OPTIONS = LookAheadOptions()
+MASKS = 2**31
+"""Key of the stream that dropout masks are drawn from, below the strategy's own: none that ``spawn`` gives."""
+CHUNK = 4096
+"""Candidates whose inputs are held at once where the outputs alone are wanted."""
 
 
 def _cannot_retrain(*_: np.ndarray) -> Retrainer:
     raise ValueError("there is no network to retrain")
 
 
+def _has_no_last_layer() -> tuple[np.ndarray, np.ndarray]:
+    raise ValueError("there is no network whose last layer could be read")
+
+
+def _has_no_port() -> LossGradients:
+    raise ValueError("there is no port of the network to differentiate")
+
+
 def _has_no_twin(*_: np.ndarray) -> InfiniteKernel:
     raise ValueError("the infinite-width kernel is made for strategies with needs_infinite = True alone")
+
+
+def _has_no_dropout(*_: object) -> np.ndarray:
+    raise ValueError("there is no network that could be sampled")
 
 
 def _predicts_no_loss(*_: np.ndarray) -> np.ndarray:
@@ -64,9 +80,14 @@ class QueryState:
         options: what the run asks of strategies that look ahead.
         retrain: maps the same as ``linearize`` to what really trains the network on.
         infinite: maps labelled and candidate inputs to the kernel of the network's twin of infinite width.
+        last_layer: returns weights ``[C, d]`` and biases ``[C]`` of the layer that ``embed`` gives the inputs of.
+        differentiate: gives the gradients of the network's loss, in JAX.
         predict_losses: maps inputs to the losses that the module beside the network predicts ``[N]``, where the run
             trains by the learner ``loss-prediction``.
         progress: told how far a slow strategy is, ``(done, total)``, so that it can be stopped, and what it takes.
+        sample: maps inputs and a seed to the outputs of K passes with dropout ``[K, N, C]``.
+        memory: what the strategy remembered last, see ``Selection.memory``; None at first.
+        queries: of the whole run, one a cycle but the last; None where it has no end.
 
     """
 
@@ -82,18 +103,35 @@ class QueryState:
     options: LookAheadOptions = NO_OPTIONS
     retrain: Callable[[np.ndarray, np.ndarray, np.ndarray], Retrainer] = _cannot_retrain
     infinite: Callable[[np.ndarray, np.ndarray], InfiniteKernel] = _has_no_twin
+    last_layer: Callable[[], tuple[np.ndarray, np.ndarray]] = _has_no_last_layer
+    differentiate: Callable[[], LossGradients] = _has_no_port
     predict_losses: Callable[[np.ndarray], np.ndarray] = _predicts_no_loss
     progress: StageProgress = silent
+    sample: Callable[[np.ndarray, int], np.ndarray] = _has_no_dropout
+    memory: Any = None
+    queries: int | None = None
 
     @cached_property
     def outputs(self) -> np.ndarray:
         """The network's outputs on the candidates, ``[U, C]``; computed when first asked for."""
-        return self.evaluate(self.inputs(self.candidates))
+        starts = range(0, max(len(self.candidates), 1), CHUNK)
+        parts = [self.candidates[start : start + CHUNK] for start in starts]
+        return np.concatenate([self.evaluate(self.inputs(part)) for part in parts])
 
     @cached_property
     def probabilities(self) -> np.ndarray:
         """Class probabilities of the candidates, ``[U, C]``."""
         return get_loss(self.loss).probabilities.of(self.outputs)
+
+    @cached_property
+    def sampled_probabilities(self) -> np.ndarray:
+        """Class probabilities of the candidates in K passes with dropout, ``[K, U, C]``; one function a pass.
+
+        The masks' seed is derived from that of ``rng``, however much was drawn from it.
+        """
+        stream: Any = self.rng.bit_generator.seed_seq
+        seed = np.random.SeedSequence(stream.entropy, spawn_key=(*stream.spawn_key, MASKS)).generate_state(1)
+        return get_loss(self.loss).probabilities.of(self.sample(self.inputs(self.candidates), int(seed[0])))
 
     @cached_property
     def predicted_losses(self) -> np.ndarray:
@@ -136,6 +174,20 @@ class QueryState:
     def infinite_kernel(self) -> InfiniteKernel:
         """The kernel of the network's twin of infinite width over labelled ∪ candidates."""
         return self.infinite(self.inputs(self.labelled.ids), self.inputs(self.candidates))
+
+    @cached_property
+    def gradients(self) -> LossGradients:
+        """The gradients of the network's loss, of which sums, norms and inner products are computed when asked for."""
+        return self.differentiate()
+
+    @cached_property
+    def dynamics(self) -> Dynamics:
+        """What each candidate would change of the labelled set's training dynamics; inputs are fetched in portions."""
+        labelled, pool = (
+            Examples(len(ids), lambda rows, ids=ids: self.inputs(ids[rows]))  # type: ignore[misc]
+            for ids in (self.labelled.ids, self.candidates)
+        )
+        return Dynamics.fit(self.gradients, labelled, self.labelled.labels, pool, self.progress)
 
     @cached_property
     def retrainer(self) -> Retrainer:

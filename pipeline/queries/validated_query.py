@@ -1,5 +1,6 @@
 """Ask a strategy, and check what it says before anything depends on it."""
 
+import json
 import math
 import traceback
 from collections.abc import Iterator
@@ -35,9 +36,11 @@ def validated_query(strategy: QueryStrategy, state: QueryState, n: int) -> Selec
     candidates = state.candidates.copy()
     with _blamed(strategy):
         selection = strategy.query(state, n)
-    if fault := _fault(selection, candidates, n):
+    if fault := _fault(selection, candidates, n) or _fault_of_memory(selection.memory, strategy.remembers):
         raise RunFailedError(f"strategy {strategy.name!r}: {fault}: return what select_top makes")
-    return select_top(candidates, selection.candidate_scores, n)._replace(figures=selection.figures)
+    return select_top(candidates, selection.candidate_scores, n)._replace(
+        figures=selection.figures, memory=selection.memory
+    )
 
 
 class ValidatedSequentialQuery:
@@ -175,6 +178,16 @@ def _fault(selection: Any, candidates: np.ndarray, n: int) -> str | None:
     if not np.array_equal(ranked.scores, np.asarray(selection.scores)):
         return "its scores are not those that candidate_scores has for the chosen"
     return _fault_of_figures(selection.figures)
+
+
+def _fault_of_memory(memory: Any, remembers: bool) -> str | None:
+    if memory is not None and not remembers:
+        return "memory: expected remembers = True with it"
+    try:
+        same = json.loads(json.dumps(memory, allow_nan=False)) == memory
+    except (TypeError, ValueError, RecursionError):
+        same = False
+    return None if same else f"memory: expected what JSON gives back as it was, got {memory!r:.200}"
 
 
 def _fault_of_figures(figures: Any) -> str | None:

@@ -24,6 +24,7 @@ from pipeline.run.stages.sequential import query_sizes
 from trainer.batch_norm import has_batch_norm
 from trainer.checkpoint import initialise
 from trainer.data import DataSet, ImageView, custom_kind, load
+from trainer.dropout import sample_outputs
 from trainer.errors import TrainerError
 from trainer.features import embed
 from trainer.growth import grow
@@ -197,7 +198,7 @@ def open_context(
     if config.kernel_options.logit >= trial.data.num_classes:
         expected = f"kernel.logit: expected 0 to {trial.data.num_classes - 1}"
         raise PipelineError(f"{expected}, got {config.kernel_options.logit}")
-    _try_network(trial)
+    check_network(trial)
     check_strategy(config, trial.data)
     return context
 
@@ -266,7 +267,7 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
     U = min(query.subset, len(data.train) - L)
     if strategy.needs_infinite:
         check_affordable(config.model_spec(data.input_shape, data.num_classes), config.kernel_options, L, U)
-    if strategy.needs_port:
+    if strategy.needs_kernel:
         full = strategy.covariance(query.look_ahead, query.answers, U) == "required"
         try:
             check_budget(L, U, data.num_classes, config.kernel_options, full=full)
@@ -314,10 +315,19 @@ def _read_pretrained(model: ModelSection) -> dict[str, Tensor] | None:
     return state
 
 
-def _try_network(context: RunContext) -> None:
-    """Build a network that may not fit, so that it is refused before anything is written."""
+def check_network(context: RunContext) -> None:
+    """Build a network that may not fit its data or the strategy, so that it is refused before anything is written.
+
+    Args:
+        context: of the run, with at least two classes.
+
+    Raises:
+        PipelineError: it does not.
+
+    """
     custom = custom_family(context.spec.name) is not None
-    if not custom and context.pretrained is None and context.config.query.n_init > 1:
+    needs_dropout = context.strategy.needs_dropout
+    if not custom and context.pretrained is None and context.config.query.n_init > 1 and not needs_dropout:
         return
     try:
         model = context.network()
@@ -328,6 +338,8 @@ def _try_network(context: RunContext) -> None:
             )
         if context.strategy.needs_features:
             embed(model, np.zeros((2, *context.data.input_shape), np.float32))
+        if needs_dropout:
+            sample_outputs(model, np.zeros((2, *context.data.input_shape), np.float32), passes=1, seed=0)
     except TrainerError as error:
         weights = f" ({context.config.model.init_weights})" if context.pretrained is not None else ""
         raise PipelineError(f"model: {error}{weights}") from error

@@ -174,8 +174,13 @@ class ActiveLearningLoop:
                 candidates = draw_candidates(self.config, pool, cycle)
                 trained, port = (self.run.stage_path(cycle, stage) for stage in ("train", "migrate"))
                 ported = port if self.context.strategy.needs_port else None
-                labelled = pool.labelled(cycle)
-                made.append(query_state(self._context(cycle), cycle, labelled, candidates, trained, ported, progress))
+                labelled, scored = pool.labelled(cycle), self._remembered(cycle)
+                before = None if scored is None else self.run.stage_path(scored, "score")
+                made.append(
+                    query_state(
+                        self._context(cycle), cycle, labelled, candidates, trained, ported, progress, remembered=before
+                    )
+                )
                 stream.update(made[0].rng.bit_generator.state)
             return made[0]
 
@@ -186,7 +191,7 @@ class ActiveLearningLoop:
         return query_sizes(self.context.strategy, self.config.query)
 
     def _not_converged(self, row: CycleRow) -> str:
-        looks_ahead = self.context.strategy.needs_port
+        looks_ahead = self.context.strategy.needs_kernel
         rate = options_of(self.context, self.run.stage_path(row.cycle, "train")).max_lr
         caution = "; look-ahead scores assume about 0" if looks_ahead else ""
         lower = "a lower " if row.residual_rms > UNFIT else "another "
@@ -233,7 +238,12 @@ class ActiveLearningLoop:
     def _asked_from(self, cycle: int) -> dict[str, str]:
         """Return the hashes of what a cycle's questions are made from."""
         stages: tuple[Stage, ...] = ("train", "migrate") if self.context.strategy.needs_port else ("train",)
-        return self._made_from(cycle, *stages)
+        made_from, scored = self._made_from(cycle, *stages), self._remembered(cycle)
+        return made_from if scored is None else made_from | {"memory": self.run.result_of(scored, "score")}
+
+    def _remembered(self, cycle: int) -> int | None:
+        """Return the cycle whose score stage holds what the strategy remembers."""
+        return cycle - 1 if self.context.strategy.remembers and cycle else None
 
     def _score(self, cycle: int, state: StateOf) -> None:
         def build(into: Path) -> None:

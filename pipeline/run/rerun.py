@@ -91,6 +91,16 @@ class _Sources:
         done = [e["cycle"] for e in self.events if e["event"] == "stage_done" and e["stage"] == "train"]
         return self("train", max(earlier)) if (earlier := [c for c in done if c < cycle]) else None
 
+    def scored_before(self, cycle: int) -> Path | None:
+        """Return the last score stage before a cycle's, which holds what the strategy remembers.
+
+        Args:
+            cycle: number of the cycle.
+
+        """
+        done = [e["cycle"] for e in self.events if e["event"] == "stage_done" and e["stage"] == "score"]
+        return self("score", max(earlier)) if (earlier := [c for c in done if c < cycle]) else None
+
 
 def rerun(
     run: Path,
@@ -171,4 +181,6 @@ def _compute(
     port = sources("migrate", cycle) if context.strategy.needs_port else None
     scored = sources("score", cycle) if context.config.paged else None
     candidates = candidates_of(context.config, pool, cycle, scored)
-    run_score(context, cycle, query_state(context, cycle, labelled, candidates, trained, port), into)
+    before = sources.scored_before(cycle) if context.strategy.remembers else None
+    state = query_state(context, cycle, labelled, candidates, trained, port, remembered=before)
+    run_score(context, cycle, state, into)

@@ -143,9 +143,8 @@ class _Network:
         trained = self._stage("train", self._train)
         port = self._stage("migrate", self._migrate) if strategy.needs_port else None
         candidates: np.ndarray = self._ask("candidates")
-        state = query_state(
-            context, cycle, order.labelled, candidates, trained, port, _Progress(self._connection, "score")
-        )
+        progress, before = _Progress(self._connection, "score"), self._remembered()
+        state = query_state(context, cycle, order.labelled, candidates, trained, port, progress, remembered=before)
 
         def score(into: Path) -> None:
             run_score(context, cycle, state, into)
@@ -153,12 +152,25 @@ class _Network:
         scored = self._stage("score", score)
         sizes = query_sizes(strategy, context.config.query)
         with explaining(cycle):
-            if strategy.needs_port and len(candidates):
+            if strategy.needs_kernel and len(candidates):
                 state.look_ahead  # noqa: B018 - computed now, not when the first question waits for it
+            if strategy.needs_gradients and len(candidates) and len(sizes) > 1:
+                state.dynamics  # noqa: B018 - likewise
             asking = Asking(strategy, state, _covering(read_scores(scored), candidates), sizes[0], len(sizes) > 1)
             asking.choose(self._ask("record"))  # what was answered meanwhile: the first question need not wait for it
         self.ready = Ready(candidates, len(order.labelled))
         return asking
+
+    def _remembered(self) -> Path | None:
+        """Return the score stage that holds what the strategy remembers, if it is what the order says."""
+        if self._order.remembered is None:
+            return None
+        cycle, digest = self._order.remembered
+        scored = cycle_path(self._run, cycle) / "score"
+        manifest = read_manifest(scored)
+        if manifest is None or manifest.files.get(SCORES) != digest:
+            raise RunFailedError(f"{scored} holds what the strategy remembers, and is damaged: restore it from a copy")
+        return scored
 
     def _ask(self, what: str) -> Any:
         """Ask the other end for something."""
@@ -181,6 +193,8 @@ class _Network:
             if manifest is None:
                 raise RunFailedError(f"cycle {order.cycle}: its stage {earlier} was damaged while it was used")
             results[earlier] = manifest.files[RESULTS[earlier]]
+        if stage == "score" and order.remembered is not None:
+            results["memory"] = order.remembered[1]
         return inputs_sha256(order.labelled, results, order.added_classes)
 
     def _train(self, into: Path) -> None:

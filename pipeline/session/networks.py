@@ -216,6 +216,7 @@ class Networks:
                 previous=self._previous(cycle),
                 max_lr=rate_left(run.events, cycle),
                 threads=clerk.threads,
+                remembered=self._remembered(cycle),
             )
             process, self._spare = self._spare or self._new_process(), None
             process.begin(order)
@@ -228,8 +229,15 @@ class Networks:
         return self._clerk.network(self._run.path, self._clerk.cache, self._report)
 
     def _previous(self, cycle: int) -> tuple[int, str] | None:
-        earlier = next((c for c in range(cycle - 1, -1, -1) if self._trained(c)), None)
-        return None if earlier is None else (earlier, self._run.result_of(earlier, "train"))
+        return self._last_before(cycle, "train")
+
+    def _remembered(self, cycle: int) -> tuple[int, str] | None:
+        return self._last_before(cycle, SCORE) if self._clerk.context.strategy.remembers else None
+
+    def _last_before(self, cycle: int, stage: Stage) -> tuple[int, str] | None:
+        """Return the last cycle before one in which a stage was done, and the hash of its result."""
+        earlier = next((c for c in range(cycle - 1, -1, -1) if self._run.has_stage(c, stage)), None)
+        return None if earlier is None else (earlier, self._run.result_of(earlier, stage))
 
     def _verify(self, cycle: int) -> bool:
         """See to it that a network's stages are there, undamaged and logged; others are set aside, to be done again."""
@@ -240,6 +248,8 @@ class Networks:
             previous = self._previous(cycle) if stage == "train" else None
             results = {"previous": previous[1]} if previous else {}
             results |= {one: self._run.result_of(cycle, one) for one in stages_before(stage, context)}
+            if stage == SCORE and (remembered := self._remembered(cycle)):
+                results["memory"] = remembered[1]
             if self._run.find_stage(cycle, stage, RESULTS[stage], inputs_sha256(labelled, results, classes)) is None:
                 return False
         return True

@@ -20,6 +20,7 @@ class Order:
             None of the first.
         max_lr: the highest rate to try, see ``rate_left``.
         threads: of torch.
+        remembered: the last score stage before, of a strategy that remembers: its cycle and the hash of its scores.
 
     """
 
@@ -30,6 +31,7 @@ class Order:
     previous: tuple[int, str] | None
     max_lr: float | None
     threads: int
+    remembered: tuple[int, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ import yaml
 
 from pipeline.config import RunConfig, validate
 from pipeline.config.run import LATER
+from pipeline.config.sections import DEFAULT_STRATEGY
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
 from pipeline.plain import differences
-from pipeline.queries import resolve
+from pipeline.queries import STRATEGIES, resolve
 
 GRID = "grid.yaml"
+EVERY = "all"
 MOST_SEEDS = 1000
 WHERE = (("data", "root"), ("data", "download"))
 """Fields of a run that say where its data lie: they may change when a grid goes on."""
@@ -63,6 +65,7 @@ class Grid:
         run: what all cells share, a plain ``RunConfig`` mapping without ``query.strategy`` and ``seed``.
         cpus_per_cell: threads that a cell computes with; its results are the same bit for bit at the same number alone.
         recorded: whether it was read from a directory: a user's own strategy may be gone since.
+        optional: strategies that nobody named one by one, left out where data or network cannot serve them.
 
     Raises:
         PipelineError: no strategy or seed, one named twice, or a configuration that some strategy cannot run with.
@@ -74,6 +77,7 @@ class Grid:
     run: dict[str, Any]
     cpus_per_cell: int | None = None
     recorded: bool = field(default=False, compare=False)
+    optional: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __post_init__(self) -> None:
         _each_once("strategies", self.strategies)
@@ -84,16 +88,21 @@ class Grid:
         _each_once("run directories", [cell.name for cell in self.cells()])
 
     @classmethod
-    def of(cls, config: RunConfig, strategies: Iterable[str], seeds: Iterable[int]) -> "Grid":
+    def of(
+        cls, config: RunConfig, strategies: Iterable[str], seeds: Iterable[int], optional: Iterable[str] = ()
+    ) -> "Grid":
         """Return the grid whose cells are ``config`` but for strategy and seed.
 
         Args:
             config: the run's configuration.
             strategies: their names.
             seeds: one network and data order each.
+            optional: of the strategies, those that are left out where they do not go with the configuration.
 
         """
-        return cls(tuple(strategies), tuple(seeds), shared(config))
+        run, every = shared(config), frozenset(optional)
+        names = tuple(name for name in strategies if name not in every or _valid(run, name))
+        return cls(names, tuple(seeds), run, optional=every)
 
     def cells(self) -> list[Cell]:
         """Return every cell, seed by seed, so that whole seeds are done first."""
@@ -173,6 +182,15 @@ class Grid:
         return Grid(strategies, seeds, theirs, self.cpus_per_cell or asked, recorded=True)
 
 
+def _valid(run: Mapping[str, Any], strategy: str) -> bool:
+    """Return whether a strategy goes with what the cells share."""
+    try:
+        validate({**run, "query": {**run["query"], "strategy": strategy}})
+    except PipelineError:
+        return False
+    return True
+
+
 def shared(config: RunConfig) -> dict[str, Any]:
     """Return a configuration without what the cells of a grid differ in."""
     plain = config.model_dump(mode="json")
@@ -234,7 +252,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def parse_strategies(text: str) -> tuple[str, ...]:
-    """Read strategies such as ``random,entropy``.
+    """Read strategies such as ``random,entropy``; ``all`` stands for every built-in one that is not named beside it.
 
     Args:
         text: what the user typed.
@@ -243,11 +261,29 @@ def parse_strategies(text: str) -> tuple[str, ...]:
         PipelineError: one is not registered, or is named twice.
 
     """
-    names = tuple(name.strip() for name in text.split(","))
-    for name in names:
+    given = [name.strip() for name in text.split(",")]
+    named = [name for name in given if name != EVERY]
+    names = (*named, *(name for name in every_strategy() if name not in named)) if EVERY in given else tuple(given)
+    for name in named:
         resolve(name)
     _each_once("strategies", names)
     return names
+
+
+def every_strategy() -> tuple[str, ...]:
+    """Return the built-in strategies, ``random`` and the default first, as ``all`` stands for them."""
+    return tuple(dict.fromkeys(("random", DEFAULT_STRATEGY, *STRATEGIES)))
+
+
+def unnamed(text: str | None) -> tuple[str, ...]:
+    """Return the strategies that nobody named one by one: those that ``all`` stands for, where it is said.
+
+    Args:
+        text: what the user typed.
+
+    """
+    given = [name.strip() for name in (text or "").split(",")]
+    return tuple(name for name in every_strategy() if name not in given) if EVERY in given else ()
 
 
 def _each_once(what: str, values: Iterable[object]) -> None:

@@ -84,9 +84,10 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions, trust_code: bool 
             unusable engine.
 
     """
-    from pipeline.run.context import check_strategy, open_context
+    from pipeline.run.context import check_network, check_strategy, open_context
     from pipeline.run.recorded import confirm_code, named_code, strategies_code
 
+    wanted, left_out = _that_can_run(wanted)
     held = merged(out, replace(wanted, cpus_per_cell=options.cpus_per_cell))
     unasked = [name for name in held.strategies if name not in wanted.strategies]
     confirm_code(out, strategies_code(unasked), trust_code, lambda line: click.echo(f"note: {line}", err=True))
@@ -100,11 +101,33 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions, trust_code: bool 
     require_test(first.data.name, context.data)
     for config in {cell.strategy: cell.config for cell in grid.cells()}.values():
         check_strategy(config, context.data)
+        check_network(replace(context, config=config))
     engine = open_engine(options, grid.cpus_per_cell, context.config.device, context.device)
     if grid.resolved()["kernel"]["memory_budget"] is None:
         grid = grid.with_field("kernel", "memory_budget", cell_budget(engine))
     trusted = any(named_code(cell.config) for cell in grid.cells())
-    return Plan(replace(grid, cpus_per_cell=engine.cpus), wanted, out, engine, context.data.notes, trusted)
+    notes = (*context.data.notes, *left_out)
+    return Plan(replace(grid, cpus_per_cell=engine.cpus), wanted, out, engine, notes, trusted)
+
+
+def _that_can_run(wanted: Grid) -> tuple[Grid, tuple[str, ...]]:
+    """Return a grid without optional strategies that data or network cannot serve, and a line on each of these."""
+    from pipeline.run.context import check_network, check_strategy, open_context
+
+    unfit = dict[str, str]()
+    if wanted.optional:
+        seed = wanted.seeds[0]
+        context = open_context(wanted.config(wanted.strategies[0], seed))
+        for name in wanted.optional.intersection(wanted.strategies):
+            config = wanted.config(name, seed)
+            try:
+                check_strategy(config, context.data)
+                check_network(replace(context, config=config))
+            except PipelineError as error:
+                unfit[name] = str(error)
+    kept = tuple(name for name in wanted.strategies if name not in unfit)
+    lines = tuple(f"left out: {name} ({unfit[name]})" for name in wanted.strategies if name in unfit)
+    return replace(wanted, strategies=kept), lines
 
 
 def run_grid(wanted: Grid, out: Path, options: EngineOptions | None = None, trust_code: bool = False) -> list[Outcome]:

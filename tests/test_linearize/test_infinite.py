@@ -18,6 +18,7 @@ PLAIN = Twin((Conv(3, 2), Relu(), Conv(), Relu(), Flatten(), Dense(1.0)))
 BLOCK = Residual((Conv(3, 2), Relu(), Conv()), (Conv(1, 2),))
 RESIDUAL = Twin((Conv(), Relu(), BLOCK, Residual((Relu(), Conv())), Relu(), GlobalAverage(), Dense(1.0)))
 MLP = Twin((Flatten(), Dense(), Relu(), Dense(1.0)))
+LEAKY = Twin((Conv(3, 2), Relu(0.1), Conv(), Relu(0.3), Flatten(), Dense(1.0)))
 
 
 def images(n, shape=(1, 6, 8), seed=0):
@@ -63,7 +64,7 @@ class Finite:
                 other, at = self.run(layer.shortcut, x, params, at)
                 x = one + other
             elif isinstance(layer, Relu):
-                x = jax.nn.relu(x)
+                x = jax.nn.leaky_relu(x, layer.slope)
             else:
                 x = x.reshape(len(x), -1) if isinstance(layer, Flatten) else x.mean((2, 3))
         return x, at
@@ -91,7 +92,7 @@ def propagate(layers, sigma, theta):
             one, other = propagate(layer.branch, sigma, theta), propagate(layer.shortcut, sigma, theta)
             sigma, theta = one[0] + other[0], one[1] + other[1]
         elif isinstance(layer, Relu):
-            sigma, theta = relu(sigma, theta)
+            sigma, theta = relu(sigma, theta, layer.slope)
         elif isinstance(layer, GlobalAverage):
             sigma, theta = (k.mean((2, 3, 4, 5), keepdims=True) for k in (sigma, theta))
         else:
@@ -111,19 +112,21 @@ def patches(k, layer):
     return np.mean([k[:, :, r, c, r, c] for r in rows for c in columns], axis=0)
 
 
-def relu(sigma, theta):
-    """The arc-cosine kernels of degree 1 and 0 (Cho & Saul 2009)."""
+def relu(sigma, theta, a):
+    """The arc-cosine kernels of degree 1 and 0 (Cho & Saul 2009), for φ(u) = a u + (1 - a) max(u, 0)."""
     sd = np.sqrt(np.einsum("nnijij->nij", sigma))
     scale = sd[:, None, :, :, None, None] * sd[None, :, None, None]
     angle = np.arccos(np.clip(sigma / scale, -1, 1))
-    return scale * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi), theta * (np.pi - angle) / (
-        2 * np.pi
-    )
+    one = scale * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi)
+    zero = (np.pi - angle) / (2 * np.pi)
+    both, mixed, positive = a**2, a * (1 - a), (1 - a) ** 2  # E[u max(v, 0)] = σ/2, and a derivative's mean is ½
+    return (both + mixed) * sigma + positive * one, theta * (both + mixed + positive * zero)
 
 
 CASES = {
     "plain": (PLAIN, (1, 6, 8)),
     "plain-odd": (PLAIN, (3, 5, 7)),
+    "leaky": (LEAKY, (2, 6, 5)),
     "residual": (RESIDUAL, (2, 4, 6)),
     "residual-odd": (RESIDUAL, (1, 5, 6)),
     "mlp": (MLP, (2, 3, 4)),
@@ -140,7 +143,9 @@ def test_it_follows_the_recursion(case):
     np.testing.assert_allclose(infinite_ntk(twin, x[:2], x[1:]), theta[:2, 1:], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("twin", "width", "shape"), [(PLAIN, 64, (1, 6, 8)), (MLP, 512, (1, 3, 4))])
+@pytest.mark.parametrize(
+    ("twin", "width", "shape"), [(PLAIN, 64, (1, 6, 8)), (LEAKY, 64, (1, 6, 8)), (MLP, 512, (1, 3, 4))]
+)
 @pytest.mark.usefixtures("x64")
 def test_the_recursion_is_the_limit_of_wide_networks(twin, width, shape):
     x = images(3, shape)

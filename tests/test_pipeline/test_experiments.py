@@ -32,14 +32,128 @@ SHRUNK = {
 }  # fmt: skip
 
 
+# The other figures: strategies beside random, and in what their runs differ from the preset that they stand over.
+FIGURES = {
+    "lookahead-mnist-naive": ("lookahead-mnist-wrn1", {"naive", "mlmoc", "ntk-no-block", "mlmoc-flips"}, {}),
+    "lookahead-mnist-models": ("lookahead-mnist-wrn1", {"mlmoc", "one-step", "infinite", "gp", "mlmoc-flips"}, {}),
+    "lookahead-mnist-sequential": (
+        "lookahead-mnist-wrn1",
+        {"mlmoc", "mlmoc-sequential", "mlmoc-flips", "mlmoc-flips-sequential"},
+        {},
+    ),
+    "lookahead-mnist-width160": (
+        "lookahead-mnist-wrn1",
+        {"mlmoc", "mlmoc-flips"},
+        {"model.options.max_width": 160, "model.options.stem_width": 80},
+    ),
+    "lookahead-mnist-width40": (
+        "lookahead-mnist-wrn1",
+        {"mlmoc", "mlmoc-flips"},
+        {"model.options.max_width": 40, "model.options.stem_width": 20},
+    ),
+    "lookahead-cifar10-l2": ("lookahead-cifar10-resnet18", {"mlmoc", "mlmoc-flips"}, {}),
+    "lookahead-cifar10-cross-entropy": (
+        "lookahead-cifar10-resnet18",
+        {"mlmoc", "mlmoc-flips"},
+        {"train.loss": "cross-entropy", "train.max_lr": 0.3},
+    ),
+    "thesis-mnist-criteria": ("lookahead-mnist-wrn1", {"mlmoc", "emoc", "eer", "mlmoc-flips"}, {}),
+    "thesis-mnist-pntk": ("lookahead-mnist-wrn1", {"mlmoc", "mlmoc-flips"}, {}),
+    "lookahead-cifar100-ll4al": (
+        "lookahead-cifar100-resnet18",
+        {"ll4al"},
+        {"train.max_lr": 0.1, "train.restarts": 0},
+    ),
+    "thesis-mnist-full-kernel": ("lookahead-mnist-wrn1", {"mlmoc", "mlmoc-flips"}, {"kernel.head": "full"}),
+}
+
+# dynamicAL: data, network, labels of a round, networks trained (queries and one), start.
+DYNAMICAL = {
+    "dynamical-cifar10-cnn-b250": ("cifar10", "tutorial_cnn", 250, 10, "warm"),  # table 2
+    "dynamical-cifar10-cnn-b500": ("cifar10", "tutorial_cnn", 500, 10, "warm"),  # table 3
+    "dynamical-cifar10-resnet18-b500": ("cifar10", "resnet18", 500, 10, "warm"),  # table 4
+    "dynamical-cifar10-resnet18-b1000": ("cifar10", "resnet18", 1000, 10, "warm"),  # table 5
+    "dynamical-svhn-vgg11-b500": ("svhn", "vgg11", 500, 10, "warm"),  # table 6
+    "dynamical-svhn-vgg11-b1000": ("svhn", "vgg11", 1000, 10, "warm"),  # table 7
+    "dynamical-caltech-resnet18-b500": ("folder:101_ObjectCategories", "resnet18", 500, 10, "warm"),  # table 8
+    "dynamical-caltech-resnet18-b1000": ("folder:101_ObjectCategories", "resnet18", 1000, 5, "warm"),  # table 9
+    "dynamical-caltech-resnet18-long": ("folder:101_ObjectCategories", "resnet18", 500, 13, "warm"),  # fig. 10
+    "dynamical-cifar10-cnn-b100": ("cifar10", "tutorial_cnn", 100, 11, "warm"),  # table 1
+    "dynamical-cifar10-cnn-b1000": ("cifar10", "tutorial_cnn", 1000, 2, "warm"),
+    "dynamical-cifar10-cnn-variants": ("cifar10", "tutorial_cnn", 500, 10, "warm"),  # fig. 5
+    "dynamical-cifar10-resnet18-reinitialised": ("cifar10", "resnet18", 500, 10, "reinitialised"),  # table 11
+    "dynamical-svhn-vgg11-reinitialised": ("svhn", "vgg11", 500, 10, "reinitialised"),  # table 12
+}
+LL4AL = {
+    "ll4al-cifar10-resnet18": ("cifar10", "resnet18", "flip-crop"),
+    "ll4al-svhn-resnet18": ("svhn", "resnet18", "none"),
+    "ll4al-cifar10-wrn1": ("cifar10", "wide_resnet", "flip-crop"),
+    "ll4al-svhn-wrn1": ("svhn", "wide_resnet", "none"),
+}
+
+
+def flat(values, path=""):
+    if not isinstance(values, dict):
+        return {path: values}
+    return {key: v for name, value in values.items() for key, v in flat(value, f"{path}.{name}".lstrip(".")).items()}
+
+
 def test_there_is_a_preset_for_every_experiment_of_the_paper():
-    assert preset_names() == sorted(PAPER)
+    assert preset_names() == sorted({*PAPER, *FIGURES, *DYNAMICAL, *LL4AL})
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_differs_from_what_it_stands_over_in_what_it_varies_alone(name):
+    base, strategies, changed = FIGURES[name]
+    preset, over = read_preset(name), read_preset(base)
+    assert preset.strategies[0] == "random"
+    assert set(preset.strategies[1:]) == strategies
+    mine, theirs = flat(preset.grid().resolved()), flat(over.grid().resolved())
+    assert {key: value for key, value in mine.items() if theirs.get(key) != value} == changed
+    assert preset.seeds == ("0-2" if name == "lookahead-cifar100-ll4al" else over.seeds)
+    assert preset.source != over.source
+    assert preset.description != over.description
+    assert len(preset.scaled_down().grid().cells()) == 2 * len(preset.strategies)
+
+
+@pytest.mark.parametrize("name", DYNAMICAL)
+def test_dynamical_has_the_papers_numbers(name):
+    preset = read_preset(name)
+    assert preset.seeds == "0-4"
+    assert {"random", "dynamical"} <= set(preset.strategies)
+    for config in (cell.config for cell in preset.grid().cells()):
+        query, train = config.query, config.train_options
+        assert (config.data.name, config.model.name, query.size, config.cycles, config.start) == DYNAMICAL[name]
+        assert query.n_init == 500
+        assert (train.loss, train.schedule, train.max_lr) == ("cross-entropy", "constant", 1e-3)
+        assert (train.optimizer, train.batch_size, train.until_accuracy) == ("adam", 128, 0.99)
+    assert len(preset.scaled_down().grid().cells()) == 2 * len(preset.strategies)
+
+
+@pytest.mark.parametrize("name", LL4AL)
+def test_loss_prediction_has_the_published_codes_numbers(name):
+    for config in (cell.config for cell in read_preset(name).grid().cells()):
+        query, train = config.query, config.train_options
+        assert (config.data.name, config.model.name, train.augment) == LL4AL[name]
+        assert (query.n_init, query.size, query.subset, config.cycles) == (1000, 1000, 10_000, 10)
+        assert (train.loss, train.optimizer, train.schedule) == ("cross-entropy", "sgd", "multi-step")
+        assert (train.milestones, train.decay, train.epochs, train.weight_decay) == ((0.8,), 0.1, 200, 5e-4)
+        assert train.learner == ("loss-prediction" if query.strategy == "ll4al" else "supervised")
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_descriptions_are_sentences_without_those_of_a_visible_base(name):
+    description = read_preset(name).description
+    assert description.endswith(".")
+    assert "  " not in description
+    assert description.count("Not in the paper's text") == (0 if name in LL4AL else 1)
+    assert sum(f"{data} with" in description for data in ("MNIST", "SVHN", "CIFAR-10")) <= 1
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_a_preset_has_the_papers_numbers(name):
     preset = read_preset(name)
-    assert preset.strategies == ["random", "entropy", "margin", "badge", "mlmoc"]
+    assert preset.strategies == ["random", "entropy", "margin", "badge", "ll4al", "mlmoc", "mlmoc-flips"]
     cells = preset.grid().cells()
     assert sorted({cell.seed for cell in cells}) == list(range(6))
     for config in (cell.config for cell in cells):
@@ -50,7 +164,9 @@ def test_a_preset_has_the_papers_numbers(name):
         assert groups is None or config.model.options["max_width"] == 640
         assert (train.loss, train.batch_size, train.momentum, train.weight_decay) == ("l2", 128, 0.9, 1e-4)
         assert (train.epochs, config.start) == (200, "warm")
-        assert 0.1 <= train.max_lr <= 2.0
+        assert (train.tolerance, train.cycle_momentum, train.batch_norm) == (0.0, True, "running")
+        assert train.max_lr == (1.25 if config.data.name == "cifar10" else 1.0)  # those known for squared error
+        assert query.reference == "network"  # as the published batch path
         assert config.data.root is None
 
 
@@ -186,7 +302,7 @@ def invoke(command):
 def test_list_names_every_preset_on_a_line_with_its_source_and_size(invoke):
     lines = invoke("list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == preset_names()
-    assert all("NeurIPS 2022" in line and "5 strategies" in line and "6 seeds" in line for line in lines)
+    assert all(("NeurIPS 2022" in line or "Mohamadi 2023" in line) and "strategies" in line for line in lines)
 
 
 def test_show_prints_what_would_run(invoke):
@@ -212,7 +328,7 @@ def test_a_cells_own_fields_are_not_set(invoke):
 @pytest.mark.parametrize("verb", ["show", "run"])
 def test_an_unknown_name_is_refused_with_those_there_are(invoke, verb):
     result = invoke(verb, "mnist", code=2)
-    assert result.stderr.startswith("error: experiments: expected one of lookahead-cifar10-resnet18, ")
+    assert result.stderr.startswith("error: experiments: expected one of ")
     assert result.stderr.endswith("got 'mnist'\n")
 
 

@@ -6,7 +6,7 @@ import types
 
 import numpy as np
 import pytest
-from all_strategies import NAMES, gaussian_kernel
+from all_strategies import NAMES, gaussian_kernel, sampled
 
 from pipeline.annotators import SimulatedAnnotator
 from pipeline.config import load_config
@@ -98,5 +98,7 @@ def test_no_strategy_reads_a_pool_label(tiny, tmp_path, monkeypatch):
         state = score.query_state(mine, 0, labelled, np.arange(12, 40), train, migrate)
         if mine.strategy.needs_infinite:  # the real one takes an optional package
             state = dataclasses.replace(state, infinite=gaussian_kernel)
+        if mine.strategy.needs_dropout:  # which this network has not
+            state = dataclasses.replace(state, sample=sampled(10))
         score.run_score(mine, 0, state, tmp_path)
         assert len(score.read_scores(tmp_path).scores) == 28

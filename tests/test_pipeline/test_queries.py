@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from all_strategies import NAMES, gaussian_kernel
+from all_strategies import NAMES, gaussian_kernel, sampled
 from torch import nn
 
 import cases
-from linearize import LookAhead
+from linearize import LookAhead, LossGradients
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.queries import (
     LookAheadOptions,
@@ -148,8 +148,16 @@ class Network:
             options=self.options,
             retrain=self.retrain,
             infinite=gaussian_kernel,
+            sample=sampled(self.C),
+            queries=5,
+            last_layer=self.last_layer,
+            differentiate=lambda: LossGradients.of(self.apply_fn, self.variables, self.loss),
             predict_losses=lambda x: x.reshape(len(x), -1).sum(axis=1),
         )
+
+    def last_layer(self):
+        head = self.variables["params"]["head"]
+        return np.asarray(head["kernel"], float).T, np.asarray(head["bias"], float)
 
     def retrain(self, X, labels, pool):
         """Another network that can be trained: what is asked of a strategy here does not depend on which."""
@@ -164,7 +172,8 @@ def strategy_of(name):
 
 
 CASES = [(name, loss) for name in NAMES for loss in ("l2", "cross-entropy")]
-AWARE_OF_THE_BATCH = ("coreset", "badge")
+AWARE_OF_THE_BATCH = ("coreset", "badge", "lcmd", "maxdet")
+AWARE_OF_THE_LABELLED = ("coreset", "lcmd", "maxdet")
 
 
 @pytest.mark.parametrize(("name", "loss"), CASES)
@@ -209,7 +218,7 @@ class TestContract:
         if name in AWARE_OF_THE_BATCH:
             place = {int(id_): rank for rank, id_ in enumerate(selection.indices)}
             original, copy, copy_of_labelled = (place[int(id_)] for id_ in network.candidates[:3])
-            last = {max(original, copy)} | ({copy_of_labelled} if name == "coreset" else set())
+            last = {max(original, copy)} | ({copy_of_labelled} if name in AWARE_OF_THE_LABELLED else set())
             assert last == set(range(12 - len(last), 12))  # only when nothing else is left
 
     def test_a_pool_of_copies_is_handled(self, name, loss):
@@ -287,7 +296,7 @@ class Faulty:
     """A strategy that is given what to return or to raise."""
 
     name = description = source = "faulty"
-    needs_port = False
+    needs_port = remembers = False
 
     def __init__(self, answer):
         self.answer = answer
@@ -314,6 +323,7 @@ IDS, RAMP = np.arange(10, 15), np.arange(5.0, 0, -1)
         (Selection(IDS[1:3], RAMP[1:3], RAMP), "rank other samples"),
         (Selection(IDS[[1, 0]], RAMP[[1, 0]], RAMP), "rank other samples, or in another order"),
         (Selection(IDS[:2], RAMP[2:4], RAMP), "its scores are not those"),
+        (Selection(IDS[:2], RAMP[:2], RAMP, memory=[1]), "memory: expected remembers = True with it"),
         (KeyError("x"), r"failed: KeyError: 'x' \(test_queries.py, line \d+\)"),
         (ValueError("two\nlines"), "failed: ValueError: two lines"),
         (SystemExit(3), "failed: SystemExit: 3"),
@@ -323,6 +333,16 @@ def test_what_a_strategy_returns_is_checked(answer, message):
     with pytest.raises(RunFailedError, match=f"strategy 'faulty'.*{message}") as error:
         validated_query(Faulty(answer), fixed_state(IDS), 2)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("memory", [(1, 2), {1: 2}, {"a": float("nan")}, {"a": np.float32(1)}, {1}, ["x" * 300, 1j]])
+def test_what_is_remembered_must_come_back_as_it_was(memory):
+    strategy = Faulty(Selection(IDS[:2], RAMP[:2], RAMP, memory=memory))
+    strategy.remembers = True
+    with pytest.raises(RunFailedError, match="strategy 'faulty': memory: expected what JSON gives back"):
+        validated_query(strategy, fixed_state(IDS), 2)
+    strategy.answer = strategy.answer._replace(memory={"a": [1, 0.1, None, "ü"]})
+    assert validated_query(strategy, fixed_state(IDS), 2).memory == {"a": [1, 0.1, None, "ü"]}
 
 
 def test_a_lookahead_needs_a_port_and_says_so():

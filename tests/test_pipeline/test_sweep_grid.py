@@ -7,14 +7,17 @@ import pytest
 
 from pipeline.commands.compare import ENGINE_OPTIONS
 from pipeline.config import load_config
+from pipeline.config.sections import DEFAULT_STRATEGY
 from pipeline.errors import PipelineError
+from pipeline.queries import STRATEGIES
 from pipeline.sweep.cells import State
 from pipeline.sweep.directory import choose_directory, merged
 from pipeline.sweep.engine import EngineOptions, cell_budget
 from pipeline.sweep.engines import open_engine
 from pipeline.sweep.estimate import Times, append_attempt, read_attempts, shown_seconds
-from pipeline.sweep.grid import GRID, Grid, parse_seeds, parse_strategies, read_grid
+from pipeline.sweep.grid import GRID, Grid, parse_seeds, parse_strategies, read_grid, unnamed
 from pipeline.sweep.process import Attempt, failure
+from pipeline.sweep.session import make_plan
 
 
 @pytest.fixture
@@ -232,3 +235,29 @@ def test_a_strategy_of_the_users_own_has_a_directory_that_every_system_can_name(
     grid = Grid(("random", "mine:Own"), (0,), {})
     assert [cell.name for cell in grid.cells()] == ["random-seed0", "mine-Own-seed0"]
     assert grid.cells()[1].config.query.strategy == "mine:Own"
+
+
+def test_all_stands_for_every_built_in_strategy_once():
+    names = parse_strategies("all")
+    assert names[:2] == ("random", DEFAULT_STRATEGY)
+    assert set(names) == {*STRATEGIES, DEFAULT_STRATEGY}
+    assert parse_strategies("badge,all")[0] == "badge"
+    assert sorted(parse_strategies("badge,all")) == sorted(names)
+    assert unnamed("all") == names
+    assert set(unnamed("badge, all")) == set(names) - {"badge"}
+    assert unnamed("badge") == unnamed(None) == ()
+
+
+def test_of_all_strategies_those_that_cannot_run_are_left_out_and_named(tiny, tmp_path):
+    sets = [*(f"{key}={value}" for key, value in tiny.items() if key != "query.strategy"), "train.learner=supervised"]
+    config = load_config(sets=[*sets, "query.strategy=random"])
+    grid = Grid.of(config, parse_strategies("all"), [0], unnamed("all"))
+    assert "ll4al" not in grid.strategies  # it needs another learner than the one that is said
+    plan = make_plan(grid, tmp_path / "grid", EngineOptions(jobs=1))
+    plan.engine.close()
+    assert "bald" not in plan.grid.strategies
+    [line] = [note for note in plan.notes if note.startswith("left out: bald (")]
+    assert "dropout" in line
+    assert {"random", DEFAULT_STRATEGY, "typiclust", "lcmd", "dynamical"} <= set(plan.grid.strategies)
+    with pytest.raises(PipelineError, match="dropout"):  # named, it is not left out
+        make_plan(Grid.of(config, ["random", "bald"], [0]), tmp_path / "other", EngineOptions(jobs=1))

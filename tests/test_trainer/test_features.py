@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from model_cases import SMALL
 from torch import nn
 
 from trainer.errors import TrainerError
-from trainer.features import embed
+from trainer.features import embed, last_layer
 from trainer.models import MODELS, build_model
 from trainer.predict import predict
-
-SMALL = {"mlp": {"width": 8}, "cnn": {"width": 4}, "resnet18": {"width": 2}, "wide_resnet": {"max_width": 8}}
 
 
 def images(n, *shape):
@@ -41,6 +40,27 @@ def test_features_by_hand():
     features, outputs = embed(model, x)  # W x = (11, -3) and (-3, 5), then ReLU
     np.testing.assert_array_equal(features, [[11, 0], [0, 5]])
     np.testing.assert_array_equal(outputs, [[110], [5]])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_last_layer_is_the_one_whose_inputs_are_the_features(name):
+    model, x = build_model(name, (1, 8, 8), 3, seed=0, **SMALL[name]).train(), images(7, 1, 8, 8)
+    W, b = last_layer(model, x[:1])
+    assert model.training
+    assert hooks(model) == 0
+    features, outputs = embed(model, x)
+    assert W.dtype == b.dtype == np.float64
+    np.testing.assert_allclose(features @ W.T + b, outputs, atol=1e-5)
+
+
+def test_the_last_layer_without_biases_and_run_last():
+    W, b = last_layer(nn.Linear(6, 3, bias=False), images(1, 6))
+    assert W.shape == (3, 6)
+    np.testing.assert_array_equal(b, np.zeros(3))
+    model = HeadFirst()
+    np.testing.assert_array_equal(last_layer(model, images(1, 1, 2, 3)).W, model.head.weight.detach().double())
+    with pytest.raises(TrainerError, match="goes on after its last linear layer"):
+        last_layer(ending_in(nn.ReLU(), bias=1.0), images(1, 1, 2, 2))
 
 
 def test_batches_modes_and_hooks_leave_no_trace():

@@ -4,13 +4,12 @@ from itertools import pairwise
 
 import pytest
 import torch
+from model_cases import SMALL
 from torch import nn
 
 from trainer.errors import TrainerError
 from trainer.growth import grow
 from trainer.models import MODELS, ModelSpec, build
-
-SMALL = {"mlp": {}, "cnn": {}, "resnet18": {"width": 4}, "wide_resnet": {"max_width": 8, "block_groups": 3}}
 
 
 def network(name, classes, seed, **options):

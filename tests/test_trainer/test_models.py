@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from model_cases import SMALL
 from torch import nn
 
 from trainer.errors import TrainerError
@@ -13,7 +14,6 @@ from trainer.models.resnet import BasicBlock
 from trainer.models.wide_resnet import PreActivationBlock
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
-SMALL = {"mlp": {}, "cnn": {}, "resnet18": {"width": 4}, "wide_resnet": {"max_width": 8, "block_groups": 3}}
 
 
 def spec(name, shape=(1, 8, 8), **options):
@@ -166,7 +166,12 @@ def test_options_reach_the_network():
     ("name", "options", "message"),
     [
         ("vgg", {}, "there is no model 'vgg'; choose one of mlp, cnn"),
-        ("cnn", {"depth": 3}, "cnn has no option 'depth'; its options are width, batch_norm"),
+        (
+            "cnn",
+            {"dropout": "0.5"},
+            "cnn option dropout must be of type float, got '0.5' .str.; write it with a decimal point",
+        ),
+        ("cnn", {"depth": 3}, "cnn has no option 'depth'; its options are width, batch_norm, dropout"),
         ("cnn", {"width": "8"}, "cnn option width must be of type int, got '8'"),
         ("cnn", {"width": True}, "cnn option width must be of type int, got True"),
         ("cnn", {"batch_norm": 1}, "cnn option batch_norm must be of type bool, got 1"),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from trainer.data.arrays import DataSet, Split
 from trainer.data.by_id import ArrayRows, Stored
 from trainer.data.constants import BYTE_SCALE, constants
-from trainer.data.labels import MARKERS, UNLABELLED, class_names
+from trainer.data.labels import MARKERS, UNLABELLED, class_names, left_out_names
 from trainer.errors import TrainerError
 
 Mode = Literal["auto", "rgb", "grey"]
@@ -33,6 +33,8 @@ class ImageOptions:
             0 leaves the test half empty.
         skip_bad: leave out images that cannot be read, instead of refusing all.
         classes: names of the classes, ``cat,dog`` or a list; None takes those that the labels have.
+        stratified: take that share of each class for the test half, not of all images together.
+        leave_out: names of classes, likewise, whose images are left out altogether; None leaves none out.
 
     Raises:
         TrainerError: a value that makes no sense.
@@ -44,6 +46,8 @@ class ImageOptions:
     test_fraction: float = 0.2
     skip_bad: bool = False
     classes: str | Sequence[Any] | None = None
+    stratified: bool = False
+    leave_out: str | Sequence[Any] | None = None
 
     def __post_init__(self) -> None:
         if self.size:
@@ -56,11 +60,21 @@ class ImageOptions:
             )
         if self.classes is not None:
             object.__setattr__(self, "classes", class_names(self.classes))
+        if self.leave_out is not None:
+            object.__setattr__(self, "leave_out", left_out_names(self.leave_out))
+        both = sorted(set(self.names or ()) & set(self.left_out))
+        if both:
+            raise TrainerError(f"leave_out: expected names that are none of the classes, got {listed(both)} in both")
 
     @property
     def names(self) -> tuple[str, ...] | None:
         """Names of the classes, where they are given."""
         return None if self.classes is None else tuple(self.classes)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the classes that are left out."""
+        return () if self.leave_out is None else tuple(self.leave_out)
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -94,6 +108,27 @@ def draw_test(names: Sequence[str], fraction: float) -> NDArray[np.bool_]:
     test = np.zeros(len(names), np.bool_)
     if fraction > 0 and len(names) > 1:
         test[order[: min(max(round(fraction * len(names)), 1), len(names) - 1)]] = True
+    return test
+
+
+def draw_test_of_each(names: Sequence[str], labels: Sequence[Any], fraction: float) -> NDArray[np.bool_]:
+    """Choose the samples of the test half from each class by itself, as ``draw_test`` does from all.
+
+    Args:
+        names: one for each sample, all different.
+        labels: its class.
+        fraction: share wanted of each class; a class of one sample gives none.
+
+    Returns:
+        Boolean ``[N]``, true for the test half.
+
+    """
+    of: dict[Any, list[int]] = {}
+    for i, label in enumerate(labels):
+        of.setdefault(label, []).append(i)
+    test = np.zeros(len(names), np.bool_)
+    for rows in of.values():
+        test[rows] = draw_test([names[i] for i in rows], fraction)
     return test
 
 

@@ -5,7 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from trainer.data.arrays import DataSet
-from trainer.data.custom import ImageOptions, assemble, draw_test, listed, require_labels, require_memory
+from trainer.data.custom import (
+    ImageOptions,
+    assemble,
+    draw_test,
+    draw_test_of_each,
+    listed,
+    require_labels,
+    require_memory,
+)
 from trainer.data.folder_images import Images, Progress, described, in_order, plan_images, read_into_memory
 from trainer.data.image_cache import read_through_cache
 from trainer.data.labels import UNLABELLED
@@ -27,8 +35,8 @@ def load_folder(
     They are in ``PATH/CLASS/``, in ``PATH/train/CLASS/`` and ``PATH/test/CLASS/``, or listed in ``PATH/labels.csv``;
     those that are in none of these have no label. Images are in the order of their paths, in the training half first
     those with a label, and classes in that of their names. Where the data does not say which images are for testing,
-    ``trainer.data.custom.draw_test`` does, among those with a label. Mean and standard deviation are the training
-    half's.
+    ``trainer.data.custom.draw_test`` does, among those with a label, or among those of each class. Mean and standard
+    deviation are the training half's.
 
     Args:
         path: the folder.
@@ -53,7 +61,7 @@ def load_folder(
         found.samples = [sample for sample in found.samples if sample.label is not None]
         if not found.samples:
             raise require_labels(f"folder:{path}", found.unlabelled.total())
-    found.samples = _with_halves(found.samples, options.test_fraction)
+    found.samples = _with_halves(found.samples, options)
     again: tuple[str, ...] = ()
     if cache is not None:
         read, again = read_through_cache(found, options, cache, progress)
@@ -86,15 +94,19 @@ def list_folder(path: Path, options: ImageOptions) -> Listing:
         what = "is a file" if path.exists() else "does not exist"
         raise DataNotFound(f"folder:{path} {what}; give the folder that holds the class folders or {NAME}")
     root = path.resolve()
-    return (list_csv if (root / NAME).is_file() else list_classes)(root, options.names)
+    listing = list_csv if (root / NAME).is_file() else list_classes
+    return listing(root, options.names, options.left_out)
 
 
-def _with_halves(samples: list[Sample], fraction: float) -> list[Sample]:
+def _with_halves(samples: list[Sample], options: ImageOptions) -> list[Sample]:
     """Give each sample a half, in the same order: before any file is opened, so that bad ones change no other's."""
     if samples[0].split is not None:
         return samples
-    labelled = [sample.name for sample in samples if sample.label is not None]
-    drawn = {name for name, test in zip(labelled, draw_test(labelled, fraction), strict=True) if test}
+    labelled = [sample for sample in samples if sample.label is not None]
+    names, labels = [sample.name for sample in labelled], [sample.label for sample in labelled]
+    share = options.test_fraction
+    test = draw_test_of_each(names, labels, share) if options.stratified else draw_test(names, share)
+    drawn = {name for name, chosen in zip(names, test, strict=True) if chosen}
     return [sample._replace(split="test" if sample.name in drawn else "train") for sample in samples]
 
 

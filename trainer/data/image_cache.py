@@ -23,6 +23,7 @@ from trainer.data.listing import Listing
 from trainer.errors import TrainerError
 
 FORMAT = 1  # to be raised whenever the same files would be read in another way
+LATER = {"stratified", "leave_out"}  # options that older versions do not have: saying nothing of them, they still fit
 INDEX, STEM, LOCK = "images.json", "images-", "lock"
 
 
@@ -80,7 +81,7 @@ def _origin(found: Listing, options: ImageOptions) -> dict[str, Any]:
         "format": FORMAT,
         "pillow": PIL.__version__,
         "root": str(found.root),
-        "options": asdict(options),
+        "options": {name: value for name, value in asdict(options).items() if value or name not in LATER},
         "labels.csv": hashlib.sha256(listed.read_bytes()).hexdigest() if listed.is_file() else None,
         "files": files,
     }

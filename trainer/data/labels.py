@@ -40,15 +40,34 @@ def class_names(given: str | int | Sequence[Any]) -> tuple[str, ...]:
         TrainerError: fewer than two, an empty one, one twice, or what is no name.
 
     """
+    return _names("classes", given, least=2)
+
+
+def left_out_names(given: str | int | Sequence[Any]) -> tuple[str, ...]:
+    """Return the names of classes that are to be left out, from ``cat,dog`` or a list.
+
+    Args:
+        given: names with commas, or a list of names or whole numbers.
+
+    Returns:
+        The names without the blanks around them.
+
+    Raises:
+        TrainerError: none, an empty one, one twice, or what is no name.
+
+    """
+    return _names("leave_out", given, least=1)
+
+
+def _names(what: str, given: str | int | Sequence[Any], least: int) -> tuple[str, ...]:
     listed = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int) else list(given)
     if not all(type(name) in (str, int) for name in listed):
-        raise TrainerError(
-            f"classes: expected names such as cat,dog, got {listed}; put words like yes and no in quotes"
-        )
+        raise TrainerError(f"{what}: expected names such as cat,dog, got {listed}; put words like yes and no in quotes")
     names = tuple(str(name).strip() for name in listed)
-    if len(names) < 2 or "" in names or len(set(names)) != len(names):
+    if len(names) < least or "" in names or len(set(names)) != len(names):
         raise TrainerError(
-            f"classes: expected two or more names that all differ, such as cat,dog, got {','.join(names)!r}"
+            f"{what}: expected {('one', 'two')[least - 1]} or more names that all differ, such as cat,dog, "
+            f"got {','.join(names)!r}"
         )
     for name in names:
         require_plain(name)

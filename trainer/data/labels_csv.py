@@ -17,12 +17,13 @@ DELIMITERS = ",;\t"  # spreadsheets write the second in many languages
 SHOWN = 5  # mistakes named in one message
 
 
-def list_csv(root: Path, classes: tuple[str, ...] | None = None) -> Listing:
+def list_csv(root: Path, classes: tuple[str, ...] | None = None, leave_out: tuple[str, ...] = ()) -> Listing:
     """Read the images that a root's ``labels.csv`` names, and find the others; these have no label.
 
     Args:
         root: the folder, resolved; paths in the list are relative to it.
         classes: names that labels must have; None takes those that are listed.
+        leave_out: labels whose images are passed over.
 
     Returns:
         The images, sorted by path, each with its half where the list has a column for it.
@@ -35,7 +36,7 @@ def list_csv(root: Path, classes: tuple[str, ...] | None = None) -> Listing:
     text = _text(file)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(file, text), strict=True)
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-    rows = _Rows(Listing(root, classes), "split" in reader.fieldnames)
+    rows = _Rows(Listing(root, classes, leave_out), "split" in reader.fieldnames)
     try:
         for row in reader:
             rows.add(reader.line_num, row)
@@ -75,6 +76,7 @@ class _Rows:
     def __init__(self, found: Listing, splits: bool) -> None:
         self.found, self.splits = found, splits
         self.problems: list[str] = []
+        self.passed = set[str]()  # names of images that are left out
         self._lines: dict[Path, int] = {}
 
     def add(self, line: int, row: dict[str, str | None]) -> None:
@@ -100,6 +102,10 @@ class _Rows:
         first = self._lines.setdefault(target, line)
         if first != line:
             raise TrainerError(f"{name!r} was listed before, in line {first}")
+        if written in self.found.leave_out:
+            self.found.left_out[written] += 1
+            self.passed.add(target.relative_to(root).as_posix())
+            return
         label = self._label(written)
         why = f"marked {written!r} in {NAME}" if written else f"blank in {NAME}"
         self.found.add([target.relative_to(root).as_posix()], label, self._split(row, label), why)
@@ -128,7 +134,8 @@ class _Rows:
 def _checked(file: Path, rows: _Rows) -> Listing:
     """Add what lies under the root and is not listed, and put all in order."""
     found = rows.found
-    here = {sample.name for sample in found.samples}
+    found.require_left_out()
+    here = {sample.name for sample in found.samples} | rows.passed
     half: Literal["train"] | None = "train" if rows.splits else None
     found.add([name for name in list_all(found.root) if name not in here], None, half, f"not in {NAME}")
     if not found.samples:

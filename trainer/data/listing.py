@@ -45,6 +45,8 @@ class Listing:
         others: files that are hidden or no images.
         useless: images of a test half without a label.
         empty: class folders without images.
+        leave_out: names of classes whose images are left out.
+        left_out: how many images were, by class.
         unlabelled: why images have no label, and how many.
         doubt: why folders that are taken for classes may be none.
         lenient: whether links and strange names are passed over, as nobody asked for just these files.
@@ -53,10 +55,12 @@ class Listing:
 
     root: Path
     classes: tuple[str, ...] | None = None
+    leave_out: tuple[str, ...] = ()
     samples: list[Sample] = field(default_factory=list)
     others: int = 0
     useless: int = 0
     empty: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
     unlabelled: Counter[str] = field(default_factory=Counter)
     doubt: str = ""
     lenient: bool = False
@@ -79,6 +83,20 @@ class Listing:
             if label is None:
                 self.unlabelled[why] += 1
 
+    def require_left_out(self) -> None:
+        """Refuse the name of a class that is to be left out and is not there: a misspelt one, as a rule.
+
+        Raises:
+            TrainerError: there is one.
+
+        """
+        missing = [name for name in self.leave_out if name not in self.left_out]
+        if missing:
+            there = sorted({sample.label for sample in self.samples if sample.label is not None})
+            raise TrainerError(
+                f"leave_out: expected classes of {self.root}, got {listed(missing)}; there are {listed(there)}"
+            )
+
     def notes(self, left_out: bool) -> tuple[str, ...]:
         """Return what was left out and what has no label, one sentence each.
 
@@ -91,6 +109,9 @@ class Listing:
             notes.append(f"ignored {counted(self.others, 'file')} under {self.root}: hidden, or no image")
         if self.useless:
             notes.append(f"ignored {counted(self.useless, 'test image')} under {self.root}: without a label")
+        if self.left_out:
+            shown = ", ".join(f"{counted(count, 'image')} of {name!r}" for name, count in self.left_out.items())
+            notes.append(f"left out {shown} under {self.root}, as asked")
         if self.doubt:
             notes.append(self.doubt)
         if self.unlabelled:
@@ -99,7 +120,7 @@ class Listing:
         return tuple(notes)
 
 
-def list_classes(root: Path, classes: tuple[str, ...] | None = None) -> Listing:
+def list_classes(root: Path, classes: tuple[str, ...] | None = None, leave_out: tuple[str, ...] = ()) -> Listing:
     """Find every image in the class folders of a root, or in those of its ``train`` and ``test``.
 
     An image in no class folder has no label, nor has one in a folder whose name says so (``unlabelled``) or, where the
@@ -108,17 +129,20 @@ def list_classes(root: Path, classes: tuple[str, ...] | None = None) -> Listing:
     Args:
         root: the folder, resolved.
         classes: names of the classes; None takes the folders'.
+        leave_out: names of class folders that are passed over.
 
     Returns:
         The images, sorted by path, and how many files were left out.
 
     Raises:
-        TrainerError: an empty class, a folder that is neither class nor half, or a link out of the root.
+        TrainerError: an empty class, a folder that is neither class nor half, none that is to be left out, or a link
+            out of the root.
 
     """
-    found = Listing(root, classes)
+    found = Listing(root, classes, leave_out)
     loose, folders = _contents(root, found)
-    lower = {name.lower(): name for name in folders if not means_unlabelled(name, classes)}
+    passed = {name for name in folders if means_unlabelled(name, classes) or name in leave_out}
+    lower = {name.lower(): name for name in folders if name not in passed}
     if set(lower) in ({"train", "test"}, {"train"}) and not set(lower) & set(classes or ()):
         found.add(loose, None, "train")
         _add_classes(found, root, [name for name in folders if name not in lower.values()], "train")
@@ -137,6 +161,7 @@ def list_classes(root: Path, classes: tuple[str, ...] | None = None) -> Listing:
     else:
         found.add(loose, None, None)
         _add_classes(found, root, folders, None)
+    found.require_left_out()
     if found.empty and not found.unlabelled:
         raise TrainerError(
             f"{root / found.empty[0]} holds no images, so it is no class; add some, or remove the folder"
@@ -209,6 +234,9 @@ def _contents(parent: Path, found: Listing) -> tuple[list[str], list[str]]:
 def _add_classes(found: Listing, parent: Path, folders: list[str], split: Half) -> None:
     for name in folders:
         images = list(_images(parent / name, found))
+        if name in found.leave_out:
+            found.left_out[name] += len(images)
+            continue
         if means_unlabelled(name, found.classes) or (found.classes is not None and name not in found.classes):
             _require_no_misspelling(found, parent / name)
             found.add(images, None, split, f"in the folder {name!r}")

@@ -12,7 +12,16 @@ from trainer.data.array_forms import Labels, Named, number_classes, read_inputs,
 from trainer.data.arrays import DataSet
 from trainer.data.by_id import ArrayRows, Stored
 from trainer.data.constants import CHUNK_BYTES
-from trainer.data.custom import ImageOptions, assemble, counted, draw_test, listed, require_labels, unlabelled_note
+from trainer.data.custom import (
+    ImageOptions,
+    assemble,
+    counted,
+    draw_test,
+    draw_test_of_each,
+    listed,
+    require_labels,
+    unlabelled_note,
+)
 from trainer.errors import TrainerError
 
 CLASSES = "classes"
@@ -61,7 +70,7 @@ def load_npz(
 
 
 def _refuse_file_options(options: ImageOptions) -> None:
-    for name in ("image_size", "mode", "skip_bad"):
+    for name in ("image_size", "mode", "skip_bad", "leave_out"):
         if getattr(options, name) != getattr(ImageOptions(), name):
             raise TrainerError(f"{name} is for image files (folder:PATH); convert the arrays before they are saved")
 
@@ -82,7 +91,7 @@ def _data_set(
     known = np.concatenate([part.known for part in labels])
     array = np.repeat(np.arange(len(parts)), sizes)
     row = np.concatenate([np.arange(n) for n in sizes])
-    test = _test(parts, known, array, options.test_fraction)
+    test = _test(parts, known, numbers, array, options)
     marks = sum((part.marks for part in labels), Counter[str]())
     if marks:
         notes.append(unlabelled_note(f"samples of npz:{path}", len(known), marks, labelled_only))
@@ -142,7 +151,13 @@ def _labels(part: Part, arrays: dict[str, NDArray[Any]], n: int, classes: tuple[
     return labels
 
 
-def _test(parts: list[Part], known: NDArray[np.bool_], array: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
+def _test(
+    parts: list[Part],
+    known: NDArray[np.bool_],
+    numbers: NDArray[np.int64],
+    array: NDArray[np.int64],
+    options: ImageOptions,
+) -> NDArray[np.bool_]:
     """Tell which samples are of the test half; where it is drawn, from those with a label."""
     if parts[0].half is not None:
         return np.isin(array, [position for position, part in enumerate(parts) if part.half == "test"])
@@ -150,7 +165,10 @@ def _test(parts: list[Part], known: NDArray[np.bool_], array: NDArray[np.int64],
         raise TrainerError("it holds one sample; expected at least one to train and one to test on")
     test = np.zeros(len(known), np.bool_)
     labelled = np.flatnonzero(known)
-    test[labelled[draw_test([str(position) for position in labelled], share)]] = True
+    names, share = [str(position) for position in labelled], options.test_fraction
+    each = options.stratified
+    drawn = draw_test_of_each(names, numbers[labelled].tolist(), share) if each else draw_test(names, share)
+    test[labelled[drawn]] = True
     return test
 
 

@@ -1,6 +1,7 @@
 """What a network family offers (``Family``) and which network is meant (``ModelSpec``)."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from torch import nn
 from trainer.errors import TrainerError
 
 Shape = tuple[int, int, int]
-OptionValue = int | bool
+OptionValue = int | float | bool
 
 
 @dataclass(frozen=True)
@@ -18,17 +19,17 @@ class Option:
     """One setting of a family: its default, which also fixes its type, and the values allowed.
 
     Args:
-        default: an int or a bool; given values must have the same type.
+        default: an int, a float or a bool; given values must have the same type, but an int is a float too.
         help: half a line for people.
-        minimum: the least value of an int.
-        maximum: the greatest value of an int; None sets no bound.
+        minimum: the least value of a number.
+        maximum: the greatest value of a number; None sets no bound.
 
     """
 
     default: OptionValue
     help: str
-    minimum: int = 1
-    maximum: int | None = None
+    minimum: float = 1
+    maximum: float | None = None
 
     def check(self, where: str, value: Any) -> OptionValue:
         """Return the value itself, refused when its type or range is wrong.
@@ -41,16 +42,19 @@ class Option:
             TrainerError: wrong type or out of range.
 
         """
-        if type(value) is not type(self.default):
+        kind = type(self.default)
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            point = "; write it with a decimal point, such as 0.001" * (kind is float)
             raise TrainerError(
-                f"{where} must be of type {type(self.default).__name__}, got {value!r} ({type(value).__name__})"
+                f"{where} must be of type {kind.__name__}, got {value!r} ({type(value).__name__}){point}"
             )
         if isinstance(self.default, bool):
             return bool(value)
-        if value < self.minimum or (self.maximum is not None and value > self.maximum):
+        greatest = math.inf if self.maximum is None else self.maximum
+        if not self.minimum <= value <= greatest or value == math.inf:
             upper = "" if self.maximum is None else f" and at most {self.maximum}"
             raise TrainerError(f"{where} must be at least {self.minimum}{upper}, got {value}")
-        return int(value)
+        return kind(value)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ ROUNDING = 1.0
 300 candidates whose entries were off by float32's rounding: at 1 the scores' rank correlation with exact ones was 0.97
 or more, at 8 less than 0.4 (mlmoc, mlmoc-flips) and 0.8 (margin-lin)."""
 
+SETTLED = 0.01
+"""A share of dynamicAL's scores that the labelled set decides below which it decides nothing."""
 MOST = 0.5
 """A share of redundant candidates that is worth a warning."""
 
@@ -42,7 +44,7 @@ def figures_of(strategy: QueryStrategy, state: QueryState, scores: np.ndarray) -
         "score_mean": mean,
         "score_spread": float(scores.std() / abs(mean)) if mean else None,
     }
-    if not strategy.needs_port:
+    if not strategy.needs_kernel:
         return figures
     service = state.look_ahead
     kappa, plan = service.diagnostics.condition_number, service.plan
@@ -87,6 +89,13 @@ def cautions(diagnostics: dict[str, Any]) -> Iterator[str]:
         yield (
             f"{diagnostics['redundant_share']:.0%} of the candidates tell the kernel nothing that is not labelled "
             f"already (u ≈ 0): {remedy}"
+        )
+    if diagnostics.get("dynamics_share", 1.0) < SETTLED:
+        yield (
+            f"2 g·G is {diagnostics['dynamics_share']:.2g} of ‖g‖² over the candidates (‖G‖ = "
+            f"{diagnostics['gradient_norm']:.2g}): the network has converged on the labelled set, so γ hardly matters: "
+            "dynamical asks as dynamical-0 does, by gradient length, and dynamical-inf by what training happened to "
+            "leave"
         )
     if (diagnostics.get("common_share") or 0) > COMMON_SHARE:
         yield (

@@ -1,0 +1,89 @@
+"""What ``pipeline analyse dynamics`` writes and says."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.analyse.dynamics import Sizes
+from pipeline.analyse.figures import draw_all
+from pipeline.analyse.rows import Row, to_csv, values
+from pipeline.errors import PipelineError
+from pipeline.files import naming, write_atomically
+
+NAME = "dynamics"
+
+
+def destination(run: Path, out: Path | None) -> Path:
+    """Return where the analysis goes, RUN/analysis/dynamics unless said otherwise; nothing is made yet.
+
+    Args:
+        run: the run directory.
+        out: what the user named, if anything.
+
+    Raises:
+        PipelineError: there is something else.
+
+    """
+    path = out or run / "analysis" / NAME
+    if path.exists() and not path.is_dir():
+        raise PipelineError(f"--out: expected a directory, but {path} is a file: name another")
+    if path.is_dir() and not all(entry.name.lstrip(".").startswith(NAME) for entry in path.iterdir()):
+        raise PipelineError(
+            f"--out: expected a new directory or an earlier analysis, but {path} is neither: name another"
+        )
+    return path
+
+
+def write(path: Path, rows: list[Row], cycle: int) -> None:
+    """Write the table and the figures, each as a whole, after all of them are made.
+
+    Args:
+        path: where to.
+        rows: what was measured.
+        cycle: whose epochs and random queries were looked at.
+
+    """
+    drawn = list(draw_all(rows, cycle))
+    with naming(path):
+        path.mkdir(parents=True, exist_ok=True)
+        for leftover in path.glob(".*.tmp-*"):  # of a process that was killed while it wrote
+            leftover.unlink()
+    for name, svg, png in drawn:
+        write_atomically(path / f"{NAME}-{name}.svg", svg)
+        write_atomically(path / f"{NAME}-{name}.png", png)
+    write_atomically(path / f"{NAME}.csv", to_csv(rows))
+
+
+def lines(rows: list[Row], sizes: Sizes) -> Iterator[str]:
+    """Yield what a person reads.
+
+    Args:
+        rows: what was measured.
+        sizes: how much was.
+
+    """
+    for cycle in dict.fromkeys(row.cycle for row in rows if row.part == "ratio"):
+        last = max(row.epoch or 0 for row in rows if row.part == "ratio" and row.cycle == cycle)
+        of = {"cycle": cycle, "epoch": last}
+        [dynamics], [share] = values(rows, "training dynamics", **of), values(rows, "share of 2 g·G", **of)
+        ratios = values(rows, "approximation ratio, mean", **of)
+        shown = ", ".join(f"{spelled(r)} (b = {b})" for b, r in zip(sizes.batches, ratios, strict=True))
+        yield f"cycle {cycle}: G(S) {dynamics:.3g}, 2 g·G is {spelled(share)} of ‖g‖²; approximation ratio {shown}"
+    for row in rows:
+        if row.part == "correlation":
+            yield f"{row.quantity}: {spelled(row.value)} (f of the {row.outputs}, {row.labels} labels, b = {row.batch})"
+    worst = [share for share in values(rows, "MMD / bound") if math.isfinite(share)]
+    if worst:
+        yield f"MMD / bound: at most {max(worst):.3g} over {len(worst)} labelled sets"
+    for part in ("theorem 1", "theorem 2", "theorem 2, tight"):
+        held = values(rows, "holds", part=part)
+        yield f"{part}: holds in {int(sum(held))} of {len(held)}"
+    yield (
+        f"kernel: {sizes.head} of the untrained network; f of the network is untrained too, of the regression "
+        "Θ(·,X)Θ(X,X)⁻¹Y; ratios are of the run's own loss at its trained weights"
+    )
+
+
+def spelled(value: float) -> str:
+    """Write a number, or that it is not defined."""
+    return f"{value:.3g}" if math.isfinite(value) else "undefined"

@@ -1,0 +1,87 @@
+"""``pipeline analyse``: papers' figures on a run's own networks and labels."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline.errors import PipelineError
+from pipeline.options import note, trust_code_option
+
+
+@click.group()
+def analyse() -> None:
+    """Look at a run's networks and labels afterwards, by what a paper measures.
+
+    Example: pipeline analyse dynamics runs/digits-dynamical-seed0
+    """
+
+
+@analyse.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--cycle", type=int, default=0, help="Whose kept epochs and labelled set are looked at closely.  [0]")
+@click.option("--sample", type=click.IntRange(min=2), default=400, help="Images of the pool, drawn uniformly.  [400]")
+@click.option("--draws", type=click.IntRange(min=1), default=150, help="Random queries of each size.  [150]")
+@click.option("--batches", default="10,25,100", help="Sizes of queries for the approximation ratio.  [10,25,100]")
+@click.option(
+    "--query", type=click.IntRange(min=1), help="Size of those compared with alignment.  [half the labelled set]"
+)
+@click.option(
+    "--kernel",
+    "head",
+    type=click.Choice(["trace", "sum-of-logits", "single-logit"]),
+    default="trace",
+    help="The scalar kernel of the theory.  [trace]",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Directory to write to.  [RUN/analysis/dynamics]")
+@trust_code_option
+def dynamics(
+    run: Path,
+    cycle: int,
+    sample: int,
+    draws: int,
+    batches: str,
+    query: int | None,
+    head: str,
+    out: Path | None,
+    trust_code: bool,
+) -> None:
+    """Measure what dynamicAL's theory is about: ratio, alignment, bound, MMD and two theorems, as CSV and figures.
+
+    The approximation ratio is that of the run's own loss, at the end of every cycle and at the epochs of --cycle that
+    train.keep_epochs kept.  The rest is of the kernel of the network before training.  The run is only read.
+
+    Example: pipeline analyse dynamics runs/digits-dynamical-seed0 --draws 50
+    """
+    from pipeline.analyse.console import watched
+    from pipeline.analyse.dynamics import Sizes, measure
+    from pipeline.analyse.opening import OpenedRun
+    from pipeline.analyse.report import destination, lines, write
+    from pipeline.cli import keep_compiled
+    from pipeline.interrupts import Interrupts
+    from trainer.threads import with_threads
+
+    keep_compiled()
+    sizes = Sizes(cycle, sample, draws, _sizes(batches), query, head)
+    path = destination(run, out)
+    interrupts = Interrupts("interrupted; nothing was written")
+    try:
+        with interrupts, watched(interrupts.check) as progress:
+            opened = OpenedRun.of(run, trust_code, note)
+            with with_threads(opened.threads):
+                rows = measure(opened, sizes, progress)
+            write(path, rows, cycle)
+    except KeyboardInterrupt:
+        click.echo(interrupts.hint, err=True)
+        sys.exit(interrupts.exit_code)
+    for line in lines(rows, sizes):
+        click.echo(line)
+    click.echo(f"analysis {path}")
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """Return sizes written with commas, each once."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise PipelineError(f"--batches: expected sizes with commas, such as 10,25,100, got {text!r}")
+    return tuple(dict.fromkeys(int(part) for part in parts))

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from click.testing import CliRunner
+from safetensors.torch import load_file
 from torch import nn
 
 from common.losses import LOSSES, get_loss
+from trainer import cli
+from trainer.checkpoint import load_weights
 from trainer.data import load
 from trainer.errors import Diverged, TrainerError
 from trainer.learners import LEARNERS, Setting, loss_prediction
@@ -244,6 +248,9 @@ def test_features_are_read_where_groups_of_blocks_end(name):
 def test_features_of_a_network_of_ones_own():
     places = [("relu", 0, False, 3), ("relu", 1, False, 5), ("head", 0, True, 6)]
     assert [tuple(tap) for tap in find_taps(Inplace(), SHAPE)] == places
+    body = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))  # which returns what its pool does
+    pooled = nn.Sequential(body, nn.Flatten(), nn.Linear(3, 10))
+    assert [tuple(tap) for tap in find_taps(pooled, SHAPE)] == [("0.1", 0, False, 3)]
     groups = network("wide_resnet", block_groups=3, max_width=16)
     assert [tap.width for tap in find_taps(groups, SHAPE)] == [4, 8, 16]
 
@@ -453,3 +460,17 @@ def test_weights_of_something_else_are_refused_in_one_line(digits):
     with pytest.raises(TrainerError, match="expected the weights of a module with .*: train again") as caught:
         predicted_losses(network(), {"w": torch.zeros(3)}, digits[0])
     assert "\n" not in str(caught.value)
+
+
+def test_the_command_writes_the_module_beside_the_network(tmp_path):
+    for learner, files in ((LEARNER, 1), ("supervised", 0)):
+        out = tmp_path / learner
+        arguments = ["fit", "--n-labelled", "20", "--model", "mlp", "--option", "width=8", "--epochs", "2"]
+        result = CliRunner().invoke(cli.cli, [*arguments, "--learner", learner, "--out", str(out)])
+        assert result.exit_code == 0, result.output
+        found = [*out.glob("beside.safetensors")]
+        assert len(found) == files
+    model = build_model("mlp", SHAPE, 10, width=8)
+    load_weights(model, tmp_path / LEARNER / "weights.safetensors")
+    beside = load_file(tmp_path / LEARNER / "beside.safetensors")
+    assert predicted_losses(model, beside, load("digits").inputs("test", np.arange(3))).shape == (3,)

@@ -1,5 +1,6 @@
 """Building a configuration from defaults, a YAML file, options and ``--set``."""
 
+import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def gather(
     values = merged(base or {}, _read_yaml(file) if file else {})
     for path, value in (options or {}).items():
         if value is not None:
-            _assign(values, path, value)
+            _assign(values, path, copy.deepcopy(value))
     for setting in sets:
         path, separator, text = setting.partition("=")
         if not separator or not path:

@@ -154,3 +154,9 @@ def test_a_mode_that_contradicts_the_strategys_name_is_refused():
     expected = "mode: expected 'greedy', as the strategy 'mlmoc-greedy' says, got 'top': leave one of them out"
     with pytest.raises(PipelineError, match=expected):
         load_config(options={"query.strategy": "mlmoc-greedy", "query.mode": "top"})
+
+
+def test_what_is_given_is_not_written_into():
+    options = {"model.name": "cnn", "model.options": {"width": 4}}
+    assert load_config(options=options, sets=["model.options.width=8"]).model.options == {"width": 8}
+    assert options == {"model.name": "cnn", "model.options": {"width": 4}}

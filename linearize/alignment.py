@@ -16,6 +16,36 @@ ROUNDING = 1e-9
 """Share of the larger side by which an inequality may fail and still be called true."""
 
 
+class Spectrum(NamedTuple):
+    """What a kernel does to labels along each of its eigenvectors: one decomposition serves both theorems.
+
+    Args:
+        eigenvalues: λ, rising ``[N]``.
+        weights: Σ_k (v_i·Y^k)² ``[N]``, which add up to Tr[YᵀY].
+
+    """
+
+    eigenvalues: Float64
+    weights: Float64
+
+    @classmethod
+    def of(cls, theta: Float64, Y: np.ndarray) -> "Spectrum":
+        """Decompose a kernel.
+
+        Args:
+            theta: Θ ``[N, N]``.
+            Y: ``[N, K]``.
+
+        """
+        eigenvalues, vectors = np.linalg.eigh(theta)
+        return cls(eigenvalues, ((vectors.T @ Y) ** 2).sum(1))
+
+    @property
+    def alignment(self) -> float:
+        """A = Σ_i λ_i Σ_k (v_i·Y^k)²."""
+        return float(self.eigenvalues @ self.weights)
+
+
 class Bounded(NamedTuple):
     """A number and what a theorem says that it lies between.
 
@@ -66,60 +96,53 @@ def generalisation_bound(theta: Float64, Y: np.ndarray) -> float:
     return float(np.sqrt(2 * (Z**2).sum() / len(Y)))
 
 
-def squared_error_after(theta: Float64, Y: np.ndarray, eta: float, t: int) -> float:
+def squared_error_after(spectrum: Spectrum, eta: float, t: int) -> float:
     """Return E_t² = Σ_k Σ_i (1 - η λ_i)^{2t} (v_i·Y^k)², what t steps of gradient descent on ½‖f - Y‖² from 0 leave.
 
     Source: Wang et al. 2022, eq. 16.
 
     Args:
-        theta: Θ ``[N, N]``.
-        Y: ``[N, K]``.
+        spectrum: of Θ and Y.
         eta: η, the learning rate.
         t: steps.
 
     """
-    values, vectors = np.linalg.eigh(theta)
-    weights = ((vectors.T @ Y) ** 2).sum(1)  # [N]
-    return float((np.abs(1 - eta * values) ** (2 * t) * weights).sum())
+    return float(np.abs(1 - eta * spectrum.eigenvalues) ** (2 * t) @ spectrum.weights)
 
 
-def convergence(theta: Float64, Y: np.ndarray, eta: float, t: int) -> Bounded:
+def convergence(spectrum: Spectrum, eta: float, t: int) -> Bounded:
     """Return Tr[YᵀY] - 2tηA ≤ E_t² ≤ Tr[YᵀY] - ηA, which is true for 0 ≤ ηλ_i ≤ 1 and t ≥ 1.
 
     Source: Wang et al. 2022, theorem 1.
 
     Args:
-        theta: Θ ``[N, N]``.
-        Y: ``[N, K]``.
+        spectrum: of Θ and Y.
         eta: η.
         t: steps.
 
     """
-    whole, A = float((Y**2).sum()), alignment(theta, Y)
-    return Bounded(whole - 2 * t * eta * A, squared_error_after(theta, Y, eta, t), whole - eta * A)
+    whole, A = float(spectrum.weights.sum()), spectrum.alignment
+    return Bounded(whole - 2 * t * eta * A, squared_error_after(spectrum, eta, t), whole - eta * A)
 
 
-def bound_by_alignment(theta: Float64, Y: np.ndarray, *, tight: bool = False) -> Bounded:
+def bound_by_alignment(spectrum: Spectrum, bound: float, *, tight: bool = False) -> Bounded:
     """Return Tr²[YᵀY]/A ≤ (N/2) B² ≤ κ Tr²[YᵀY]/A, κ = λmax/λmin.
 
     Source: Wang et al. 2022, theorem 2; ``tight`` takes Kantorovich's (λmin + λmax)²/(4 λmin λmax) for κ.
 
     Args:
-        theta: Θ ``[N, N]``, positive definite.
-        Y: ``[N, K]``.
+        spectrum: of Θ and Y.
+        bound: B.
         tight: whether the upper bound is the best one.
 
-    Raises:
-        SingularKernelError: Θ cannot be factored.
-
     """
-    values = np.linalg.eigvalsh(theta)
-    low = float((Y**2).sum() ** 2 / alignment(theta, Y))
-    least, largest = float(values[0]), float(values[-1])
-    factor = (least + largest) ** 2 / (4 * least * largest) if tight else largest / least
-    if least <= 0:  # singular to rounding: nothing bounds it
-        factor = np.inf
-    return Bounded(low, len(Y) / 2 * generalisation_bound(theta, Y) ** 2, low * factor)
+    low = float(spectrum.weights.sum() ** 2) / spectrum.alignment
+    least, largest = float(spectrum.eigenvalues[0]), float(spectrum.eigenvalues[-1])
+    value = len(spectrum.weights) / 2 * bound**2
+    if least <= 0:  # singular to rounding: nothing bounds it from above
+        return Bounded(low, value, np.inf)
+    kappa = (least + largest) ** 2 / (4 * least * largest) if tight else largest / least
+    return Bounded(low, value, low * kappa)
 
 
 def squared_error_dynamics(theta: Float64, f: np.ndarray, Y: np.ndarray) -> float:

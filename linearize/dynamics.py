@@ -11,9 +11,7 @@ so that no kernel is needed: a set Q changes it by Δ(Q|S) = ‖G + G_Q‖² - �
 
 from dataclasses import dataclass, replace
 from math import isinf
-from typing import Any
 
-import jax
 import numpy as np
 
 from linearize.errors import LinearizeError
@@ -164,36 +162,32 @@ class Dynamics:
             now = now.add(order[-1], progress=told)
 
 
-def change(G: Any, G_Q: Any) -> float:
-    """Return Δ(Q|S) = 2 G·G_Q + ‖G_Q‖².
+def change(products: Float64, pairs: Float64) -> float:
+    """Return Δ(Q|S) = 2 G·G_Q + ‖G_Q‖², G_Q = Σ_Q g.
 
     Source: Wang et al. 2022, below eq. 11.
 
     Args:
-        G: Σ_S g, a tree of arrays.
-        G_Q: Σ_Q g, a tree like it.
+        products: g_u·G of the batch ``[b]``.
+        pairs: g_u·g_v within it ``[b, b]``, as of ``LossGradients.gram``.
 
     """
-    pairs = zip(jax.tree.leaves(G), jax.tree.leaves(G_Q), strict=True)
-    wide = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in pairs]
-    return float(sum(np.vdot(2 * a + b, b) for a, b in wide))
+    return DYNAMICS * float(products.sum()) + float(pairs.sum())
 
 
-def approximation_ratio(candidates: Gradients, G: Any, G_Q: Any, Q: np.ndarray) -> float:
-    """Return R(Q|S) = Σ_Q Δ({u}|S) / Δ(Q|S), which is 1 where the batch is worth what its members are worth alone.
+def approximation_ratio(products: Float64, pairs: Float64) -> float:
+    """Return R(Q|S) = Σ_Q Δ({u}|S) / Δ(Q|S), which is 1 where a batch is worth what its members are worth alone.
 
     Source: Wang et al. 2022, eq. 14.
 
     Args:
-        candidates: ‖g‖² and g·G.
-        G: Σ_S g.
-        G_Q: Σ_Q g.
-        Q: positions of the batch ``[b]``.
+        products: as of ``change``.
+        pairs: likewise.
 
     Returns:
         R; NaN where Δ(Q|S) is 0.
 
     """
-    alone = float((candidates.squared_norms[Q] + DYNAMICS * candidates.products[Q]).sum())
-    together = change(G, G_Q)
+    together = change(products, pairs)
+    alone = DYNAMICS * float(products.sum()) + float(np.trace(pairs))
     return alone / together if together else float("nan")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from common.memory import shown
-from linearize.engine import compute
+from linearize.engine import blocks, compute
 from linearize.engine.execute import arithmetic
 from linearize.engine.tape import Tape, split
 from linearize.engine.work import CACHED, bytes_of_one
@@ -96,7 +96,7 @@ def ntk_blocks(
         tape = tape_of(apply_fn, variables, x, options)
         if tape.rows != tape.outputs:
             raise LinearizeError(f"blocks: expected the kernel head 'full', got {options.head!r}")
-        one = _bytes_of_a_square(tape)
+        one = _bytes_of_a_block(tape)
         if one > options.budget:
             raise MemoryBudgetError(
                 f"the gradients of all {tape.outputs} outputs of one example take {shown(one)}, which does not fit "
@@ -105,8 +105,8 @@ def ntk_blocks(
         arrays, parts = split(variables), []
         most = max(min(8 * CACHED, options.budget) // one, 1)
         for start, portion in _portions(tape, x, min(most, MOST_EXAMPLES)):
-            squares = _squares(tape, *arrays, portion)
-            parts.append(np.asarray(squares, np.float64)[: len(x) - start])
+            found = _own_blocks(tape, *arrays, portion)
+            parts.append(np.asarray(found, np.float64)[: len(x) - start])
             if progress:
                 progress(min(start + len(portion), len(x)), len(x))
     return np.concatenate(parts)
@@ -249,13 +249,13 @@ def _norms(tape: Tape, parameters: list[Array], others: list[Array], examples: A
 
 
 @partial(jax.jit, static_argnums=0)
-def _squares(tape: Tape, parameters: list[Array], others: list[Array], examples: Array) -> Array:
-    return compute.squares(tape, parameters, others, examples)
+def _own_blocks(tape: Tape, parameters: list[Array], others: list[Array], examples: Array) -> Array:
+    return blocks.own_blocks(tape, parameters, others, examples)
 
 
-def _bytes_of_a_square(tape: Tape) -> int:
+def _bytes_of_a_block(tape: Tape) -> int:
     """Bytes that the backward passes of one example's outputs take, about, and the largest unit's gradients by them."""
-    made = [unit for unit in tape.units if not compute.squared_by_ghosts(unit, tape.outputs)]
+    made = [unit for unit in tape.units if not blocks.made_of_ghosts(unit, tape.outputs)]
     passes = bytes_of_one(tape, ())
     return max(passes + tape.outputs * (bytes_of_one(tape, made) - passes), 1)
 

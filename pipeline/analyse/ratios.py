@@ -3,7 +3,7 @@
 import numpy as np
 
 from linearize import Examples
-from linearize.dynamics import DYNAMICS
+from linearize.dynamics import DYNAMICS, approximation_ratio
 from linearize.gradients import squared_norm
 from pipeline.analyse.opening import OpenedRun, Weights
 from pipeline.analyse.rows import Row
@@ -40,18 +40,3 @@ def ratio_rows(run: OpenedRun, weights: Weights, ids: np.ndarray, queries: dict[
             value = float(of(defined)) if defined else float("nan")
             rows.append(own._replace(quantity=f"approximation ratio, {name}", value=value, batch=b))
     return rows
-
-
-def approximation_ratio(products: np.ndarray, pairs: np.ndarray) -> float:
-    """Return R = Σ_Q Δ({u}|S) / Δ(Q|S); NaN where Δ(Q|S) is 0.
-
-    Source: Wang et al. 2022, eq. 14.
-
-    Args:
-        products: g_u·G of the batch ``[b]``.
-        pairs: g_u·g_v within it ``[b, b]``.
-
-    """
-    along = DYNAMICS * float(products.sum())
-    together = along + float(pairs.sum())
-    return (along + float(np.trace(pairs))) / together if together else float("nan")

@@ -75,6 +75,8 @@ def lines(rows: list[Row], sizes: Sizes) -> Iterator[str]:
     worst = [share for share in values(rows, "MMD / bound") if math.isfinite(share)]
     if worst:
         yield f"MMD / bound: at most {max(worst):.3g} over {len(worst)} labelled sets"
+    if singular := sum(jitter > 0 for jitter in values(rows, "jitter")):
+        yield f"bound: the kernel of {singular} labelled sets is singular to rounding and took a jitter, see the table"
     for part in ("theorem 1", "theorem 2", "theorem 2, tight"):
         held = values(rows, "holds", part=part)
         yield f"{part}: holds in {int(sum(held))} of {len(held)}"

@@ -12,6 +12,7 @@ from scipy.stats import kendalltau
 
 from linearize.alignment import (
     Bounded,
+    Spectrum,
     alignment,
     bound_by_alignment,
     convergence,
@@ -44,24 +45,26 @@ def labelled_rows(theta: Float64, Y: np.ndarray, m: int, cycle: int) -> list[Row
         SingularKernelError: Θ cannot be factored.
 
     """
-    eigenvalues = np.linalg.eigvalsh(theta)
+    spectrum = Spectrum.of(theta, Y)
+    least, largest = float(spectrum.eigenvalues[0]), float(spectrum.eigenvalues[-1])
     B = generalisation_bound(theta, Y)
     distance = maximum_mean_discrepancy(theta, m) if m > 1 else float("nan")
     found = {
         "labels": float(len(Y)),
-        "least eigenvalue": float(eigenvalues[0]),
-        "largest eigenvalue": float(eigenvalues[-1]),
+        "least eigenvalue": least,
+        "largest eigenvalue": largest,
         "alignment": alignment(theta, Y),
         "bound": B,
+        "jitter": cholesky(theta).jitter,
         "MMD": distance,
         "MMD / bound": distance / B,
     }
     rows = [Row("labelled", name, value, cycle=cycle) for name, value in found.items()]
     for t in STEPS:
-        checked = convergence(theta, Y, 1 / float(eigenvalues[-1]), t)
+        checked = convergence(spectrum, 1 / largest, t)
         rows += _checked(Row("theorem 1", "", 0.0, cycle=cycle, steps=t), checked)
-    rows += _checked(Row("theorem 2", "", 0.0, cycle=cycle), bound_by_alignment(theta, Y))
-    return rows + _checked(Row("theorem 2, tight", "", 0.0, cycle=cycle), bound_by_alignment(theta, Y, tight=True))
+    rows += _checked(Row("theorem 2", "", 0.0, cycle=cycle), bound_by_alignment(spectrum, B))
+    return rows + _checked(Row("theorem 2, tight", "", 0.0, cycle=cycle), bound_by_alignment(spectrum, B, tight=True))
 
 
 def _checked(row: Row, bounded: Bounded) -> list[Row]:

@@ -161,9 +161,8 @@ class _Trace:
         crossed = P @ N @ R.transpose(0, 2, 1)
         self.B -= P @ N @ P.transpose(0, 2, 1)
         self.D += P @ own @ P.transpose(0, 2, 1) - crossed - crossed.transpose(0, 2, 1)
-        crossed = W @ N @ Z.T
-        self.inverse -= W @ N @ W.T
-        self.G += W @ own @ W.T - crossed - crossed.T
+        self.inverse -= W @ (N @ W.T)
+        self.G += np.hstack([W, Z]) @ np.vstack([own @ W.T - N @ Z.T, -N @ W.T])
 
     def _N(self, rows: np.ndarray, sign: int) -> np.ndarray:
         """A (1 ± B A)⁻¹ of some samples ``[B, C, C]``."""

@@ -8,6 +8,8 @@ from pipeline.queries.base import QueryStrategy
 from pipeline.queries.selection import Selection, check_count, select_in_order
 from pipeline.queries.state import QueryState
 
+BLOCK = 256  # rows of Θ(X,U) that are a temporary
+
 
 class LargestClusterMaximumDistance(QueryStrategy):
     """Again and again the farthest member of the largest cluster becomes a center; the labelled samples are the first.
@@ -47,6 +49,7 @@ class TangentDistances:
 
     def __init__(self, posterior: Posterior) -> None:
         self._posterior, self._k = posterior, posterior.outputs
+        self._block = max(BLOCK // self._k, 1) * self._k
         labelled = posterior.labelled
         own = posterior.variance + np.einsum("lu,lu->u", labelled.Phi, labelled.Phi)
         self.norms = self._mean(own)  # Θ(x,x), mean over an example's rows [U]
@@ -56,25 +59,21 @@ class TangentDistances:
     def from_labelled(self) -> np.ndarray:
         """Return d² of candidates from each labelled sample ``[L, U]``."""
         F, Phi = self._posterior.labelled.F, self._posterior.labelled.Phi
-        L, U = len(self.labelled_norms), len(self.norms)
-        products = np.empty((L, U))
-        for sample in range(L):
-            theta = F[sample * self._k : (sample + 1) * self._k] @ Phi  # [k, U k]
-            products[sample] = self._trace(theta)
-        return self._squared(products, self.labelled_norms[:, None])
+        parts = [self._trace(F[start : start + self._block] @ Phi) for start in range(0, len(F), self._block)]
+        return self._squared(np.concatenate(parts), self.labelled_norms[:, None])
 
     def from_candidate(self, candidate: int) -> np.ndarray:
         """Return d² of all candidates from one of them ``[U]``."""
         Phi, rows = self._posterior.labelled.Phi, slice(candidate * self._k, (candidate + 1) * self._k)
         S = self._posterior.rows(np.array([candidate]))[0]  # [k, U k]
-        return self._squared(self._trace(S + Phi[:, rows].T @ Phi), self.norms[candidate])
+        return self._squared(self._trace(S + Phi[:, rows].T @ Phi)[0], self.norms[candidate])
 
     def _mean(self, rows: np.ndarray) -> np.ndarray:
         return np.asarray(rows.reshape(-1, self._k).mean(axis=1))
 
     def _trace(self, theta: np.ndarray) -> np.ndarray:
-        """Mean of the rows of the same class, ``[k, U k]`` to ``[U]``."""
-        return np.einsum("cuc->u", theta.reshape(self._k, -1, self._k)) / self._k
+        """Mean over the classes, ``[B k, U k]`` to ``[B, U]``."""
+        return np.einsum("bcuc->bu", theta.reshape(-1, self._k, len(self.norms), self._k)) / self._k
 
     def _squared(self, products: np.ndarray, norms: np.ndarray) -> np.ndarray:
         squared = self.norms + norms - 2 * products

@@ -1,4 +1,4 @@
-"""MaxDet: candidates whose outputs the labels leave most unknown, in the tangent kernel, each in view of the last."""
+"""MaxDet: candidates that the labels leave most unknown in the tangent kernel, each in view of those before."""
 
 import numpy as np
 
@@ -13,10 +13,11 @@ class MaxDet(QueryStrategy):
 
     s = argmax_x S(x,x),   S⁺ = S - S(·,s) (S(s,s) + λ)⁻¹ S(s,·),   S = Θ(U,U) - Θ(U,X) K⁻¹ Θ(X,U)
 
-    It maximises det(S + λI) of the chosen greedily (the paper's MaxDet-P with the kernel conditioned on the labelled
-    set). Θ is the tangent kernel of the trained network and λ its ridge, as the run's ``kernel`` says; with the head
-    ``full``, the variance is the mean over the classes.  Without a ridge nothing is left of copies of what is labelled
-    or chosen, and they are asked for last; with one they keep λ S/(S + λ).  Labels are never read.
+    It makes det(S + λI) of the chosen large, greedily: the paper's MaxDet-P, the kernel conditioned on the labelled
+    set.  Θ is the tangent kernel of the trained network and λ its ridge, as the run's ``kernel`` says; with the head
+    ``full``, the variance is the mean over the classes, and a choice takes all of them.  Without a ridge nothing is
+    left of copies of what is labelled or chosen, and they are asked for last; with one they keep λ S/(S + λ).  Labels
+    are never read.
 
     Source: Holzmüller et al. 2023.
     """

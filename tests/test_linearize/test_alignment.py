@@ -9,6 +9,7 @@ from scipy.stats import kendalltau
 from linearize import LinearizeError
 from linearize.alignment import (
     Bounded,
+    Spectrum,
     alignment,
     bound_by_alignment,
     convergence,
@@ -19,23 +20,26 @@ from linearize.alignment import (
 )
 
 THETA, Y = np.array([[2.0, 1], [1, 3]]), np.eye(2)  # λ = 1.3819660113, 3.6180339887
+SPECTRUM = Spectrum.of(THETA, Y)
 ONE_CLASS = np.array([[1.0, 0], [1, 0]])
 
 
 def test_alignment_and_bound_by_hand():
     assert alignment(THETA, Y) == 5
+    assert SPECTRUM.alignment == pytest.approx(5, abs=1e-12)
+    np.testing.assert_allclose(SPECTRUM.eigenvalues, [1.3819660113, 3.6180339887], atol=1e-10)
     assert generalisation_bound(THETA, Y) == pytest.approx(1.0, abs=1e-12)
     assert alignment(THETA, ONE_CLASS) == 7  # a similar pair of one class
     assert generalisation_bound(THETA, ONE_CLASS) == pytest.approx(0.7745966692, abs=1e-10)
 
 
 def test_the_theorems_by_hand():
-    two = bound_by_alignment(THETA, Y)
+    two = bound_by_alignment(SPECTRUM, 1.0)
     assert two == pytest.approx((0.8, 1.0, 2.0944271910), abs=1e-9)
-    assert bound_by_alignment(THETA, Y, tight=True).high == pytest.approx(1.0, abs=1e-12)  # attained
-    assert bound_by_alignment(THETA, Y, tight=True).holds
-    assert convergence(THETA, Y, 0.1, 1) == pytest.approx((1.0, 1.15, 1.5), abs=1e-12)
-    assert convergence(THETA, Y, 0.1, 5) == pytest.approx((-3, 0.2371946875, 1.5), abs=1e-9)
+    assert bound_by_alignment(SPECTRUM, 1.0, tight=True).high == pytest.approx(1.0, abs=1e-12)  # attained
+    assert bound_by_alignment(SPECTRUM, 1.0, tight=True).holds
+    assert convergence(SPECTRUM, 0.1, 1) == pytest.approx((1.0, 1.15, 1.5), abs=1e-12)
+    assert convergence(SPECTRUM, 0.1, 5) == pytest.approx((-3, 0.2371946875, 1.5), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +48,11 @@ def test_the_theorems_by_hand():
 )
 def test_whether_a_bound_holds(bounded, holds):
     assert Bounded(*bounded).holds is holds
+
+
+def test_a_singular_kernel_has_no_upper_bound():
+    spectrum = Spectrum(np.array([-1e-17, 2.0]), np.array([1.0, 1.0]))
+    assert bound_by_alignment(spectrum, 3.0) == (2.0, 9.0, np.inf)
 
 
 FEATURES = np.array([[1.0, 0], [0, 1], [2, 1], [1, 3]])
@@ -99,13 +108,13 @@ def test_definitions_and_theorems_of_any_kernel(n, K, seed, t):
     assert alignment(theta, one_hot) == pytest.approx((values[:, None] * weights).sum(), rel=1e-9)
     inverse = np.trace(one_hot.T @ np.linalg.inv(theta) @ one_hot)
     assert generalisation_bound(theta, one_hot) == pytest.approx(np.sqrt(2 * inverse / n), rel=1e-6)
-    f = np.zeros((n, K))
+    spectrum, f = Spectrum.of(theta, one_hot), np.zeros((n, K))
     for _ in range(t):  # gradient descent on ½‖f - Y‖² in function space
         f = f - eta * theta @ (f - one_hot)
-    assert squared_error_after(theta, one_hot, eta, t) == pytest.approx(((f - one_hot) ** 2).sum(), rel=1e-6, abs=1e-9)
-    assert convergence(theta, one_hot, eta, t).holds
+    assert squared_error_after(spectrum, eta, t) == pytest.approx(((f - one_hot) ** 2).sum(), rel=1e-6, abs=1e-9)
+    assert convergence(spectrum, eta, t).holds
     for tight in (True, False):
-        assert bound_by_alignment(theta, one_hot, tight=tight).holds
+        assert bound_by_alignment(spectrum, generalisation_bound(theta, one_hot), tight=tight).holds
 
 
 def test_dynamics_of_the_squared_error():

@@ -79,19 +79,25 @@ def test_training_dynamics_by_the_kernel_by_hand():
 )
 def test_approximation_ratio_by_hand(Q, together, ratio):
     gradients, dynamics = by_hand()
-    total = gradients.total(Examples.of(S), LABELS)
-    G_Q = gradients.total(Examples.of(POOL[Q]), dynamics.candidates.labels[Q])
+    batch = dynamics.candidates.products[Q], gradients.gram(POOL[Q])
     if together:
-        assert change(total, G_Q) == pytest.approx(together, abs=1e-9)
+        assert change(*batch) == pytest.approx(together, abs=1e-9)
         assert dynamics.scores()[Q].sum() == pytest.approx(8.1143913207, abs=1e-9)
-    assert approximation_ratio(dynamics.candidates, total, G_Q, np.array(Q)) == pytest.approx(ratio, abs=1e-9)
+    assert approximation_ratio(*batch) == pytest.approx(ratio, abs=1e-9)
 
 
-def test_a_batch_that_changes_nothing_has_no_ratio():
-    gradients, dynamics = by_hand()
-    total = gradients.total(Examples.of(S), LABELS)
-    nothing = jax.tree.map(jnp.zeros_like, total)
-    assert np.isnan(approximation_ratio(dynamics.candidates, total, nothing, np.array([0])))
+def test_a_query_of_one_has_the_ratio_one_and_a_batch_that_changes_nothing_none():
+    assert approximation_ratio(np.array([0.3]), np.array([[2.0]])) == 1
+    assert np.isnan(approximation_ratio(np.array([-1.0]), np.array([[2.0]])))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_change_of_a_batch_is_what_a_labelled_set_with_it_has_more(loss):
+    dynamics, g_S, g_U = setting(loss)
+    Q, before = [7, 1, 4], (g_S.sum(0) ** 2).sum()
+    pairs = dynamics.gradients.gram(problem()[2][L:])[np.ix_(Q, Q)]
+    grown = ((g_S.sum(0) + g_U[Q].sum(0)) ** 2).sum() - before
+    assert change(dynamics.candidates.products[Q], pairs) == pytest.approx(grown, rel=1e-8)
 
 
 @pytest.mark.usefixtures("x64")

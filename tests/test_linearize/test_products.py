@@ -9,7 +9,7 @@ import pytest
 
 import reference
 from linearize import LinearizeError, MemoryBudgetError, ntk_blocks, products
-from linearize.engine import compute
+from linearize.engine import blocks
 from linearize.heads import HEADS, make_head
 from linearize.options import KernelOptions
 from linearize.products import jacobian_vector_product, ntk_diagonal, ntk_vector_product, vector_jacobian_product
@@ -75,19 +75,20 @@ def test_products_with_the_jacobian(head):
 @pytest.mark.usefixtures("x64")
 def test_blocks_of_the_full_kernel(way, monkeypatch):
     if way != "planned":
-        monkeypatch.setattr(compute, "squared_by_ghosts", lambda unit, _: way == "ghosts" and bool(unit.factors))
-    compiled = jax.jit(lambda *arguments: compute.squares(*arguments), static_argnums=0)  # anew, by that way
-    monkeypatch.setattr(products, "_squares", compiled)
+        monkeypatch.setattr(blocks, "made_of_ghosts", lambda unit, _: way == "ghosts" and bool(unit.factors))
+    compiled = jax.jit(lambda *arguments: blocks.own_blocks(*arguments), static_argnums=0)  # anew, by that way
+    monkeypatch.setattr(products, "_own_blocks", compiled)
     apply_fn, variables, x, _, J, _ = worked_out()
     told = []
     settings = settings_of("full")
-    blocks = ntk_blocks(apply_fn, variables, x, options=settings, progress=lambda *done: told.append(done))
-    close(blocks, np.einsum("nbp,ncp->nbc", J, J))
+    found = ntk_blocks(apply_fn, variables, x, options=settings, progress=lambda *done: told.append(done))
+    close(found, np.einsum("nbp,ncp->nbc", J, J))
     theta = reference.kernel_of(J, J, "full").reshape(N, CLASSES, N, CLASSES)
-    close(blocks, np.array([theta[example, :, example] for example in range(N)]))
+    close(found, np.array([theta[example, :, example] for example in range(N)]))
     assert told == [(4, 7), (7, 7)]
 
 
+@pytest.mark.usefixtures("x64")
 def test_blocks_of_another_head_or_too_large_for_the_budget_are_refused():
     apply_fn, variables, x, *_ = worked_out()
     with pytest.raises(LinearizeError, match="blocks: expected the kernel head 'full', got 'trace'"):
@@ -154,8 +155,8 @@ def test_the_last_layer_alone():
     close(direction, np.where(last, np.einsum("mk,mkp->p", v.reshape(M, CLASSES), J2), 0))
     diagonal = np.einsum("ncp,ncp->nc", J[..., last], J[..., last])
     close(ntk_diagonal(apply_fn, variables, x, options=settings), diagonal.reshape(-1))
-    blocks = np.einsum("nbp,ncp->nbc", J[..., last], J[..., last])
-    close(ntk_blocks(apply_fn, variables, x, options=settings), blocks)
+    expected = np.einsum("nbp,ncp->nbc", J[..., last], J[..., last])
+    close(ntk_blocks(apply_fn, variables, x, options=settings), expected)
 
 
 def test_float64_of_a_float32_network():

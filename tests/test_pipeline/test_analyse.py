@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from fidelity_cases import make_run
@@ -11,10 +12,10 @@ from scipy.stats import kendalltau
 
 from linearize import Examples
 from linearize.alignment import alignment, generalisation_bound
-from linearize.dynamics import change
+from linearize.dynamics import approximation_ratio
 from pipeline.analyse.dynamics import Sizes, measure
 from pipeline.analyse.opening import OpenedRun
-from pipeline.analyse.ratios import approximation_ratio
+from pipeline.analyse.report import lines
 from pipeline.analyse.rows import Row, to_csv, values
 from pipeline.analyse.theory import STEPS, draw_rows, labelled_rows
 from trainer.checkpoint import snapshot_name
@@ -36,27 +37,6 @@ def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("analysed") / "run", **OPTIONS)
 
 
-# Gradients of the linear model that tests of linearize work out: g_u·G of three candidates, and their pairs.
-W, S, LABELS = np.array([[1.0, 0], [0, 1], [-1, 1]]), np.array([[1.0, 2], [2, -1]]), np.array([1, 0])
-POOL = np.array([[1.0, 1], [0, 3], [-2, 0]])
-
-
-def linear_gradients(x, labels):
-    e = np.exp(x @ W.T)
-    return np.einsum("nc,nd->ncd", e / e.sum(1, keepdims=True) - np.eye(3)[labels], x).reshape(len(x), -1)
-
-
-@pytest.mark.parametrize(("Q", "ratio"), [([0, 1], 1.1289994788), ([0, 1, 2], 1.1340571863)])
-def test_the_approximation_ratio_by_hand(Q, ratio):
-    g, G = linear_gradients(POOL[Q], np.array([0, 1, 2])[Q]), linear_gradients(S, LABELS).sum(0)
-    assert approximation_ratio(g @ G, g @ g.T) == pytest.approx(ratio, abs=1e-9)
-
-
-def test_a_query_of_one_has_the_ratio_one_and_one_that_changes_nothing_none():
-    assert approximation_ratio(np.array([0.3]), np.array([[2.0]])) == 1
-    assert np.isnan(approximation_ratio(np.array([-1.0]), np.array([[2.0]])))
-
-
 def test_a_labelled_set_by_hand():
     rows = labelled_rows(np.array([[2.0, 1], [1, 3]]), np.eye(2), 2, 7)
     [A], [B], [distance] = (values(rows, name, part="labelled") for name in ("alignment", "bound", "MMD"))
@@ -73,6 +53,17 @@ def test_one_initial_sample_has_no_mmd():
     rows = labelled_rows(np.array([[2.0, 1], [1, 3]]), np.eye(2), 1, 0)
     assert np.isnan(values(rows, "MMD") + values(rows, "MMD / bound")).all()
     assert ",MMD,0,,,,,,,\n" in to_csv(rows)
+
+
+def test_a_singular_kernel_is_said_to_have_taken_a_jitter():
+    rows = labelled_rows(np.ones((3, 3)), np.eye(3)[[0, 1, 1]], 2, 0)
+    assert values(rows, "jitter")[0] > 0
+    said = list(lines(rows, Sizes()))
+    assert [line for line in said if "singular" in line] == [
+        "bound: the kernel of 1 labelled sets is singular to rounding and took a jitter, see the table"
+    ]
+    sound = labelled_rows(np.array([[2.0, 1], [1, 3]]), np.eye(2), 2, 0)
+    assert not [line for line in lines(sound, Sizes()) if "singular" in line]
 
 
 def naive_dynamics(theta, f, Y):
@@ -145,7 +136,9 @@ def test_the_ratio_is_that_of_gradients_summed_one_by_one(run):
     pairs = gradients.gram(images(ids))
     Q = np.array([4, 0, 17])
     G_Q = gradients.total(Examples.of(images(ids[Q])), found.labels[Q])
-    expected = (found.squared_norms[Q] + 2 * found.products[Q]).sum() / change(G, G_Q)
+    pairs_of = zip(jax.tree.leaves(G), jax.tree.leaves(G_Q), strict=True)
+    together = sum(float(np.vdot(2 * a + b, b)) for a, b in pairs_of)  # ‖G + G_Q‖² - ‖G‖²
+    expected = (found.squared_norms[Q] + 2 * found.products[Q]).sum() / together
     assert approximation_ratio(found.products[Q], pairs[np.ix_(Q, Q)]) == pytest.approx(expected, rel=1e-3)
 
 

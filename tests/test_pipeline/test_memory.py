@@ -253,7 +253,7 @@ def module(tmp_path, monkeypatch):
     sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("after", [8, 12, 15])
+@pytest.mark.parametrize("after", [8, 15])
 def test_one_from_outside_may_remember(module, start, go_on, monkeypatch, after):
     options = {"query__strategy": f"{module(COUNTING)}:Counting", "cycles": 4, "train__epochs": 2}
     whole, path = start("whole", **options), start("killed", **options)
@@ -309,6 +309,13 @@ def test_a_network_without_dropout_is_refused_before_the_run_begins(module, tmp_
     assert "--set model.options.dropout=0.25" in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_grid_of_which_one_strategy_needs_dropout_is_refused_as_a_whole(command, tmp_path):
+    options = ["--strategies", "random,bald", "--seeds", "0", "--model", "mlp", "--n-init", "12", "--query-size", "4"]
+    refused = command("compare")(*options, "--out", "grid", code=2)
+    assert "error: model: dropout: expected a network in which dropout layers" in refused.stderr
+    assert not (tmp_path / "grid").exists()
 
 
 def test_a_number_of_passes(module, start):

@@ -17,6 +17,7 @@ from pipeline.queries import LookAheadOptions, QueryState, get_strategy, install
 from pipeline.queries.state import CHUNK
 from pipeline.queries.validated_query import ValidatedSequentialQuery
 from pipeline.run.pool import Labelled
+from pipeline.run.rerun import rerun
 from pipeline.run.rundir import read_events
 from pipeline.run.stages.diagnostics import SETTLED, cautions
 from pipeline.run.stages.score import read_scores
@@ -216,13 +217,15 @@ def test_a_run_scores_the_whole_pool_and_computes_no_kernel(start, go_on, monkey
 
 
 @pytest.mark.parametrize("mode", ["greedy", "sequential"])
-def test_a_run_asks_in_a_mode(start, go_on, mode):
+def test_a_run_asks_in_a_mode_and_its_scores_can_be_computed_again(start, go_on, tmp_path, mode):
     path = start(**RUN | {"query__strategy": f"dynamical-{mode}", "cycles": 2})
     go_on(path)
     queries = [e for e in read_events(path) if e["event"] == "query" and e["cycle"] == 0]
     asked = [sample for event in queries for sample in event["ids"]]
     assert len(asked) == len(set(asked)) == 4
     assert len(queries) == (1 if mode == "greedy" else 4)
+    (tmp_path / "again").mkdir()
+    assert rerun(path, "score", 0, tmp_path / "again").same
 
 
 def test_outputs_of_a_large_pool_are_computed_in_portions():

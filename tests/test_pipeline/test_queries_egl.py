@@ -10,7 +10,7 @@ from torch.func import functional_call, grad, vmap
 
 import cases
 from common.losses import LOSSES, get_loss
-from linearize import LookAhead
+from linearize import KernelOptions, LookAhead
 from pipeline.errors import PipelineError
 from pipeline.queries import LookAheadOptions, get_strategy, validated_query
 from pipeline.queries.egl import expected_length
@@ -97,6 +97,18 @@ def test_all_layers_by_gradients_of_every_label(loss):
     assert told[-1] == (12, 12)
     last = get_strategy("egl-last").query(state, 5).candidate_scores
     np.testing.assert_allclose(last, expected(model, loss, pool, ["2.weight"]), rtol=1e-4)
+
+
+def test_the_runs_layers_are_the_gradients():
+    model, rng = torch_network(), np.random.default_rng(0)
+    X, pool = rng.normal(size=(4, 5)), rng.normal(size=(12, 5))
+    weights = (parameter.detach().numpy() for parameter in model.parameters())
+    variables = {"params": dict(zip(("W1", "b1", "W2", "b2"), weights, strict=True))}
+    options = KernelOptions(layers="last")
+    service = LookAhead.fit(in_jax, variables, X, np.eye(3)[[0, 1, 2, 0]], pool, options, full=False)
+    state = given_state(outputs=np.asarray(in_jax(variables, pool), float), loss="l2", service=service)
+    scores = get_strategy("egl").query(state, 5).candidate_scores
+    np.testing.assert_allclose(scores, expected(model, "l2", pool, ["2.weight", "2.bias"]), rtol=1e-4)
 
 
 def test_it_needs_no_covariance():

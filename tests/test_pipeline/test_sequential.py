@@ -215,7 +215,7 @@ def test_no_stage_of_the_next_cycle_runs_in_the_middle_of_a_sequential_query(sta
         rerun(path, "train", 1, tmp_path / "out")
 
 
-@pytest.mark.parametrize("strategy", ["margin-lin-sequential", "mlmoc-sequential"])
+@pytest.mark.parametrize("strategy", ["margin-lin-sequential", "mlmoc-sequential", "dynamical-sequential"])
 def test_the_next_question_is_chosen_without_those_that_got_no_answer(start, go_on, strategy):
     """Every sample is asked for once, and the rest is learned; a kill anywhere changes nothing."""
     habits = {f"annotator__{name}": 0.2 for name in ("skip", "missing")}

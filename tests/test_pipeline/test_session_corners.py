@@ -104,7 +104,7 @@ def test_a_grid_of_a_class_that_the_network_does_not_know(tmp_path, options):
 @pytest.mark.parametrize(
     ("strategy", "size"),
     [("random", 1), ("margin", 3), ("badge", 3), ("coreset", 3), ("naive", 1), ("margin-lin", 3),
-     ("margin-influence-greedy", 3), ("margin-influence-sequential", 1)],
+     ("margin-influence-greedy", 3), ("margin-influence-sequential", 1), ("dynamical-sequential", 1)],
 )  # fmt: skip
 def test_every_image_is_asked_about_once_and_learned(tmp_path, strategy, size):
     options = {"query__strategy": strategy, "query__size": size, "query__retrain_every": 4}

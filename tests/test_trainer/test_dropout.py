@@ -121,6 +121,27 @@ def test_masks_by_hand():
     assert abs(np.corrcoef(kept[0, 0], kept[1, 0])[0, 1]) < 4 / np.sqrt(900)
 
 
+class Chain(nn.Module):
+    """Dropout layers one after another, with nothing between."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = layers
+        self.named = nn.ModuleList(dict.fromkeys(layers))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x.flatten(1)
+
+
+@pytest.mark.parametrize("layers", [[nn.Dropout()] * 2, [nn.Dropout(), nn.Dropout()]], ids=["one twice", "two"])
+def test_every_layer_has_masks_of_its_own_every_time_that_it_runs(layers):
+    outputs = sample(Chain(*layers), np.ones((2, 1, 60, 60), np.float32), passes=1)
+    assert set(np.unique(outputs)) == {0, 4}
+    assert abs((outputs[0, 0] > 0).mean() - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 3600)
+
+
 def test_whole_channels_are_left_out():
     x = np.ones((3, 50, 4, 4), np.float32)
     outputs = sample(identity(nn.Dropout2d(0.5)), x).reshape(6, 3, 50, 16)

@@ -35,5 +35,5 @@ FAMILY = Family(
     source="Wang et al., Deep active learning by leveraging training dynamics, NeurIPS 2022, appendix C",
     builder=build_cnn_gap,
     options={"width": Option(32, "channels of the first convolution; doubled in each of the next two")},
-    training={"max_lr": 1.0},
+    training={"max_lr": 0.2},
 )

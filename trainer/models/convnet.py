@@ -38,5 +38,5 @@ FAMILY = Family(
         "depth": Option(8, "convolutions"),
         "width": Option(64, "channels of each"),
     },
-    training={"max_lr": 0.2},
+    training={"max_lr": 0.05},
 )

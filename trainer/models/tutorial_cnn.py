@@ -50,5 +50,5 @@ FAMILY = Family(
     source="PyTorch tutorials, Training a classifier; after LeCun et al., Proc. IEEE 86 (1998)",
     builder=build_tutorial_cnn,
     options={"width": Option(6, "channels of the first convolution; the second has 8/3 of them")},
-    training={"max_lr": 0.4},
+    training={"max_lr": 0.8},
 )

@@ -66,5 +66,5 @@ FAMILY = Family(
         "hidden": Option(0, "units of torchvision's two hidden linear layers, 4096 there; 0 for none", minimum=0),
         "dropout": DROPOUT,
     },
-    training={"max_lr": 0.5, "epochs": 200},
+    training={"max_lr": 0.1, "epochs": 200},
 )

@@ -22,7 +22,9 @@ ROUNDING = 1.0
 or more, at 8 less than 0.4 (mlmoc, mlmoc-flips) and 0.8 (margin-lin)."""
 
 SETTLED = 0.01
-"""A share of dynamicAL's scores that the labelled set decides below which it decides nothing."""
+"""The share Σ|2 g·G| / Σ‖g‖² of dynamicAL's scores below which the labelled set decides none of them.  Measured on
+digits: of the 20 highest of 1,000 candidates, 20 were the same without 2 g·G at 0.01 and below, 16 or 17 at 0.07, and 0
+to 12 at 1 and above."""
 MOST = 0.5
 """A share of redundant candidates that is worth a warning."""
 

@@ -221,28 +221,25 @@ def measure(
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 def table(file: Path) -> None:
     """Print the last networks' mean test accuracies, %, and how far ll4al is from random at the same rate and seeds."""
-    rows = read(file)
-    cells = {key_of(row): row for row in rows}
-    seeds = sorted({key.seed for key in cells})
+    cells = {key_of(row): row for row in read(file)}
+    asked = [key for key in cells if key.strategy == "ll4al"]
+    groups = sorted({(key.loss != "l2", -key.weight, -key.max_lr, key.loss) for key in asked})
     click.echo(
         "| loss | max_lr | random | random, loss-prediction | ll4al | ll4al - random |\n|---|---|---|---|---|---|"
     )
-    groups = dict.fromkeys((key.loss, key.max_lr, key.weight) for key in cells if key.strategy == "ll4al")
-    for loss, rate, weight in sorted(groups, key=lambda group: (group[0] != "l2", -group[2], -group[1])):
-        found = [
-            [
-                cells.get(Key(loss, rate, weight if learner != "supervised" else 0.0, strategy, learner, seed))
-                for seed in seeds
-            ]
-            for strategy, learner in WAYS
-        ]
+    for _, weight, rate, loss in groups:
+        ours = [key for key in asked if (key.loss, -key.weight, -key.max_lr) == (loss, weight, rate)]
+        plain = [cells.get(key._replace(strategy="random", learner="supervised", weight=0.0)) for key in ours]
+        taught = [cells.get(key._replace(strategy="random")) for key in ours]
+        chosen: list[dict[str, str] | None] = [cells[key] for key in ours]
         both = [
             100 * (float(b["accuracy"]) - float(a["accuracy"]))
-            for a, b in zip(found[0], found[2], strict=True)
+            for a, b in zip(plain, chosen, strict=True)
             if a and b and a["accuracy"] and b["accuracy"]
         ]
-        said = loss if weight == 1 else f"{loss}, λ = {weight:g}"
-        click.echo(f"| {said} | {rate:g} | {' | '.join(map(shown, found))} | {spread(both, '+')} |")
+        said = loss if weight == -1 else f"{loss}, λ = {-weight:g}"
+        columns = " | ".join(shown(rows) for rows in (plain, taught, chosen))
+        click.echo(f"| {said} | {-rate:g} | {columns} | {spread(both, '+')} |")
 
 
 def shown(rows: list[dict[str, str] | None]) -> str:

@@ -114,9 +114,12 @@ class QueryState:
     @cached_property
     def outputs(self) -> np.ndarray:
         """The network's outputs on the candidates, ``[U, C]``; computed when first asked for."""
+        return self._in_parts(self.evaluate)
+
+    def _in_parts(self, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         starts = range(0, max(len(self.candidates), 1), CHUNK)
         parts = [self.candidates[start : start + CHUNK] for start in starts]
-        return np.concatenate([self.evaluate(self.inputs(part)) for part in parts])
+        return np.concatenate([of(self.inputs(part)) for part in parts])
 
     @cached_property
     def probabilities(self) -> np.ndarray:
@@ -136,7 +139,7 @@ class QueryState:
     @cached_property
     def predicted_losses(self) -> np.ndarray:
         """The candidates' losses as the module beside the network predicts them, ``[U]``; only their order counts."""
-        return self.predict_losses(self.inputs(self.candidates))
+        return self._in_parts(self.predict_losses)
 
     @cached_property
     def features(self) -> np.ndarray:

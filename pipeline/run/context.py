@@ -28,6 +28,8 @@ from trainer.dropout import sample_outputs
 from trainer.errors import TrainerError
 from trainer.features import embed
 from trainer.growth import grow
+from trainer.learners.loss_prediction import LearnedLoss
+from trainer.learners.taps import find_taps
 from trainer.models import ModelSpec, build, custom_family, source_sha256
 
 SHARE_OF_IMAGES = 2
@@ -340,6 +342,8 @@ def check_network(context: RunContext) -> None:
             embed(model, np.zeros((2, *context.data.input_shape), np.float32))
         if needs_dropout:
             sample_outputs(model, np.zeros((2, *context.data.input_shape), np.float32), passes=1, seed=0)
+        if context.config.train_options.learner == LearnedLoss.name:
+            find_taps(model, context.data.input_shape)
     except TrainerError as error:
         weights = f" ({context.config.model.init_weights})" if context.pretrained is not None else ""
         raise PipelineError(f"model: {error}{weights}") from error

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from fidelity_cases import LINEAR
 from safetensors.torch import load_file
 from session_cases import answer, ask, make, opened, say, squares, until
 
@@ -214,6 +215,20 @@ def test_it_asks_for_the_largest_predicted_losses(run, tmp_path):
             assert rerun(run, stage, cycle, into).same
         assert load_file(tmp_path / f"train{cycle}" / BESIDE).keys() == read_beside(folder / "train").keys()
     assert not (run / "cycles/000/migrate").exists()
+
+
+def test_a_network_without_features_is_refused_before_anything_is_written(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "linear_of_a_test.py").write_text(LINEAR)
+    own = {"model__name": "linear_of_a_test:build", "model__options": {}}
+    with pytest.raises(
+        PipelineError, match="model: the learner loss-prediction: expected a network with conv"
+    ) as caught:
+        open_context(configured(tiny, **LL4AL, **own))
+    assert "\n" not in str(caught.value)
+    assert open_context(configured(tiny, query__strategy="random", **own))
+    sys.modules.pop("linear_of_a_test")
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_end(run, start, go_on, monkeypatch):

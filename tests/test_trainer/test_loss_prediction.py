@@ -19,7 +19,7 @@ from trainer.learners import LEARNERS, Setting, loss_prediction
 from trainer.learners.loss_prediction import LossPrediction, predicted_losses, ranking_loss
 from trainer.learners.taps import find_taps, reading
 from trainer.loop import fit
-from trainer.models import build_model
+from trainer.models import MODELS, build_model
 from trainer.options import TrainOptions
 from trainer.predict import predict
 
@@ -251,6 +251,8 @@ def test_features_of_a_network_of_ones_own():
     body = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))  # which returns what its pool does
     pooled = nn.Sequential(body, nn.Flatten(), nn.Linear(3, 10))
     assert [tuple(tap) for tap in find_taps(pooled, SHAPE)] == [("0.1", 0, False, 3)]
+    for name in MODELS:
+        assert find_taps(build_model(name, (3, 32, 32), 10, 0), (3, 32, 32)), name
     groups = network("wide_resnet", block_groups=3, max_width=16)
     assert [tap.width for tap in find_taps(groups, SHAPE)] == [4, 8, 16]
 

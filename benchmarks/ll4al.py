@@ -11,8 +11,8 @@ without restarts, and 5b: l2 against cross-entropy.  At every rate three runs of
 initial weights, labels and candidates: random queries; random queries of networks trained by the same learner as
 ll4al's, which shows what the module does to training; and ll4al.  A run whose training diverges counts as such.
 
-With ``--weights 1,0.1`` the ranking loss is also weighted by 1/C, its weight relative to an l2 summed over C = 10
-classes, as published code has it in LL4AL alone; such a loss at a rate r moves the network as ours at C r.
+Beside l2, the mean over C = 10 classes, the ranking loss has the weight λ/C; ``--weights 1,10`` tries an undivided one
+too.
 
 ``measure`` goes on where it was: rows that the file holds already are not measured again.
 """

@@ -66,6 +66,7 @@ class Loss:
         pull: maps outputs ``[N, C]`` and the scale to what labels pull them by.
         calibrate: maps outputs ``[L, C]`` and one-hot Y of the labelled set to the scale.
         lr_scale: what a network's default learning rate, chosen for l2, is multiplied by.
+        mean_over_classes: whether ``value`` is the mean over the C classes of a sum that other authors take.
         scale: of the pseudo-residuals, how far training moves outputs per unit of the loss's gradient.
 
     """
@@ -78,6 +79,7 @@ class Loss:
     pull: Callable[[np.ndarray, float], PseudoResidual]
     calibrate: Callable[[np.ndarray, np.ndarray], float] = _one
     lr_scale: float = 1.0
+    mean_over_classes: bool = False
     scale: float = 1.0
 
     def calibrated(self, outputs: np.ndarray, Y: np.ndarray) -> "Loss":
@@ -164,6 +166,7 @@ L2 = Loss(
     readout=_unchanged,
     probabilities=SIMPLEX,
     pull=_pull_of_l2,  # r = y - f: training ends where outputs are one-hot
+    mean_over_classes=True,
 )
 CROSS_ENTROPY = Loss(
     name="cross-entropy",

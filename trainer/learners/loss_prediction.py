@@ -19,7 +19,8 @@ WIDTH = 128
 MARGIN = 1.0
 """ξ, by how much predictions are to be in the right order.  Source: Yoo & Kweon 2019, section 4.1."""
 WEIGHT = 1.0
-"""λ, of the ranking loss beside the network's own.  Source: Yoo & Kweon 2019, section 4.1."""
+"""λ, of the ranking loss beside the network's own, which must be a sum over classes.  Source: Yoo & Kweon 2019, section
+4.1, for cross-entropy; published code with l2 keeps it and sums over classes."""
 SHARED = 0.6
 """Share of the epochs in which the ranking loss reaches the network too.  Source: Yoo & Kweon 2019, section 4.1: the
 first 120 of 200."""
@@ -73,19 +74,19 @@ def ranking_loss(predicted: Tensor, losses: Tensor) -> Tensor:
 class LossPredictionObjective:
     """(1/B) Σ_b l_b + λ · ``ranking_loss``(l̂, l), l_b = ℓ(f(a(x_b)), y_b) with a random augmentation a.
 
-    The losses l_b are the project's own: for l2 the mean over classes, as in every other training.  (Published code
-    sums over classes in LL4AL alone, so that its network's loss, and with it the step at the same learning rate, is
-    C times as large.)  They are targets of the ranking loss: no gradient goes through them.  After ``SHARED`` of the
+    The losses l_b are the project's own: for l2 the mean over classes, as in every other training.  Published code sums
+    over classes in LL4AL alone, so that its loss is C times as large; here λ is divided by C instead, which is the same
+    at C times the learning rate, and leaves the network's own step what it is without the module.  With an undivided λ
+    the ranking loss, which begins near ξ = 1, outweighs an l2, which begins near 1/C: networks then diverge or do not
+    fit their images.  The l_b are targets of the ranking loss: no gradient goes through them.  After ``SHARED`` of the
     epochs none goes from the ranking loss to the network's features either.
-
-    The ranking loss begins near ξ whatever the other is. An l2 begins near 1/C and its gradient is small, which is why
-    its default rates are ten times those of cross-entropy: at these the ranking loss outweighs it, and a network may
-    die or not fit its images. Cross-entropy, or a lower rate, does better.
     """
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
-        self.value = get_loss(setting.options.loss).value
+        loss = get_loss(setting.options.loss)
+        self.value = loss.value
+        self.weight = WEIGHT / (setting.y.shape[1] if loss.mean_over_classes else 1)
         self.augment = AUGMENTATIONS[setting.options.augment]
         self.taps = find_taps(setting.model, setting.x.shape[1:])
         self.predictor = LossPrediction([tap.width for tap in self.taps])
@@ -110,7 +111,7 @@ class LossPredictionObjective:
             features = [h.detach() for h in features]
         own: Tensor = self.value(outputs, y)
         self.own = own.detach()
-        return own + WEIGHT * ranking_loss(self.predictor(features), self._each(outputs, y))
+        return own + self.weight * ranking_loss(self.predictor(features), self._each(outputs, y))
 
     @torch.no_grad()
     def _each(self, outputs: Tensor, y: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from trainer.attempt import held_out_rows
+from trainer.cli import cli
 from trainer.data import load
 from trainer.errors import TrainerError
 from trainer.learners import LEARNERS
@@ -227,3 +228,8 @@ def test_learners_say_what_they_are(name):
 def test_every_field_of_a_regime_is_told_of():
     for field in fields(TrainOptions):
         assert f"        {field.name}: " in (TrainOptions.__doc__ or "")
+
+
+def test_the_command_line_sets_every_field_of_a_regime():
+    given = {parameter.name for parameter in cli.commands["fit"].params}
+    assert {field.name for field in fields(TrainOptions)} <= given

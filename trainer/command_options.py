@@ -1,0 +1,149 @@
+"""The options that several commands of ``trainer`` have, and those that say how a network is trained."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from common.losses import LOSSES
+from trainer.data import DATASETS
+from trainer.data.augment import AUGMENTATIONS
+from trainer.errors import TrainerError
+from trainer.learners import LEARNERS
+from trainer.options import STATISTICS
+from trainer.regimes import OPTIMIZERS, SCHEDULES
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class Numbers(click.ParamType):
+    """Numbers with commas between them.
+
+    Args:
+        kind: int or float.
+
+    """
+
+    name = "numbers"
+
+    def __init__(self, kind: type[int] | type[float]) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | float, ...]:
+        """Return the numbers of a text.
+
+        Args:
+            value: the text.
+            param: the option, for messages.
+            ctx: of the command, for messages.
+
+        """
+        try:
+            return tuple(self.kind(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(
+                f"expected numbers such as {'0,10' if self.kind is int else '0.5,0.8'}, got {value!r}", param, ctx
+            )
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise TrainerError(f"--set data.test_fraction: expected a number such as 0.2, got {text!r}") from error
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise TrainerError(
+            f"--set: expected true or false, as data.skip_bad=true or data.stratified=true, got {text!r}"
+        )
+    return text.lower() == "true"
+
+
+SETTABLE: dict[str, Callable[[str], Any]] = {
+    "data.mode": str,
+    "data.test_fraction": _share,
+    "data.skip_bad": _truth,
+    "data.classes": str,
+    "data.stratified": _truth,
+    "data.leave_out": str,
+}
+
+
+REGIME = (
+    click.option("--epochs", type=int, help="The most passes over the labelled images."),
+    click.option("--batch-size", type=int, help="The most images in one step."),
+    click.option("--max-lr", type=float, help="The highest learning rate of the schedule."),
+    click.option("--optimizer", help=f"One of {', '.join(OPTIMIZERS)}.  [sgd]"),
+    click.option("--momentum", type=float, help="Of SGD; of Adam its beta 1."),
+    click.option("--weight-decay", type=float, help="Of the optimiser."),
+    click.option("--schedule", help=f"Of the learning rate: one of {', '.join(SCHEDULES)}.  [1cycle]"),
+    click.option("--cycle-momentum", is_flag=True, default=None, help="Let the momentum of a 1cycle fall and rise."),
+    click.option(
+        "--milestones", type=Numbers(float), help="Shares of the epochs at which multi-step decays, as 0.5,0.8."
+    ),
+    click.option("--decay", type=float, help="What multi-step multiplies the rate by.  [0.1]"),
+    click.option("--loss", help=f"One of {', '.join(LOSSES)}."),
+    click.option("--learner", help=f"What is minimised: one of {', '.join(LEARNERS)}.  [supervised]"),
+    click.option("--tolerance", type=float, help="Stop once ||R||_F/sqrt(L) is at most this."),
+    click.option(
+        "--until-accuracy", type=float, help="Stop once the labelled images' accuracy is above this, as 0.99."
+    ),
+    click.option("--holdout", type=float, help="Share of the labelled images to hold out; needs --patience."),
+    click.option("--patience", type=int, help="Stop after so many epochs without a lower loss on these, and go back."),
+    click.option("--batch-norm", help=f"Its statistics in eval mode: {' or '.join(STATISTICS)}.  [restated]"),
+    click.option("--keep-epochs", type=Numbers(int), help="Keep the weights after these epochs too, as 0,10,100."),
+    click.option("--restarts", type=int, help="How often a failing training begins again at a lower rate.  [8]"),
+    click.option("--augment", help=f"One of {', '.join(AUGMENTATIONS)}; training batches only."),
+)
+"""One for each field of ``trainer.options.TrainOptions``."""
+
+
+def regime_options(command: Decorated) -> Decorated:
+    """Give a command the options that say how a network is trained."""
+    for option in reversed(REGIME):
+        command = option(command)
+    return command
+
+
+def data_options(command: Decorated) -> Decorated:
+    """Add the options that say which images, shared by every command."""
+    for option in reversed(
+        (
+            click.option(
+                "--dataset",
+                default="digits",
+                show_default=True,
+                help=f"One of {', '.join(DATASETS)}, or your own: folder:PATH, npz:PATH.",
+            ),
+            click.option("--image-size", help="Scale and crop your own images to N or HxW pixels."),
+            click.option("--classes", help="Names of your own data's classes, such as cat,dog.  [those of its labels]"),
+            click.option(
+                "--set",
+                "sets",
+                multiple=True,
+                metavar="data.KEY=VALUE",
+                help=f"How your own data is read: {', '.join(SETTABLE)}.",
+            ),
+            click.option("--data-root", type=click.Path(path_type=Path), help="Folder in torchvision's layout."),
+            click.option("--download", is_flag=True, help="Fetch missing files into the data root."),
+            click.option(
+                "--n-labelled",
+                "--n-labeled",
+                type=click.IntRange(min=1),
+                help="Label that many training images at random.",
+            ),
+            click.option(
+                "--labelled",
+                "--labeled",
+                type=click.Path(path_type=Path),
+                help="JSON list of the ids of the labelled training images.",
+            ),
+            click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every choice."),
+            click.option("--out", type=click.Path(path_type=Path), required=True, help="A new or empty folder."),
+        )
+    ):
+        command = option(command)
+    return command

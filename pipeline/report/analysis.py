@@ -11,6 +11,7 @@ from pipeline.report.families import Family, family_of
 from pipeline.report.results import Experiment, Run
 from pipeline.report.statistics import Band, labels_to_reach, student_t
 from pipeline.run.summary import CycleRow, accuracy_curve, area_under_curve
+from pipeline.sweep.estimate import read_attempts
 
 Curve = tuple[tuple[int, Band], ...]
 """A band at every number of labels."""
@@ -48,6 +49,7 @@ class Line:
         reached: labels needed; None without a baseline.
         seconds: mean over a run's queries of migration and scoring time; None for runs without a query.
         slowest, fastest: single queries.
+        memory: most bytes that a process of one of its cells held; 0 where nobody measured, as of a run by itself.
 
     """
 
@@ -64,6 +66,7 @@ class Line:
     seconds: Band | None
     fastest: float
     slowest: float
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,14 @@ def _line(experiment: Experiment, strategy: str) -> Line:
         seconds=student_t([float(np.mean(run)) for run in queries]) if queries else None,
         fastest=min(single, default=0.0),
         slowest=max(single, default=0.0),
+        memory=max(map(_peak_memory, runs.values()), default=0),
     )
+
+
+def _peak_memory(run: Run) -> int:
+    """Return the most bytes that a process of a grid's cell held, as the grid wrote down; 0 where it is no cell."""
+    attempts = read_attempts(run.path.parent)
+    return max((attempt.peak_memory for attempt in attempts if attempt.cell == run.path.name), default=0)
 
 
 def _gain(mine: Run, theirs: Run) -> tuple[tuple[int, float], ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from common.memory import shown
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 from pipeline.machine import hardware, spell_hardware
@@ -137,6 +138,7 @@ def render(results: Results, chapters: Sequence[Chapter]) -> str:
         p_number=wording.p_number,
         svg_uri=_svg_uri,
         seconds=spell_seconds,
+        memory=shown,
     )
     runs = [run for chapter in chapters for run in chapter.experiment.runs]
     return environment.get_template(TEMPLATE).render(

@@ -275,13 +275,17 @@ def write_svhn(root, monkeypatch):
 
 
 # Looking ahead takes time to compile: once here, and with ResNet18 in `test_kernels.py`.
-STRATEGIES = dict.fromkeys(PAPER, "margin,badge") | {"lookahead-mnist-wrn1": "random,mlmoc"}
+STRATEGIES = dict.fromkeys(PAPER, "margin,badge") | {
+    "lookahead-mnist-wrn1": "random,mlmoc",
+    "dynamical-cifar10-cnn-b500": "albl,dynamical",
+    "ll4al-cifar10-wrn1": "random,ll4al",
+}
 
 
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_the_small_variant_runs_on_files_in_the_data_sets_own_format(name, tmp_path, monkeypatch, go_on):
     preset = read_preset(name).scaled_down()
-    data = PAPER[name][0]
+    data = preset.run["data"]["name"]
     if data == "mnist":
         write_mnist(tmp_path)
     elif data == "svhn":

@@ -20,6 +20,8 @@ from pipeline.report.page import Chapter, render, write_comparison
 from pipeline.report.provenance import commands, options_of, spell_seeds
 from pipeline.report.results import read_results
 from pipeline.report.thumbnails import MOST_CYCLES, MOST_PICKS, Sheet, make_sheet, png_uri
+from pipeline.sweep.estimate import append_attempt
+from pipeline.sweep.process import Attempt
 from trainer.data import load
 
 START = [0.3, 0.5, 0.6]
@@ -409,3 +411,17 @@ def test_a_real_comparison(start, go_on, tmp_path):
     assert "Every run took part." in page
     assert "did not start from" not in page
     assert (runs[0] / "report" / "learning_curve.png").exists()
+
+
+def test_the_memory_of_a_grids_cells_stands_beside_their_accuracy(tmp_path):
+    grid = compared(tmp_path, ["random", "margin"], 2)
+    page = (write_comparison([grid])).read_text()
+    assert "peak memory" not in page
+    for cell, peak in (("random-seed0", 3 * 2**30), ("random-seed0", 2**30), ("random-seed1", 2**30)):
+        append_attempt(grid, Attempt(cell, 0, "", peak_memory=peak))
+    page = write_comparison([grid]).read_text()
+    assert page.count('<th scope="col">peak memory</th>') == 1
+    row = page[page.index('<th scope="row">random</th>') :].partition("</tr>")[0]
+    assert row.endswith('<td class="number">3.00 GiB</td>')
+    row = page[page.index('<th scope="row">margin</th>') :].partition("</tr>")[0]
+    assert row.endswith('<td class="number">–</td>')

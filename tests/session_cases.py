@@ -39,6 +39,9 @@ class ThreadNetwork(NetworkProcess):
         self._thread.start()
         return mine
 
+    def rehearse(self, threads):
+        """Nothing: the tests' own process has done everything once already."""
+
     def stop(self):
         with suppress(OSError):
             self._connection.send(None)

@@ -72,7 +72,16 @@ class NetworkProcess:
 
     def report(self) -> None:
         """Have the run's report rebuilt, before any order."""
-        self._send("report")
+        self._send(("report", 0))
+
+    def rehearse(self, threads: int) -> None:
+        """Have it prepare itself for its first network, before any order, see ``rehearsal``.
+
+        Args:
+            threads: of torch.
+
+        """
+        self._send(("rehearse", threads))
 
     def give(self, answer: Any) -> None:
         """Answer the reports ``candidates``, by ids ``[U]``, and ``record``, as of ``Asking.choose``.

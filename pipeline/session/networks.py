@@ -47,6 +47,9 @@ class Networks:
         order = seeds.generator(clerk.context.config.seed, 0, "initial").permutation(clerk.pool.size)
         self._drawn = iter(order.tolist())
         self._following: list[int] = []
+        if clerk.pool.round == INITIAL:  # the first network is the one that is waited for
+            with suppress(LostError):  # its end is reported
+                self._spare.rehearse(clerk.threads)
 
     @property
     def serving(self) -> int | None:

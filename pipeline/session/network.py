@@ -121,7 +121,7 @@ class NetworkProcess:
         try:
             reply = self._replies.get(timeout=PATIENCE)
         except queue.Empty:
-            reply = LostError(f"network {self.cycle}: no reply for {PATIENCE:.0f} seconds")
+            reply = LostError(f"no reply for {PATIENCE:.0f} seconds")
         if isinstance(reply, Exception):
             raise reply
         return reply

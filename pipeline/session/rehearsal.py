@@ -1,7 +1,7 @@
 """What a network process does while the first labels are given, so that the first network is there sooner.
 
-It ports and linearises the network as it is before any training.  Nothing of it is kept but what PyTorch and JAX do once
-in a process: they load their parts, and compile what every later network needs, too.
+It ports and linearises the network as it is before any training.  Nothing of it is kept but what PyTorch and JAX do
+once in a process: they load their parts, and compile what the first network needs, too.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """What a network process does before its first order: it takes time from the first network, and changes nothing."""
 
+from typing import ClassVar
+
 import pytest
 from session_cases import LOOKS_AHEAD, ThreadNetwork, answer, make, network, opened, until
 
@@ -14,7 +16,7 @@ from pipeline.session.network import NetworkProcess
 class Rehearsing(ThreadNetwork):
     """Rehearses as the process does, and says so."""
 
-    told = []
+    told: ClassVar[list[int]] = []
 
     def rehearse(self, threads):
         self.told.append(threads)

@@ -54,12 +54,12 @@ def make(path, **options):
 
 
 @contextmanager
-def opened(path, warnings=None, network=ThreadNetwork):
+def opened(path, warnings=None, network=ThreadNetwork, news=None):
     """Open a run's session as ``pipeline label`` does."""
-    warnings = [] if warnings is None else warnings
+    warnings, news = [] if warnings is None else warnings, [] if news is None else news
     with RunDirectory(path, warnings.append) as run:
         context = open_context(read_config(path), path / "images")
-        session = Session(run, context, path / "images", "anna", warnings.append, network)
+        session = Session(run, context, path / "images", "anna", warnings.append, network, news.append)
         try:
             yield session
         finally:

@@ -4,7 +4,7 @@ import { $, sentence, setText, show } from "./dom.js";
 import { get, net, NO_ACCESS, Refused, SILENT } from "./net.js";
 import { drawPanel } from "./panel.js";
 
-export const NO_NETWORK = "There is no network yet that could sort images: label some one by one first";
+export const NO_NETWORK = "There is no network yet: label one by one first";
 const VIEWS = ["gate", "label", "grid", "over"];
 
 export const page = {
@@ -13,7 +13,7 @@ export const page = {
   question: null,
   annotator: sessionStorage.getItem("annotator") ?? "",
   predictions: false,
-  said: false, // whether this annotator said anything since the page was loaded
+  said: false, // whether this annotator said anything since the state came
   busy: false, // exactly one action at a time
   epoch: 0, // grows with every action: what was asked for before one is not believed after it
   redraw: () => {}, // the view, after the state changed
@@ -51,6 +51,7 @@ export function trouble(line) {
 
 export function setState(state) {
   page.state = state;
+  page.said = false;
   net.command = `pipeline label ${/^[\w./-]+$/.test(state.run) ? state.run : `'${state.run}'`}`;
   drawPanel(state);
   for (const id of ["open-grid", "open-finish"]) show($(id), !state.finished);

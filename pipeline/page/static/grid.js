@@ -60,7 +60,7 @@ export function drawGrid() {
 }
 
 const hint = (label) => `The network takes all of them for ${label} and may be wrong: look at each, and mark those that are not ` +
-  "(click, or arrows and space). Confirm labels every image that is not marked.";
+  "(click, or arrows and space). The button labels all the others.";
 
 function makeChoice() {
   const node = makeClassButton();

@@ -285,7 +285,6 @@ export async function refreshQuestion() {
 }
 
 export async function loadAll() {
-  page.said = false;
   setState(await get("/state", who()));
   showQuestion(await get("/question", who()));
 }

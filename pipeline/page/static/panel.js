@@ -2,7 +2,7 @@
 
 import { $, fill, make, makeSvg, percent, plural, setAttributes, setText, show } from "./dom.js";
 
-const STAGES = { start: "is being prepared for", train: "is learning from", migrate: "is checked after", score: "looks at the images after" };
+const STAGES = { start: "starting", train: "learning", migrate: "being checked", score: "ranking the images" };
 const closed = new Set(); // warnings that the person has read
 
 export function drawPanel(state) {
@@ -142,8 +142,8 @@ function drawNetwork(state) {
     : noNetwork(state));
   const known = training !== null && training.done !== null;
   setText($("training"), training
-    ? `${network ? "The next one" : "It"} ${STAGES[training.stage] ?? training.stage} ` +
-      plural(training.labels, "label") + (known ? `: ${percent(training.done)}` : "")
+    ? `${network ? "The next one" : "It"}, from ${plural(training.labels, "label")}: ${STAGES[training.stage] ?? training.stage}` +
+      (known ? `, ${percent(training.done)}` : "")
     : "");
   show($("training-bar"), known);
   if (known) $("training-fill").setAttribute("width", (100 * training.done).toFixed(1));

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 from pipeline.machine import hardware, spell_hardware
-from pipeline.report import provenance, wording
+from pipeline.report import headings, provenance, wording
 from pipeline.report.across import AcrossData, across_data
 from pipeline.report.analysis import Analysis, analyse
 from pipeline.report.families import Family
@@ -138,9 +138,12 @@ def render(results: Results, chapters: Sequence[Chapter]) -> str:
         svg_uri=_svg_uri,
         seconds=spell_seconds,
     )
-    runs = [run for chapter in chapters for run in chapter.experiment.runs]
+    experiments = [chapter.experiment for chapter in chapters]
+    runs = [run for experiment in experiments for run in experiment.runs]
     return environment.get_template(TEMPLATE).render(
         chapters=chapters,
+        heading=headings.heading(experiments),
+        compares=headings.compares(experiments),
         across=across_data([chapter.analysis for chapter in chapters]),
         excluded=results.excluded,
         chosen=[*wording.about_choice(results.choice, results.left_out)],

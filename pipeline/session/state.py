@@ -126,7 +126,9 @@ def _accuracy(clerk: "Clerk") -> dict[str, Any] | None:
 def _how_to_measure(name: str) -> str:
     """Say how accuracy would be measured, to whoever begins again."""
     kind = custom_kind(name)
-    place = {"folder": "put some with labels into photos/test/CLASS", "npz": "give some as x_test and y_test"}.get(kind or "")
+    place = {"folder": "put some with labels into photos/test/CLASS", "npz": "give some as x_test and y_test"}.get(
+        kind or ""
+    )
     some = "hold some of those with labels out (--set data.test_fraction=0.2)"
     return f"To have it measured, begin again and {f'{place}, or ' if place else ''}{some}."
 

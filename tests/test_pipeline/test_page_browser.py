@@ -285,7 +285,11 @@ def test_without_a_network_it_says_what_goes_on(page, desk):
     for more, network, line in (
         ({"training": training, "opening": True}, "It is opened again", "It, from 90 labels: starting"),
         ({"training": training, "opening": False}, "The first one is being made. Until it asks", "starting"),
-        ({"training": {**training, "stage": "score"}, "network": asks}, "asks learned from 40", "The next one, from 90"),
+        (
+            {"training": {**training, "stage": "score"}, "network": asks},
+            "asks learned from 40",
+            "The next one, from 90",
+        ),
         ({"finished": {"going_on": True, "stage": "so"}, "network": asks}, "The last one learned from 40 labels", ""),
     ):
         desk.more, desk.version = more, desk.version + 1

@@ -161,7 +161,7 @@ class Clerk:
 
     def _nothing(self, annotator: str) -> dict[str, Any]:
         if self.products.finished:
-            return {"kind": "done", "reason": "finished", "text": "Finished. Every label is saved."}
+            return {"kind": "done", "reason": "finished", "text": "Every label is saved."}
         if self.budget_left == 0:
             return {"kind": "done", "reason": "budget", "text": SPENT}
         if self.networks.opening:

@@ -23,6 +23,7 @@ ARGUMENTS = [
     "--no-first-run",
     "--host-resolver-rules=MAP evil.example 127.0.0.1",
 ]
+FINISHING = {"going_on": True, "stage": "a last network learns"}
 PATIENCE = 60_000  # milliseconds: an end to what hangs, no measure of speed
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
@@ -235,12 +236,12 @@ def test_the_grid_by_keys(page, desk):
     press(page, "g 2")
     tiles(page, 24)
     says(page, "#grid-hint", "The network takes all of them for dog and may be wrong: look at each")
-    says(page, "#confirm-grid", "Label 24 images dog")
+    says(page, "#confirm-grid", "Label 24 images as dog")
     press(page, "Enter Enter")  # a key that is hit twice too often
     says(page, "#status", "Look at each first")
     page.wait_for_timeout(500)
     press(page, "ArrowRight Space ArrowDown Space")
-    says(page, "#confirm-grid", "Label 22 images dog")  # every one that is not marked
+    says(page, "#confirm-grid", "Label 22 images as dog")  # every one that is not marked
     press(page, "ArrowUp ArrowLeft Enter")
     says(page, "#status", "Saved: 22 × dog; 2 stay open")
     ((_, label, right, wrong, seconds),) = desk.made("confirm")
@@ -290,7 +291,12 @@ def test_without_a_network_it_says_what_goes_on(page, desk):
             "asks learned from 40",
             "The next one, from 90",
         ),
-        ({"finished": {"going_on": True, "stage": "so"}, "network": asks}, "The last one learned from 40 labels", ""),
+        (
+            {"finished": FINISHING, "network": asks, "training": training},
+            "The one that asked learned from 40",
+            "The last one",
+        ),
+        ({"finished": {**FINISHING, "going_on": False}, "network": asks}, "The last one learned from 40 labels", ""),
     ):
         desk.more, desk.version = more, desk.version + 1
         says(page, "#network", network)
@@ -370,6 +376,16 @@ def test_finishing_asks_first_and_shows_what_was_made_and_what_comes_next(watche
     assert saved.value.suggested_filename == "labels.csv"
     press(page, "1")
     assert [call[0] for call in desk.calls] == ["answer", "answer", "finish"]
+
+
+def test_a_page_that_is_finished_raises_no_alarm_when_its_server_ends(watched, server, desk):
+    page = watched.page
+    page.click("#open-finish")
+    page.click("#finish")
+    says(page, "#products", "labels.csv")
+    server.stop()
+    says(page, "#trouble", "The server has ended. The files are where they were")
+    watched.wrong.clear()  # the browser notes every connection that failed
 
 
 def test_a_tab_moves_on_when_another_one_answers(page, profile, server, desk):

@@ -143,7 +143,7 @@ function toggle(node) {
 function drawCount() {
   if (!shown) return;
   const right = shown.items.length - wrong.size;
-  setText($("confirm-text"), right ? `Label ${plural(right, "image")} ${shown.label}` : `None is ${shown.label}`);
+  setText($("confirm-text"), right ? `Label ${plural(right, "image")} as ${shown.label}` : `None is ${shown.label}`);
 }
 
 function focus(node) {

@@ -97,6 +97,8 @@ function cannotPoll(error) {
   if (page.question === null) {
     if (barred) gate("No access yet", NO_LINK);
     else gate("One moment", error instanceof Refused ? sentence(error.message) : `${silent()}.`);
+  } else if (error instanceof Unreachable && page.state.finished?.products) {
+    trouble("The server has ended. The files are where they were, but the links here do not work any more");
   } else trouble(barred ? NO_ACCESS : error instanceof Refused ? sentence(error.message) : silent());
 }
 

@@ -137,12 +137,13 @@ function noNetwork({ opening, first, finished, training }) {
 function drawNetwork(state) {
   const { network, training, finished } = state;
   setText($("network"), network
-    ? `${finished ? "The last one" : "The one that asks"} learned from ${plural(network.labels, "label")}` +
-      (network.asked ? ` and asked ${plural(network.asked, "question")} so far.` : ".")
+    ? `${finished ? (finished.going_on ? "The one that asked" : "The last one") : "The one that asks"} ` +
+      `learned from ${plural(network.labels, "label")}` +
+      (network.asked ? ` and asked ${plural(network.asked, "question")}${finished ? "" : " so far"}.` : ".")
     : noNetwork(state));
   const known = training !== null && training.done !== null;
   setText($("training"), training
-    ? `${network ? "The next one" : "It"}, from ${plural(training.labels, "label")}: ${STAGES[training.stage] ?? training.stage}` +
+    ? `${finished ? "The last one" : network ? "The next one" : "It"}, from ${plural(training.labels, "label")}: ${STAGES[training.stage] ?? training.stage}` +
       (known ? `, ${percent(training.done)}` : "")
     : "");
   show($("training-bar"), known);

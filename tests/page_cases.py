@@ -3,6 +3,7 @@
 import io
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 from PIL import Image
 
@@ -31,6 +32,7 @@ class FakeDesk:
         self.extra = {}  # of one sample's question
         self.again = {}  # annotator -> what was withdrawn
         self.done = None
+        self.folder = Path("/home/anna/runs/photos/products")
         self.fail = None  # raised by the next call that changes something
         self.after = None  # called when an answer was taken in, before it is acknowledged
 
@@ -47,6 +49,7 @@ class FakeDesk:
                 "run": self.run,
                 "classes": named,
                 "annotator": annotator or "anna",
+                "said": any(who == (annotator or "anna") for who, _ in self.said),
                 "labelled": labelled,
                 "skipped": sum(label is None for label in self.said.values()),
                 "disputed": 0,
@@ -55,6 +58,9 @@ class FakeDesk:
                 "network": None,
                 "training": None,
                 "accuracy": None,
+                "held_out": 0,
+                "how_to_measure": "To have it measured, hold some out.",
+                "first": 20,
                 "curve": [],
                 "agreement": None,
                 "notes": [],
@@ -185,8 +191,9 @@ class FakeDesk:
     def finish(self):
         with self.lock:
             self._called("finish")
-            products = ["labels.csv", "predictions.csv", "report.html"]
-            self.done = {"going_on": False, "products": products, "folder": "runs/photos/products"}
+            products = ["README.md", "labels.csv", "predictions.csv", "model/model.json", "model/weights.safetensors"]
+            steps = [{"what": "to go on labelling", "command": f"pipeline label {self.run}"}]
+            self.done = {"going_on": False, "products": products, "folder": str(self.folder), "next": steps}
             self.version += 1
             return self.state("")
 

@@ -39,6 +39,9 @@ class ThreadNetwork(NetworkProcess):
         self._thread.start()
         return mine
 
+    def rehearse(self, threads):
+        """Nothing: the tests' own process has done everything once already."""
+
     def stop(self):
         with suppress(OSError):
             self._connection.send(None)
@@ -51,12 +54,12 @@ def make(path, **options):
 
 
 @contextmanager
-def opened(path, warnings=None, network=ThreadNetwork):
+def opened(path, warnings=None, network=ThreadNetwork, news=None):
     """Open a run's session as ``pipeline label`` does."""
-    warnings = [] if warnings is None else warnings
+    warnings, news = [] if warnings is None else warnings, [] if news is None else news
     with RunDirectory(path, warnings.append) as run:
         context = open_context(read_config(path), path / "images")
-        session = Session(run, context, path / "images", "anna", warnings.append, network)
+        session = Session(run, context, path / "images", "anna", warnings.append, network, news.append)
         try:
             yield session
         finally:

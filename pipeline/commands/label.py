@@ -258,7 +258,7 @@ def _serve(
     with RunDirectory(path, warn) as run, Interrupts(hint):
         if run.config.annotator != context.config.annotator:  # another budget: nobody else has the run
             write_atomically(path / CONFIG, context.config.to_yaml())
-        session = Session(run, context, path / IMAGES, name, warn)
+        session = Session(run, context, path / IMAGES, name, warn, news=click.echo)
         try:
             with PageServer(session, listener) as server:
                 for each in added:

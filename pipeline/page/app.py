@@ -52,6 +52,7 @@ def build_app(desk: Desk, access: Access) -> Starlette:
     routes += [Route(f"/static/{path.name}", _static(path.name)) for path in STATIC.iterdir() if path.suffix in KINDS]
     routes += [Route(f"/{name}", _said(getattr(endpoints, name))) for name in ("state", "question", "history")]
     routes.append(Route("/image/{sample}", _said(endpoints.image)))
+    routes.append(Route("/product/{name}", _said(endpoints.product)))
     routes += [Route(f"/{name}", _said(getattr(endpoints, name)), methods=["POST"]) for name in ("session", "link")]
     routes += [Route(path, _said(endpoints.post(*called)), methods=["POST"]) for path, called in POSTS.items()]
     return Starlette(
@@ -98,6 +99,19 @@ class Endpoints:
         if kind not in PICTURES:  # others (SVG) may run scripts
             raise ValueError(f"expected an image of type {', '.join(PICTURES)}, got {kind}")
         return Response(content, media_type=kind, headers={"cache-control": PICTURE_CACHE})
+
+    async def product(self, request: Request) -> Response:
+        """GET /product/{name}: one file of what was made in the end, to be saved."""
+        finished = (await _in_thread(self.desk.state, ""))["finished"] or {}
+        name = request.path_params["name"]
+        if name not in finished.get("products", ()):
+            raise DeskError(f"there is no {name!r} among the products", 404)
+        try:
+            content = await _in_thread((Path(finished["folder"]) / name).read_bytes)
+        except OSError as error:
+            raise DeskError(f"{name} cannot be read any more: {error.strerror}", 404) from error
+        headers = {"content-disposition": f'attachment; filename="{name}"'}
+        return Response(content, media_type="application/octet-stream", headers=headers)
 
     async def session(self, request: Request) -> Response:
         """POST /session: a link's token for a cookie."""

@@ -11,7 +11,7 @@ from common.memory import shown
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 from pipeline.machine import hardware, spell_hardware
-from pipeline.report import provenance, wording
+from pipeline.report import headings, provenance, wording
 from pipeline.report.across import AcrossData, across_data
 from pipeline.report.analysis import Analysis, analyse
 from pipeline.report.families import Family
@@ -140,9 +140,12 @@ def render(results: Results, chapters: Sequence[Chapter]) -> str:
         seconds=spell_seconds,
         memory=shown,
     )
-    runs = [run for chapter in chapters for run in chapter.experiment.runs]
+    experiments = [chapter.experiment for chapter in chapters]
+    runs = [run for experiment in experiments for run in experiment.runs]
     return environment.get_template(TEMPLATE).render(
         chapters=chapters,
+        heading=headings.heading(experiments),
+        compares=headings.compares(experiments),
         across=across_data([chapter.analysis for chapter in chapters]),
         excluded=results.excluded,
         chosen=[*wording.about_choice(results.choice, results.left_out)],

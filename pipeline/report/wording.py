@@ -8,6 +8,7 @@ from pipeline.report.analysis import Analysis
 from pipeline.report.balance import balanced_seeds, chance_of_balance, unequal_starts
 from pipeline.report.families import Family, PairTest
 from pipeline.report.figures import spell_seconds
+from pipeline.report.headings import labelled_on_page, labelling
 from pipeline.report.results import Excluded, Experiment, initial_set
 from pipeline.report.sources import RANDOM, Choice
 from pipeline.report.statistics import FEWEST_SEEDS, LEVEL, Band, seeds_needed, smallest_p
@@ -67,7 +68,8 @@ def summary(analysis: Analysis) -> Iterator[str]:
     yield _what(analysis)
     if analysis.measured:
         yield _areas(analysis)
-        yield from _against_baseline(analysis)
+        if not labelled_on_page(analysis.experiment):
+            yield from _against_baseline(analysis)
         yield from _other_pairs(analysis)
     else:
         yield unmeasured(analysis.experiment)
@@ -86,6 +88,8 @@ def unmeasured(experiment: Experiment) -> str:
 
 
 def _what(analysis: Analysis) -> str:
+    if labelled_on_page(analysis.experiment):
+        return labelling(analysis.experiment)
     labels = [row.n_labelled for run in analysis.experiment.runs for row in run.rows]
     names = analysis.experiment.strategies
     strategies = f"{len(names)} strategies ({', '.join(names)})" if len(names) > 1 else f"One strategy ({names[0]})"
@@ -225,7 +229,7 @@ def _costs(analysis: Analysis) -> Iterator[str]:
             f"{top.reached.mean:.0f} labels on average ({top.reached.reached} of {top.reached.n} seeds reached it)."
         )
     timed = [(line.seconds.mean, line.strategy) for line in analysis.lines if line.seconds]
-    if timed and max(timed)[0] >= WORTH_SAYING:
+    if len(timed) > 1 and max(timed)[0] >= WORTH_SAYING:
         yield f"The slowest to select was {max(timed)[1]}, {spell_seconds(max(timed)[0])} a query."
 
 
@@ -249,7 +253,8 @@ def warnings_about(analysis: Analysis) -> Iterator[str]:
             f"{stopped} of {len(rows)} trainings stopped at the epoch limit before they converged, which strategies "
             "that look ahead assume."
         )
-    if analysis.measured and (n := min(line.seeds for line in analysis.lines)) < FEWEST_SEEDS:
+    alone = labelled_on_page(experiment)
+    if analysis.measured and not alone and (n := min(line.seeds for line in analysis.lines)) < FEWEST_SEEDS:
         some = f"{n} seed{'s' * (n != 1)}"
         yield f"Only {some} for some strategy: with fewer than {FEWEST_SEEDS} no exact paired test can decide."
 

@@ -21,7 +21,7 @@ from pipeline.errors import DivergedError, PipelineError, RunFailedError
 from pipeline.run.context import RunContext, open_context
 from pipeline.run.rundir import Stage, cycle_path, read_config
 from pipeline.run.stages.binding import Binding, inputs_sha256
-from pipeline.run.stages.migrate import VARIABLES, run_migrate
+from pipeline.run.stages.migrate import VARIABLES, Porter, run_migrate
 from pipeline.run.stages.score import SCORES, explaining, query_state, read_scores, run_score
 from pipeline.run.stages.sequential import query_sizes
 from pipeline.run.stages.store import read_manifest, write_stage
@@ -29,6 +29,7 @@ from pipeline.run.stages.train import WEIGHTS, run_train
 from pipeline.run.summary import write_report
 from pipeline.session.asking import Asking
 from pipeline.session.order import Failure, Order, Ready
+from pipeline.session.rehearsal import rehearse
 from trainer.threads import with_threads
 
 RESULTS: dict[Stage, str] = {"train": WEIGHTS, "migrate": VARIABLES, "score": SCORES}
@@ -61,11 +62,11 @@ def work(connection: Connection, run: Path, cache: Path) -> None:
 
     """
     try:
-        context = open_context(read_config(run), cache)
+        context, porter = open_context(read_config(run), cache), Porter()
         while not isinstance(order := _received(connection), Order):
-            write_report(run)  # metrics and learning curve: here, where nobody waits for an answer
+            _prepare(order, connection, run, context, porter)
         with with_threads(order.threads):
-            network = _Network(connection, run, context, order)
+            network = _Network(connection, run, context, order, porter)
             asking = network.prepare()
             connection.send(("ready", network.ready))
             _serve(connection, asking)
@@ -75,6 +76,16 @@ def work(connection: Connection, run: Path, cache: Path) -> None:
         _fail(connection, error)
     finally:
         connection.close()
+
+
+def _prepare(what: tuple[str, int], connection: Connection, run: Path, context: RunContext, porter: Porter) -> None:
+    """Do what has time until there is an order: here, where nobody waits for an answer."""
+    name, threads = what
+    if name == "report":
+        write_report(run)  # metrics and learning curve
+    else:
+        with with_threads(threads):
+            rehearse(context, porter, connection.poll)
 
 
 def _fail(connection: Connection, error: Exception) -> None:
@@ -132,8 +143,8 @@ class _Progress:
 
 
 class _Network:
-    def __init__(self, connection: Connection, run: Path, context: RunContext, order: Order) -> None:
-        self._connection, self._run, self._order = connection, run, order
+    def __init__(self, connection: Connection, run: Path, context: RunContext, order: Order, porter: Porter) -> None:
+        self._connection, self._run, self._order, self._porter = connection, run, order, porter
         self._context = context.with_classes(order.added_classes) if order.added_classes else context
         self.ready: Ready
 
@@ -206,7 +217,7 @@ class _Network:
     def _migrate(self, into: Path) -> None:
         _Progress(self._connection, "migrate")
         trained = cycle_path(self._run, self._order.cycle) / "train"
-        run_migrate(self._context, self._order.labelled, trained, into)
+        run_migrate(self._context, self._order.labelled, trained, into, self._porter)
 
 
 def stages_before(stage: Stage, context: RunContext) -> tuple[Stage, ...]:

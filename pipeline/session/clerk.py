@@ -31,6 +31,7 @@ class Clerk:
         context: its constants.
         cache: folder of its decoded images.
         console: told of what should be looked at, one line each.
+        news: told of what goes on, one line each.
         network: what a network lives in.
         tell: has a call made in the clerk's own thread, from any other.
 
@@ -45,11 +46,12 @@ class Clerk:
         context: RunContext,
         cache: Path,
         console: Callable[[str], None],
+        news: Callable[[str], None],
         network: type[NetworkProcess],
         tell: Callable[[Callable[[], None]], None],
     ) -> None:
         self.run, self.context, self.cache, self.network, self.tell = run, context, cache, network, tell
-        self._console = console
+        self._console, self.news = console, news
         self._warnings: dict[str, int | None] = {}  # with the network that each is about, if any
         self.version = 0
         self.rounds = Rounds(run, context.data, FilesAnnotator())
@@ -159,7 +161,7 @@ class Clerk:
 
     def _nothing(self, annotator: str) -> dict[str, Any]:
         if self.products.finished:
-            return {"kind": "done", "reason": "finished", "text": "Finished. Every label is saved."}
+            return {"kind": "done", "reason": "finished", "text": "Every label is saved."}
         if self.budget_left == 0:
             return {"kind": "done", "reason": "budget", "text": SPENT}
         if self.networks.opening:

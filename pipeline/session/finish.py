@@ -1,6 +1,7 @@
 """What is made of a session in the end: the products, by a process of their own."""
 
 import multiprocessing
+import shlex
 import sys
 import threading
 from pathlib import Path
@@ -8,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.interrupts import kept_from_children
+from pipeline.run.recorded import named_code
 from pipeline.run.summary import read_rows
 
 if TYPE_CHECKING:
     from pipeline.session.clerk import Clerk
+
+
+FIRST = ("README.md", "labels.csv", "predictions.csv")
+"""What people look for; the others come after them."""
 
 
 class Products:
@@ -34,6 +40,8 @@ class Products:
     def want(self) -> None:
         """Have the products made of every label that there is now."""
         if self._process is None:
+            if not self.wanted:
+                self._clerk.news("finishing: a last network learns from every label, then the products are made")
             self.wanted, self.finished, self._made = True, True, None
             self.go_on()
 
@@ -59,7 +67,24 @@ class Products:
             return {"going_on": True, "stage": "the products are made"}
         if self._made is None:
             return None
-        return {"going_on": False, "products": self._made, "folder": str(self._clerk.run.path / "products")}
+        return {"going_on": False, "products": self._made, "folder": str(self._folder.resolve()), "next": self._next()}
+
+    @property
+    def _folder(self) -> Path:
+        return self._clerk.run.path / "products"
+
+    def _next(self) -> list[dict[str, str]]:
+        """Return what can be done now, each with its command, for the terminal in which the page was started."""
+        clerk, run = self._clerk, shlex.quote(str(self._clerk.run.path))
+        steps = []
+        if "model/model.json" in (self._made or ()):
+            model = shlex.quote(str(self._folder / "model"))
+            what, new = ("samples", "new.npz") if clerk.context.data.holds_features else ("images", "new_photos")
+            steps.append((f"to predict other {what}", f"pipeline predict {model} {new} --out new.csv"))
+        trust = " --trust-code" if named_code(clerk.context.config) else ""
+        steps.append(("to see how it went", f"pipeline report {run}"))
+        steps.append(("to go on labelling", f"pipeline label {run}{trust}"))
+        return [{"what": what, "command": command} for what, command in steps]
 
     def read_curve(self) -> None:
         """Take the accuracy of the latest network in, where there are images to measure it on."""
@@ -84,10 +109,15 @@ class Products:
             self.finished = False
             clerk.warn(f"the products could not be made: 'pipeline products {clerk.run.path}' says why")
             return
-        folder: Path = clerk.run.path / "products"
-        self._made = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+        made = [path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*") if path.is_file()]
+        self._made = [*(name for name in FIRST if name in made), *sorted(set(made) - set(FIRST))]
         if not clerk.run.has("finished"):
             clerk.run.append("finished")
+        heads = dict.fromkeys(name.partition("/")[0] + "/" * ("/" in name) for name in self._made)
+        clerk.news(f"finished: {', '.join(heads)} are in {self._folder.resolve()}")
+        for step in self._next():
+            clerk.news(f"{step['what']}: {step['command']}")
+        clerk.news("Ctrl-C ends the page")
 
 
 def _make(run: Path, cache: Path) -> None:

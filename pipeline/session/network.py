@@ -72,7 +72,16 @@ class NetworkProcess:
 
     def report(self) -> None:
         """Have the run's report rebuilt, before any order."""
-        self._send("report")
+        self._send(("report", 0))
+
+    def rehearse(self, threads: int) -> None:
+        """Have it prepare itself for its first network, before any order, see ``rehearsal``.
+
+        Args:
+            threads: of torch.
+
+        """
+        self._send(("rehearse", threads))
 
     def give(self, answer: Any) -> None:
         """Answer the reports ``candidates``, by ids ``[U]``, and ``record``, as of ``Asking.choose``.
@@ -112,7 +121,7 @@ class NetworkProcess:
         try:
             reply = self._replies.get(timeout=PATIENCE)
         except queue.Empty:
-            reply = LostError(f"network {self.cycle}: no reply for {PATIENCE:.0f} seconds")
+            reply = LostError(f"no reply for {PATIENCE:.0f} seconds")
         if isinstance(reply, Exception):
             raise reply
         return reply

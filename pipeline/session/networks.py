@@ -47,6 +47,9 @@ class Networks:
         order = seeds.generator(clerk.context.config.seed, 0, "initial").permutation(clerk.pool.size)
         self._drawn = iter(order.tolist())
         self._following: list[int] = []
+        if clerk.pool.round == INITIAL:  # the first network is the one that is waited for
+            with suppress(LostError):  # its end is reported
+                self._spare.rehearse(clerk.threads)
 
     @property
     def serving(self) -> int | None:
@@ -102,7 +105,7 @@ class Networks:
             return self.new_turn()
         except RunFailedError as error:
             self._clerk.warn(
-                f"network {self._serving.cycle} cannot choose ({error}): images are drawn at random",
+                f"{self._named(self._serving.cycle)} cannot choose ({error}): images are drawn at random",
                 self._serving.cycle,
             )
             return self._draw()
@@ -126,7 +129,7 @@ class Networks:
         """
         clerk, serving = self._clerk, self._serving
         if serving is None:
-            raise DeskError("there is no network yet that could sort images into classes: label some one by one first")
+            raise DeskError("there is no network yet that could sort images: label some one by one first")
         try:
             guesses = serving.predictions(put_off)
             left = [sample for sample, (guess, _) in guesses.items() if guess == label][:size]
@@ -307,7 +310,7 @@ class Networks:
             self._run.append("cycle_done", cycle=cycle)
         clerk.settled(cycle)
         for caution in training_cautions(self._run.stage_path(cycle, "train")):
-            clerk.say(f"network {cycle}: {caution}")
+            clerk.say(f"{self._named(cycle)}: {caution}")
         clerk.products.read_curve()
         with suppress(LostError):
             self._spare.report()
@@ -323,11 +326,16 @@ class Networks:
         if not {"event": "failed", **event}.items() <= self._run.events[-1].items():
             self._run.append("failed", **event)
         last = self._attempts[cycle] >= ATTEMPTS
-        clerk.warn(f"network {cycle} could not be made ({failure.reason}){'' if last else '; trying again'}", cycle)
+        again = "" if last else "; trying again"
+        clerk.warn(f"{self._named(cycle)} could not be made ({failure.reason}){again}", cycle)
         self._restoring = False
         if last:
             clerk.products.go_on()
         self.go_on()
+
+    def _named(self, cycle: int) -> str:
+        """Name a network as people know it."""
+        return f"the network of {len(self._clerk.pool.labelled(cycle)):,} labels"
 
     def _lost(self, reason: str) -> None:
         """Open the network that asked again, whose process died; not for ever, where that is what it dies of."""
@@ -337,7 +345,7 @@ class Networks:
             self._serving = None
             self._attempts[cycle] = self._attempts.get(cycle, 0) + 1
             what = "is not opened again" if self._given_up(cycle) else "is opened again"
-            self._clerk.warn(f"network {cycle} {what} ({reason})", cycle)
+            self._clerk.warn(f"{self._named(cycle)} {what} ({reason})", cycle)
             self.go_on()
 
     def _of_earlier_rounds(self, samples: Iterable[int], cycle: int) -> list[int]:

@@ -62,13 +62,14 @@ class Sayings:
         return self.votes.asked_by.get(sample)
 
     def asked(self, network: int) -> int:
-        """Return how many samples a network asked for.
+        """Return how many samples a network asked people about; not those of grids that nobody confirmed.
 
         Args:
             network: its number.
 
         """
-        return sum(by == network for by in self.votes.asked_by.values())
+        unsaid = {sample for sample in self.grid_asked if not self.votes.in_force(sample)}
+        return sum(by == network and sample not in unsaid for sample, by in self.votes.asked_by.items())
 
     def all(self) -> list[tuple[int, str]]:
         """Return every sample and annotator that says something of it."""

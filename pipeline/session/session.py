@@ -39,6 +39,7 @@ class Session(Desk):
         annotator: who answers where a request does not say.
         warn: told of what should be looked at, one line each.
         network: what a network lives in.
+        news: told of what goes on, one line each.
 
     Raises:
         PipelineError: it is another run's data, or its record contradicts itself.
@@ -53,12 +54,13 @@ class Session(Desk):
         annotator: str,
         warn: Callable[[str], None],
         network: type[NetworkProcess] = NetworkProcess,
+        news: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._annotator, self._size = annotator, len(context.data.train)
         self._pictures = Pictures(context.data)
         self._jobs: queue.Queue[tuple[Job, Future[Any]] | None] = queue.Queue()
         self._stopped, self._stopping = False, threading.Lock()
-        self.clerk = Clerk(run, context, cache, warn, network, self._tell)
+        self.clerk = Clerk(run, context, cache, warn, news, network, self._tell)
         self._thread = threading.Thread(target=self._work, name="session", daemon=True)
         self._thread.start()
 

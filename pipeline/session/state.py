@@ -1,5 +1,6 @@
 """How everything stands, as the page shows it."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from pipeline.products.agreement import binomial_interval, pairs_of
 from pipeline.run.context import RunContext
 from pipeline.run.stages.train import read_summary
+from trainer.data import custom_kind
 
 if TYPE_CHECKING:
     from pipeline.session.clerk import Clerk
 
 KEYS = "123456789qwertyioadfjklzxcvbm"
 """Of the classes in turn; g, h, n, p, s and u are commands of the page."""
+EXPECTED = re.compile(r"have no label: (?!.*--classes)|^no class has a name yet|before one is labelled$")
+"""Of notes that nobody who labels need be told: that labels are missing is why they are there."""
 
 
 def keys_of(classes: Sequence[str]) -> list[str]:
@@ -43,6 +47,16 @@ def notes_of(context: RunContext) -> list[str]:
     return [*data.notes, f"{taken}. If these are no classes of yours, begin again with --classes cat,dog"]
 
 
+def notes_for_people(context: RunContext) -> list[str]:
+    """Return those of the notes that whoever labels should know of.
+
+    Args:
+        context: of the run.
+
+    """
+    return [note for note in notes_of(context) if not EXPECTED.search(note)]
+
+
 def describe(clerk: "Clerk", annotator: str) -> dict[str, Any]:
     """Return the state of a clerk.
 
@@ -61,6 +75,7 @@ def describe(clerk: "Clerk", annotator: str) -> dict[str, Any]:
         "run": str(clerk.run.path),
         "classes": [{"name": name, "key": key, "count": count} for name, key, count in classes],
         "annotator": annotator,
+        "said": clerk.sayings.last(annotator) is not None,
         "labelled": len(pool.current),
         "skipped": len(skipped),
         "disputed": len(pool.disputed),
@@ -69,9 +84,11 @@ def describe(clerk: "Clerk", annotator: str) -> dict[str, Any]:
         "network": _network(clerk),
         "training": _training(clerk),
         "accuracy": _accuracy(clerk),
+        "held_out": len(clerk.context.data.test),
+        "how_to_measure": None if len(clerk.context.data.test) else _how_to_measure(config.data.name),
         "curve": clerk.products.curve,
         "agreement": _agreement(clerk),
-        "notes": notes_of(clerk.context),
+        "notes": notes_for_people(clerk.context),
         "warnings": list(clerk.warnings),
         "finished": clerk.products.describe(),
         "opening": networks.opening,
@@ -104,6 +121,16 @@ def _accuracy(clerk: "Clerk") -> dict[str, Any] | None:
         return None
     low, high = binomial_interval(round(value * images), images)
     return {"value": value, "low": low, "high": high, "images": images, "labels": clerk.networks.serving_labels}
+
+
+def _how_to_measure(name: str) -> str:
+    """Say how accuracy would be measured, to whoever begins again."""
+    kind = custom_kind(name)
+    place = {"folder": "put some with labels into photos/test/CLASS", "npz": "give some as x_test and y_test"}.get(
+        kind or ""
+    )
+    some = "hold some of those with labels out (--set data.test_fraction=0.2)"
+    return f"To have it measured, begin again and {f'{place}, or ' if place else ''}{some}."
 
 
 def _agreement(clerk: "Clerk") -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ ARGUMENTS = [
     "--no-first-run",
     "--host-resolver-rules=MAP evil.example 127.0.0.1",
 ]
+FINISHING = {"going_on": True, "stage": "a last network learns"}
 PATIENCE = 60_000  # milliseconds: an end to what hangs, no measure of speed
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
@@ -106,6 +107,12 @@ def tiles(page, count):
     """Wait until every image of a grid is there."""
     until(page, f"document.querySelectorAll('.tile img').length === {count}")
     until(page, "[...document.querySelectorAll('.tile img')].every((image) => image.naturalWidth)")
+
+
+def networked(page, desk, **more):
+    """Let a network ask."""
+    desk.more, desk.version = {"network": {"cycle": 1, "labels": 20, "asked": 3}, **more}, desk.version + 1
+    page.wait_for_selector("#open-grid:enabled")
 
 
 def says(page, selector, part):
@@ -225,13 +232,17 @@ def test_predictions_are_hidden_until_asked_for(page, desk):
 
 
 def test_the_grid_by_keys(page, desk):
+    networked(page, desk)
     press(page, "g 2")
     tiles(page, 24)
-    says(page, "#grid-hint", "Predictions bias: look at each")
+    says(page, "#grid-hint", "The network takes all of them for dog and may be wrong: look at each")
+    says(page, "#confirm-grid", "Label 24 images as dog")
     press(page, "Enter Enter")  # a key that is hit twice too often
     says(page, "#status", "Look at each first")
     page.wait_for_timeout(500)
-    press(page, "ArrowRight Space ArrowDown Space ArrowUp ArrowLeft Enter")
+    press(page, "ArrowRight Space ArrowDown Space")
+    says(page, "#confirm-grid", "Label 22 images as dog")  # every one that is not marked
+    press(page, "ArrowUp ArrowLeft Enter")
     says(page, "#status", "Saved: 22 × dog; 2 stay open")
     ((_, label, right, wrong, seconds),) = desk.made("confirm")
     assert (label, len(right), wrong[0], len(wrong)) == ("dog", 22, 198, 2)
@@ -247,6 +258,7 @@ def test_a_mouse_does_what_keys_do(page, desk):
     ready(page, 2)
     page.click("#undo")
     ready(page, 1)
+    networked(page, desk)
     page.click("#open-grid")
     page.click("#grid-classes button:first-child")
     page.click(".tile:nth-child(3)")
@@ -268,29 +280,112 @@ def test_without_a_class_it_says_how_to_add_one(page, desk):
 
 
 def test_without_a_network_it_says_what_goes_on(page, desk):
-    says(page, "#network", "There is none yet: images are drawn at random.")
+    says(page, "#network", "The first one learns from 20 labels, and asks some seconds to minutes later.")
     training = {"stage": "start", "done": None, "labels": 90}
+    asks = {"cycle": 1, "labels": 40, "asked": 7}
     for more, network, line in (
-        ({"first": 20}, "The first one learns from 20 labels.", ""),
-        ({"training": training, "opening": True}, "It is opened again", "It: starting on 90 labels"),
-        ({"training": training, "opening": False}, "drawn at random", "Next network: starting on 90 labels"),
-        ({"training": {**training, "stage": "score"}, "opening": False}, "drawn", "Next network: linearising on 90"),
+        ({"training": training, "opening": True}, "It is opened again", "It, from 90 labels: starting"),
+        ({"training": training, "opening": False}, "The first one is being made. Until it asks", "starting"),
+        (
+            {"training": {**training, "stage": "score"}, "network": asks},
+            "asks learned from 40",
+            "The next one, from 90",
+        ),
+        (
+            {"finished": FINISHING, "network": asks, "training": training},
+            "The one that asked learned from 40",
+            "The last one",
+        ),
+        ({"finished": {**FINISHING, "going_on": False}, "network": asks}, "The last one learned from 40 labels", ""),
     ):
         desk.more, desk.version = more, desk.version + 1
         says(page, "#network", network)
         says(page, "#training", line)
+    assert not re.search("linearis|porting|[Nn]etwork [0-9]", page.locator("body").inner_text())
 
 
-def test_finishing_asks_first_and_shows_what_was_made(page, desk):
-    page.click("#open-finish")
+def test_accuracy_that_was_not_measured_yet_is_told_from_none(page, desk):
+    says(page, "#accuracy-hint", "No held-out images with labels: accuracy is not claimed. To have it measured, hold")
+    desk.more, desk.version = {"held_out": 1000, "how_to_measure": None}, desk.version + 1
+    says(page, "#accuracy-hint", "Measured on 1,000 held-out images once there is a network.")
+    assert "not claimed" not in page.locator("#panel").inner_text()
+
+
+def test_what_cannot_be_done_yet_is_not_offered(page, desk):
+    for node in ("#open-grid", "#back", "#undo", "#forward"):
+        assert page.locator(node).is_disabled(), node
+    press(page, "g")
+    says(page, "#status", "There is no network yet: label one by one first")
+    assert page.locator("#label").is_visible()
+    press(page, "1", then=1)
+    assert page.locator("#undo").is_enabled()
+    assert page.locator("#back").is_enabled()
+    press(page, "u", then=0)
+    page.wait_for_selector("#undo:disabled")  # there is nothing left to take back
+    networked(page, desk)
+    press(page, "g")
+    assert page.locator("#grid").is_visible()
+
+
+def test_help_shows_the_keys_there_are(page, desk):
+    press(page, "?")
+    assert page.locator("#class-keys").inner_text().split() == ["1", "2", "3"]
     page.keyboard.press("Escape")
-    assert desk.calls == []
+    desk.more = {"classes": [{"name": digit, "key": digit, "count": 0} for digit in "0123456789"]}
+    desk.version += 1
+    says(page, "#classes", "9")
+    press(page, "?")
+    assert page.locator("#class-keys").inner_text().split() == ["0", "…", "9"]
+
+
+def test_notes_are_folded_and_warnings_can_be_closed(page, desk):
+    note, warning = "3 files cannot be read", "the network of 20 labels could not be made"
+    desk.more, desk.version = {"notes": [note, "and this"], "warnings": [warning, "a second"]}, desk.version + 1
+    says(page, "#notes-title", "2 notes on the data")
+    assert page.locator("#notes li").first.is_hidden()
+    page.click("#notes-title")
+    says(page, "#notes", note)
+    page.locator("#warnings button").first.click()
+    assert page.locator("#warnings").inner_text().split("×")[0].strip() == "a second"
+    desk.version += 1
+    page.wait_for_timeout(2500)  # it stays closed
+    assert warning not in page.locator("#warnings").inner_text()
+
+
+def test_finishing_asks_first_and_shows_what_was_made_and_what_comes_next(watched, desk, tmp_path):
+    page = watched.page
+    press(page, "1", then=1)
     page.click("#open-finish")
+    says(page, "#finish-text", "Only labels.csv is written: without labels of two classes")
+    page.keyboard.press("Escape")
+    press(page, "2", then=2)
+    page.click("#open-finish")
+    says(page, "#finish-text", "A last network learns from all labels")
+    desk.folder = tmp_path
+    (tmp_path / "labels.csv").write_text("path,label\n")
     page.click("#finish")
     says(page, "#products", "predictions.csv")
-    says(page, "#folder", "runs/photos/products")
+    names = page.locator("#products a").all_inner_texts()
+    assert names == ["README.md", "labels.csv", "predictions.csv", "model/"]
+    says(page, "#folder", str(tmp_path))
+    says(page, "#next", "Ctrl-C ends this page")
+    says(page, "#next", "To go on labelling:")
+    says(page, "#next code", "pipeline label runs/photos")
+    with page.expect_download() as saved:
+        page.click("text=labels.csv")
+    assert saved.value.suggested_filename == "labels.csv"
     press(page, "1")
-    assert desk.calls == [("finish",)]
+    assert [call[0] for call in desk.calls] == ["answer", "answer", "finish"]
+
+
+def test_a_page_that_is_finished_raises_no_alarm_when_its_server_ends(watched, server, desk):
+    page = watched.page
+    page.click("#open-finish")
+    page.click("#finish")
+    says(page, "#products", "labels.csv")
+    server.stop()
+    says(page, "#trouble", "The server has ended. The files are where they were")
+    watched.wrong.clear()  # the browser notes every connection that failed
 
 
 def test_a_tab_moves_on_when_another_one_answers(page, profile, server, desk):
@@ -328,7 +423,7 @@ def test_an_answer_survives_the_servers_death_and_arrives_once(watched, profile,
         page.route("**/answer", lambda route: (route.fetch(), route.abort()), times=1)
         desk.after = lambda: setattr(server._server, "should_exit", True)
     press(page, "2")
-    says(page, "#trouble", "Not saved: the server does not answer; trying again")
+    says(page, "#trouble", "Perhaps not saved. The server does not answer; trying again")
     press(page, "1 1 s u")  # nothing else counts meanwhile
     server.stop()
     desk.after = None
@@ -341,6 +436,19 @@ def test_an_answer_survives_the_servers_death_and_arrives_once(watched, profile,
         press(page, "3", then=2)
     assert desk.said == {("anna", 0): "dog", ("anna", 1): "bird"}
     assert desk.version == 2
+    watched.wrong.clear()  # the browser notes every connection that failed
+
+
+def test_a_page_whose_server_was_stopped_says_how_to_start_it_again(watched, server):
+    page = watched.page
+    page.clock.install()
+    server.stop()
+    press(page, "2")
+    says(page, "#trouble", "Perhaps not saved. The server does not answer; trying again")
+    for _ in range(12):
+        page.clock.run_for(1000)
+        page.wait_for_timeout(20)
+    says(page, "#trouble", "start it again in the terminal (pipeline label runs/photos) and open the new link")
     watched.wrong.clear()  # the browser notes every connection that failed
 
 
@@ -385,7 +493,8 @@ def test_names_are_text_whatever_they_are(page, desk):
     desk.texts[2] = f"{HOSTILE} to read"
     desk.extra[1] = {"said": [{"annotator": HOSTILE, "label": HOSTILE}], "why": "disputed"}
     press(page, "1", then=1)
-    for selector in ("#name", "#classes button:nth-child(4)", "#counts", "#notes", "#why", "#run"):
+    page.click("#notes-title")
+    for selector in ("#name", "#classes button:nth-child(4)", "#counts", "#notes", "#warnings", "#why", "#run"):
         says(page, selector, HOSTILE.split("/")[-1])
     assert page.get_attribute("#image", "alt") == HOSTILE
     press(page, "4", then=2)
@@ -410,9 +519,10 @@ def test_an_image_that_does_not_come_can_be_skipped_but_not_labelled(watched, de
     watched.wrong.clear()  # the browser notes every status 404
 
 
-def test_nobody_else_is_asked_and_nothing_breaks_the_policy(watched, server):
+def test_nobody_else_is_asked_and_nothing_breaks_the_policy(watched, server, desk):
     page = watched.page
     press(page, "1", then=1)
+    networked(page, desk)
     press(page, "g 1")
     page.wait_for_selector(".tile img")
     press(page, "Escape ? Escape", then=1)
@@ -471,9 +581,42 @@ def test_four_hundred_pixels_are_enough(watched, server, desk):
         box = page.locator(node).bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 400
+    networked(page, desk)
     press(page, "g 1")
     page.wait_for_selector(".tile")
     assert page.evaluate(wide) == 400
+
+
+def seen(page, *nodes):
+    """Assert that nodes are within the window as it is, without scrolling, and nothing covers them."""
+    window = page.viewport_size
+    for node in nodes:
+        box = page.locator(node).bounding_box()
+        assert box["y"] >= 0, node
+        assert box["y"] + box["height"] <= window["height"], (node, box)
+        middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+        inside = "([x, y, node]) => document.querySelector(node).contains(document.elementFromPoint(x, y))"
+        assert page.evaluate(inside, [*middle, node]), node
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (400, 800)])
+def test_ten_classes_and_all_moves_are_in_sight_whatever_is_said(watched, server, desk, size):
+    page = watched.page
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    digits = [{"name": digit, "key": digit, "count": 1} for digit in "0123456789"]
+    desk.more = {"classes": digits, "notes": ["a note that is long"] * 6, "warnings": ["something failed"] * 2}
+    desk.version += 1
+    says(page, "#classes", "9")
+    keys = [f"#classes button:nth-child({n})" for n in range(1, 11)]
+    seen(page, "#image", *keys, "#undo", "#skip", "#open-class", "#open-finish")
+    hints = page.locator("#classes kbd").first.is_visible()
+    assert hints == (size[0] > 480)  # a phone has no keys
+    if size[0] > 860:
+        seen(page, *(f"#counts li:nth-child({n})" for n in range(1, 11)))
+        server.stop()
+        says(page, "#trouble", "does not answer")
+        seen(page, *keys, "#undo", "#skip")
+        watched.wrong.clear()  # the browser notes every connection that failed
 
 
 def test_answers_leave_no_elements_behind(page, desk):

@@ -108,6 +108,27 @@ def test_what_is_read_is_what_the_desk_says(client, desk):
     assert image.headers["content-type"] == "image/png"
 
 
+def test_products_are_given_to_be_saved_and_nothing_else_is(client, desk, tmp_path):
+    refused(client.get("/product/labels.csv"), 404, "labels.csv")  # before there are any
+    desk.folder = tmp_path / "products"
+    (desk.folder / "model").mkdir(parents=True)
+    for name in ("labels.csv", "secret", "model/model.json"):
+        (desk.folder / name).write_text(name)
+    (tmp_path / "config.yaml").write_text("secret")
+    desk.finish()
+    got = client.get("/product/labels.csv")
+    assert got.content == b"labels.csv"
+    assert got.headers["content-disposition"] == 'attachment; filename="labels.csv"'
+    refused(client.get("/product/predictions.csv"), 404, "cannot be read any more")
+    for name in ("secret", "..%2Fconfig.yaml", "%2e%2e/config.yaml", "model/model.json", "model%2Fmodel.json"):
+        assert client.get(f"/product/{name}").status_code == 404, name
+
+
+def test_products_are_for_those_who_label(stranger, desk):
+    desk.finish()
+    refused(stranger.get("/product/labels.csv"), 401)
+
+
 @pytest.mark.parametrize(
     "host", ["evil.example:8765", "127.0.0.1", "127.0.0.1:8766", "localhost:8765.evil.example", "LOCALHOST:8765", ""]
 )

@@ -1,15 +1,19 @@
 """A labelling session: everything through the log, a network that asks, another in the making, and no waiting."""
 
 import errno
+from contextlib import suppress
 
 import numpy as np
 import pytest
-from session_cases import LOOKS_AHEAD, answer, ask, make, network, opened, truth, until
+from PIL import Image
+from session_cases import LOOKS_AHEAD, answer, ask, make, network, opened, squares, truth, until
 
+from pipeline.run.context import open_context
 from pipeline.run.pool import Pool
-from pipeline.run.rundir import read_events
+from pipeline.run.rundir import read_config, read_events
 from pipeline.run.stages.train import read_summary
 from pipeline.session.desk import DeskError
+from pipeline.session.state import notes_for_people, notes_of
 
 
 def kinds(path, *names):
@@ -268,6 +272,67 @@ def test_a_grid_that_nobody_confirms_comes_last(tmp_path):
         assert again[: len(items)] == items
 
 
+def test_what_a_grid_asked_counts_once_it_is_answered(tmp_path):
+    path = make(tmp_path / "run", query__size=30)
+    with opened(path) as session:
+        answer(session, 12)
+        until(session, network(0))
+        answer(session, 2)
+        ask(session)
+
+        def asked():
+            return session.state("anna")["network"]["asked"]
+
+        before, grid = asked(), None
+        for name in session.clerk.classes:
+            with suppress(DeskError):  # it takes nothing for that class
+                grid = grid or session.grid("anna", name, 6)
+        name, items = grid["label"], [item["sample"] for item in grid["items"]]
+        assert asked() == before  # opened and left
+        session.confirm("anna", name, items[1:], items[:1], 4.0)
+        assert asked() == before + len(items) - 1
+        session.skip("anna", items[0], "", None)
+        assert asked() == before + len(items)
+
+
+def test_what_a_person_may_take_back_is_said(tmp_path):
+    with opened(make(tmp_path / "run", query__n_init=50)) as session:
+        assert not session.state("anna")["said"]
+        answer(session)
+        assert session.state("anna")["said"]
+        assert not session.state("ben")["said"]
+        session.undo("anna", None)
+        assert not session.state("anna")["said"]
+
+
+def test_accuracy_that_is_not_measured_yet_is_told_from_none(tmp_path):
+    with opened(make(tmp_path / "some", query__n_init=50)) as session:
+        state = session.state("anna")
+        assert (state["accuracy"], state["held_out"], state["how_to_measure"]) == (None, 500, None)
+    with opened(make(tmp_path / "none", **squares(tmp_path))) as session:
+        state = session.state("anna")
+        assert (state["accuracy"], state["held_out"]) == (None, 0)
+        assert "x_test and y_test, or hold some" in state["how_to_measure"]
+
+
+def test_people_are_told_what_they_should_know_and_not_what_they_came_for(tmp_path):
+    for number in range(6):
+        path = tmp_path / "photos" / ("none" if number == 5 else "") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 40 * number, np.uint8)).save(path)
+    (tmp_path / "photos/torn.png").write_bytes(b"no image")
+    data = {"data__name": f"folder:{tmp_path / 'photos'}", "data__skip_bad": True, "data__test_fraction": 0.0}
+    shown = {}
+    for classes in (None, ["cat", "dog"]):
+        path = make(tmp_path / f"run{classes}", **data, data__classes=classes)
+        context = open_context(read_config(path), path / "images")
+        assert any("have no label" in note for note in notes_of(context))  # the terminal has all of them
+        shown[classes is None] = notes_for_people(context)
+    assert all(any("torn.png" in note for note in notes) for notes in shown.values())
+    assert not [note for notes in shown.values() for note in notes if "has a name yet" in note]
+    assert not [note for note in shown[False] if "have no label" in note and "--classes" not in note]
+
+
 def test_a_budget(tmp_path):
     path = make(tmp_path / "run", query__n_init=50, annotator__budget=3)
     with opened(path) as session:
@@ -330,14 +395,28 @@ def test_a_lost_network_is_opened_again(tmp_path):
 
 
 def test_the_end(tmp_path):
-    path = make(tmp_path / "run", query__size=30)
-    with opened(path) as session:
+    path, news = make(tmp_path / "run", query__size=30), []
+    with opened(path, news=news) as session:
         answer(session, 12)
         until(session, network(0))
         answer(session, 3)
+        assert not news
         session.finish()
+        session.finish()  # sent twice
         state = until(session, lambda state: state["finished"] and not state["finished"]["going_on"])
-        assert {"labels.csv", "predictions.csv"} <= set(state["finished"]["products"])
+        assert state["finished"]["products"][:3] == ["README.md", "labels.csv", "predictions.csv"]
+        assert state["finished"]["folder"] == str((path / "products").resolve())
+        steps = [step["command"] for step in state["finished"]["next"]]
+        assert steps == [
+            f"pipeline predict {path}/products/model new_photos --out new.csv",
+            f"pipeline report {path}",
+            f"pipeline label {path}",
+        ]
+        assert news[0] == "finishing: a last network learns from every label, then the products are made"
+        files = "README.md, labels.csv, predictions.csv, model/, products.json"
+        assert news[1] == f"finished: {files} are in {path / 'products'}"
+        assert [line.partition(": ")[2] for line in news[2:5]] == steps
+        assert news[5:] == ["Ctrl-C ends the page"]
         assert state["network"]["labels"] == 15  # a last network learned every label
         assert ask(session)["reason"] == "finished"
     assert read_events(path)[-1]["event"] == "finished"

@@ -1,9 +1,10 @@
 // What the whole page shares: the state, one action at a time, one line of status.
 
-import { $, setText, show } from "./dom.js";
-import { get, NO_ACCESS, Refused, SILENT } from "./net.js";
+import { $, sentence, setText, show } from "./dom.js";
+import { get, net, NO_ACCESS, Refused, SILENT } from "./net.js";
 import { drawPanel } from "./panel.js";
 
+export const NO_NETWORK = "There is no network yet: label one by one first";
 const VIEWS = ["gate", "label", "grid", "over"];
 
 export const page = {
@@ -12,6 +13,7 @@ export const page = {
   question: null,
   annotator: sessionStorage.getItem("annotator") ?? "",
   predictions: false,
+  said: false, // whether this annotator said anything since the state came
   busy: false, // exactly one action at a time
   epoch: 0, // grows with every action: what was asked for before one is not believed after it
   redraw: () => {}, // the view, after the state changed
@@ -49,8 +51,12 @@ export function trouble(line) {
 
 export function setState(state) {
   page.state = state;
+  page.said = false;
+  net.command = `pipeline label ${/^[\w./-]+$/.test(state.run) ? state.run : `'${state.run}'`}`;
   drawPanel(state);
   for (const id of ["open-grid", "open-finish"]) show($(id), !state.finished);
+  $("open-grid").disabled = !state.network;
+  $("open-grid").title = state.network ? "" : NO_NETWORK;
   $("annotator").placeholder = page.annotator ? "" : state.annotator;
   page.redraw();
 }
@@ -79,11 +85,12 @@ async function failed(error) {
     if (error.name !== "Error") console.error(error);
     return;
   }
-  say(error.status === 401 ? NO_ACCESS : error.message, "error");
+  const line = error.status === 401 ? NO_ACCESS : sentence(error.message);
+  say(line, "error");
   try {
     await page.reload();
   } catch {
-    say(error.message, "error"); // the next poll tries again
+    say(line, "error"); // the next poll tries again
   }
 }
 

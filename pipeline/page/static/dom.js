@@ -36,6 +36,9 @@ export function fill(parent, items, create, update) {
   items.forEach((item, at) => update(parent.children[at], item, at));
 }
 
+// As the first line that a person reads of it.
+export const sentence = (line) => `${line[0].toUpperCase()}${line.slice(1)}${/[.!?]$/.test(line) ? "" : "."}`;
+
 export const percent = (value) => `${Math.round(100 * value)}\u00a0%`;
 
 export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;

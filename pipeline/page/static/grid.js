@@ -1,7 +1,7 @@
 // Many at once: the likeliest of one predicted class; the person marks the wrong ones.
 
 import { $, fill, make, percent, plural, setText, show } from "./dom.js";
-import { act, page, refreshState, say, setView, who } from "./core.js";
+import { act, NO_NETWORK, page, refreshState, say, setView, who } from "./core.js";
 import { drawClass, makeClassButton, returnToQuestion } from "./label.js";
 import { Clock } from "./clock.js";
 import { nothing } from "./look.js";
@@ -10,8 +10,7 @@ import { imageAddress, post } from "./net.js";
 const SIDE = 256;
 const TINY = 64;
 const GLANCE = 0.5; // seconds: who confirms sooner has not looked at the images
-const BIAS = "Predictions bias: look at each. Click the wrong ones, or move by the arrows and press space.";
-const CHOOSE = "You see the images that are likeliest of it. Press the key of a class, or click it.";
+const CHOOSE = "You see the images that the network takes for it. Press the key of a class, or click it.";
 
 export const gridClock = new Clock();
 let shown = null; // {label, items}, or null while a class is chosen
@@ -21,6 +20,10 @@ let focused = 0;
 
 export function openGrid() {
   if (page.busy || !page.state || page.state.finished || page.view === "gate") return;
+  if (!page.state.network) {
+    say(NO_NETWORK);
+    return;
+  }
   nothing();
   setView("grid");
   chooseClass();
@@ -47,13 +50,17 @@ function chooseClass() {
 export function drawGrid() {
   if (page.view !== "grid") return;
   setText($("grid-title"), shown ? `Which are not ${shown.label}?` : "Which class?");
-  setText($("grid-hint"), shown ? BIAS : CHOOSE);
+  setText($("grid-hint"), shown ? hint(shown.label) : CHOOSE);
   show($("grid-classes"), !shown);
   show($("confirm-grid"), Boolean(shown));
   fill($("grid-classes"), page.state.classes, makeChoice, drawClass);
   const items = shown?.items ?? [];
   fill($("tiles"), items, makeTile, drawTile);
+  drawCount();
 }
+
+const hint = (label) => `The network takes all of them for ${label} and may be wrong: look at each, and mark those that are not ` +
+  "(click, or arrows and space). The button labels all the others.";
 
 function makeChoice() {
   const node = makeClassButton();
@@ -96,6 +103,7 @@ function makeTile() {
     wrong.add(node.sample);
     settled.add(node.sample);
     mark(node);
+    drawCount();
   });
   return node;
 }
@@ -131,8 +139,11 @@ function toggle(node) {
   drawCount();
 }
 
+// What the button does now.
 function drawCount() {
-  say(`${plural(shown.items.length - wrong.size, "image")} ${shown.label}, ${wrong.size} not`);
+  if (!shown) return;
+  const right = shown.items.length - wrong.size;
+  setText($("confirm-text"), right ? `Label ${plural(right, "image")} as ${shown.label}` : `None is ${shown.label}`);
 }
 
 function focus(node) {

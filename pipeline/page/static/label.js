@@ -1,11 +1,12 @@
 // One at a time: answer, skip, undo, look back and correct.
 
-import { $, fill, make, percent, plural, setText, show } from "./dom.js";
+import { $, fill, make, percent, plural, setAttributes, setText, show } from "./dom.js";
 import { act, page, refreshState, say, setState, setView, who } from "./core.js";
 import { clock, look, nothing, prefetch, present } from "./look.js";
 import { get, post } from "./net.js";
 
 const BACK = 100; // so far a person can look back
+const SHORT = 3; // letters of names of which five stand in a row on a phone
 const SURPRISE = 600; // milliseconds before keys count for a question that came by itself
 
 let trail = []; // what this annotator said, latest first
@@ -53,11 +54,17 @@ export function draw() {
   const back = at >= 0;
   setText($("why"), back ? backLine() : whyLine(page.question));
   $("forward").disabled = !back;
+  $("back").disabled = $("undo").disabled = !saidAnything();
   drawClasses(back ? trail[at].said : null);
   drawGuess(back ? null : page.question.prediction);
 }
 
+// The state is a moment late: what was said a moment ago counts.
+const saidAnything = () => page.said || page.state.said;
+
 function drawClasses(said) {
+  const longest = Math.max(...page.state.classes.map(({ name }) => name.length), 0);
+  $("classes").classList.toggle("short", longest <= SHORT);
   fill($("classes"), page.state.classes, makeClass, (node, item) => {
     drawClass(node, item);
     node.classList.toggle("said", said === item.name);
@@ -107,12 +114,12 @@ function whyLine(question) {
   if (question.why === "undo") return said ? `Taken back: ${said}` : "Taken back: what is it?";
   if (question.why === "disputed") return `Annotators disagree: ${said}`;
   if (question.asked_by === null) {
-    return page.state.network ? "Drawn at random" : "Drawn at random until there is a network";
+    return page.state.network ? "Drawn at random, not by the network" : "Drawn at random until there is a network";
   }
   const { network } = page.state;
   const which = network && network.cycle === question.asked_by
     ? `the network that learned from ${plural(network.labels, "label")}`
-    : `network ${question.asked_by}`;
+    : "an earlier network";
   const ranked = question.milliseconds === null
     ? `Asked by ${which}`
     : `Re-ranked in ${Math.max(1, Math.round(question.milliseconds)).toLocaleString("en")} ms by ${which}`;
@@ -130,12 +137,43 @@ function drawOver() {
   setText($("over-text"), going ? "What you take away is being made. You may close the page." : question.text);
   setText($("over-stage"), going && finished.stage ? `Now: ${finished.stage}` : "");
   show($("over-stage"), going);
-  fill($("products"), finished?.products ?? [], () => make("li"), setText);
-  show($("products"), Boolean(finished?.products));
-  show($("folder-line"), Boolean(finished?.folder));
-  setText($("folder"), finished?.folder ?? "");
+  drawProducts(finished);
+  $("over-back").disabled = !saidAnything();
   show($("over-finish"), !finished && !waiting);
   show($("over-class"), !finished);
+}
+
+const WHAT = {
+  "README.md": "what each file is, and how to use it",
+  "labels.csv": "every label, and who gave it",
+  "predictions.csv": "what the network takes every image for, the least sure first",
+  "model/": "the network",
+  "products.json": "the files' checksums",
+};
+
+function drawProducts(finished) {
+  const made = Boolean(finished?.products);
+  for (const id of ["products", "folder-line", "next"]) show($(id), made);
+  if (!made) return;
+  const names = new Set(finished.products.map((name) => name.replace(/\/.*/s, "/"))); // a folder is one line
+  fill($("products"), [...names], makeProduct, drawProduct);
+  setText($("folder"), finished.folder);
+  fill($("next-list"), finished.next ?? [], () => make("li", "", make("span"), make("code")), (node, { what, command }) => {
+    setText(node.children[0], `${what[0].toUpperCase()}${what.slice(1)}:`);
+    setText(node.children[1], command);
+  });
+}
+
+function makeProduct() {
+  return make("li", "", make("a"), make("span", "hint"));
+}
+
+function drawProduct(node, name) {
+  const [link, hint] = node.children;
+  setText(link, name);
+  if (name.endsWith("/")) link.removeAttribute("href");
+  else setAttributes(link, { href: `/product/${encodeURIComponent(name)}`, download: name });
+  setText(hint, WHAT[name] ?? "");
 }
 
 // ---- what is done
@@ -161,6 +199,7 @@ async function tell(path, what, line) {
   const seconds = clock.seconds();
   const done = await act(async () => {
     const question = await post(path, { ...who(), sample, ...what, seconds });
+    page.said = true;
     showQuestion(question);
     say(`Saved: ${line}`, "good");
   });

@@ -5,6 +5,7 @@ import { sleep } from "./dom.js";
 const PATIENCE = 60000; // milliseconds for one answer
 const FIRST_WAIT = 400;
 const LONGEST_WAIT = 2000;
+const GIVEN_UP = 10000; // milliseconds without an answer, after which it is said how to start again
 export const SILENT = "The server does not answer";
 export const NO_ACCESS = "The server was started again: open the link that it printed, in this browser";
 
@@ -21,8 +22,16 @@ export class Unreachable extends Error {}
 
 export const net = {
   run: null, // which run this page labels
+  command: "pipeline label", // that starts its server
+  since: null, // when the server was first silent; null: it answers
   trouble: () => {}, // gets a line while something cannot be saved, then null
 };
+
+// What to say while the server is silent: a page cannot know whether the server is busy or ended.
+export function silent() {
+  if (performance.now() - (net.since ?? performance.now()) < GIVEN_UP) return `${SILENT}; trying again`;
+  return `${SILENT}. If it was stopped, start it again in the terminal (${net.command}) and open the new link: it goes on where it was`;
+}
 
 async function once(path, options) {
   let response, sent;
@@ -30,8 +39,10 @@ async function once(path, options) {
     response = await fetch(path, { ...options, credentials: "same-origin", signal: AbortSignal.timeout(PATIENCE) });
     sent = await response.json();
   } catch {
+    net.since ??= performance.now();
     throw new Unreachable(SILENT);
   }
+  net.since = null;
   const run = response.headers.get("x-run");
   if (run !== null) {
     if (net.run !== null && net.run !== run) {
@@ -66,7 +77,7 @@ export async function post(path, body) {
         net.trouble(null);
         throw error;
       }
-      net.trouble(error instanceof Refused ? `Not saved. ${NO_ACCESS}` : "Not saved: the server does not answer; trying again");
+      net.trouble(`Perhaps not saved. ${error instanceof Refused ? NO_ACCESS : silent()}`); // it may have been, unheard
     }
     await sleep(wait);
   }

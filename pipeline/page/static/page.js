@@ -1,15 +1,19 @@
 // The page: starts, polls, and gives keys and clicks to whom they belong.
 
-import { $, setText, show } from "./dom.js";
+import { $, fill, make, sentence, setText, show } from "./dom.js";
 import { act, gate, page, refreshState, say, setState, setView, trouble } from "./core.js";
 import { back, choose, draw, forward, loadAll, refreshQuestion, showQuestion, skip, undo } from "./label.js";
 import { choosing, closeGrid, confirmGrid, drawGrid, gridClock, leaveGrid, load, moveFocus, openGrid } from "./grid.js";
 import { clock, retryMissing } from "./look.js";
-import { get, net, NO_ACCESS, post, postOnce, Refused, SILENT, Unreachable } from "./net.js";
+import { get, net, NO_ACCESS, post, postOnce, Refused, silent, Unreachable } from "./net.js";
 
 const BEAT = 1000; // milliseconds; every second one asks for the state
 const NO_LINK = "Open the link that the command printed, in this browser. It works once; a page that is open already gives " +
   "more of them ('link for another browser'), and a new start prints a new one.";
+
+const WITH_NETWORK = "Nothing more is asked. A last network learns from all labels; then labels.csv, the predictions for every image " +
+  "and the network itself are written into a folder.";
+const WITHOUT = "Nothing more is asked. Only labels.csv is written: without labels of two classes there is no network that could predict.";
 
 let beats = 0;
 let polling = true; // until the link was redeemed
@@ -45,13 +49,11 @@ async function enter(token) {
         gate("This link does not work", sentence(error.message));
         return false;
       }
-      gate("One moment", `${SILENT}: trying again.`);
+      gate("One moment", `${silent()}.`);
     }
     await new Promise((done) => setTimeout(done, BEAT));
   }
 }
-
-const sentence = (line) => `${line[0].toUpperCase()}${line.slice(1)}${/[.!?]$/.test(line) ? "" : "."}`;
 
 // ---- the one timer
 
@@ -94,8 +96,10 @@ function cannotPoll(error) {
   const barred = error instanceof Refused && error.status === 401;
   if (page.question === null) {
     if (barred) gate("No access yet", NO_LINK);
-    else gate("One moment", error instanceof Refused ? sentence(error.message) : `${SILENT}: trying again.`);
-  } else trouble(barred ? NO_ACCESS : error instanceof Refused ? error.message : `${SILENT}; trying again`);
+    else gate("One moment", error instanceof Refused ? sentence(error.message) : `${silent()}.`);
+  } else if (error instanceof Unreachable && page.state.finished?.products) {
+    trouble("The server has ended. The files are where they were, but the links here do not work any more");
+  } else trouble(barred ? NO_ACCESS : error instanceof Refused ? sentence(error.message) : silent());
 }
 
 // ---- keys
@@ -118,7 +122,7 @@ function listen() {
   click({ back, forward, undo, skip, "over-back": back, "close-grid": closeGrid, "confirm-grid": confirmGrid });
   click({ "open-grid": toggleGrid, "toggle-predictions": togglePredictions });
   click({ "open-class": askClass, "over-class": askClass, "over-finish": askFinish, "open-finish": askFinish });
-  click({ "open-help": () => $("help-dialog").showModal(), "open-link": askLink, "copy-link": copyLink, finish });
+  click({ "open-help": openHelp, "open-link": askLink, "copy-link": copyLink, finish });
   for (const node of document.querySelectorAll("[data-close]")) {
     node.addEventListener("click", () => node.closest("dialog").close());
   }
@@ -131,7 +135,7 @@ function click(handlers) {
   for (const [id, handler] of Object.entries(handlers)) $(id).addEventListener("click", () => handler());
 }
 
-const COMMANDS = { s: skip, u: undo, n: askClass, "+": askClass, p: togglePredictions, g: toggleGrid, "?": () => $("help-dialog").showModal() };
+const COMMANDS = { s: skip, u: undo, n: askClass, "+": askClass, p: togglePredictions, g: toggleGrid, "?": openHelp };
 
 // True if the key meant something.
 function handle(event) {
@@ -182,6 +186,13 @@ function toggleGrid() {
   else openGrid();
 }
 
+function openHelp() {
+  const keys = page.state.classes.map(({ key }) => key).filter(Boolean);
+  const shown = keys.length > 3 ? [keys[0], "…", keys.at(-1)] : keys;
+  fill($("class-keys"), shown, () => make("span"), (node, key) => node.replaceChildren(key === "…" ? key : make("kbd", "", key)));
+  $("help-dialog").showModal();
+}
+
 function togglePredictions() {
   page.predictions = !page.predictions;
   $("toggle-predictions").setAttribute("aria-pressed", page.predictions);
@@ -215,7 +226,11 @@ async function addClass(event) {
 }
 
 function askFinish() {
-  if (!page.state.finished) $("finish-dialog").showModal();
+  if (page.state.finished) return;
+  const { classes } = page.state;
+  const learns = page.state.network !== null || classes.filter(({ count }) => count > 0).length > 1;
+  setText($("finish-text"), learns ? WITH_NETWORK : WITHOUT);
+  $("finish-dialog").showModal();
 }
 
 async function finish() {

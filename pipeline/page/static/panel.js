@@ -2,7 +2,8 @@
 
 import { $, fill, make, makeSvg, percent, plural, setAttributes, setText, show } from "./dom.js";
 
-const STAGES = { start: "starting", train: "training", migrate: "porting", score: "linearising" };
+const STAGES = { start: "starting", train: "learning", migrate: "being checked", score: "ranking the images" };
+const closed = new Set(); // warnings that the person has read
 
 export function drawPanel(state) {
   drawProgress(state);
@@ -11,12 +12,33 @@ export function drawPanel(state) {
   drawNetwork(state);
   const { agreement } = state;
   setText($("agreement"), agreement ? agreementLine(agreement) : "");
-  const lines = [...state.warnings.map((text) => [text, "warning"]), ...state.notes.map((text) => [text, "note"])];
-  fill($("notes"), lines, () => make("li"), (node, [text, kind]) => {
-    node.className = kind;
-    setText(node, text);
+  drawWarnings(state);
+  drawNotes(state);
+}
+
+function drawWarnings(state) {
+  const lines = state.warnings.filter((text) => !closed.has(text));
+  fill($("warnings"), lines, () => makeWarning(), (node, text) => setText(node.firstElementChild, text));
+  show($("warnings"), lines.length > 0);
+}
+
+function makeWarning() {
+  const button = make("button", "quiet", "×");
+  const node = make("li", "", make("span"), button);
+  button.type = "button";
+  button.setAttribute("aria-label", "Close this warning");
+  button.addEventListener("click", () => {
+    closed.add(node.firstElementChild.textContent);
+    node.remove();
+    show($("warnings"), $("warnings").children.length > 0);
   });
-  show($("notes"), lines.length > 0);
+  return node;
+}
+
+function drawNotes({ notes }) {
+  setText($("notes-title"), `${plural(notes.length, "note")} on the data`);
+  fill($("notes"), notes, () => make("li"), setText);
+  show($("notes-box"), notes.length > 0);
 }
 
 function drawProgress({ labelled, budget, images, run }) {
@@ -56,13 +78,15 @@ function makeCount() {
   return make("li", "", make("span", "name"), make("span", "number"), bar);
 }
 
-function drawAccuracy({ accuracy, curve }) {
+function drawAccuracy({ accuracy, curve, held_out: heldOut, how_to_measure: how }) {
   setText($("accuracy"), accuracy ? percent(accuracy.value) : "");
   show($("accuracy"), accuracy !== null);
   setText($("accuracy-hint"), accuracy
     ? `${percent(accuracy.low)} to ${percent(accuracy.high)}, on ${plural(accuracy.images, "held-out image")}, ` +
       `after ${plural(accuracy.labels, "label")}`
-    : "No held-out images with labels: accuracy is not claimed.");
+    : heldOut
+      ? `Measured on ${plural(heldOut, "held-out image")} once there is a network.`
+      : `No held-out images with labels: accuracy is not claimed. ${how ?? ""}`);
   drawCurve($("curve"), curve);
 }
 
@@ -102,20 +126,24 @@ function drawCurve(svg, curve) {
   svg.setAttribute("aria-label", `Learning curve, accuracy by labels: ${said}`);
 }
 
-function noNetwork({ opening, first }) {
+function noNetwork({ opening, first, finished, training }) {
+  if (finished) return "There is none.";
   if (opening) return "It is opened again, which takes a moment.";
-  return `There is none yet: images are drawn at random.${first ? ` The first one learns from ${first} labels.` : ""}`;
+  const random = "Until it asks, images are drawn at random.";
+  if (training) return `The first one is being made. ${random}`;
+  return `There is none yet. The first one learns from ${first} labels, and asks some seconds to minutes later. ${random}`;
 }
 
 function drawNetwork(state) {
-  const { network, training } = state;
+  const { network, training, finished } = state;
   setText($("network"), network
-    ? `Network ${network.cycle} asks: it learned from ${plural(network.labels, "label")} and asked ` +
-      `${plural(network.asked, "question")} so far.`
+    ? `${finished ? (finished.going_on ? "The one that asked" : "The last one") : "The one that asks"} ` +
+      `learned from ${plural(network.labels, "label")}` +
+      (network.asked ? ` and asked ${plural(network.asked, "question")}${finished ? "" : " so far"}.` : ".")
     : noNetwork(state));
   const known = training !== null && training.done !== null;
   setText($("training"), training
-    ? `${state.opening ? "It" : "Next network"}: ${STAGES[training.stage] ?? training.stage} on ${plural(training.labels, "label")}` +
+    ? `${finished ? "The last one" : network ? "The next one" : "It"}, from ${plural(training.labels, "label")}: ${STAGES[training.stage] ?? training.stage}` +
       (known ? `, ${percent(training.done)}` : "")
     : "");
   show($("training-bar"), known);

@@ -6,6 +6,7 @@ import click
 
 from pipeline.errors import PipelineError
 from pipeline.labelling import ANNOTATOR
+from pipeline.places import require_run
 
 
 @click.command()
@@ -21,6 +22,7 @@ def ingest(run_directory: Path, file: Path, annotator: str, close: bool, new_cla
 
     Example: pipeline ingest runs/photos-margin-influence-greedy-seed0 to_label.csv
     """
+    require_run(run_directory)
     from pipeline.annotators.files import FilesAnnotator
     from pipeline.labelling import open_round, take_in
     from pipeline.run.context import load_data
@@ -30,11 +32,11 @@ def ingest(run_directory: Path, file: Path, annotator: str, close: bool, new_cla
     config = read_config(run_directory)
     if not config.by_files:
         raise PipelineError(f"{run_directory}: expected a run begun with --annotator files; {config.who} answers")
-    events = read_events(run_directory)
-    data = load_data(config)
-    if events:
-        check_unchanged(events[0], config, data.fingerprint())
+    read_events(run_directory)
     with RunDirectory(run_directory, lambda warning: click.echo(f"warning: {warning}", err=True)) as run:
+        data = load_data(config, run=run_directory)
+        if run.events:
+            check_unchanged(run.events[0], config, data.fingerprint())
         rounds = Rounds(run, data, FilesAnnotator())
         taken = take_in(rounds, data, file, annotator, new_classes=new_classes)
         if close:

@@ -16,7 +16,9 @@ import click
 
 from pipeline.cli import default_paths, fresh_path, keep_compiled
 from pipeline.errors import PipelineError
+from pipeline.lock import DirectoryLock
 from pipeline.options import confirm_file, note, run_options, trust_code_option
+from pipeline.places import CONFIG, check_place, refuse_runs
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
@@ -32,6 +34,8 @@ OWN_DATA: dict[str, dict[str, Any]] = {
 """Of their own files: one that cannot be read keeps nobody from labelling, and every label is learned from."""
 FEATURES_MODEL = "mlp"
 """What learns from features, where no network is named: there is nothing in them to convolve."""
+IN_USE = "label on its page, where 'Link for another browser' lets others in, or stop it"
+"""What to do where another process serves a run already."""
 IMAGES = "images"
 """Folder of a run in which its images are kept decoded."""
 SIMULATED = ("--annotator-noise", "--annotator-skip", "--annotator-disagree", "--annotator-late", "--annotator-missing")
@@ -75,18 +79,25 @@ def label(
     """
     if demo == (source is not None):
         raise PipelineError("expected either a folder or run to label, or --demo")
+    going_on = source is not None and (Path(source) / CONFIG).is_file()
+    if source is not None and not going_on:
+        refuse_runs(Path(source).expanduser(), "pipeline label")
+    if out is not None and not going_on:
+        check_place(out)
     given = [f"--{key.partition('__')[2].replace('_', '-')}" for key, value in options.items() if value is not None]
+    if going_on and (given or sets or config_file or out or overlap is not None):
+        raise PipelineError(
+            f"{source} is a run, which goes on as it began: expected no options beside --classes, --budget, "
+            "--annotator, --port, --no-browser and --trust-code"
+        )
     annotator = _annotator(name)
     keep_compiled()
-    if source is not None and (Path(source) / "config.yaml").is_file():
-        if given or sets or config_file or out or overlap is not None:
-            raise PipelineError(
-                f"{source} is a run, which goes on as it began: expected no options beside --classes, --budget, "
-                "--annotator, --port, --no-browser and --trust-code"
-            )
-        added = _names(classes)
-        with _listening(port) as listener:
-            _serve(Path(source), _recorded(Path(source), budget, trust_code), annotator, listener, browser, added)
+    if going_on and source is not None:
+        path, added = Path(source), _names(classes)
+        _require_paged(path)
+        with _listening(port) as listener, DirectoryLock(path, IN_USE) as lock:  # first: another server may have it
+            context = _recorded(path, budget, trust_code)
+            _serve(path, context, annotator, listener, browser, added, lock)
         return
     with _listening(port) as listener:  # before anything is made
         base = _base(source, classes, budget, overlap)
@@ -221,6 +232,13 @@ def _with_size(config: "RunConfig") -> "RunConfig":
     return validate(merged(config.model_dump(), {"data": {"image_size": text}}))
 
 
+def _require_paged(path: Path) -> None:
+    from pipeline.run.reading import read_config
+
+    if not read_config(path).paged:
+        raise PipelineError(f"{path}: expected a run of 'pipeline label'; go on with 'pipeline resume {path}'")
+
+
 def _recorded(path: Path, budget: int | None, trust_code: bool) -> "RunContext":
     """Open a run that goes on, with another budget where one is given."""
     from pipeline.config import validate
@@ -229,22 +247,26 @@ def _recorded(path: Path, budget: int | None, trust_code: bool) -> "RunContext":
     from pipeline.run.rundir import read_begun, read_config
 
     config, events = read_config(path), read_begun(path)
-    if not config.paged:
-        raise PipelineError(f"{path}: expected a run of 'pipeline label'; go on with 'pipeline resume {path}'")
     if budget is not None:
         config = validate(merged(config.model_dump(), {"annotator": {"budget": budget}}), recorded=True)
     return open_recorded(path, config, events, trust_code, note, cache=path / IMAGES)
 
 
 def _serve(
-    path: Path, context: "RunContext", name: str, listener: socket.socket, browser: bool, added: list[str]
+    path: Path,
+    context: "RunContext",
+    name: str,
+    listener: socket.socket,
+    browser: bool,
+    added: list[str],
+    lock: DirectoryLock | None = None,
 ) -> None:
     """Serve the page until somebody stops it."""
     from pipeline.files import write_atomically
     from pipeline.interrupts import Interrupts
     from pipeline.page.serve import PageServer
     from pipeline.run.recorded import named_code
-    from pipeline.run.rundir import CONFIG, RunDirectory
+    from pipeline.run.rundir import RunDirectory
     from pipeline.session.session import Session
     from pipeline.session.state import notes_of
 
@@ -255,7 +277,7 @@ def _serve(
         note(line)
     trust, quoted = " --trust-code" if named_code(context.config) else "", shlex.quote(str(path))
     hint = f"stopped; every answer is saved. Go on with: pipeline label {quoted}{trust}"
-    with RunDirectory(path, warn) as run, Interrupts(hint):
+    with RunDirectory(path, warn, lock) as run, Interrupts(hint):
         if run.config.annotator != context.config.annotator:  # another budget: nobody else has the run
             write_atomically(path / CONFIG, context.config.to_yaml())
         session = Session(run, context, path / IMAGES, name, warn)

@@ -93,7 +93,8 @@ def make_sheet(experiment: Experiment) -> Sheet:
 def _load(experiment: Experiment) -> DataSet:
     """Load the images as the runs did, but fetch nothing."""
     config = experiment.config
-    return load_data(config.model_copy(update={"data": config.data.model_copy(update={"download": False})}))
+    fetching = config.data.model_copy(update={"download": False})
+    return load_data(config.model_copy(update={"data": fetching}), run=experiment.runs[0].path, checked=False)
 
 
 def _strips(data: DataSet, run: Run) -> tuple[Strip, ...]:

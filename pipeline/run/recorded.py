@@ -198,7 +198,7 @@ def open_recorded(
     if start is not None:
         check_configuration(start, config)
     confirm_code(run, named_code(config), trust_code, say, start)
-    return open_context(config, cache)
+    return open_context(config, cache, run=run)
 
 
 def _found(module: str) -> ModuleSpec | None:

@@ -61,7 +61,7 @@ def work(connection: Connection, run: Path, cache: Path) -> None:
 
     """
     try:
-        context = open_context(read_config(run), cache)
+        context = open_context(read_config(run), cache, run=run, checked=False)
         while not isinstance(order := _received(connection), Order):
             write_report(run)  # metrics and learning curve: here, where nobody waits for an answer
         with with_threads(order.threads):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import default_paths, fresh_path, keep_compiled
+from pipeline.cli import KEEP_COMPILED, default_paths, fresh_path, keep_compiled
 from pipeline.errors import PipelineError
 from pipeline.lock import DirectoryLock
 from pipeline.options import confirm_file, note, run_options, trust_code_option
@@ -98,6 +98,7 @@ def label(
         with _listening(port) as listener, DirectoryLock(path, IN_USE) as lock:  # first: another server may have it
             context = _recorded(path, budget, trust_code)
             _serve(path, context, annotator, listener, browser, added, lock)
+        _leave()
         return
     with _listening(port) as listener:  # before anything is made
         base = _base(source, classes, budget, overlap)
@@ -105,6 +106,7 @@ def label(
         confirm_file(config_file, sets, fields, trust_code, base)
         path, context = _begun(base, out, config_file, sets, fields)
         _serve(path, context, annotator, listener, browser, [])
+    _leave()
 
 
 def _listening(port: int) -> socket.socket:
@@ -277,7 +279,7 @@ def _serve(
         note(line)
     trust, quoted = " --trust-code" if named_code(context.config) else "", shlex.quote(str(path))
     hint = f"stopped; every answer is saved. Go on with: pipeline label {quoted}{trust}"
-    with RunDirectory(path, warn, lock) as run, Interrupts(hint):
+    with RunDirectory(path, warn, lock) as run, Interrupts(hint, "stopping …"):
         if run.config.annotator != context.config.annotator:  # another budget: nobody else has the run
             write_atomically(path / CONFIG, context.config.to_yaml())
         session = Session(run, context, path / IMAGES, name, warn)
@@ -288,10 +290,19 @@ def _serve(
                 _invite(server.access.link(), path, browser)
                 server.wait()
         except KeyboardInterrupt:
-            click.echo(f"\n{hint}")
+            pass  # which was said already
         finally:
             session.stop()
+    click.echo(hint)
     click.echo(f"take the labels and predictions away with: pipeline products {quoted}")
+
+
+def _leave() -> None:
+    """End at once what nothing is left to do in, when this is the console script and not a test."""
+    if click.get_current_context().obj == KEEP_COMPILED:
+        from pipeline.interrupts import leave
+
+        leave()
 
 
 def _invite(link: str, path: Path, browser: bool) -> None:

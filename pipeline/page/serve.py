@@ -65,8 +65,8 @@ class PageServer:
     def stop(self) -> None:
         """End soon, from any thread and as often as one likes: requests under way get their answers."""
         self._server.should_exit = True
-        if self._thread.ident is not None and threading.current_thread() is not self._thread:
-            self._ended.wait(JOIN)
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(JOIN)
         self._socket.close()
 
     def _run(self) -> None:

@@ -57,6 +57,26 @@ def require_run(path: Path) -> None:
     raise PipelineError(f"expected a run directory with a {CONFIG}, but {path} has none: {advice}")
 
 
+def require_report(path: Path) -> None:
+    """Refuse what is neither a run nor a comparison, and say what may have been meant.
+
+    Args:
+        path: what the user named.
+
+    Raises:
+        PipelineError: it has no file that says so.
+
+    """
+    if (path / CONFIG).is_file() or (path / GRID).is_file():
+        return
+    runs = runs_in(path)
+    advice = f"name some of the runs in it, {_listed(runs)}" if runs else "name such directories"
+    raise PipelineError(
+        f"expected a directory that 'pipeline compare' ({GRID}) or 'pipeline run' ({CONFIG}) made, but {path} is "
+        f"neither: {advice}"
+    )
+
+
 def refuse_runs(path: Path, command: str = "") -> None:
     """Refuse a run, a comparison or a folder of them where a folder of images belongs: what lies in them is no image.
 
@@ -99,7 +119,8 @@ def check_place(where: Path) -> None:
     """
     nearest = next(place for place in (where, *where.absolute().parents) if place.exists())
     if not nearest.is_dir():
-        raise PipelineError(f"--out: expected a directory, but {nearest} is a file: name another")
+        what = "expected a directory, but" if nearest == where else f"cannot write to {where}:"
+        raise PipelineError(f"--out: {what} {nearest} is a file: name another")
     _check_rights(where)
 
 

@@ -56,6 +56,7 @@ def runs(tmp_path):
         (["products", "runs"], "name one of the runs in it, a"),
         (["export", "nowhere"], "expected a run directory"),
         (["fidelity", "nowhere", "--cycle", "0"], "expected a run directory"),
+        (["report", "runs"], "is neither: name some of the runs in it, a"),
         (["ingest", "nowhere", "said.csv"], "expected a run directory"),
         (["stage", "train", "nowhere", "--cycle", "0"], "expected a run directory"),
         (["analyse", "dynamics", "nowhere"], "expected a run directory"),

@@ -162,10 +162,15 @@ def resume(run_directory: Path, trust_code: bool) -> None:
     """
     require_run(run_directory)
     refuse_held(run_directory)
-    from pipeline.run.recorded import open_recorded
+    from pipeline.run.context import open_context
+    from pipeline.run.recorded import confirm_recorded
+    from pipeline.run.rundir import read_begun, read_config
+
+    config = read_config(run_directory)
+    confirm_recorded(run_directory, config, read_begun(run_directory), trust_code, note)
 
     def opened(run: "RunDirectory") -> "RunContext":
-        context = open_recorded(run_directory, run.config, run.events, trust_code, note)
+        context = open_context(config, run=run_directory)
         for line in context.data.notes if run.events else ():
             note(line)
         return context

@@ -94,9 +94,9 @@ def label(
     keep_compiled()
     if going_on and source is not None:
         path, added = Path(source), _names(classes)
-        _require_paged(path)
+        _confirm(path, trust_code)
         with _listening(port) as listener, DirectoryLock(path, IN_USE) as lock:  # first: another server may have it
-            context = _recorded(path, budget, trust_code)
+            context = _recorded(path, budget)
             _serve(path, context, annotator, listener, browser, added, lock)
         _leave()
         return
@@ -234,24 +234,28 @@ def _with_size(config: "RunConfig") -> "RunConfig":
     return validate(merged(config.model_dump(), {"data": {"image_size": text}}))
 
 
-def _require_paged(path: Path) -> None:
-    from pipeline.run.reading import read_config
+def _confirm(path: Path, trust_code: bool) -> None:
+    """Refuse a run that no page serves, that was changed or that names code that is not trusted; nothing is written."""
+    from pipeline.run.reading import read_begun, read_config
+    from pipeline.run.recorded import confirm_recorded
 
-    if not read_config(path).paged:
+    config = read_config(path)
+    if not config.paged:
         raise PipelineError(f"{path}: expected a run of 'pipeline label'; go on with 'pipeline resume {path}'")
+    confirm_recorded(path, config, read_begun(path), trust_code, note)
 
 
-def _recorded(path: Path, budget: int | None, trust_code: bool) -> "RunContext":
+def _recorded(path: Path, budget: int | None) -> "RunContext":
     """Open a run that goes on, with another budget where one is given."""
     from pipeline.config import validate
     from pipeline.plain import merged
-    from pipeline.run.recorded import open_recorded
-    from pipeline.run.rundir import read_begun, read_config
+    from pipeline.run.context import open_context
+    from pipeline.run.rundir import read_config
 
-    config, events = read_config(path), read_begun(path)
+    config = read_config(path)
     if budget is not None:
         config = validate(merged(config.model_dump(), {"annotator": {"budget": budget}}), recorded=True)
-    return open_recorded(path, config, events, trust_code, note, cache=path / IMAGES)
+    return open_context(config, path / IMAGES, run=path)
 
 
 def _serve(

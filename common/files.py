@@ -96,6 +96,18 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def unwritable(path: Path) -> Path | None:
+    """Return the folder in which something would have to be written to make a path, if nothing may be; else None.
+
+    Args:
+        path: of a file or folder that is to be made, with its folders, or of a folder that is there.
+
+    """
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    folder = nearest if nearest.is_dir() else nearest.absolute().parent
+    return None if os.access(folder, os.W_OK | os.X_OK) else folder
+
+
 def sha256_of(path: Path) -> str:
     """Return the hex digest of a file's content."""
     with path.open("rb") as file:

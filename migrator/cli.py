@@ -14,6 +14,7 @@ import click
 import numpy as np
 
 from common.command_line import OneLineGroup
+from common.files import unwritable
 from migrator.compare import drawn
 from migrator.convert import migrate
 from migrator.errors import MigratorError, PortMismatch, StateDictMismatch
@@ -130,6 +131,8 @@ def convert(
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MigratorError(f"-o: expected a new or empty directory, but {out} is not: name another or remove it")
+    if folder := unwritable(out):
+        raise MigratorError(f"-o: cannot write to {out}: no permission to write in {folder}: name another")
     real = _real(examples, example_shapes)
     module, notes = _build("--model", model, model_args, weights)
     zeros = tuple(torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in example_shapes)  # type: ignore[arg-type]

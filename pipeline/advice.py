@@ -1,7 +1,7 @@
 """Options that an error message names and the command in use does not have: what to do in their place."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import click
 
@@ -34,22 +34,27 @@ def options_of(command: click.Command) -> set[str]:
     return own.union({"--help"}, *(options_of(one) for one in inner))
 
 
-def with_places(message: str, command: click.Command, fields: Mapping[str, str], movable: tuple[str, ...]) -> str:
+def with_places(
+    message: str, command: click.Command, fields: Mapping[str, str], movable: Callable[[], tuple[str, ...]]
+) -> str:
     """Return an error message that says of each option that the command does not have where it belongs.
 
     Args:
         message: in one line.
         command: that the user gave.
         fields: the field that each option of ``pipeline run`` sets.
-        movable: the fields that may be changed in the configuration of a run that was begun.
+        movable: returns the fields that may be changed in the configuration of a run that was begun.
 
     """
     named = dict.fromkeys(OPTION.findall(QUOTED.sub("", message)))
     foreign = [option for option in named if option not in options_of(command)]
     if not foreign or A_NEW_RUN.search(message):
         return message
-    here = [f"{fields[option]} in its config.yaml is {option}" for option in foreign if fields.get(option) in movable]
-    new = [option for option in foreign if fields.get(option) not in movable]
+    may_change = movable()
+    here = [
+        f"{fields[option]} in its config.yaml is {option}" for option in foreign if fields.get(option) in may_change
+    ]
+    new = [option for option in foreign if fields.get(option) not in may_change]
     parts = [*here, *([f"{' and '.join(new)} only in a new run"] if new else [])]
     return f"{message} (for a run that was begun: {'; '.join(parts)})"
 

@@ -4,17 +4,23 @@ import importlib
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.advice import in_place_of, with_places
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.interrupts import install_early
+from pipeline.lock import refuse_held
 from pipeline.options import FIELDS, config_from, note, run_options, trust_code_option
+from pipeline.places import check_place, require_run
+
+if TYPE_CHECKING:
+    from pipeline.run.context import RunContext
+    from pipeline.run.rundir import RunDirectory
 
 BAD_INPUT, FAILED, INTERRUPTED, WAITING = 2, 1, 130, 75
 
@@ -65,9 +71,14 @@ class _Group(click.Group):
         command = self.get_command(ctx, ctx.invoked_subcommand or "")
         if command is None or "--" not in message:
             return message
-        from pipeline.config import UNSCIENTIFIC
+        return with_places(message, command, FIELDS, _movable)
 
-        return with_places(message, command, FIELDS, UNSCIENTIFIC)
+
+def _movable() -> tuple[str, ...]:
+    """Return the fields that may be changed in a run that was begun; only now, as they take seconds to import."""
+    from pipeline.config import UNSCIENTIFIC
+
+    return UNSCIENTIFIC
 
 
 @contextmanager
@@ -124,19 +135,21 @@ def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tupl
     from pipeline.files import slug
     from pipeline.heldout import unclaimed
     from pipeline.run.context import open_context
-    from pipeline.run.rundir import create_run
+    from pipeline.run.creating import create_run, refuse_taken
 
     config = config_from(config_file, sets, options, trust_code)
     if config.paged:
         raise PipelineError("annotator: expected simulated or files; the page is served by 'pipeline label FOLDER'")
+    path = out or fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
+    refuse_taken(path)  # before anything is read
+    check_place(path)
     context = open_context(config)
     for line in context.data.notes:
         note(line)
     if not len(context.data.test):
         note(unclaimed(config.data.name))
-    path = out or fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
     create_run(path, config)
-    _go_on(path, context)
+    _go_on(path, lambda _: context)
 
 
 @cli.command()
@@ -147,11 +160,22 @@ def resume(run_directory: Path, trust_code: bool) -> None:
 
     Example: pipeline resume runs/digits-margin-influence-sequential-seed0
     """
-    from pipeline.run.recorded import open_recorded
+    require_run(run_directory)
+    refuse_held(run_directory)
+    from pipeline.run.context import open_context
+    from pipeline.run.recorded import confirm_recorded
     from pipeline.run.rundir import read_begun, read_config
 
-    config, events = read_config(run_directory), read_begun(run_directory)
-    _go_on(run_directory, open_recorded(run_directory, config, events, trust_code, note))
+    config = read_config(run_directory)
+    confirm_recorded(run_directory, config, read_begun(run_directory), trust_code, note)
+
+    def opened(run: "RunDirectory") -> "RunContext":
+        context = open_context(config, run=run_directory)
+        for line in context.data.notes if run.events else ():
+            note(line)
+        return context
+
+    _go_on(run_directory, opened)
 
 
 @cli.command("list")
@@ -189,24 +213,27 @@ def keep_compiled() -> None:
         compilation.keep_compiled()
 
 
-def _go_on(path: Path, context: Any) -> None:
+def _go_on(path: Path, context_of: "Callable[[RunDirectory], RunContext]") -> None:
+    """Go on with a run, whose images are read when it is sure that nobody else works on it."""
     from pipeline.annotators import WaitingForLabels
     from pipeline.interrupts import Interrupts
     from pipeline.labelling import open_questions
     from pipeline.run.console import RunConsole
     from pipeline.run.loop import ActiveLearningLoop
     from pipeline.run.recorded import named_code
-    from pipeline.run.rundir import RunDirectory
+    from pipeline.run.rundir import RunDirectory, read_config
 
-    if context.config.paged:
+    config = read_config(path)
+    if config.paged:
         raise PipelineError(f"{path}: people answer on its page: go on with 'pipeline label {path}'")
     keep_compiled()
-    trust = " --trust-code" if named_code(context.config) else ""
+    trust = " --trust-code" if named_code(config) else ""
     interrupts = Interrupts(f"interrupted; go on with: pipeline resume {path}{trust}")
     try:
         with interrupts, RunConsole(interrupts.check) as console, RunDirectory(path, console.warn) as opened:
+            context = context_of(opened)
             ActiveLearningLoop(opened, context, console)()
-            for line in _outcome(path, context.config.data.name):
+            for line in _outcome(path, config.data.name):
                 console.say(line)
     except KeyboardInterrupt:
         click.echo(interrupts.hint, err=True)

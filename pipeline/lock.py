@@ -10,6 +10,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 
 LOCK, HOLDER = "lock", "lock.holder"
+WAIT = "wait for it or stop it"
 
 
 class DirectoryLock:
@@ -17,25 +18,34 @@ class DirectoryLock:
 
     Args:
         path: the directory.
+        advice: what to do where another process holds it.
 
     Raises:
         PipelineError: another process holds it, who is named; or the directory cannot be written to.
 
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, advice: str = WAIT) -> None:
         self.path = path
         self._lock = FileLock(path / LOCK)
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise PipelineError(f"{path} is in use by {holder_of(path)}: wait for it or stop it") from error
+            raise PipelineError(f"{path} is in use by {holder_of(path)}: {advice}") from error
         except OSError as error:
             raise PipelineError(f"cannot lock {path}: {error.strerror}; it must be writable") from error
         write_atomically(path / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n")
 
+    def __enter__(self) -> "DirectoryLock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     def release(self) -> None:
-        """Let others in."""
+        """Let others in; once released, nothing more is done."""
+        if not self._lock.is_locked:
+            return
         (self.path / HOLDER).unlink(missing_ok=True)
         self._lock.release()
 
@@ -44,6 +54,20 @@ def holder_of(path: Path) -> str:
     """Return who holds a directory's lock, as its holder wrote it."""
     holder = path / HOLDER
     return holder.read_text().strip() if holder.is_file() else "another process"
+
+
+def refuse_held(path: Path) -> None:
+    """Refuse a directory that another process holds now, before any work is done for it; ``DirectoryLock`` is surer.
+
+    Args:
+        path: the directory, which may not be there yet.
+
+    Raises:
+        PipelineError: it is held.
+
+    """
+    if (path / LOCK).exists() and is_held(path):
+        raise PipelineError(f"{path} is in use by {holder_of(path)}: {WAIT}")
 
 
 def is_held(path: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import PipelineError
+from pipeline.places import check_place
 from pipeline.run.rundir import EVENTS, cycle_path
 from pipeline.run.stages.train import METRICS
 from pipeline.run.summary import CycleRow, read_rows
@@ -100,6 +101,7 @@ def write_logs(runs: Mapping[str, Path], out: Path) -> dict[str, int]:
     writer = _summary_writer()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PipelineError(f"--out: expected a new or empty directory, but {out} is not: remove it or name another")
+    check_place(out)
     points = {name: list(scalars(run)) for name, run in runs.items()}
     if not any(points.values()):
         raise PipelineError(f"expected a finished cycle in at least one of {len(runs)} runs, but there is none yet")

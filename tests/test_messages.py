@@ -179,5 +179,5 @@ RESUME = pipeline.cli.cli.commands["resume"]
     ],
 )
 def test_what_is_said_of_an_option_elsewhere(message, more):
-    assert with_places(message, RESUME, FIELDS, UNSCIENTIFIC) == message + more
-    assert not re.search(r"\(for", with_places(message, pipeline.cli.cli.commands["run"], FIELDS, UNSCIENTIFIC))
+    assert with_places(message, RESUME, FIELDS, lambda: UNSCIENTIFIC) == message + more
+    assert not re.search(r"\(for", with_places(message, pipeline.cli.cli.commands["run"], FIELDS, lambda: UNSCIENTIFIC))

@@ -9,6 +9,7 @@ from pipeline.analyse.figures import draw_all
 from pipeline.analyse.rows import Row, to_csv, values
 from pipeline.errors import PipelineError
 from pipeline.files import naming, write_atomically
+from pipeline.places import check_place
 
 NAME = "dynamics"
 
@@ -31,6 +32,7 @@ def destination(run: Path, out: Path | None) -> Path:
         raise PipelineError(
             f"--out: expected a new directory or an earlier analysis, but {path} is neither: name another"
         )
+    check_place(path)
     return path
 
 

@@ -7,6 +7,7 @@ import click
 
 from pipeline.errors import PipelineError
 from pipeline.options import note, trust_code_option
+from pipeline.places import require_run
 
 
 @click.group()
@@ -53,6 +54,8 @@ def dynamics(
 
     Example: pipeline analyse dynamics runs/digits-dynamical-seed0 --draws 50
     """
+    require_run(run)
+    numbers = _sizes(batches)
     from pipeline.analyse.console import watched
     from pipeline.analyse.dynamics import Sizes, measure
     from pipeline.analyse.opening import OpenedRun
@@ -62,7 +65,7 @@ def dynamics(
     from trainer.threads import with_threads
 
     keep_compiled()
-    sizes = Sizes(cycle, sample, draws, _sizes(batches), query, head)
+    sizes = Sizes(cycle, sample, draws, numbers, query, head)
     path = destination(run, out)
     interrupts = Interrupts("interrupted; nothing was written")
     try:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.errors import PipelineError, RunFailedError
+from pipeline.lock import refuse_held
 from pipeline.options import config_from, note, run_options, trust_code_option
+from pipeline.places import check_place
 
 if TYPE_CHECKING:
     from pipeline.sweep.engine import EngineOptions
@@ -93,6 +95,9 @@ def carry_out(
         RunFailedError: a cell failed, or the strategies of a seed did not start alike.
 
     """
+    if out is not None and not dry_run:
+        check_place(out)
+        refuse_held(out)
     from pipeline.run.recorded import named_code
     from pipeline.sweep.directory import choose_directory
     from pipeline.sweep.engine import EngineOptions

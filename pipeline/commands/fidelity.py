@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.options import note, trust_code_option
+from pipeline.places import require_run
 
 if TYPE_CHECKING:
     from pipeline.fidelity.measure import Labels
@@ -43,6 +44,7 @@ def fidelity(
 
     Example: pipeline fidelity runs/digits-margin-influence-sequential-seed0 --cycle 0
     """
+    require_run(run)
     from pipeline.cli import keep_compiled
     from pipeline.fidelity.console import FidelityConsole
     from pipeline.fidelity.measure import measure

@@ -5,24 +5,25 @@ from pathlib import Path
 import click
 
 from pipeline.errors import PipelineError
-from pipeline.labelling import ANNOTATOR
+from pipeline.places import require_run
 
 
 @click.command()
 @click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--annotator", default=ANNOTATOR, show_default=True, help="Who answered, where the file does not say.")
+@click.option("--annotator", help="Who answered, where the file does not say.  [files]")
 @click.option("--close", is_flag=True, help="End the round although samples are left; their labels may come later.")
 @click.option("--new-classes", is_flag=True, help="Let labels that are no class yet become classes.")
-def ingest(run_directory: Path, file: Path, annotator: str, close: bool, new_classes: bool) -> None:
+def ingest(run_directory: Path, file: Path, annotator: str | None, close: bool, new_classes: bool) -> None:
     """Take a FILE of labels into a run that waits for them: all of its rows, or none where one is wrong.
 
     A row without a label is not answered.  The same file again changes nothing.
 
     Example: pipeline ingest runs/photos-margin-influence-greedy-seed0 to_label.csv
     """
+    require_run(run_directory)
     from pipeline.annotators.files import FilesAnnotator
-    from pipeline.labelling import open_round, take_in
+    from pipeline.labelling import ANNOTATOR, open_round, take_in
     from pipeline.run.context import load_data
     from pipeline.run.rounds import Rounds
     from pipeline.run.rundir import RunDirectory, check_unchanged, read_config, read_events
@@ -30,13 +31,13 @@ def ingest(run_directory: Path, file: Path, annotator: str, close: bool, new_cla
     config = read_config(run_directory)
     if not config.by_files:
         raise PipelineError(f"{run_directory}: expected a run begun with --annotator files; {config.who} answers")
-    events = read_events(run_directory)
-    data = load_data(config)
-    if events:
-        check_unchanged(events[0], config, data.fingerprint())
+    read_events(run_directory)
     with RunDirectory(run_directory, lambda warning: click.echo(f"warning: {warning}", err=True)) as run:
+        data = load_data(config, run=run_directory)
+        if run.events:
+            check_unchanged(run.events[0], config, data.fingerprint())
         rounds = Rounds(run, data, FilesAnnotator())
-        taken = take_in(rounds, data, file, annotator, new_classes=new_classes)
+        taken = take_in(rounds, data, file, ANNOTATOR if annotator is None else annotator, new_classes=new_classes)
         if close:
             rounds.close(open_round(rounds.pool))
     click.echo(f"{taken.labels} labels and {taken.skips} skips taken in; {taken.known} were known already")

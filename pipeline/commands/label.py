@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import default_paths, fresh_path, keep_compiled
+from pipeline.cli import KEEP_COMPILED, default_paths, fresh_path, keep_compiled
 from pipeline.errors import PipelineError
+from pipeline.lock import DirectoryLock
 from pipeline.options import confirm_file, note, run_options, trust_code_option
+from pipeline.places import CONFIG, check_place, refuse_runs
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
@@ -32,6 +34,8 @@ OWN_DATA: dict[str, dict[str, Any]] = {
 """Of their own files: one that cannot be read keeps nobody from labelling, and every label is learned from."""
 FEATURES_MODEL = "mlp"
 """What learns from features, where no network is named: there is nothing in them to convolve."""
+IN_USE = "label on its page, where 'Link for another browser' lets others in, or stop it"
+"""What to do where another process serves a run already."""
 IMAGES = "images"
 """Folder of a run in which its images are kept decoded."""
 SIMULATED = ("--annotator-noise", "--annotator-skip", "--annotator-disagree", "--annotator-late", "--annotator-missing")
@@ -75,18 +79,26 @@ def label(
     """
     if demo == (source is not None):
         raise PipelineError("expected either a folder or run to label, or --demo")
+    going_on = source is not None and (Path(source) / CONFIG).is_file()
+    if source is not None and not going_on:
+        refuse_runs(Path(source).expanduser(), "pipeline label")
+    if out is not None and not going_on:
+        check_place(out)
     given = [f"--{key.partition('__')[2].replace('_', '-')}" for key, value in options.items() if value is not None]
+    if going_on and (given or sets or config_file or out or overlap is not None):
+        raise PipelineError(
+            f"{source} is a run, which goes on as it began: expected no options beside --classes, --budget, "
+            "--annotator, --port, --no-browser and --trust-code"
+        )
     annotator = _annotator(name)
     keep_compiled()
-    if source is not None and (Path(source) / "config.yaml").is_file():
-        if given or sets or config_file or out or overlap is not None:
-            raise PipelineError(
-                f"{source} is a run, which goes on as it began: expected no options beside --classes, --budget, "
-                "--annotator, --port, --no-browser and --trust-code"
-            )
-        added = _names(classes)
-        with _listening(port) as listener:
-            _serve(Path(source), _recorded(Path(source), budget, trust_code), annotator, listener, browser, added)
+    if going_on and source is not None:
+        path, added = Path(source), _names(classes)
+        _confirm(path, trust_code)
+        with _listening(port) as listener, DirectoryLock(path, IN_USE) as lock:  # first: another server may have it
+            context = _recorded(path, budget)
+            _serve(path, context, annotator, listener, browser, added, lock)
+        _leave()
         return
     with _listening(port) as listener:  # before anything is made
         base = _base(source, classes, budget, overlap)
@@ -94,6 +106,7 @@ def label(
         confirm_file(config_file, sets, fields, trust_code, base)
         path, context = _begun(base, out, config_file, sets, fields)
         _serve(path, context, annotator, listener, browser, [])
+    _leave()
 
 
 def _listening(port: int) -> socket.socket:
@@ -221,30 +234,45 @@ def _with_size(config: "RunConfig") -> "RunConfig":
     return validate(merged(config.model_dump(), {"data": {"image_size": text}}))
 
 
-def _recorded(path: Path, budget: int | None, trust_code: bool) -> "RunContext":
+def _confirm(path: Path, trust_code: bool) -> None:
+    """Refuse a run that no page serves, that was changed or that names code that is not trusted; nothing is written."""
+    from pipeline.run.reading import read_begun, read_config
+    from pipeline.run.recorded import confirm_recorded
+
+    config = read_config(path)
+    if not config.paged:
+        raise PipelineError(f"{path}: expected a run of 'pipeline label'; go on with 'pipeline resume {path}'")
+    confirm_recorded(path, config, read_begun(path), trust_code, note)
+
+
+def _recorded(path: Path, budget: int | None) -> "RunContext":
     """Open a run that goes on, with another budget where one is given."""
     from pipeline.config import validate
     from pipeline.plain import merged
-    from pipeline.run.recorded import open_recorded
-    from pipeline.run.rundir import read_begun, read_config
+    from pipeline.run.context import open_context
+    from pipeline.run.rundir import read_config
 
-    config, events = read_config(path), read_begun(path)
-    if not config.paged:
-        raise PipelineError(f"{path}: expected a run of 'pipeline label'; go on with 'pipeline resume {path}'")
+    config = read_config(path)
     if budget is not None:
         config = validate(merged(config.model_dump(), {"annotator": {"budget": budget}}), recorded=True)
-    return open_recorded(path, config, events, trust_code, note, cache=path / IMAGES)
+    return open_context(config, path / IMAGES, run=path)
 
 
 def _serve(
-    path: Path, context: "RunContext", name: str, listener: socket.socket, browser: bool, added: list[str]
+    path: Path,
+    context: "RunContext",
+    name: str,
+    listener: socket.socket,
+    browser: bool,
+    added: list[str],
+    lock: DirectoryLock | None = None,
 ) -> None:
     """Serve the page until somebody stops it."""
     from pipeline.files import write_atomically
     from pipeline.interrupts import Interrupts
     from pipeline.page.serve import PageServer
     from pipeline.run.recorded import named_code
-    from pipeline.run.rundir import CONFIG, RunDirectory
+    from pipeline.run.rundir import RunDirectory
     from pipeline.session.session import Session
     from pipeline.session.state import notes_of
 
@@ -255,7 +283,7 @@ def _serve(
         note(line)
     trust, quoted = " --trust-code" if named_code(context.config) else "", shlex.quote(str(path))
     hint = f"stopped; every answer is saved. Go on with: pipeline label {quoted}{trust}"
-    with RunDirectory(path, warn) as run, Interrupts(hint):
+    with RunDirectory(path, warn, lock) as run, Interrupts(hint, "stopping …"):
         if run.config.annotator != context.config.annotator:  # another budget: nobody else has the run
             write_atomically(path / CONFIG, context.config.to_yaml())
         session = Session(run, context, path / IMAGES, name, warn, news=click.echo)
@@ -266,10 +294,19 @@ def _serve(
                 _invite(server.access.link(), path, browser)
                 server.wait()
         except KeyboardInterrupt:
-            click.echo(f"\n{hint}")
+            pass  # which was said already
         finally:
             session.stop()
+    click.echo(hint)
     click.echo(f"take the labels and predictions away with: pipeline products {quoted}")
+
+
+def _leave() -> None:
+    """End at once what nothing is left to do in, when this is the console script and not a test."""
+    if click.get_current_context().obj == KEEP_COMPILED:
+        from pipeline.interrupts import leave
+
+        leave()
 
 
 def _invite(link: str, path: Path, browser: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from pipeline.options import note, trust_code_option
+from pipeline.places import check_file
 
 MOST_LISTED = 100
 """Unreadable files that are named; the others are counted."""
@@ -26,6 +27,7 @@ def predict(model: Path, samples: str, out: Path, trust_code: bool) -> None:
 
     Example: pipeline predict runs/photos/products/model new_photos/ --out new.csv
     """
+    check_file(out, new=True)
     from pipeline.cli import keep_compiled
     from pipeline.interrupts import Interrupts
     from pipeline.products.predict import find_model, predict_new

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from pipeline.options import note, trust_code_option
+from pipeline.places import check_place, require_run
 
 
 @click.command()
@@ -20,6 +21,8 @@ def products(run: Path, out: Path | None, trust_code: bool) -> None:
 
     Example: pipeline products runs/photos-margin-influence-greedy-seed0
     """
+    require_run(run)
+    check_place(out or run)
     from pipeline.cli import keep_compiled
     from pipeline.interrupts import Interrupts
     from pipeline.products.make import PRODUCTS, make_products
@@ -33,7 +36,7 @@ def products(run: Path, out: Path | None, trust_code: bool) -> None:
         with interrupts, watching(interrupts.check) as progress:
             config, events = read_config(run), read_events(run)
             progress("data", 0, 1)
-            data = load_data(config)
+            data = load_data(config, run=run)
             if events:
                 check_unchanged(events[0], config, data.fingerprint())
             files = make_products(run, data, out, trust_code=trust_code, say=note, progress=progress)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.places import require_report
+
 
 @click.command()
 @click.argument("directories", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -19,6 +21,8 @@ def report(directories: tuple[Path, ...], out: Path | None, baseline: str | None
 
     Example: pipeline report runs/compare-digits
     """
+    for directory in directories:
+        require_report(directory)
     from pipeline.report.page import write_comparison
     from pipeline.report.sources import Choice
 

@@ -8,6 +8,7 @@ import click
 
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.options import note, trust_code_option
+from pipeline.places import check_place, require_run
 
 
 @click.command()
@@ -21,17 +22,20 @@ def stage(name: str, run_directory: Path, cycle: int, out: Path | None, trust_co
 
     Example: pipeline stage score runs/digits-margin-influence-sequential-seed0 --cycle 2
     """
-    from pipeline.cli import keep_compiled
-    from pipeline.interrupts import Interrupts
-    from pipeline.run.rerun import rerun
-
-    keep_compiled()
+    require_run(run_directory)
     if out is not None and out.exists():
         raise PipelineError(f"--out: expected a new directory, but {out} exists: name another")
     if out is not None and not out.resolve().parent.is_dir():
         raise PipelineError(f"--out: expected a directory in an existing one, but {out.parent} does not exist")
     if out is not None and out.resolve().is_relative_to(run_directory.resolve()):
         raise PipelineError(f"--out: expected a directory outside of the run, which is never changed; got {out}")
+    if out is not None:
+        check_place(out)
+    from pipeline.cli import keep_compiled
+    from pipeline.interrupts import Interrupts
+    from pipeline.run.rerun import rerun
+
+    keep_compiled()
     into = out or Path(tempfile.mkdtemp(prefix=f"{name}-"))
     into.mkdir(exist_ok=True)
     try:

@@ -18,6 +18,7 @@ from pipeline.fidelity.sample import RULE
 from pipeline.fidelity.setting import Setting
 from pipeline.fidelity.verdict import parameters, verdict
 from pipeline.files import naming, write_atomically
+from pipeline.places import check_place
 from pipeline.report.figures import spell_seconds
 
 COLUMNS = ("rank correlation", "best third", "cosine", "real / predicted")
@@ -43,6 +44,7 @@ def destination(run: Path, cycle: int, out: Path | None) -> Path:
         raise PipelineError(
             f"--out: expected a new directory or an earlier report, but {path} is neither: name another"
         )
+    check_place(path)
     return path
 
 

@@ -41,6 +41,9 @@ class PageServer:
             self._socket.close()
             raise
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
+        self._ended = (
+            threading.Event()
+        )  # a thread whose join was interrupted says that it has ended, before Python 3.12
         self._failure: BaseException | None = None
 
     def __enter__(self) -> "PageServer":
@@ -54,8 +57,8 @@ class PageServer:
 
     def wait(self) -> None:
         """Return when the server has stopped, whoever stopped it; interrupts come through."""
-        while self._thread.is_alive():
-            self._thread.join(0.2)  # a join without an end would hold signals back on some systems
+        while not self._ended.wait(0.2):  # a wait without an end would hold signals back on some systems
+            pass
         if self._failure is not None:
             raise self._failure
 
@@ -71,6 +74,8 @@ class PageServer:
             self._server.run(sockets=[self._socket])
         except BaseException as error:
             self._failure = error
+        finally:
+            self._ended.set()
 
 
 def serve(desk: Desk, port: int, on_ready: Callable[[str], None]) -> None:

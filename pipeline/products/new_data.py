@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.places import refuse_runs
 from pipeline.products.model_folder import About
 from trainer.data import custom_kind
 from trainer.data.archive import HALVES, INPUTS, array_names, read_arrays
@@ -76,6 +77,8 @@ class ImageFiles:
 
     def __init__(self, root: Path, about: About) -> None:
         from trainer.data.listing import list_all
+
+        refuse_runs(root)
 
         self._root, self._about = root.resolve(), about
         try:

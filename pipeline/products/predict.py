@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.places import check_file, runs_in
 from pipeline.products.model_folder import ABOUT, FOLDER, About, read_about
 from pipeline.products.networks import Say, outputs_of
 from pipeline.products.new_data import NewData, open_new_data
@@ -47,6 +48,8 @@ def find_model(path: Path) -> Path:
         raise PipelineError(f"{path} does not exist: give a run or a folder model of its products")
     if (path / "config.yaml").is_file():
         raise PipelineError(f"{path} has no {PRODUCTS}/{FOLDER} yet: write it first, 'pipeline products {path}'")
+    if runs := runs_in(path):
+        raise PipelineError(f"{path} holds runs and no {ABOUT}: name one of them, such as {runs[0]}")
     raise PipelineError(f"{path} has no {ABOUT}: expected a run, its folder {PRODUCTS}, or the folder {FOLDER} in it")
 
 
@@ -73,10 +76,7 @@ def predict_new(
         PipelineError: the folder is damaged, or the samples are not what the network takes; nothing is written.
 
     """
-    if out.exists():
-        raise PipelineError(f"--out: expected a new file, but {out} exists: name another or remove it")
-    if not out.absolute().parent.is_dir():
-        raise PipelineError(f"--out: expected a file in a folder that there is, but {out.absolute().parent} is none")
+    check_file(out, new=True)
     about = read_about(model)
     data = open_new_data(given, about)
     outputs = outputs_of(model, about, trust_code, say)

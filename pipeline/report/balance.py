@@ -4,17 +4,27 @@ import math
 
 import numpy as np
 
+from pipeline.report.picks import BY_CHANCE, BY_GRID, INITIAL_SET
 from pipeline.report.results import Experiment, initial_set
+from pipeline.run.pool import INITIAL
 
 
 def class_balance(experiment: Experiment) -> dict[str, np.ndarray]:
-    """Share of each class among the samples asked for, over all seeds and cycles; ``[C]`` by strategy."""
+    """Share of each class among the samples asked for, over all seeds and cycles; ``[C]`` by strategy.
+
+    What no strategy chose is in groups of its own: the initial sets, what was drawn at random later, and grids.
+    """
     size = len(experiment.classes)
     initial = {run.config.seed: initial_set(run) for run in experiment.runs}
-    groups = {"initial set": [pick for picks in initial.values() for pick in picks]}
+    groups = {INITIAL_SET: [pick for picks in initial.values() for pick in picks]}
     for name in experiment.strategies:
         runs = experiment.of(name).values()
-        groups[name] = [pick for run in runs for round_, picks in run.rounds.items() if round_ >= 0 for pick in picks]
+        asked = (picks for run in runs for network, picks in run.picks.asked.items() if network != INITIAL)
+        groups[name] = [pick for picks in asked for pick in picks]
+    others = [(BY_CHANCE, [run.picks.drawn for run in experiment.runs])]
+    others.append((BY_GRID, [run.picks.grids for run in experiment.runs]))
+    for name, all_of in others:
+        groups[name] = [pick for by_round in all_of for picks in by_round.values() for pick in picks]
     counts = {
         name: np.bincount([label for _, label in picks], minlength=size) for name, picks in groups.items() if picks
     }

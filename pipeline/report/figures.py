@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.files import slug
 from pipeline.report.analysis import Analysis, Curve
 from pipeline.report.end_labels import End, fit, name_ends
+from pipeline.report.picks import BY_CHANCE, BY_GRID
 from pipeline.report.statistics import CONFIDENCE
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6D00")
@@ -198,6 +199,10 @@ def draw_balance(analysis: Analysis) -> Drawn:
     note = (
         "Percent of the labels asked for by class, over all cycles and seeds. The strategies do not see these labels."
     )
+    if BY_CHANCE in names:
+        note += " What was drawn at random while no network could choose is no strategy's pick."
+    if BY_GRID in names:
+        note += " Nor is what a person had shown as a grid, of the likeliest of one class."
     return _drawn(figure, analysis, "class-balance", "Classes of the picks", alt, note)
 
 

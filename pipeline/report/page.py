@@ -1,7 +1,6 @@
 """The report as one HTML file that needs nothing else, with its figures and numbers as files beside it."""
 
 import base64
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from common.memory import shown
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 from pipeline.machine import hardware, spell_hardware
+from pipeline.places import check_place
 from pipeline.report import headings, provenance, wording
 from pipeline.report.across import AcrossData, across_data
 from pipeline.report.analysis import Analysis, analyse
@@ -90,23 +90,6 @@ def write_comparison(directories: Sequence[Path], out: Path | None = None, choic
         write_atomically(where / f"{figure.name}.png", figure.png)
     write_atomically(where / INDEX, page)  # last: a page that is there has its files
     return where / INDEX
-
-
-def check_place(where: Path) -> None:
-    """Check that a directory is one, or can be made, and can be written to.
-
-    Args:
-        where: the directory.
-
-    Raises:
-        PipelineError: it is not.
-
-    """
-    nearest = next(place for place in (where, *where.absolute().parents) if place.exists())
-    if not nearest.is_dir():
-        raise PipelineError(f"--out: expected a directory, but {nearest} is a file: name another")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise PipelineError(f"--out: cannot write to {where}: no permission to write in {nearest}: name another")
 
 
 def _chapter(experiment: Experiment) -> Chapter:

@@ -12,15 +12,13 @@ from pipeline.errors import PipelineError
 from pipeline.files import slug
 from pipeline.plain import differences
 from pipeline.report.labellers import Labellers, labellers_of
+from pipeline.report.picks import Pick, Picks, picks_of
 from pipeline.report.sources import EVERYTHING, Choice, Source, check_baseline, find_sources
 from pipeline.run.events import Event
-from pipeline.run.pool import INITIAL, Pool
+from pipeline.run.pool import INITIAL
 from pipeline.run.rundir import cycle_path, read_config, read_events
 from pipeline.run.stages.select import QUERY
 from pipeline.run.summary import CycleRow, accuracy_curve, read_rows
-
-Pick = tuple[int, int]
-"""Id and class of a labelled sample."""
 
 
 class Excluded(NamedTuple):
@@ -46,7 +44,7 @@ class Run:
         path: its directory.
         config: its configuration.
         rows: one a cycle.
-        rounds: what was labelled after each cycle, in rank order; the initial set is that of ``INITIAL``.
+        picks: what was labelled, by who chose it.
         classes: names of the classes at the end.
         start: the first event: versions and the data set's hash.
         labellers: who labelled it; None where only simulated annotators did.
@@ -56,7 +54,7 @@ class Run:
     path: Path
     config: RunConfig
     rows: tuple[CycleRow, ...]
-    rounds: dict[int, tuple[Pick, ...]]
+    picks: Picks
     classes: tuple[str, ...]
     start: Event
     labellers: Labellers | None = None
@@ -230,7 +228,7 @@ def _read_run(source: Source) -> Run | Excluded:
         rows = read_rows(path)
         classes = _classes(path, rows, events)
         who = labellers_of(events, classes)
-        return Run(path, config, tuple(rows), _rounds(events), classes, events[0], who)
+        return Run(path, config, tuple(rows), picks_of(events), classes, events[0], who)
     except (PipelineError, OSError, ValueError, KeyError, TypeError) as error:
         return Excluded(path, f"damaged: {' '.join(str(error).split())}")
 
@@ -243,15 +241,6 @@ def _unfinished(config: RunConfig, events: list[Event]) -> str:
         return f"failed in cycle {events[-1]['cycle']}: {events[-1]['reason']}"
     done = sum(event["event"] == "cycle_done" for event in events)
     return f"unfinished: {done} {'networks' if config.paged else f'of {config.cycles} cycles'}"
-
-
-def _rounds(events: list[Event]) -> dict[int, tuple[Pick, ...]]:
-    pool = Pool(0, events)
-    known = pool.known()
-    return {
-        round_: tuple((sample, known[sample]) for sample in asked if sample in known)
-        for round_, asked in pool.queries.items()
-    }
 
 
 def _classes(path: Path, rows: Sequence[CycleRow], events: list[Event]) -> tuple[str, ...]:
@@ -301,4 +290,4 @@ def _value_at(config: RunConfig, path: str) -> Any:
 
 def initial_set(run: Run) -> tuple[Pick, ...]:
     """Return what a run was given before its first training."""
-    return run.rounds.get(INITIAL, ())
+    return run.picks.asked.get(INITIAL, ())

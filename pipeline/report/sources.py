@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
+from pipeline.places import require_report
 from pipeline.run.rundir import CONFIG, EVENTS, read_config
 from pipeline.sweep.grid import GRID, read_grid
 
@@ -150,10 +151,7 @@ def _expand(directory: Path) -> Iterator[Source]:
         except PipelineError as error:
             yield Source(directory, None, str(error))
     else:
-        raise PipelineError(
-            f"expected a directory that 'pipeline compare' ({GRID}) or 'pipeline run' ({CONFIG}) made, but {directory} "
-            "is neither: name such directories"
-        )
+        require_report(directory)
 
 
 def check_baseline(choice: Choice, finished: Sequence[str]) -> None:

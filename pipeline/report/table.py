@@ -14,8 +14,9 @@ def results_csv(experiments: Iterable[Experiment]) -> str:
     """Return all results in long form, at full precision.
 
     Metrics are those of a run, such as ``test_accuracy``; ``epochs``; the seconds of each stage, such as ``score_s``;
-    and how many samples of a class were labelled after the cycle, ``picked[CLASS]``, or before the first,
-    ``initial[CLASS]``.  What a run does not have is absent, and so is a count of 0.  The last column names the
+    and how many samples of a class were labelled: those that the cycle's network chose, ``picked[CLASS]``; those before
+    the first, ``initial[CLASS]``; those drawn at random in the cycle's round, ``random[CLASS]``; and those shown as a
+    grid, ``grid[CLASS]``.  What a run does not have is absent, and so is a count of 0.  The last column names the
     strategy that the report compares the others with; it is empty where that one has no finished run.
 
     """
@@ -43,7 +44,8 @@ def _metrics(row: CycleRow) -> Iterator[tuple[str, float]]:
 
 def _class_counts(run: Run, cycle: int) -> Iterator[tuple[str, int]]:
     rounds = [("initial", initial_set(run))] if cycle == 0 else []
-    for name, picks in [*rounds, ("picked", run.rounds.get(cycle, ()))]:
+    others = [("random", run.picks.drawn.get(cycle, ())), ("grid", run.picks.grids.get(cycle, ()))]
+    for name, picks in [*rounds, ("picked", run.picks.asked.get(cycle, ())), *others]:
         labels = [label for _, label in picks]
         for number in sorted(set(labels)):
             yield f"{name}[{printable(run.classes[number])}]", labels.count(number)

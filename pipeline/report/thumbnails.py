@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.report.results import Experiment, Pick, Run, initial_set
+from pipeline.report.picks import BY_CHANCE, BY_GRID, INITIAL_SET, Groups, Pick
+from pipeline.report.results import Experiment, Run, initial_set
 from pipeline.run.context import load_data
 from pipeline.run.pool import INITIAL
 from trainer.data import DataSet
@@ -82,10 +83,14 @@ def make_sheet(experiment: Experiment) -> Sheet:
         return Sheet(seed, {}, "The picks are not shown, as the data set holds features and no images.")
     chosen = [run for name in experiment.strategies if (run := experiment.of(name).get(seed))]
     strips: dict[str, tuple[Strip, ...]] = {
-        "initial set": (_strip(data, chosen[0], "before the first training", initial_set(chosen[0])),)
+        INITIAL_SET: (_strip(data, chosen[0], "before the first training", initial_set(chosen[0])),)
     }
     for run in chosen[:MOST_STRATEGIES]:
-        strips[run.strategy] = _strips(data, run)
+        named = {run.strategy: run.picks.asked, BY_CHANCE: run.picks.drawn, BY_GRID: run.picks.grids}
+        for name, groups in named.items():
+            key = name if name == run.strategy or len(chosen) == 1 else f"{run.strategy}, {name}"
+            if made := _strips(data, run, groups, name == BY_CHANCE):
+                strips[key] = made
     hidden = len(chosen) - MOST_STRATEGIES
     return Sheet(seed, strips, f"{hidden} more strategies are not shown." if hidden > 0 else "")
 
@@ -93,16 +98,23 @@ def make_sheet(experiment: Experiment) -> Sheet:
 def _load(experiment: Experiment) -> DataSet:
     """Load the images as the runs did, but fetch nothing."""
     config = experiment.config
-    return load_data(config.model_copy(update={"data": config.data.model_copy(update={"download": False})}))
+    fetching = config.data.model_copy(update={"download": False})
+    return load_data(config.model_copy(update={"data": fetching}), run=experiment.runs[0].path, checked=False)
 
 
-def _strips(data: DataSet, run: Run) -> tuple[Strip, ...]:
-    rounds = [round_ for round_ in sorted(run.rounds) if round_ != INITIAL]
+def _strips(data: DataSet, run: Run, groups: Groups, by_chance: bool) -> tuple[Strip, ...]:
+    rounds = [round_ for round_, picks in groups.items() if round_ != INITIAL and picks]
     if len(rounds) > MOST_CYCLES:
         positions = np.linspace(0, len(rounds) - 1, MOST_CYCLES).round().astype(int)
         rounds = [rounds[position] for position in positions]
     labels = {row.cycle: row.n_labelled for row in run.rows}
-    return tuple(_strip(data, run, f"cycle {cycle}, at {labels[cycle]} labels", run.rounds[cycle]) for cycle in rounds)
+
+    def caption(cycle: int) -> str:
+        if by_chance:
+            return f"round {cycle}, as no network could choose then"
+        return f"cycle {cycle}, at {labels[cycle]} labels" if cycle in labels else f"cycle {cycle}"
+
+    return tuple(_strip(data, run, caption(cycle), groups[cycle]) for cycle in rounds)
 
 
 def _strip(data: DataSet, run: Run, caption: str, picks: tuple[Pick, ...]) -> Strip:

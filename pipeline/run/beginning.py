@@ -7,6 +7,7 @@ import numpy as np
 from pipeline import seeds
 from pipeline.config import RunConfig
 from pipeline.machine import hardware
+from pipeline.run.began import write_beginning
 from pipeline.run.context import RunContext
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.recorded import code_sha256
@@ -33,7 +34,10 @@ def begin(run: RunDirectory, context: RunContext) -> int:
     threads = recorded_threads(config, run.events) if run.events else new_threads(context)
     data, code = context.dataset_sha256, code_sha256(config)
     facts = {"dataset_sha256": data, "versions": versions, "hardware": hardware(), "threads": threads}
+    if not run.events:
+        write_beginning(run.path, context.loaded or context.data)  # first: no kill leaves a run that lacks it
     run.start(facts | ({"code": code} if code else {}))
+    write_beginning(run.path, context.loaded or context.data)  # of a run of an older version, now that it is its data
     return threads
 
 

@@ -24,10 +24,10 @@ def create_run(path: Path, config: RunConfig) -> None:
 
     """
     try:
-        _refuse_taken(path)
+        refuse_taken(path)
         path.mkdir(parents=True, exist_ok=True)
         with FileLock(path / LOCK, timeout=0):  # two commands that chose the same name: one of them finds it taken
-            _refuse_taken(path)
+            refuse_taken(path)
             remove_leftovers(path)
             write_atomically(path / CONFIG, config.to_yaml())
     except Timeout as error:
@@ -36,8 +36,16 @@ def create_run(path: Path, config: RunConfig) -> None:
         raise PipelineError(f"--out: cannot write to {path}: {error.strerror}") from error
 
 
-def _refuse_taken(path: Path) -> None:
-    """Refuse a path that holds anything but what a killed ``create_run`` leaves behind."""
+def refuse_taken(path: Path) -> None:
+    """Refuse a path that holds anything but what a killed ``create_run`` leaves behind.
+
+    Args:
+        path: of a run that is to be made.
+
+    Raises:
+        PipelineError: it does.
+
+    """
     if path.is_dir():
         taken = [entry for entry in path.iterdir() if entry.name != LOCK and ".tmp-" not in entry.name]
     else:

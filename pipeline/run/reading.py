@@ -7,13 +7,13 @@ from pathlib import Path
 from pipeline.config import RunConfig, validate
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
+from pipeline.places import CONFIG, EVENTS, require_run
 from pipeline.plain import differences
 from pipeline.run.events import Event, parse_events
 from pipeline.run.former_names import existing
 from pipeline.run.logged import LogIndex
 from pipeline.run.stages.store import read_manifest
 
-EVENTS, CONFIG = "events.jsonl", "config.yaml"
 _BEGINNING = {"run_id": str, "config": dict, "config_sha256": str, "dataset_sha256": str, "versions": dict}
 """What the first event says at least."""
 
@@ -29,10 +29,7 @@ def read_config(path: Path) -> RunConfig:
 
     """
     _refuse_no_file(path / CONFIG)
-    if not (path / CONFIG).is_file():
-        grid = (path / "grid.yaml").is_file()
-        advice = f"it is a comparison: 'pipeline compare --out {path}'" if grid else "start one with 'pipeline run'"
-        raise PipelineError(f"expected a run directory with a {CONFIG}, but {path} has none: {advice}")
+    require_run(path)
     try:
         text = (path / CONFIG).read_text()
     except (OSError, UnicodeDecodeError) as error:

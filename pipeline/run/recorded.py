@@ -194,11 +194,30 @@ def open_recorded(
         PipelineError: the configuration was changed, names code that is not trusted, or as of ``open_context``.
 
     """
+    confirm_recorded(run, config, events, trust_code, say)
+    return open_context(config, cache, run=run)
+
+
+def confirm_recorded(
+    run: Path, config: RunConfig, events: list[Event], trust_code: bool, say: Callable[[str], None]
+) -> None:
+    """Check a run that was recorded before anything of it is used, and before anything is written to it.
+
+    Args:
+        run: as of ``open_recorded``, like all that follow.
+        config: its own.
+        events: its own.
+        trust_code: whether its code may run.
+        say: told what code runs.
+
+    Raises:
+        PipelineError: the configuration was changed, or names code that is not trusted.
+
+    """
     start = events[0] if events else None
     if start is not None:
         check_configuration(start, config)
     confirm_code(run, named_code(config), trust_code, say, start)
-    return open_context(config, cache)
 
 
 def _found(module: str) -> ModuleSpec | None:

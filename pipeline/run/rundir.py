@@ -53,18 +53,19 @@ class RunDirectory:
     Args:
         path: the run.
         warn: told, in one line, of anything repaired.
+        lock: the directory's, where it is held already; it is released with the run.
 
     Raises:
         PipelineError: no such run, held by another process, or damaged.
 
     """
 
-    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, warn: Callable[[str], None], lock: DirectoryLock | None = None) -> None:
         self.path = path
         self.warn = warn
         self.config = read_config(path)
         self._pool: Pool | None = None
-        self._lock = DirectoryLock(path)
+        self._lock = lock or DirectoryLock(path)
         try:
             refuse_cut_back(path, read_begun(path), self.config.paged)  # what is damaged is left as it is
             self.log = EventLog(path / EVENTS)

@@ -62,7 +62,7 @@ def work(connection: Connection, run: Path, cache: Path) -> None:
 
     """
     try:
-        context, porter = open_context(read_config(run), cache), Porter()
+        context, porter = open_context(read_config(run), cache, run=run, checked=False), Porter()
         while not isinstance(order := _received(connection), Order):
             _prepare(order, connection, run, context, porter)
         with with_threads(order.threads):

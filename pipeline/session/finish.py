@@ -133,7 +133,7 @@ def _make(run: Path, cache: Path) -> None:
     from pipeline.run.rundir import read_config
 
     try:
-        data = load_data(read_config(run), cache=cache)
+        data = load_data(read_config(run), cache, run=run)
         make_products(run, data, trust_code=True)  # it was confirmed for the session
     except (PipelineError, RunFailedError, OSError) as error:  # which the command says, too
         sys.exit(str(error))

@@ -14,10 +14,10 @@ from pipeline.config.run import LATER
 from pipeline.config.sections import DEFAULT_STRATEGY
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
+from pipeline.places import GRID
 from pipeline.plain import differences
 from pipeline.queries import STRATEGIES, resolve
 
-GRID = "grid.yaml"
 EVERY = "all"
 MOST_SEEDS = 1000
 WHERE = (("data", "root"), ("data", "download"))

@@ -38,6 +38,9 @@ COMMAND = [
     "anna",
 ]
 
+SOON = 6.0
+"""Seconds in which a session ends, half of one where the machine does nothing else."""
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="no groups of processes here")
 
 
@@ -109,13 +112,17 @@ class Server:
 
     def end(self, number):
         """Send a signal and wait for every process to be gone; return the exit code."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
+        children, started = psutil.Process(self.process.pid).children(recursive=True), time.monotonic()
         if number == signal.SIGKILL:
             self.process.kill()
         else:
             os.killpg(self.process.pid, number)  # as a terminal does
-        self.process.communicate(timeout=60)
+        said, _ = self.process.communicate(timeout=60)
         self.client.close()
+        if number != signal.SIGKILL:
+            assert time.monotonic() - started < SOON
+            assert "stopped; every answer is saved. Go on with: pipeline label " in said
+            assert "stopping …" in self.log.read_text()
         _, left = psutil.wait_procs(children, timeout=30)
         assert not left
         return self.process.returncode

@@ -1,5 +1,7 @@
 """The server around the page: where it listens, and how it ends."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -68,6 +70,27 @@ def test_an_answer_under_way_is_acknowledged_before_the_end():
         asking.start()
         assert begun.wait(10)
         server.stop()
+        asking.join(10)
+    assert got[0].status_code == 200
+
+
+def test_an_answer_under_way_when_ctrl_c_comes_is_acknowledged():
+    desk = FakeDesk()
+
+    def interrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.7)
+
+    desk.after = interrupted
+    with served(desk) as server, opened(server) as client:
+        got = []
+        body = {"annotator": "", "sample": 0, "label": "cat", "seconds": None}
+        asking = threading.Thread(target=lambda: got.append(client.post("/answer", json=body)))
+        asking.start()
+        with pytest.raises(KeyboardInterrupt):
+            server.wait()
+        server.stop()
+        assert not server._thread.is_alive()
         asking.join(10)
     assert got[0].status_code == 200
 

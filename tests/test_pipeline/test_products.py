@@ -250,7 +250,7 @@ def test_a_folder_of_something_else_is_not_touched(finished, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     for out in (tmp_path / "mine", tmp_path / "mine" / "notes.txt"):
-        assert "another: name another" in call("products", finished, "--out", out, code=2).stderr
+        assert ": name another\n" in call("products", finished, "--out", out, code=2).stderr
     assert found(tmp_path) == {"mine/notes.txt"}
 
 

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from trainer.data.arrays import DataSet, Split
 from trainer.data.by_id import ImageView, check_ids
 from trainer.data.custom import ImageOptions
 from trainer.data.digits import load_digits
 from trainer.data.labels import UNLABELLED
+from trainer.data.listed import Listed
 from trainer.data.mnist5k import load_mnist5k
 from trainer.data.npz import load_npz
 from trainer.data.vision import load_cifar10, load_cifar100, load_fashion_mnist, load_mnist, load_svhn
@@ -18,16 +20,22 @@ __all__ = [
     "CUSTOM_DATA",
     "DATASETS",
     "UNLABELLED",
+    "Before",
     "CustomDataEntry",
     "DataSet",
     "DataSetEntry",
     "ImageOptions",
     "ImageView",
+    "Listed",
     "Split",
     "check_ids",
     "custom_kind",
     "load",
 ]
+
+
+Before = Listed | Literal["unlisted"] | None
+"""How a folder is to be listed, where not as it is now."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,7 @@ class Reading:
         labelled_only: leave out what has no label.
         cache: where decoded images are kept.
         progress: is told how many of how many images are decoded.
+        before: how a folder was listed before.
 
     """
 
@@ -113,6 +122,7 @@ class Reading:
     labelled_only: bool
     cache: Path | None
     progress: Callable[[int, int], None] | None
+    before: Before
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,8 @@ class CustomDataEntry:
 def _folder(path: Path, options: ImageOptions, reading: Reading) -> DataSet:
     from trainer.data.folder import load_folder  # only now: Pillow is not needed for anything else
 
-    return load_folder(path, options, reading.memory_limit, reading.labelled_only, reading.cache, reading.progress)
+    reads = (reading.memory_limit, reading.labelled_only, reading.cache, reading.progress, reading.before)
+    return load_folder(path, options, *reads)
 
 
 def _npz(path: Path, options: ImageOptions, reading: Reading) -> DataSet:
@@ -185,6 +196,7 @@ def load(
     labelled_only: bool = False,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    before: Before = None,
 ) -> DataSet:
     """Load a data set as it is stored; no image is expanded to float here.
 
@@ -200,6 +212,8 @@ def load(
             by every later process, as long as no file changes; disk space then counts instead of ``memory_limit``. The
             data set is the same with and without it. None, and all other data: nothing is kept.
         progress: is told how many of how many images of ``folder:PATH`` are decoded, while they are.
+        before: how ``folder:PATH`` was listed before (``DataSet.listed``), to be read so again; ``unlisted`` passes
+            over its ``labels.csv``.
 
     Returns:
         The data set with its train and test halves: published, given or drawn from what has a label.
@@ -216,7 +230,7 @@ def load(
             path = Path(name.removeprefix(f"{kind}:")).expanduser()
         except RuntimeError as error:
             raise TrainerError(f"{name}: {error}") from error
-        reading = Reading(memory_limit, labelled_only, cache, progress)
+        reading = Reading(memory_limit, labelled_only, cache, progress, before)
         return CUSTOM_DATA[kind].loader(path, images or ImageOptions(), reading)
     if name not in DATASETS:
         raise TrainerError(

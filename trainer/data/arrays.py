@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trainer.data.by_id import ArrayRows, ImageView, Stored, check_ids
 from trainer.data.labels import UNLABELLED
+from trainer.data.listed import Listed
 from trainer.errors import TrainerError
 
 SplitName = Literal["train", "test"]
@@ -70,6 +71,7 @@ class DataSet:
         rows: for data made of arrays, where each sample lies in them, (training, test).
         texts: what is shown of each sample to a person who labels, (training, test); None shows the image.
         depth: for data made of files, how 16-bit greys became bytes: value v became (v - first) / 2^second.
+        listed: for data made of files, how they were listed, by which they can be read so again.
 
     Raises:
         TrainerError: the halves, labels or constants contradict each other.
@@ -89,6 +91,7 @@ class DataSet:
     rows: tuple[ArrayRows, ArrayRows] | None = None
     texts: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     depth: tuple[int, int] = (0, 8)
+    listed: Listed | None = None
 
     def __post_init__(self) -> None:
         if self.train.images.shape[1:] != self.test.images.shape[1:]:

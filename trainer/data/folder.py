@@ -1,6 +1,8 @@
 """``folder:PATH``: a user's own image files, in class folders or listed in ``labels.csv``."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -18,7 +20,9 @@ from trainer.data.folder_images import Images, Progress, described, in_order, pl
 from trainer.data.image_cache import read_through_cache
 from trainer.data.labels import UNLABELLED
 from trainer.data.labels_csv import NAME, list_csv
-from trainer.data.listing import Listing, Sample, list_classes
+from trainer.data.listed import Listed, Sample
+from trainer.data.listed_again import beside, list_again, require_readable
+from trainer.data.listing import Listing, list_classes
 from trainer.errors import DataCorrupt, DataNotFound, TrainerError
 
 
@@ -29,6 +33,7 @@ def load_folder(
     labelled_only: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
+    before: Listed | Literal["unlisted"] | None = None,
 ) -> DataSet:
     """Read a folder of images.
 
@@ -46,6 +51,8 @@ def load_folder(
         cache: a folder in which the decoded images are kept and from which they are mapped into memory, where they may
             take more than ``memory_limit``; None decodes into memory.
         progress: is told how many of how many images are decoded, while they are.
+        before: how it was listed before (``DataSet.listed``), to be read so again: the same images, labels and halves,
+            whatever labels and images came since; ``unlisted`` passes over ``labels.csv``.
 
     Returns:
         The data set, with the path of each image and notes on the files that were left out.
@@ -56,12 +63,15 @@ def load_folder(
         TrainerError: anything else that makes no data set, in one line.
 
     """
-    found = list_folder(path, options)
-    if labelled_only:
-        found.samples = [sample for sample in found.samples if sample.label is not None]
-        if not found.samples:
-            raise require_labels(f"folder:{path}", found.unlabelled.total())
-    found.samples = _with_halves(found.samples, options)
+    if isinstance(before, Listed):
+        found = list_again(_root(path), before)
+    else:
+        found = list_folder(path, options, by_list=before is None)
+        if labelled_only:
+            found.samples = [sample for sample in found.samples if sample.label is not None]
+            if not found.samples:
+                raise require_labels(f"folder:{path}", found.unlabelled.total())
+        found.samples = _with_halves(found.samples, options)
     again: tuple[str, ...] = ()
     if cache is not None:
         read, again = read_through_cache(found, options, cache, progress)
@@ -69,18 +79,27 @@ def load_folder(
         plan = plan_images(found, options)
         require_memory(len(plan.samples), plan.channels, plan.size, memory_limit)
         read = read_into_memory(found, plan, options, progress)
+    if isinstance(before, Listed):
+        require_readable(found.root, before, read.skipped)
     notes = found.notes(left_out=labelled_only)
     if read.skipped:
         notes = (*notes, f"{described(found, read.skipped)} cannot be read and are left out")
-    return _assembled(found, read, (*notes, *read.notes, *again))
+    data = _assembled(found, read, (*notes, *read.notes, *again))
+    if isinstance(before, Listed):
+        return replace(data, listed=before)
+    held = tuple(found.samples)
+    return replace(
+        data, listed=Listed(data.classes, held, tuple(read.skipped), beside(found.root, held), found.labels_file)
+    )
 
 
-def list_folder(path: Path, options: ImageOptions) -> Listing:
+def list_folder(path: Path, options: ImageOptions, by_list: bool = True) -> Listing:
     """Find the images of a folder, without opening any.
 
     Args:
         path: the folder.
         options: say which classes there are.
+        by_list: whether its ``labels.csv`` is read, where it has one.
 
     Returns:
         The images, sorted by path; which half they belong to may not be said yet.
@@ -90,12 +109,16 @@ def list_folder(path: Path, options: ImageOptions) -> Listing:
         TrainerError: anything else that makes no data set, in one line.
 
     """
+    root = _root(path)
+    listing = list_csv if by_list and (root / NAME).is_file() else list_classes
+    return listing(root, options.names, options.left_out)
+
+
+def _root(path: Path) -> Path:
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise DataNotFound(f"folder:{path} {what}; give the folder that holds the class folders or {NAME}")
-    root = path.resolve()
-    listing = list_csv if (root / NAME).is_file() else list_classes
-    return listing(root, options.names, options.left_out)
+    return path.resolve()
 
 
 def _with_halves(samples: list[Sample], options: ImageOptions) -> list[Sample]:

@@ -18,7 +18,6 @@ from trainer.data.constants import CHUNK_BYTES
 from trainer.data.custom import ImageOptions, counted, require_room
 from trainer.data.decode import Depth
 from trainer.data.folder_images import Decoding, Images, Progress, plan_images
-from trainer.data.labels_csv import NAME
 from trainer.data.listing import Listing
 from trainer.errors import TrainerError
 
@@ -76,13 +75,12 @@ def _origin(found: Listing, options: ImageOptions) -> dict[str, Any]:
         with suppress(OSError):  # gone since it was listed: decoding will say so
             status = (found.root / name).stat()
             files[name] = [status.st_size, status.st_mtime_ns]
-    listed = found.root / NAME
     origin = {
         "format": FORMAT,
         "pillow": PIL.__version__,
         "root": str(found.root),
         "options": {name: value for name, value in asdict(options).items() if value or name not in LATER},
-        "labels.csv": hashlib.sha256(listed.read_bytes()).hexdigest() if listed.is_file() else None,
+        "labels.csv": found.labels_file,
         "files": files,
     }
     plain: dict[str, Any] = json.loads(json.dumps(origin))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.cells import plain_text
+from common.files import sha256_of
 from trainer.data.custom import listed
 from trainer.data.labels import means_unlabelled, require_plain
 from trainer.data.listing import LAYOUT, Listing, inside, is_image, list_all
@@ -36,7 +37,8 @@ def list_csv(root: Path, classes: tuple[str, ...] | None = None, leave_out: tupl
     text = _text(file)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(file, text), strict=True)
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-    rows = _Rows(Listing(root, classes, leave_out), "split" in reader.fieldnames)
+    listing = Listing(root, classes, leave_out, labels_file=sha256_of(file))
+    rows = _Rows(listing, "split" in reader.fieldnames)
     try:
         for row in reader:
             rows.add(reader.line_num, row)

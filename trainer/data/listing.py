@@ -5,33 +5,17 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from trainer.data.custom import counted, listed, unlabelled_note
 from trainer.data.doubtful import doubt
 from trainer.data.labels import means_unlabelled, require_plain
+from trainer.data.listed import Half, Sample
 from trainer.errors import DataNotFound, TrainerError
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 OTHER_SPLITS = frozenset({"test", "val", "valid", "validation", "dev"})
 LAYOUT = "expected images, a folder of them for each class (PATH/cat/1.png), or PATH/labels.csv with columns path,label"
 LOOSE = "in no class folder"
-Half = Literal["train", "test"] | None
-
-
-class Sample(NamedTuple):
-    """One image that is to be read.
-
-    Args:
-        name: path relative to the root, with slashes.
-        label: name of its class; None where it has no label.
-        split: the half it belongs to; None where the data does not say.
-
-    """
-
-    name: str
-    label: str | None
-    split: Half
 
 
 @dataclass
@@ -50,6 +34,8 @@ class Listing:
         unlabelled: why images have no label, and how many.
         doubt: why folders that are taken for classes may be none.
         lenient: whether links and strange names are passed over, as nobody asked for just these files.
+        labels_file: SHA-256 of the ``labels.csv`` that it was read from; None where that had no part in it.
+        since: what is to be said of how the folder changed since it was first listed.
 
     """
 
@@ -64,6 +50,8 @@ class Listing:
     unlabelled: Counter[str] = field(default_factory=Counter)
     doubt: str = ""
     lenient: bool = False
+    labels_file: str | None = None
+    since: tuple[str, ...] = ()
 
     def add(self, names: Iterator[str] | list[str], label: str | None, split: Half, why: str = LOOSE) -> None:
         """Take images of one class, or without a label; the latter are of no use for testing.
@@ -104,7 +92,7 @@ class Listing:
             left_out: whether what has no label is left out.
 
         """
-        notes = []
+        notes = [*self.since]
         if self.others:
             notes.append(f"ignored {counted(self.others, 'file')} under {self.root}: hidden, or no image")
         if self.useless:

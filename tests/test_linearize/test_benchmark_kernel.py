@@ -10,6 +10,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+pytestmark = pytest.mark.long
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PEER = pytest.mark.skipif(importlib.util.find_spec("neural_tangents") is None, reason="needs the extra 'infinite'")
 

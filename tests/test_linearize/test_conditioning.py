@@ -275,6 +275,7 @@ def test_what_makes_no_sense_is_refused():
         Dense.init(data[0], Targets(data[1], data[2][:-1], data[3]))
 
 
+@pytest.mark.long
 def test_the_benchmark_runs():
     spec = importlib.util.spec_from_file_location("scoring", ROOT / "benchmarks" / "scoring.py")
     module = importlib.util.module_from_spec(spec)

@@ -22,6 +22,7 @@ def rows(path):
     return {cells[0]: cells[1:] for cells in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)}
 
 
+@pytest.mark.long
 def test_one_small_architecture_is_measured_and_then_kept(tmp_path):
     table = tmp_path / "tables" / "survey.md"
     result = run("--pattern", "squeezenet1_1", "--input-size", 32, "-o", table)

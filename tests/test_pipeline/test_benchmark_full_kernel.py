@@ -2,8 +2,12 @@
 
 import re
 
+import pytest
+
 import benchmark_scripts
 from benchmark_scripts import invoke
+
+pytestmark = pytest.mark.long
 
 
 def test_it_measures_both_kernels_on_a_cycle(monkeypatch, start, go_on):

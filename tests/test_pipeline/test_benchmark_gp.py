@@ -13,6 +13,8 @@ from pipeline.run.pool import Pool
 from pipeline.run.rundir import read_config, read_events
 from pipeline.run.summary import read_rows
 
+pytestmark = pytest.mark.long
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gp_accuracy.py"
 
 

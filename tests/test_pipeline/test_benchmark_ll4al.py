@@ -9,6 +9,8 @@ import benchmark_scripts
 from benchmark_scripts import invoke
 from trainer.learners import loss_prediction
 
+pytestmark = pytest.mark.long
+
 SMALL = (
     "--model", "cnn", "--option", "width=4", "--losses", "l2", "--seeds", 0, "--n-init", 12, "--query-size", 4,
     "--subset-size", 30, "--cycles", 2, "--epochs", 2, "--set", "threads=1", "--set", "device=cpu",

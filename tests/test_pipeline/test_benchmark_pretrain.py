@@ -13,6 +13,8 @@ from benchmark_scripts import invoke
 from pipeline.cli import cli
 from trainer.data import load
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def pretrain(monkeypatch):

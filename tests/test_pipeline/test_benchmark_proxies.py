@@ -13,6 +13,8 @@ from pipeline.run.rundir import cycle_path
 from pipeline.run.summary import area_under_curve, read_rows
 from pipeline.sweep.grid import GRID, Grid
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def proxies(monkeypatch):

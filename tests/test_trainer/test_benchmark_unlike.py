@@ -8,6 +8,8 @@ import pytest
 import benchmark_scripts
 from benchmark_scripts import invoke
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def unlike(monkeypatch):

@@ -95,7 +95,7 @@ def carry_out(
         RunFailedError: a cell failed, or the strategies of a seed did not start alike.
 
     """
-    if out is not None and not dry_run:
+    if out is not None and not dry_run and not out.is_file():
         check_place(out)
         refuse_held(out)
     from pipeline.run.recorded import named_code

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from common.files import sha256_of
-from common.memory import available_memory
 from linearize import MemoryBudgetError
 from linearize.bounds import check_budget
 from migrator import MigratorError
@@ -18,21 +17,13 @@ from pipeline import seeds
 from pipeline.config import ModelSection, RunConfig
 from pipeline.errors import PipelineError
 from pipeline.infinite import check_affordable
-from pipeline.places import refuse_runs
 from pipeline.queries import STRATEGIES, QueryStrategy, strategy_sha256
-from pipeline.run.began import (
-    come_and_gone,
-    first_event,
-    kept_files,
-    read_beginning,
-    ways_to_read,
-    what_changed,
-)
+from pipeline.run.loading import load_data
 from pipeline.run.pool import Pool
 from pipeline.run.stages.sequential import query_sizes
 from trainer.batch_norm import has_batch_norm
 from trainer.checkpoint import initialise
-from trainer.data import Before, DataSet, ImageView, custom_kind, load
+from trainer.data import DataSet, ImageView, custom_kind
 from trainer.dropout import sample_outputs
 from trainer.errors import TrainerError
 from trainer.features import embed
@@ -40,9 +31,6 @@ from trainer.growth import grow
 from trainer.learners.loss_prediction import LearnedLoss
 from trainer.learners.taps import find_taps
 from trainer.models import ModelSpec, build, custom_family, source_sha256
-
-SHARE_OF_IMAGES = 2
-"""A user's own images may take what is free, divided by this; the rest is for training and the kernel."""
 
 
 @dataclass(frozen=True)
@@ -152,78 +140,6 @@ class RunContext:
         if first is not model:
             grow(model, first.state_dict())
         return model
-
-
-def load_data(
-    config: RunConfig,
-    cache: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    run: Path | None = None,
-    *,
-    checked: bool = True,
-) -> DataSet:
-    """Load the data of a run, a user's own within a part of the free memory.
-
-    What has no label is left out where the data's own labels answer; ids are the same without it.  A run that has begun
-    gets what it began with: labels and images that were put into its folder since are no part of it.
-
-    Args:
-        config: the run's configuration.
-        cache: folder in which a user's own images are kept decoded; where absent, they are decoded into memory.
-        progress: told how many images are decoded, of how many.
-        run: the run's directory, where it has one.
-        checked: whether all of it is compared with what the run began with.
-
-    Raises:
-        PipelineError: it is missing, damaged, makes no data set or is not what the run began with; the message names
-            the files.
-
-    """
-    kind, _, folder = config.data.name.partition(":")
-    if kind == "folder":
-        refuse_runs(Path(folder).expanduser())
-    start = first_event(run) if run is not None else None
-    expected = start.get("dataset_sha256") if start else None
-    if run is None or expected is None:
-        return _loaded(config, cache, progress, None)
-    began, kept = read_beginning(run), kept_files(cache)
-    other = f"the data set {config.data.name} is not the one that the run began with"
-    if began and checked and (changed := come_and_gone(began, config)):
-        raise PipelineError(f"{other}: {changed}: put it back as it was, or begin a new run")
-    ways = ways_to_read(began, config.data.name, cache)
-    found, refused = list[DataSet](), list[PipelineError]()
-    for before in ways:
-        try:
-            data = _loaded(config, cache, progress, before)
-        except PipelineError as error:
-            refused.append(error)
-            continue
-        if not checked or data.fingerprint() == expected:
-            return data
-        found.append(data)
-    if not found:
-        raise PipelineError(f"{other}: {refused[0]}" if began else str(refused[0])) from refused[0]
-    raise PipelineError(f"{other}: {what_changed(began, found[0], kept)}: put it back as it was, or begin a new run")
-
-
-def _loaded(
-    config: RunConfig, cache: Path | None, progress: Callable[[int, int], None] | None, before: Before
-) -> DataSet:
-    try:
-        root = Path(config.data.root).expanduser() if config.data.root else None
-        return load(
-            config.data.name,
-            root=root,
-            download=config.data.download,
-            images=config.data.image_options,
-            memory_limit=available_memory() // SHARE_OF_IMAGES,
-            labelled_only=config.simulated,
-            cache=cache,
-            progress=progress,
-            before=before,
-        )
-    except (TrainerError, RuntimeError) as error:  # RuntimeError: the home directory of ~user is not known
-        raise PipelineError(str(error)) from error
 
 
 def open_context(

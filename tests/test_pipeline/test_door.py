@@ -139,7 +139,7 @@ def test_a_run_in_use_is_refused_before_its_images_are_read(invoke, runs, comman
         EventLog(run / "events.jsonl").close()
     else:
         run = runs / "a"
-    monkeypatch.setattr("pipeline.run.context.load", read)
+    monkeypatch.setattr("pipeline.run.loading.load", read)
     with DirectoryLock(run):
         said = invoke(command, run, *(["said.csv"] if command == "ingest" else []))
     assert f"is in use by process {os.getpid()} on " in said

@@ -70,11 +70,13 @@ def free_port():
         yield holder.getsockname()[1]
 
 
+@pytest.mark.long
 def test_eight_devices_of_one_process(tmp_path):
     wait([start(8, tmp_path / "out.npz")])
     agree(tmp_path / "out.npz", 8)
 
 
+@pytest.mark.long
 def test_two_processes_of_two_devices(free_port, tmp_path):
     wait([start(2, tmp_path / f"{index}.npz", free_port, 2, index) for index in range(2)])
     for index in range(2):

@@ -94,6 +94,7 @@ def check(saved, **forged):
     return True
 
 
+@pytest.mark.long
 def test_every_part_of_a_graph_replaced_by_anything(saved, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = json.loads((saved / "graph.json").read_text())
@@ -109,6 +110,7 @@ def test_every_part_of_a_graph_replaced_by_anything(saved, tmp_path, monkeypatch
     assert 0 < accepted < len(everywhere)  # what names a module or a source line may be anything printable
 
 
+@pytest.mark.long
 def test_every_part_of_a_report_replaced_by_anything(saved, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = json.loads((saved / "report.json").read_text())

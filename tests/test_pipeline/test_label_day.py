@@ -22,6 +22,8 @@ from pipeline.run.pool import Pool
 from pipeline.run.rundir import read_events
 from pipeline.run.stages.train import read_summary
 
+pytestmark = pytest.mark.long
+
 CLASSES = ["dark", "bright"]
 NAMES = ["a {}.png", "été/{}.png", 'it\'s "{}"/猫.png', "deep/er/=1+{}.png"]
 SMALL = [

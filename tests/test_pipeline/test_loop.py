@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from itertools import zip_longest
 
 import numpy as np
 import pytest
@@ -36,6 +37,12 @@ def values(path):
 def outcome(path):
     """Everything about a run that must not depend on interruptions."""
     return (path / "events.jsonl").read_bytes(), values(path) if (path / "metrics.csv").exists() else None
+
+
+def unlike(one, other):
+    """The events of two runs that differ, so that a failure says in what."""
+    mine, theirs = (read_events(path) for path in (one, other))
+    return [pair for pair in zip_longest(mine, theirs) if pair[0] != pair[1]]
 
 
 def test_a_run_writes_what_the_design_says(start, go_on):
@@ -182,6 +189,7 @@ def test_sigkill_of_the_real_command_then_resume(start, go_on, spawn, wait_for, 
     assert process.returncode == -signal.SIGKILL
     assert outcome(path)[0] != outcome(whole)[0]
     go_on(path)
+    assert unlike(path, whole) == []
     assert outcome(path) == outcome(whole)
 
 

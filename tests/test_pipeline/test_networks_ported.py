@@ -8,6 +8,8 @@ import torch
 from migrator import migrate, verify
 from trainer.models import MODELS, ModelSpec, build
 
+pytestmark = pytest.mark.long
+
 CLASSES = 3
 NETWORKS = {
     "mlp": ("mlp", (1, 4, 5), {"width": 6, "depth": 3, "dropout": 0.5}),

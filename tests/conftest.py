@@ -67,7 +67,14 @@ def x64():
 
 @pytest.fixture(scope="module")
 def quick_compilation():
-    """Compile fast: most of a small test's time is XLA's; what is compared does not depend on how well it optimises."""
+    """Compile fast: most of a small test's time is XLA's; what is compared does not depend on how well it optimises.
+
+    What was compiled so is forgotten: of other tests some compare bits with those of another process.
+    """
+    from linearize.engine.execute import compiled  # after the hook
+
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    compiled.cache_clear()
+    jax.clear_caches()

@@ -2,7 +2,6 @@ import functools
 import sys
 from pathlib import Path
 
-import jax
 import pytest
 import torch
 import torch._export.utils
@@ -26,8 +25,5 @@ def _operators_once():
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    """Most of these tests' time is XLA's; what they compare does not depend on how well it optimises."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def _quick_compilation(quick_compilation):
+    """Most of these tests' time is XLA's."""

@@ -15,6 +15,8 @@ from linearize.options import KernelOptions
 from migrator import migrate
 from trainer.models import ModelSpec, build
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CLASSES = 3
 
 
@@ -52,13 +54,6 @@ NETWORKS = {
     "torchvision's vgg11": (vgg11, (3, 32, 32)),
     "torchvision's vision transformer": (vision_transformer, (3, 8, 8)),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -22,8 +22,6 @@ from pipeline.run.pool import Pool
 from pipeline.run.rundir import read_events
 from pipeline.run.stages.train import read_summary
 
-pytestmark = pytest.mark.long
-
 CLASSES = ["dark", "bright"]
 NAMES = ["a {}.png", "été/{}.png", 'it\'s "{}"/猫.png', "deep/er/=1+{}.png"]
 SMALL = [
@@ -43,7 +41,10 @@ COMMAND = [
 SOON = 6.0
 """Seconds in which a session ends, half of one where the machine does nothing else."""
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="no groups of processes here")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not hasattr(os, "killpg"), reason="no groups of processes here"),
+]
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Every registered family through the migrator: verified, with all its parameters, and the same outputs as torch."""
 
-import jax
 import numpy as np
 import pytest
 import torch
@@ -8,7 +7,7 @@ import torch
 from migrator import migrate, verify
 from trainer.models import MODELS, ModelSpec, build
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("quick_compilation")]
 
 CLASSES = 3
 NETWORKS = {
@@ -27,13 +26,6 @@ NETWORKS = {
     ),
     "convnet": ("convnet", (1, 5, 6), {"width": 4, "depth": 3}),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def test_every_family_is_here():

@@ -120,6 +120,9 @@ class Dynamics:
     def without(self, position: int) -> "Dynamics":
         """Return the same without a candidate, of which nothing is learned.
 
+        Args:
+            position: of the candidate.
+
         Raises:
             LinearizeError: it was added or left out before.
 

@@ -56,7 +56,7 @@ class Attempt:
     beside: Weights = field(default_factory=dict)
 
     @property
-    def converged(self) -> bool:
+    def ended_early(self) -> bool:
         """Whether something other than the epoch limit ended it, and it did not fail."""
         return self.failure is None and self.ended != "epochs"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -11,7 +12,13 @@ from torch import Tensor, nn
 
 from trainer.errors import CheckpointError
 
+if TYPE_CHECKING:
+    from trainer.learners import Trained
+
 SHOWN = 3  # names in one message
+WEIGHTS = "weights.safetensors"
+BESIDE = "beside.safetensors"
+"""Weights of what the learner trains beside the network."""
 
 
 def weight_bytes(model: nn.Module) -> bytes:
@@ -42,6 +49,19 @@ def snapshot_name(epoch: int) -> str:
 
     """
     return f"epoch-{epoch}.safetensors"
+
+
+def trained_files(model: nn.Module, result: "Trained") -> dict[str, bytes]:
+    """Return all weights that a training left, as files by name: the network's, those beside it, and those kept.
+
+    Args:
+        model: the network.
+        result: what ``fit`` returned.
+
+    """
+    kept = {snapshot_name(epoch): state_bytes(state) for epoch, state in result.snapshots.items()}
+    beside = {BESIDE: state_bytes(result.beside)} if result.beside else {}
+    return {WEIGHTS: weight_bytes(model), **beside, **kept}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -15,11 +15,12 @@ from torch import nn
 
 from common.command_line import OneLineGroup
 from common.files import replacing_folder
-from trainer.checkpoint import load_weights, snapshot_name, state_bytes, weight_bytes
+from trainer.checkpoint import load_weights, trained_files
 from trainer.command_options import SETTABLE, data_options, regime_options
 from trainer.data import DataSet, ImageOptions, check_ids, custom_kind, load
 from trainer.errors import Diverged, TrainerError
 from trainer.files import require_free
+from trainer.learners import Trained
 from trainer.models import MODELS, ModelSpec, build, family_of
 from trainer.options import options_for
 from trainer.predict import accuracy, predict
@@ -123,26 +124,31 @@ def fit(
         "threads": threads,
         **result.attempts(),
     }
+    texts = {
+        "model.json": spec.to_json(),
+        "metrics.jsonl": _json_lines([*result.history, summary]),
+        "labeled.json": _json_lines([ids.tolist()]),
+    }
+    if custom_kind(dataset):
+        texts["samples.csv"] = _samples_csv(data, ids)
     with replacing_folder(out) as folder:
-        (folder / "weights.safetensors").write_bytes(weight_bytes(network))
-        (folder / "model.json").write_text(spec.to_json(), encoding="utf-8")
-        (folder / "metrics.jsonl").write_text(_json_lines([*result.history, summary]), encoding="utf-8")
-        if result.beside:
-            (folder / "beside.safetensors").write_bytes(state_bytes(result.beside))
-        for epoch, kept in result.snapshots.items():
-            (folder / snapshot_name(epoch)).write_bytes(state_bytes(kept))
-        (folder / "labeled.json").write_text(_json_lines([ids.tolist()]), encoding="utf-8")
-        if custom_kind(dataset):
-            (folder / "samples.csv").write_text(_samples_csv(data, ids), encoding="utf-8")
+        for name, content in (
+            trained_files(network, result) | {name: text.encode() for name, text in texts.items()}
+        ).items():
+            (folder / name).write_bytes(content)
     for line in describe(result.max_lr, result.restarts, result.at_chance, "--max-lr="):
         click.echo(f"warning: {line}", err=True)
-    state = SAID[result.ended]
-    click.echo(
-        f"{state} after {result.epochs} epochs in {result.seconds:.1f} s: ||R|| = {result.residual_norm:.4f} "
-        f"(||R||/sqrt(L) = {result.residual_rms:.4f}), train accuracy {result.train_accuracy:.4f}, "
-        + ("no test images" if test is None else f"test accuracy {test:.4f}")
-    )
+    click.echo(_said(result, test))
     click.echo(str(out))
+
+
+def _said(result: Trained, test: float | None) -> str:
+    """Return what is said of a training, in a line."""
+    return (
+        f"{SAID[result.ended]} after {result.epochs} epochs in {result.seconds:.1f} s: ||R|| = "
+        f"{result.residual_norm:.4f} (||R||/sqrt(L) = {result.residual_rms:.4f}), train accuracy "
+        f"{result.train_accuracy:.4f}, " + ("no test images" if test is None else f"test accuracy {test:.4f}")
+    )
 
 
 @cli.command(epilog=_EXPORT_EXAMPLE)

@@ -75,8 +75,8 @@ def fit(
         beside: the weights that what is trained beside the network starts from; None for new ones.
 
     Returns:
-        Residual, accuracy, history and snapshots, of the last attempt that converged, or else of that with the smallest
-        residual.
+        Residual, accuracy, history and snapshots, of the last attempt that ended before the epoch limit, or else of
+        that with the smallest residual.
 
     Raises:
         Diverged: the loss or the outputs are huge or not finite at all of the rates; the weights are what they were.
@@ -98,10 +98,10 @@ def fit(
                 regime = replace(options, max_lr=max_lr)
                 run = Run(model, learner, inputs, y, unlabelled, regime, seed, torch.device(device), limit, beside)
                 attempt = run.attempt(on_epoch)
-            if attempt.failure != "diverged" and (kept is None or attempt.converged or attempt.rms < kept[0].rms):
+            if attempt.failure != "diverged" and (kept is None or attempt.ended_early or attempt.rms < kept[0].rms):
                 kept = attempt, copy_of(model)
             margin = bool(failed) and failed[-1].reason == "unsteady"
-            unsteady = bool(failed) and not margin and attempt.converged and run.shortened
+            unsteady = bool(failed) and not margin and attempt.ended_early and run.shortened
             if attempt.failure is None and not unsteady:
                 break
             failed.append(Restart(max_lr, attempt.epochs, attempt.failure or "unsteady"))
@@ -121,7 +121,7 @@ def _trained(attempt: Attempt, labels: NDArray[np.int64], restarts: list[Restart
     rows, held_out = attempt.rows, attempt.held_out
     return Trained(
         epochs=attempt.epochs,
-        converged=attempt.converged,
+        converged=attempt.failure is None and attempt.ended == "tolerance",
         ended=attempt.ended,
         residual_norm=attempt.rms * math.sqrt(len(rows)),
         residual_rms=attempt.rms,

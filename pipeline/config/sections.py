@@ -220,7 +220,7 @@ class QuerySection(Section):
         reference: what change is measured from; the criterion's own.
         distance: between which outputs; ``outputs``.
         naive_candidates: how many are really retrained with by ``naive``.
-        dropout_passes: how often the network is sampled by strategies that need dropout; see ``run.stages.score``.
+        dropout_passes: how often the network is sampled by strategies that need dropout; see ``run.stages.trained``.
         learner: what the strategy needs networks to be trained by, which the run writes down; None where any will do.
 
     """

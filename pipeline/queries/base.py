@@ -4,11 +4,13 @@ A strategy that is not ours may inherit ``QueryStrategy`` or bring what it needs
 ``pipeline.queries.plugins``, which fills in the rest.
 """
 
+from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from linearize import Measure
+from pipeline.errors import PipelineError
 from pipeline.queries.selection import Selection
 from pipeline.queries.state import LookAheadOptions, QueryState
 
@@ -72,7 +74,7 @@ class SequentialQuery(Protocol):
         ...
 
 
-class QueryStrategy:
+class QueryStrategy(ABC):
     """One way to choose what to label; stateless, so that a resumed run asks what the first one would have.
 
     Attributes:
@@ -112,6 +114,7 @@ class QueryStrategy:
         """Whether a kernel over labelled ∪ candidates is computed for it."""
         return self.needs_port and not self.needs_gradients
 
+    @abstractmethod
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose ``n`` of the candidates, before any of them is answered.
 
@@ -123,7 +126,6 @@ class QueryStrategy:
             PipelineError: more are asked for than there are.
 
         """
-        raise NotImplementedError
 
     def query_sizes(self, options: LookAheadOptions, size: int, answers: int) -> tuple[int, ...]:
         """Return how many samples each query of a cycle asks for, with no training between them.
@@ -144,8 +146,14 @@ class QueryStrategy:
         Args:
             state: of the cycle; it must stay what it is, whatever is answered.
 
+        Raises:
+            PipelineError: it asks for a whole query at once, as by default.
+
         """
-        raise NotImplementedError
+        raise PipelineError(
+            f"strategy {self.name!r}: expected a method sequential_query(state) beside query_sizes, for cycles of "
+            "several queries; got none"
+        )
 
     def covariance(self, options: LookAheadOptions, answers: int, candidates: int) -> Covariance:
         """Say how much of the kernel over labelled ∪ candidates it needs, before anything is computed.

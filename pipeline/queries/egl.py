@@ -6,9 +6,12 @@ import numpy as np
 
 from common.losses import get_loss
 from linearize import ntk_blocks
-from pipeline.queries.base import Covariance, QueryStrategy
+from pipeline.queries.base import QueryStrategy
 from pipeline.queries.selection import Selection, check_count, select_top
-from pipeline.queries.state import LookAheadOptions, QueryState
+from pipeline.queries.state import QueryState
+
+PORTION = 1024
+"""Candidates whose blocks ``[C, C]`` are held at once."""
 
 
 class ExpectedGradientLength(QueryStrategy):
@@ -17,9 +20,9 @@ class ExpectedGradientLength(QueryStrategy):
     ‖∇_θ ℓ(x, c)‖² = r_cᵀ K(x,x) r_c,   K(x,x) = J(x) J(x)ᵀ,  J(x) = ∂f(x)/∂θ,  r_c = -∂ℓ(x, c)/∂f
 
     The block ``[C, C]`` of the tangent kernel does for the gradients of all C labels: C backward passes a candidate,
-    and no gradient is kept.  ``kernel.layers``, ``kernel.precision`` and ``kernel.memory_budget`` apply;
-    ``kernel.head`` does not.  With cross-entropy the squared form is Tr[K (diag p - p pᵀ)].  Copies have the same
-    score.
+    and no gradient is kept.  No kernel of the labelled set is needed, and candidates come in portions.
+    ``kernel.layers``, ``kernel.precision`` and ``kernel.memory_budget`` apply; ``kernel.head`` does not.  With
+    cross-entropy the squared form is Tr[K (diag p - p pᵀ)].  Copies have the same score.
 
     Source: Settles & Craven 2008.
     """
@@ -28,18 +31,25 @@ class ExpectedGradientLength(QueryStrategy):
     description = "longest expected gradient of the loss by all weights, over what the label may be"
     source = "Settles & Craven 2008"
     needs_port = True
+    needs_gradients = True
 
     def query(self, state: QueryState, n: int) -> Selection:
         """Choose the ``n`` candidates of the longest expected gradient."""
         check_count(state.candidates, n)
-        service = state.look_ahead
-        options = replace(service.options, head="full")
-        K = ntk_blocks(*service.network, service.data.pool, options=options, progress=state.progress)
-        return select_top(state.candidates, expected_length(state.outputs, K, state.loss), n)
-
-    def covariance(self, options: LookAheadOptions, answers: int, candidates: int) -> Covariance:
-        """Return that it needs nothing of Θ(U,U) but blocks that it computes itself."""
-        return "none"
+        U, network = len(state.candidates), state.gradients
+        options = replace(network.options, head="full")
+        lengths = np.empty(U)
+        for start in range(0, U, PORTION):
+            rows = slice(start, start + PORTION)
+            K = ntk_blocks(
+                network.apply_fn,
+                network.variables,
+                state.inputs(state.candidates[rows]),
+                options=options,
+                progress=lambda done, _, start=start: state.progress(start + done, U),  # type: ignore[misc]
+            )
+            lengths[rows] = expected_length(state.outputs[rows], K, state.loss)
+        return select_top(state.candidates, lengths, n)
 
 
 class ExpectedGradientLengthOfTheLastLayer(QueryStrategy):

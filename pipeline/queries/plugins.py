@@ -15,6 +15,8 @@ from common.files import sha256_of
 from pipeline.errors import PipelineError
 from pipeline.imports import imported, line_of
 from pipeline.queries.base import QueryStrategy
+from pipeline.queries.selection import Selection
+from pipeline.queries.state import QueryState
 
 GROUP = "ntk_lookahead.strategies"
 _REQUIRED: dict[str, type] = {"name": str, "description": str, "source": str, "needs_port": bool}
@@ -46,6 +48,11 @@ class Adapted(QueryStrategy):
         for member in (*_REQUIRED, *_OPTIONAL, *_METHODS):
             if hasattr(brought, member):
                 setattr(self, member, getattr(brought, member))
+
+    def query(self, state: QueryState, n: int) -> Selection:
+        """Choose as what it brings does; an instance has that method itself, so that errors are of the user's line."""
+        chosen: Selection = self.brought.query(state, n)
+        return chosen
 
 
 @cache

@@ -250,8 +250,8 @@ def warnings_about(analysis: Analysis) -> Iterator[str]:
     stopped = sum(not row.converged for row in rows)
     if stopped:
         yield (
-            f"{stopped} of {len(rows)} trainings stopped at the epoch limit before they converged, which strategies "
-            "that look ahead assume."
+            f"{stopped} of {len(rows)} trainings ended before they converged, which strategies that look ahead "
+            "assume that they do."
         )
     alone = labelled_on_page(experiment)
     if analysis.measured and not alone and (n := min(line.seeds for line in analysis.lines)) < FEWEST_SEEDS:

@@ -143,7 +143,7 @@ class ActiveLearningLoop:
         self.reporter.row(row)
         for caution in training_cautions(self.run.stage_path(cycle, "train")):
             self.reporter.warn(f"cycle {cycle}: {caution}")
-        if not row.converged:
+        if not row.converged and (self.context.strategy.needs_kernel or self._should_have(row)):
             self.reporter.warn(self._not_converged(row))
 
     def _ask(self, cycle: int) -> None:
@@ -190,8 +190,18 @@ class ActiveLearningLoop:
     def _query_sizes(self) -> tuple[int, ...]:
         return query_sizes(self.context.strategy, self.config.query)
 
+    def _should_have(self, row: CycleRow) -> bool:
+        """Whether training was meant to converge, and only ran out of epochs."""
+        return row.ended == "epochs" and self.config.train_options.tolerance > 0
+
     def _not_converged(self, row: CycleRow) -> str:
         looks_ahead = self.context.strategy.needs_kernel
+        if row.ended != "epochs":
+            return (
+                f"cycle {row.cycle}: training ended by its {row.ended} with a residual of {row.residual_rms:.3f} per "
+                "sample; look-ahead scores assume about 0: leave --set train.until_accuracy and train.patience out in "
+                "the next run"
+            )
         rate = options_of(self.context, self.run.stage_path(row.cycle, "train")).max_lr
         caution = "; look-ahead scores assume about 0" if looks_ahead else ""
         lower = "a lower " if row.residual_rms > UNFIT else "another "

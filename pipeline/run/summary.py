@@ -47,6 +47,7 @@ class CycleRow:
         test_class_accuracy: by class; None for a class without test images.
         classes: their names.
         diagnostics: ``SCORE_METRICS`` by name, those that the strategy has; empty where nothing was queried.
+        ended: what ended training, see ``trainer.regimes.Ended``.
 
     """
 
@@ -64,6 +65,7 @@ class CycleRow:
     test_class_accuracy: tuple[float | None, ...] = ()
     classes: tuple[str, ...] = ()
     diagnostics: dict[str, float] = field(default_factory=dict)
+    ended: str = "tolerance"
 
     def metrics(self) -> list[tuple[str, str, float]]:
         """Return everything measured as (split, metric, value); a class's accuracy is named ``accuracy[CLASS]``."""
@@ -99,6 +101,7 @@ def read_row(run: Path, cycle: int) -> CycleRow:
         residual_norm=summary["residual_norm"],
         residual_rms=summary["residual_rms"],
         converged=bool(summary["converged"]),
+        ended=str(summary.get("ended", "tolerance" if summary["converged"] else "epochs")),
         epochs=int(summary["epochs"]),
         seconds={stage: taken for stage, taken in seconds.items() if taken is not None},
         test_macro_f1=summary.get("test_macro_f1"),

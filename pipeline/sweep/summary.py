@@ -31,13 +31,13 @@ def summary(grid: Grid, states: Iterable[State]) -> list[str]:
 
 
 def unconverged(states: Iterable[State]) -> list[str]:
-    """Return a warning where trainings of finished cells stopped at the epoch limit, else nothing."""
+    """Return a warning where trainings of finished cells ended before they converged, else nothing."""
     rows = [row for state in states if state.standing == "finished" for row in read_rows(state.path)]
     stopped = [row.residual_rms for row in rows if not row.converged]
     if not stopped:
         return []
     return [
-        f"{len(stopped)} of {counted(len(rows), 'training')} stopped at the epoch limit with residuals of up to "
+        f"{len(stopped)} of {counted(len(rows), 'training')} ended before they converged, with residuals of up to "
         f"{max(stopped):.3f} per sample; look-ahead assumes about 0: try more --epochs or another --set train.max_lr"
     ]
 

@@ -198,7 +198,7 @@ def test_a_run_scores_the_whole_pool_and_computes_no_kernel(start, go_on, monkey
     def refuse(*_, **__):
         raise AssertionError("a kernel was computed")
 
-    monkeypatch.setattr("pipeline.run.stages.score.LookAhead.fit", refuse)
+    monkeypatch.setattr("pipeline.run.stages.trained.LookAhead.fit", refuse)
     monkeypatch.setattr("pipeline.run.context.check_budget", refuse)
     monkeypatch.setattr("linearize.gradients.MOST_EXAMPLES", 64)
     path = start(**RUN, query__subset=1_000_000)

@@ -1,5 +1,7 @@
 """Expected gradient length, of the last layer and of all: by hand, and against gradients made one by one by torch."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,9 +12,9 @@ from torch.func import functional_call, grad, vmap
 
 import cases
 from common.losses import LOSSES, get_loss
-from linearize import KernelOptions, LookAhead
+from linearize import KernelOptions, LossGradients
 from pipeline.errors import PipelineError
-from pipeline.queries import LookAheadOptions, get_strategy, validated_query
+from pipeline.queries import egl, get_strategy, validated_query
 from pipeline.queries.egl import expected_length
 
 # p = (.7, .2, .1): ‖p - e_c‖² = 0.14, 1.14 and 1.34, so 0.7 · 0.3742 + 0.2 · 1.0677 + 0.1 · 1.1576 = 0.5912, times
@@ -57,6 +59,20 @@ def in_jax(variables, x):
     return hidden @ p["W2"].T + p["b2"][None]
 
 
+def state_of(apply_fn, variables, pool, features, *, loss="cross-entropy", options=None, progress=None):
+    """A state whose inputs are a pool, and whose network is one in JAX."""
+    outputs = np.asarray(apply_fn(variables, pool), float)
+    state = given_state(features, outputs=outputs, loss=loss, progress=progress)
+    rows = {row.tobytes(): number for number, row in enumerate(pool)}
+    return replace(
+        state,
+        inputs=lambda ids: pool[ids - FIRST],
+        evaluate=lambda x: np.asarray(apply_fn(variables, x), float),
+        embed=lambda x: (np.asarray(features)[[rows[row.tobytes()] for row in x]], None),
+        differentiate=lambda: LossGradients.of(apply_fn, variables, loss, options),
+    )
+
+
 def gradients(model, loss, x, names):
     """‖∇ℓ(x, c)‖ for every sample and label ``[U, C]``, by per-sample gradients."""
     parameters = {name: value.detach() for name, value in model.named_parameters()}
@@ -81,19 +97,20 @@ def expected(model, loss, x, names):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_all_layers_by_gradients_of_every_label(loss):
+def test_all_layers_by_gradients_of_every_label_in_portions(loss, monkeypatch):
     model, rng = torch_network(), np.random.default_rng(0)
-    X, pool = rng.normal(size=(4, 5)), rng.normal(size=(12, 5))
+    pool = rng.normal(size=(12, 5))
     W1, b1, W2, b2 = (parameter.detach().numpy() for parameter in model.parameters())
     variables = {"params": {"W1": W1, "b1": b1, "W2": W2, "b2": b2}}
     names = [name for name, _ in model.named_parameters()]
 
-    service = LookAhead.fit(in_jax, variables, X, np.eye(3)[[0, 1, 2, 0]], pool, full=False, loss=loss)
-    outputs, told = np.asarray(in_jax(variables, pool), float), []
+    monkeypatch.setattr(egl, "PORTION", 5)
+    told = []
     features = np.tanh(pool @ W1.T + b1)
-    state = given_state(features, outputs=outputs, loss=loss, service=service, progress=lambda *done: told.append(done))
+    state = state_of(in_jax, variables, pool, features, loss=loss, progress=lambda *done: told.append(done))
     scores = get_strategy("egl").query(state, 5).candidate_scores
     np.testing.assert_allclose(scores, expected(model, loss, pool, names), rtol=1e-4)
+    assert told == sorted(told)
     assert told[-1] == (12, 12)
     last = get_strategy("egl-last").query(state, 5).candidate_scores
     np.testing.assert_allclose(last, expected(model, loss, pool, ["2.weight"]), rtol=1e-4)
@@ -101,18 +118,17 @@ def test_all_layers_by_gradients_of_every_label(loss):
 
 def test_the_runs_layers_are_the_gradients():
     model, rng = torch_network(), np.random.default_rng(0)
-    X, pool = rng.normal(size=(4, 5)), rng.normal(size=(12, 5))
+    pool = rng.normal(size=(12, 5))
     weights = (parameter.detach().numpy() for parameter in model.parameters())
     variables = {"params": dict(zip(("W1", "b1", "W2", "b2"), weights, strict=True))}
     options = KernelOptions(layers="last")
-    service = LookAhead.fit(in_jax, variables, X, np.eye(3)[[0, 1, 2, 0]], pool, options, full=False)
-    state = given_state(outputs=np.asarray(in_jax(variables, pool), float), loss="l2", service=service)
+    state = state_of(in_jax, variables, pool, pool, loss="l2", options=options)
     scores = get_strategy("egl").query(state, 5).candidate_scores
     np.testing.assert_allclose(scores, expected(model, "l2", pool, ["2.weight", "2.bias"]), rtol=1e-4)
 
 
-def test_it_needs_no_covariance():
-    assert get_strategy("egl").covariance(LookAheadOptions(), 20, 5000) == "none"
+def test_it_needs_no_kernel():
+    assert not get_strategy("egl").needs_kernel
 
 
 @pytest.mark.parametrize("name", ["egl", "egl-last"])
@@ -122,9 +138,7 @@ def test_copies_have_the_same_score_and_the_order_of_candidates_does_not_matter(
     x[7] = x[6]
     scores = []
     for pool in (x[6:], x[:5:-1]):
-        service = LookAhead.fit(apply_fn, variables, x[:6], np.eye(3)[[0, 1, 2] * 2], pool, full=False)
-        outputs = np.asarray(apply_fn(variables, pool))
-        state = given_state(pool.reshape(12, -1), outputs=outputs, service=service)
+        state = state_of(apply_fn, variables, pool, pool.reshape(12, -1))
         scores.append(get_strategy(name).query(state, 3).candidate_scores)
         with pytest.raises(PipelineError, match="expected 1 to 12"):
             get_strategy(name).query(state, 13)

@@ -117,7 +117,7 @@ def test_how_training_ended_is_in_the_summary(tiny, tmp_path):
     assert summary["held_out"] == 4
     assert 0 <= summary["held_out_accuracy"] <= 1
     assert summary["ended"] in ("patience", "epochs", "tolerance")
-    assert summary["converged"] == (summary["ended"] != "epochs")
+    assert summary["converged"] == (summary["ended"] == "tolerance")
     assert "held_out" not in read_summary(trained(opened(tiny), tmp_path / "1"))
 
 
@@ -127,3 +127,25 @@ def test_what_a_learner_sees_of_the_pool_has_no_labels(tiny):
     assert len(pool) == 3
     np.testing.assert_array_equal(pool[np.array([2, 0])], context.data.inputs("train", np.array([9, 5])))
     assert not hasattr(pool.images, "labels")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "regime", "said"),
+    [
+        (
+            "mlmoc-flips",
+            {"train.until_accuracy": 0.5, "train.schedule": "constant"},
+            "ended by its accuracy with a residual",
+        ),
+        ("mlmoc-flips", {"train.tolerance": 0.0}, "stopped at the epoch limit"),
+        ("random", {"train.until_accuracy": 0.5, "train.schedule": "constant"}, ""),
+        ("random", {"train.tolerance": 0.0}, ""),  # the epoch limit is all that it was to end by
+        ("random", {"train.tolerance": 1e-9}, "stopped at the epoch limit"),
+    ],
+)
+def test_a_residual_is_warned_of_where_it_matters(start, go_on, strategy, regime, said):
+    fields = {key.replace(".", "__"): value for key, value in regime.items()}
+    warnings = go_on(start(query__strategy=strategy, cycles=2, train__epochs=40, train__max_lr=0.1, **fields)).warnings
+    about = [line for line in warnings if "residual" in line]
+    assert bool(about) == bool(said)
+    assert all(said in line for line in about)

@@ -54,7 +54,7 @@ class Trained:
 
     Args:
         epochs: epochs run.
-        converged: whether something other than the epoch limit ended it.
+        converged: whether the residual came under the tolerance.
         ended: what did, see ``trainer.regimes.Ended``.
         residual_norm: ``||R||_F``, ``R = Y - f(X)`` in eval mode (for cross-entropy, ``Y - softmax(f(X))``), of the
             images that were trained on.

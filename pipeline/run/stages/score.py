@@ -4,39 +4,26 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from linearize import KernelOptions, LinearizeError, LookAhead, LossGradients, MemoryBudgetError
-from migrator import load as load_port
+from linearize import LinearizeError, MemoryBudgetError
 from pipeline import seeds
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError
 from pipeline.files import write_json
-from pipeline.infinite import kernel_maker
 from pipeline.progress import StageProgress, silent
 from pipeline.queries import Covariance, QueryState, QueryStrategy, Selection, select_top, validated_query
-from pipeline.retraining import Retrainer
 from pipeline.run.context import RunContext
 from pipeline.run.pool import Labelled, Pool
 from pipeline.run.stages.diagnostics import DIAGNOSTICS, figures_of
 from pipeline.run.stages.sequential import query_sizes
-from pipeline.run.stages.train import WEIGHTS, options_of, read_beside, was_limited
-from trainer.checkpoint import load_weights
-from trainer.dropout import sample_outputs
+from pipeline.run.stages.trained import TrainedNetwork
 from trainer.errors import TrainerError
-from trainer.features import embed, last_layer
-from trainer.learners.loss_prediction import LearnedLoss, predicted_losses
-from trainer.predict import predict, release_cached_memory
-from trainer.targets import one_hot
 
 SCORES = "scores.npz"
-PASSES = 20
-"""K of dropout, unless ``query.dropout_passes`` says otherwise: twice what the published code of Kirsch et al. 2019 is
-shown with.  All labels of a batch together tell at most log K of the network, 3.0 nats."""
 
 
 @dataclass(frozen=True)
@@ -120,86 +107,31 @@ def query_state(
         remembered: the last score stage before, of a strategy that remembers.
 
     """
-    config, device, classes = context.config, context.device, context.data.num_classes  # no closure may hold the data
-    query, options, limited = config.query, options_of(context, trained), was_limited(trained)
+    config, query = context.config, context.config.query
     if covariance is None:
         covariance = context.strategy.covariance(query.look_ahead, query.answers, len(candidates))
-    passes = query.dropout_passes or PASSES
-    model = context.network()
-    load_weights(model, trained / WEIGHTS)
-
-    def retrain(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> Retrainer:
-        beside = read_beside(trained)
-        return Retrainer(model, X, labels, pool, classes, options, device, limited=limited, beside=beside)
-
-    def linearise(X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:
-        if port is None:
-            raise ValueError("this strategy looks ahead, so the network must be migrated first: set needs_port = True")
-        Y = one_hot(labels, classes)
-        return _linearised(port, X, Y, pool, options.loss, config.kernel_options, progress, covariance)
-
-    def differentiate() -> LossGradients:
-        if port is None:
-            raise ValueError(
-                "this strategy reads gradients, so the network must be migrated first: set needs_port = True"
-            )
-        migrated = load_port(port)
-        release_cached_memory()
-        return LossGradients.of(migrated.apply_fn, migrated.variables, options.loss, config.kernel_options)
-
-    def predict_losses(x: np.ndarray) -> np.ndarray:
-        beside = read_beside(trained) if options.learner == LearnedLoss.name else None
-        if beside is None:
-            raise ValueError("no module beside the network predicts its loss: set needs_learner = 'loss-prediction'")
-        return predicted_losses(model, beside, x, device=device)
-
+    network = TrainedNetwork.of(context, trained, port, covariance, progress)
     return QueryState(
         candidates=candidates,
         labelled=labelled,
-        num_classes=classes,
-        loss=options.loss,
+        num_classes=network.num_classes,
+        loss=network.options.loss,
         rng=seeds.generator(config.seed, cycle, "query"),
         inputs=context.images,
-        evaluate=partial(predict, model, device=device),
-        embed=partial(embed, model, device=device),
-        linearize=linearise,
+        evaluate=network.evaluate,
+        embed=network.embed,
+        linearize=network.linearize,
         options=query.look_ahead,
-        retrain=retrain,
-        infinite=kernel_maker(context.spec, config.kernel_options, progress),
-        last_layer=partial(last_layer, model, np.zeros((1, *context.data.input_shape), np.float32)),
-        differentiate=differentiate,
-        predict_losses=predict_losses,
+        retrain=network.retrain,
+        infinite=network.infinite,
+        last_layer=network.last_layer,
+        differentiate=network.differentiate,
+        predict_losses=network.predict_losses,
         progress=progress,
-        sample=lambda x, seed: sample_outputs(model, x, passes=passes, seed=seed, device=device),
+        sample=network.sample,
         memory=None if remembered is None else read_scores(remembered).remembered,
         queries=None if config.paged else config.cycles - 1,
     )
-
-
-def _linearised(
-    port: Path,
-    X: np.ndarray,
-    Y: np.ndarray,
-    pool: np.ndarray,
-    loss: str,
-    options: KernelOptions,
-    progress: StageProgress,
-    covariance: Covariance,
-) -> LookAhead:
-    """Linearise a port over labelled ∪ candidates; without Θ(U,U) where that is not needed and does not fit."""
-    migrated = load_port(port)
-    release_cached_memory()
-
-    def fit(full: bool) -> LookAhead:
-        data = migrated.apply_fn, migrated.variables, X, Y, pool
-        return LookAhead.fit(*data, options, progress, lambda plan: progress.plan(plan.summary()), full=full, loss=loss)
-
-    try:
-        return fit(covariance != "none")
-    except MemoryBudgetError:
-        if covariance != "helpful":
-            raise
-        return fit(False)  # slower, but within the budget
 
 
 def run_score(context: RunContext, cycle: int, state: QueryState, into: Path) -> None:

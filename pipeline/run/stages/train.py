@@ -17,7 +17,7 @@ from pipeline.progress import StageProgress, silent
 from pipeline.run.context import RunContext
 from pipeline.run.events import Event
 from pipeline.run.pool import Labelled
-from trainer.checkpoint import load_weights, read_weights, snapshot_name, state_bytes, weight_bytes
+from trainer.checkpoint import BESIDE, WEIGHTS, load_weights, read_weights, trained_files
 from trainer.data.by_id import ImageView
 from trainer.errors import Diverged, TrainerError
 from trainer.growth import grow
@@ -27,9 +27,7 @@ from trainer.options import TrainOptions
 from trainer.predict import accuracy, predict
 from trainer.restarts import LOWER, Restart, describe
 
-WEIGHTS, MODEL, METRICS, SUMMARY = "weights.safetensors", "model.json", "metrics.jsonl", "summary.json"
-BESIDE = "beside.safetensors"
-"""Weights of what the learner trains beside the network."""
+MODEL, METRICS, SUMMARY = "model.json", "metrics.jsonl", "summary.json"
 EVALUATION_CHUNK = 4096  # test images expanded to float32 at once
 
 
@@ -66,13 +64,10 @@ def run_train(
     """
     model = context.network(cycle if context.config.start == "reinitialised" else 0)
     result = _fitted(context, model, cycle, labelled, previous, progress, max_lr)
-    write_atomically(into / WEIGHTS, weight_bytes(model))
+    for name, content in trained_files(model, result).items():
+        write_atomically(into / name, content)
     write_atomically(into / MODEL, context.spec.to_json())
     write_json_lines(into / METRICS, result.history)
-    if result.beside:
-        write_atomically(into / BESIDE, state_bytes(result.beside))
-    for epoch, state in result.snapshots.items():
-        write_atomically(into / snapshot_name(epoch), state_bytes(state))
     summary = {
         "n_labeled": len(labelled),
         **result.figures(),

@@ -251,6 +251,9 @@ def test_a_query_that_knows_nothing_of_skips_is_asked_for_more():
     class Strategy(QueryStrategy):
         name = "lowest"
 
+        def query(self, state, n):
+            raise AssertionError("asked one by one")
+
         def sequential_query(self, state):
             return Lowest(state.candidates.tolist())
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
@@ -209,9 +209,16 @@ def features(
     net.load_state_dict(load_file(weights))
     halves: tuple[SplitName, ...] = ("train", "test")
     ours = {half: split_features(net, data, half) for half in halves}
+    write_features(out, ours, data.train.labels, data.test.labels)
+
+
+def write_features(
+    out: Path, ours: Mapping[SplitName, NDArray[np.float32]], y_train: NDArray[np.integer], y_test: NDArray[np.integer]
+) -> None:
+    """Write both halves' features ``[N, D]`` as a data set, scaled by the range of the training images'."""
     low, high = ours["train"].min(), np.quantile(ours["train"], CLIPPED)
     arrays = {f"x_{half}": np.clip((h - low) / (high - low), 0, 1)[:, None] for half, h in ours.items()}
-    np.savez(out, y_train=data.train.labels, y_test=data.test.labels, **arrays)
+    np.savez(out, y_train=y_train, y_test=y_test, **arrays)
     print(f"features [{arrays['x_train'].shape[2]}]: {out}")
 
 

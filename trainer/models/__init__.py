@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from trainer.errors import TrainerError
-from trainer.models import cnn, cnn_gap, convnet, mlp, resnet, tutorial_cnn, vgg11, wide_resnet
+from trainer.models import cnn, cnn_gap, convnet, linear, mlp, resnet, tutorial_cnn, vgg11, wide_resnet
 from trainer.models.custom import build_custom, custom_family, source_sha256
 from trainer.models.spec import Family, ModelSpec, Option
 
@@ -26,7 +26,7 @@ __all__ = [
 
 MODELS: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
-    for module in (mlp, cnn, resnet, wide_resnet, tutorial_cnn, cnn_gap, vgg11, convnet)
+    for module in (mlp, linear, cnn, resnet, wide_resnet, tutorial_cnn, cnn_gap, vgg11, convnet)
 }
 
 CUSTOM_MODEL: dict[str, Family] = {

@@ -2,6 +2,7 @@
 
 SMALL = {
     "mlp": {"width": 8},
+    "linear": {},
     "cnn": {"width": 4},
     "resnet18": {"width": 4},
     "wide_resnet": {"max_width": 8, "block_groups": 3},

@@ -36,7 +36,7 @@ SPECS = [
     ModelSpec("cnn_gap", (3, 7, 8), 10),
     ModelSpec("convnet", (1, 8, 8), 10, {"depth": 3, "width": 4}),
 ]
-TWINLESS = {"tutorial_cnn", "vgg11"}
+TWINLESS = {"linear", "tutorial_cnn", "vgg11"}
 """Families with max pooling."""
 
 

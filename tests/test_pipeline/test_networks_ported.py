@@ -17,6 +17,7 @@ NETWORKS = {
     "wide_resnet, leaky": ("wide_resnet", (3, 8, 8), {"max_width": 4, "leaky_slope": 0.1, "dropout": 0.5}),
     "tutorial_cnn": ("tutorial_cnn", (1, 8, 8), {"width": 2}),
     "tutorial_cnn, larger": ("tutorial_cnn", (3, 18, 28), {"width": 2}),
+    "linear": ("linear", (1, 4, 5), {"dropout": 0.5}),
     "cnn_gap": ("cnn_gap", (3, 5, 6), {"width": 2}),
     "vgg11": ("vgg11", (1, 8, 8), {"width": 1}),
     "vgg11, torchvision's classifier": (

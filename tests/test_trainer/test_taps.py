@@ -36,7 +36,7 @@ def test_features_of_a_network_of_ones_own():
     body = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))  # which returns what its pool does
     pooled = nn.Sequential(body, nn.Flatten(), nn.Linear(3, 10))
     assert [tuple(tap) for tap in find_taps(pooled, SHAPE)] == [("0.1", 0, False, 3)]
-    for name in MODELS:
+    for name in set(MODELS) - {"linear"}:  # which has nothing between its inputs and its outputs
         assert find_taps(build_model(name, (3, 32, 32), 10, 0), (3, 32, 32)), name
     groups = network("wide_resnet", block_groups=3, max_width=16)
     assert [tap.width for tap in find_taps(groups, SHAPE)] == [4, 8, 16]

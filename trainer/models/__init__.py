@@ -26,7 +26,7 @@ __all__ = [
 
 MODELS: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
-    for module in (mlp, linear, cnn, resnet, wide_resnet, tutorial_cnn, cnn_gap, vgg11, convnet)
+    for module in (mlp, cnn, resnet, wide_resnet, linear, tutorial_cnn, cnn_gap, vgg11, convnet)
 }
 
 CUSTOM_MODEL: dict[str, Family] = {

@@ -1,0 +1,39 @@
+"""The linear network for features learned elsewhere."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from trainer.loop import fit
+from trainer.models import build_model
+from trainer.options import options_for
+from trainer.predict import predict
+
+
+def test_the_linear_network_by_hand():
+    model = build_model("linear", (1, 2, 2), 2, 0)
+    x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    assert model(x).tolist() == [[0, 0]]  # whatever the seed
+    head = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 1.0]]))
+        head.bias.copy_(torch.tensor([0.5, -1.0]))
+    assert model(x).tolist() == [[1 / 2 + 0.5, (2 + 4) / 2 - 1]]
+    model(x)[0, 0].backward()  # Θ(x, x) of one output is |x|² / d + 1
+    assert head.weight.grad[0].square().sum() + head.bias.grad[0].square() == 30 / 4 + 1
+
+
+def test_the_linear_network_learns_features_as_ridge_regression_does():
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(5, 300))
+    labels = np.tile(np.arange(5), 12)
+    x = (centres[labels] + 2 * rng.normal(size=(60, 300))).astype(np.float32).reshape(60, 1, 1, 300)
+    model = build_model("linear", (1, 1, 300), 5, 0)
+    trained = fit(model, x, labels, 5, options_for("linear"), seed=0)
+    assert trained.converged
+    flat = x.reshape(60, 300)
+    K = flat @ flat.T / 300 + 1
+    other = (centres[labels] + 2 * rng.normal(size=(60, 300))).astype(np.float32)
+    regression = (other @ flat.T / 300 + 1) @ np.linalg.solve(K, np.eye(5)[labels])
+    outputs = predict(model, other.reshape(60, 1, 1, 300))
+    assert np.abs(outputs - regression).max() < 0.1

@@ -37,7 +37,7 @@ from trainer.restarts import RESTARTS, Failure
 
 TEST = 400  # images of every made-up data set
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-NETWORKS: dict[str, dict[str, int]] = {"cnn": {}, "mlp": {}, "resnet18": {"width": 8}, "wide_resnet": {}}
+NETWORKS: dict[str, dict[str, int]] = {"cnn": {}, "mlp": {}, "linear": {}, "resnet18": {"width": 8}, "wide_resnet": {}}
 Maker = Callable[[np.random.Generator, int], tuple[NDArray[np.float64], NDArray[np.int64]]]
 
 

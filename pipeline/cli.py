@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from common.command_line import one_line
+from common.reading import NotReadable
 from pipeline.advice import in_place_of, with_places
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.interrupts import install_early
@@ -92,21 +94,22 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
         instead = in_place_of(error, FIELDS) if isinstance(error, click.NoSuchOption) else ""
         reason = instead or " ".join(error.format_message().split()).rstrip(".")
         where = (error.ctx or ctx).command_path
-        click.echo(f"error: {reason}; see '{where} --help'", err=True)
+        click.echo(one_line(f"error: {reason}; see '{where} --help'"), err=True)
         ctx.exit(BAD_INPUT)
     except PipelineError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(one_line(f"error: {error}"), err=True)
         ctx.exit(BAD_INPUT)
     except RunFailedError as error:
-        click.echo(f"failed: {error}", err=True)
+        click.echo(one_line(f"failed: {error}"), err=True)
         ctx.exit(FAILED)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         ctx.exit(INTERRUPTED)
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        click.echo(f"failed: cannot read or write{where}: {error.strerror or error}", err=True)
-        ctx.exit(FAILED)
+        reason = f"cannot read or write{f' {error.filename}' if error.filename else ''}: {error.strerror or error}"
+        bad = isinstance(error, NotReadable)
+        click.echo(one_line(f"{'error' if bad else 'failed'}: {reason}"), err=True)
+        ctx.exit(BAD_INPUT if bad else FAILED)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,6 +10,7 @@ from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
+from common.reading import read_regular, why
 from trainer.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     """
     try:
-        return parse(path.read_bytes())
+        return parse(read_regular(path))
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); check the path") from error
+        raise CheckpointError(f"{path} cannot be read ({why(error)}); check the path") from error
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}); write it again") from error
 

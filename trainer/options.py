@@ -13,6 +13,9 @@ from trainer.models import family_of
 from trainer.regimes import OPTIMIZERS, SCHEDULES
 
 STATISTICS = ("restated", "running")
+MOST_EPOCHS = 10**7
+LARGEST = 1e30
+"""Of a rate: more would be infinite in float32."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,11 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "epochs must be at least 1", self.epochs)
+        _require(self.epochs <= MOST_EPOCHS, f"epochs must be at most {MOST_EPOCHS:,}", self.epochs)
         _require(self.batch_size >= 1, "batch_size must be at least 1", self.batch_size)
-        _require(0 < self.max_lr < math.inf, "max_lr must be positive and finite", self.max_lr)
+        _require(0 < self.max_lr <= LARGEST, f"max_lr must be positive and at most {LARGEST:g}", self.max_lr)
         _require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
-        _require(0 <= self.weight_decay < math.inf, "weight_decay must be 0 or more", self.weight_decay)
+        _require(0 <= self.weight_decay <= LARGEST, f"weight_decay must be in 0..{LARGEST:g}", self.weight_decay)
         _require(0 <= self.tolerance < math.inf, "tolerance must be 0 or more", self.tolerance)
         _one_of("loss", self.loss, LOSSES)
         _one_of("augment", self.augment, AUGMENTATIONS)

@@ -9,9 +9,10 @@ from pydantic import (
     ValidationError,
 )
 
+from common.reading import why
 from pipeline.config.run import RunConfig
 from pipeline.errors import PipelineError
-from pipeline.parsing import parse_yaml
+from pipeline.parsing import parse_yaml, read_yaml
 from pipeline.plain import merged
 
 
@@ -90,10 +91,9 @@ def validate(values: Any, *, recorded: bool = False) -> RunConfig:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text()
+        values = read_yaml(file)
     except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"config: cannot read {file}: {error}") from error
-    values = parse_yaml(text, str(file))
+        raise PipelineError(f"config: cannot read {file}: {why(error)}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):

@@ -16,6 +16,8 @@ from pydantic import (
 
 from common.files import sha256_of
 from common.losses import get_loss
+from common.memory import available_memory
+from common.reading import why
 from linearize import KernelOptions, Measure
 from pipeline.annotators.plugins import is_plugin
 from pipeline.annotators.simulated import Habits
@@ -38,9 +40,9 @@ class Section(BaseModel):
 
 def _sha256(name: str) -> str:
     try:
-        return sha256_of(Path(name).expanduser())
+        return sha256_of(Path(name).expanduser(), available_memory())
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"init_weights: cannot read {name}: {error}") from error
+        raise ValueError(f"init_weights: cannot read {name}: {why(error)}") from error
 
 
 def _overrides(name: str, options: type, base: type[Section] = Section) -> type[Section]:

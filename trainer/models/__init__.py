@@ -9,6 +9,7 @@ from torch import nn
 from trainer.errors import TrainerError
 from trainer.models import cnn, cnn_gap, convnet, mlp, resnet, tutorial_cnn, vgg11, wide_resnet
 from trainer.models.custom import build_custom, custom_family, source_sha256
+from trainer.models.size import require_memory
 from trainer.models.spec import Family, ModelSpec, Option
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "build_model",
     "custom_family",
     "family_of",
+    "require_fits",
     "source_sha256",
 ]
 
@@ -58,6 +60,21 @@ def family_of(name: str) -> Family:
     return family
 
 
+def require_fits(spec: ModelSpec) -> None:
+    """Refuse a registered network that memory does not hold; of a user's own nobody knows before it is made.
+
+    Args:
+        spec: which network.
+
+    Raises:
+        TrainerError: it is too large.
+
+    """
+    if (family := MODELS.get(spec.name)) is not None:
+        options = family.resolve(spec.options)
+        require_memory(spec.name, family.builder, spec.input_shape, spec.num_classes, options)
+
+
 def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
     """Build a freshly initialised network, in eval mode, on the CPU.
 
@@ -70,12 +87,13 @@ def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
         A module from float32 ``[N, C, H, W]`` to ``[N, num_classes]``.
 
     Raises:
-        TrainerError: unknown family or option, a value the family does not allow, or a factory of a user's own that
-            cannot be imported or makes no network for these images and classes.
+        TrainerError: unknown family or option, a value the family does not allow, a network that memory does not hold,
+            or a factory of a user's own that cannot be imported or makes no network for these images and classes.
 
     """
     family = family_of(spec.name)
     options = family.resolve(spec.options)
+    require_fits(spec)
     with torch.random.fork_rng(devices=[]):
         if seed is None:
             torch.seed()

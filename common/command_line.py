@@ -6,12 +6,14 @@ nothing was written; 130 interrupted.
 
 import errno
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import click
 
+from common.naming import did_you_mean
 from common.reading import NotReadable
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -76,8 +78,7 @@ class OneLineGroup(click.Group):
         except click.exceptions.NoArgsIsHelpError:
             raise  # it shows the help
         except click.UsageError as error:
-            reason, where = error.format_message().rstrip("."), (error.ctx or ctx).command_path
-            _end(ctx, BAD_INPUT, f"error: {' '.join(reason.split()).rstrip('.')}; see '{where} --help'")
+            _end(ctx, BAD_INPUT, f"error: {usage(error)}; see '{(error.ctx or ctx).command_path} --help'")
         except self.failures as error:
             _end(ctx, FAILED, f"failed: {error}")
         except self.bad_input as error:  # whose sub-class a failure may be
@@ -90,6 +91,20 @@ class OneLineGroup(click.Group):
             if isinstance(error, NotReadable) or error.errno in WRONG_PATH:
                 _end(ctx, BAD_INPUT, f"error: {reason}")
             _end(ctx, FAILED, f"failed: {reason}")
+
+
+def usage(error: click.UsageError) -> str:
+    """Return what was wrong with a command's words, and which of its choices may have been meant.
+
+    Args:
+        error: as click raises it; of commands and options it says itself which may have been meant.
+
+    """
+    said = " ".join(error.format_message().split()).rstrip(".")
+    kind = getattr(getattr(error, "param", None), "type", None)
+    if isinstance(kind, click.Choice) and (found := re.search(r"'([^']*)' is not one of", said)):
+        said += did_you_mean(found[1], map(str, kind.choices))
+    return said
 
 
 def one_line(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from common.command_line import one_line
+from common.command_line import one_line, usage
 from common.reading import NotReadable
 from pipeline.advice import in_place_of, with_places
 from pipeline.errors import PipelineError, RunFailedError
@@ -92,7 +92,7 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
         raise  # it shows the help
     except click.UsageError as error:
         instead = in_place_of(error, FIELDS) if isinstance(error, click.NoSuchOption) else ""
-        reason = instead or " ".join(error.format_message().split()).rstrip(".")
+        reason = instead or usage(error)
         where = (error.ctx or ctx).command_path
         click.echo(one_line(f"error: {reason}; see '{where} --help'"), err=True)
         ctx.exit(BAD_INPUT)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.cells import safe_path
+from common.naming import one_of
 from common.reading import LARGEST_TEXT, read_regular, why
 from pipeline.annotators import Answer, Skip
 from pipeline.errors import PipelineError
@@ -169,8 +170,7 @@ class _Reader:
             return Skip(sample, who)
         if label not in self._labels:
             if not self._new_classes:
-                expected = f"label: expected one of {', '.join(self._labels)}"
-                raise PipelineError(f"{expected}; got {label!r} (if it is a class, too: --new-classes)")
+                raise PipelineError(f"label: {one_of(label, self._labels)} (if it is a class, too: --new-classes)")
             self._labels[label] = len(self._labels)
             self.added.append(label)
         answer = Answer(sample, self._labels[label], who, _seconds(row.get("seconds", "")))

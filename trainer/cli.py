@@ -15,6 +15,7 @@ from torch import nn
 
 from common.command_line import OneLineGroup
 from common.files import replacing_folder
+from common.naming import did_you_mean
 from common.reading import parse_json, read_json, why
 from trainer.checkpoint import load_weights, trained_files
 from trainer.command_options import SETTABLE, data_options, regime_options
@@ -202,7 +203,9 @@ def _load(
     for setting in sets:
         key, equals, value = setting.partition("=")
         if not equals or key not in SETTABLE:
-            raise TrainerError(f"--set: expected one of {', '.join(SETTABLE)} with =VALUE, got {setting!r}")
+            names = ", ".join(SETTABLE)
+            meant = did_you_mean(key, SETTABLE)
+            raise TrainerError(f"--set: expected one of {names} with =VALUE, got {setting!r}{meant}")
         given[key.removeprefix("data.")] = SETTABLE[key](value)
     if given and not custom_kind(dataset):
         raise TrainerError(f"{next(iter(given))}: expected --dataset folder:PATH or npz:PATH with it, got {dataset!r}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.losses import LOSSES, get_loss
+from common.naming import did_you_mean
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import TrainerError
 from trainer.learners import LEARNERS
@@ -136,6 +137,7 @@ def options_for(model: str, **overrides: Any) -> TrainOptions:
     if unknown:
         raise TrainerError(
             f"there is no training option {unknown[0]!r}; choose from {', '.join(TrainOptions.__dataclass_fields__)}"
+            f"{did_you_mean(unknown[0], TrainOptions.__dataclass_fields__)}"
         )
     options = replace(TrainOptions(), **{**family_of(model).training, **given})
     if "max_lr" in given:
@@ -145,7 +147,8 @@ def options_for(model: str, **overrides: Any) -> TrainOptions:
 
 
 def _one_of(name: str, value: str, known: Collection[str]) -> None:
-    _require(value in known, f"{name} must be one of {', '.join(known)}", value)
+    if value not in known:
+        raise TrainerError(f"{name} must be one of {', '.join(known)}, got {value!r}{did_you_mean(value, known)}")
 
 
 def _require(condition: bool, expected: str, value: object) -> None:

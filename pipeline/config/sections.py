@@ -17,6 +17,7 @@ from pydantic import (
 from common.files import sha256_of
 from common.losses import get_loss
 from common.memory import available_memory
+from common.naming import did_you_mean, one_of
 from common.reading import why
 from linearize import KernelOptions, Measure
 from pipeline.annotators.plugins import is_plugin
@@ -101,7 +102,7 @@ class DataSection(Section):
     @classmethod
     def _registered(cls, name: str) -> str:
         if name not in DATASETS and not custom_kind(name):
-            raise ValueError(f"expected one of {', '.join(DATASETS)}, folder:PATH or npz:PATH; got {name!r}")
+            raise ValueError(one_of(name, DATASETS, ", folder:PATH or npz:PATH"))
         return name
 
     @model_validator(mode="after")
@@ -188,7 +189,8 @@ class AnnotatorSection(Section):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in ("simulated", "files", "page") and not is_plugin(name):
-            raise ValueError(f"expected simulated, files or MODULE:OBJECT for one of your own, got {name!r}")
+            own = "expected simulated, files or MODULE:OBJECT for one of your own"
+            raise ValueError(f"{own}, got {name!r}{did_you_mean(name, ('simulated', 'files'))}")
         return name
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.naming import did_you_mean
 from trainer.errors import TrainerError
 from trainer.models import cnn, cnn_gap, convnet, mlp, resnet, tutorial_cnn, vgg11, wide_resnet
 from trainer.models.custom import build_custom, custom_family, source_sha256
@@ -56,7 +57,8 @@ def family_of(name: str) -> Family:
     """
     family = MODELS.get(name) or custom_family(name)
     if family is None:
-        raise TrainerError(f"there is no model {name!r}; choose one of {', '.join(MODELS)}, or PKG.MOD:FACTORY")
+        names, meant = ", ".join(MODELS), did_you_mean(name, MODELS)
+        raise TrainerError(f"there is no model {name!r}; choose one of {names}, or PKG.MOD:FACTORY{meant}")
     return family
 
 

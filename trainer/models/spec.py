@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from common.naming import did_you_mean
 from trainer.errors import TrainerError
 
 Shape = tuple[int, int, int]
@@ -94,7 +95,8 @@ class Family:
         """
         for name in options:
             if name not in self.options:
-                raise TrainerError(f"{self.name} has no option {name!r}; its options are {', '.join(self.options)}")
+                names, meant = ", ".join(self.options), did_you_mean(name, self.options)
+                raise TrainerError(f"{self.name} has no option {name!r}; its options are {names}{meant}")
         return {
             name: option.check(f"{self.name} option {name}", options.get(name, option.default))
             for name, option in self.options.items()

@@ -126,7 +126,9 @@ KEEP_COMPILED = "keep compiled code"
 
 @cli.command()
 @run_options()
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/DATASET-STRATEGY-seedN]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/DATASET-MODEL-STRATEGY-seedN]"
+)
 @trust_code_option
 def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tuple[str, ...], **options: Any) -> None:
     """Run the whole loop: train, migrate, score, ask, label, again.
@@ -135,7 +137,7 @@ def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tupl
 
     Example: pipeline run --dataset mnist --data-root data --model cnn --n-init 100 --query-size 20 --cycles 8
     """
-    from pipeline.files import slug
+    from pipeline.files import slug, slug_of
     from pipeline.heldout import unclaimed
     from pipeline.run.context import open_context
     from pipeline.run.creating import create_run, refuse_taken
@@ -143,7 +145,7 @@ def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tupl
     config = config_from(config_file, sets, options, trust_code)
     if config.paged:
         raise PipelineError("annotator: expected simulated or files; the page is served by 'pipeline label FOLDER'")
-    path = out or fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
+    path = out or fresh_path(f"{slug_of(config)}-{slug(config.query.strategy)}-seed{config.seed}")
     refuse_taken(path)  # before anything is read
     check_place(path)
     context = open_context(config)
@@ -161,7 +163,7 @@ def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tupl
 def resume(run_directory: Path, trust_code: bool) -> None:
     """Go on with a run that was interrupted, from the last step that completed.
 
-    Example: pipeline resume runs/digits-margin-influence-sequential-seed0
+    Example: pipeline resume runs/digits-cnn-margin-influence-sequential-seed0
     """
     require_run(run_directory)
     refuse_held(run_directory)

@@ -38,7 +38,9 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.option("--strategies", help="Names with commas, or all; 'pipeline list strategies' names them.")
 @click.option("--seeds", help=f"Such as 0-5 or 0,3,7-9.  [{SEEDS}]")
-@click.option("--out", type=click.Path(path_type=Path), help="Grid to make or to go on with.  [runs/compare-DATASET]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Grid to make or to go on with.  [runs/compare-DATASET-MODEL]"
+)
 @engine_options
 @run_options("--strategy", "--on", "--seed", "--threads", "--annotator")
 def compare(

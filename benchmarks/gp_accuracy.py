@@ -5,7 +5,7 @@
 
 The look-ahead paper compares its strategy ``gp`` by the accuracy of that process, not of the network that the runs
 also train (fig. 1b and thesis table 2.1).  Here the process is fitted to the labelled set of every finished cycle and
-predicts a sample of the test images, the same for all runs.  Runs are only read.  Needs the extra 'infinite'.
+predicts a sample of the test images, the same for all runs.  Runs are only read.  Needs neural-tangents (README).
 """
 
 from __future__ import annotations

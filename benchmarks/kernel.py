@@ -1,6 +1,6 @@
 """The kernel engine measured: every figure is a ratio of one run on one machine; the seconds are of the machine.
 
-    python benchmarks/kernel.py peer         # against neural-tangents (extra 'infinite'): one call, batches, a pool
+    python benchmarks/kernel.py peer         # against neural-tangents (README): one call, batches, a pool
     python benchmarks/kernel.py gram         # the Gram stage against the machine's own matrix product
     python benchmarks/kernel.py scaling      # seconds and memory over N and P
     python benchmarks/kernel.py memory       # estimated and measured peaks under memory budgets

@@ -5,18 +5,41 @@ nothing was written; 130 interrupted.
 """
 
 import errno
+import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import click
 
+from common.naming import did_you_mean
+from common.reading import NotReadable
+
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-LONGEST = 2000
-"""Characters of a message that are shown: a file may have put anything into it."""
+LONGEST, LONGEST_WORD = 4000, 500
+"""Characters of a message and of a word in it that are shown: a file may have put anything into it."""
 WRONG_PATH = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENAMETOOLONG,
               errno.ELOOP, errno.ENOTEMPTY}  # fmt: skip
 """What the system says of a path that a user mistyped; everything else is the machine's fault."""
+
+
+class Finite(click.FloatRange):
+    """A number in a range: click alone lets through what is no number, which every comparison does."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number.
+
+        Args:
+            value: the text.
+            param: the option, for messages.
+            ctx: of the command, for messages.
+
+        """
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"expected a number, got {value!r}", param, ctx)
+        return number
 
 
 class OneLineGroup(click.Group):
@@ -55,8 +78,7 @@ class OneLineGroup(click.Group):
         except click.exceptions.NoArgsIsHelpError:
             raise  # it shows the help
         except click.UsageError as error:
-            reason, where = error.format_message().rstrip("."), (error.ctx or ctx).command_path
-            _end(ctx, BAD_INPUT, f"error: {' '.join(reason.split()).rstrip('.')}; see '{where} --help'")
+            _end(ctx, BAD_INPUT, f"error: {usage(error)}; see '{(error.ctx or ctx).command_path} --help'")
         except self.failures as error:
             _end(ctx, FAILED, f"failed: {error}")
         except self.bad_input as error:  # whose sub-class a failure may be
@@ -66,13 +88,40 @@ class OneLineGroup(click.Group):
         except OSError as error:
             where = f" {error.filename}" if error.filename else ""
             reason = f"cannot read or write{where}: {error.strerror or error}"
-            if error.errno in WRONG_PATH:
+            if isinstance(error, NotReadable) or error.errno in WRONG_PATH:
                 _end(ctx, BAD_INPUT, f"error: {reason}")
             _end(ctx, FAILED, f"failed: {reason}")
 
 
+def usage(error: click.UsageError) -> str:
+    """Return what was wrong with a command's words, and which of its choices may have been meant.
+
+    Args:
+        error: as click raises it; of commands and options it says itself which may have been meant.
+
+    """
+    said = " ".join(error.format_message().split()).rstrip(".")
+    kind = getattr(getattr(error, "param", None), "type", None)
+    if isinstance(kind, click.Choice) and (found := re.search(r"'([^']*)' is not one of", said)):
+        said += did_you_mean(found[1], map(str, kind.choices))
+    return said
+
+
+def one_line(text: str) -> str:
+    """Return a message as one line of printable characters, what is endless in it shortened.
+
+    Args:
+        text: which may hold whatever somebody typed or a file had in it.
+
+    """
+    words = (
+        word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD // 2]}…{word[-LONGEST_WORD // 2 :]}"
+        for word in text.split()
+    )
+    return "".join(c for c in " ".join(words) if c.isprintable())[:LONGEST]
+
+
 def _end(ctx: click.Context, code: int, text: str) -> None:
-    """Say it in one line of printable characters."""
-    line = "".join(c for c in " ".join(text.split()) if c.isprintable())
-    click.echo(line[:LONGEST], err=True)
+    """Say it in one line."""
+    click.echo(one_line(text), err=True)
     ctx.exit(code)

@@ -1,5 +1,6 @@
 """Writing that either happens whole or not at all."""
 
+import errno
 import hashlib
 import os
 import secrets
@@ -8,6 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from common.reading import NotReadable, checked_size, opened
+
+HASHED_AT_ONCE = 2**20
 
 
 @contextmanager
@@ -108,7 +113,23 @@ def unwritable(path: Path) -> Path | None:
     return None if os.access(folder, os.W_OK | os.X_OK) else folder
 
 
-def sha256_of(path: Path) -> str:
-    """Return the hex digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(path: Path, limit: int | None = None) -> str:
+    """Return the hex digest of a regular file's content.
+
+    Args:
+        path: the file, or a link to one.
+        limit: its largest size in bytes, where it matters; None for no limit.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, is larger, or has no end.
+
+    """
+    with opened(path) as file:
+        size = checked_size(file, path, limit)
+        digest = hashlib.sha256()
+        while size >= 0 and (piece := file.read(HASHED_AT_ONCE)):
+            digest.update(piece)
+            size -= len(piece)
+    if size < 0:
+        raise NotReadable(errno.EFBIG, "it is longer than it says", str(path))
+    return digest.hexdigest()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from common.naming import one_of
 from common.probabilities import SIMPLEX, SOFTMAX, Float64, Probabilities, softmax
 
 Tensor = Any
@@ -192,5 +193,5 @@ def get_loss(name: str) -> Loss:
 
     """
     if name not in LOSSES:
-        raise ValueError(f"loss: expected one of {', '.join(LOSSES)}; got {name!r}")
+        raise ValueError(f"loss: {one_of(name, LOSSES)}")
     return LOSSES[name]

@@ -12,6 +12,7 @@ UNITS = {"": 1, "B": 1} | {
     for power, letter in enumerate("KMGT", start=1)
     for suffix, base in (("B", 1000), ("IB", 1024), ("", 1024))
 }
+LARGEST = 2**60
 DEFAULT_SHARE = 2
 """The default budget is what is free divided by this, rounded down to a power of two: on one machine it is then the
 same from run to run, and with it the order in which sums are accumulated."""
@@ -58,9 +59,10 @@ def parse_bytes(text: str | int) -> int:
 
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
-    if not found or found[2].upper() not in UNITS or not float(found[1]):
+    size = float(found[1]) * UNITS.get(found[2].upper(), 0) if found else 0.0
+    if not 0 < size <= LARGEST:
         raise ValueError(f"memory budget: expected a positive size such as 4GiB, 500MB or 2000000000, got {text!r}")
-    return int(float(found[1]) * UNITS[found[2].upper()])
+    return int(size)
 
 
 def shown(size: float) -> str:

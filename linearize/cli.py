@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from common.command_line import OneLineGroup
+from common.command_line import Finite, OneLineGroup
 from common.losses import LOSSES
-from common.memory import resident_memory, shown
+from common.memory import available_memory, resident_memory, shown
+from common.npz import ArchiveError, array_names, read_arrays
+from common.reading import why
 from linearize.compilation import keep_compiled
 from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Distance, Measure, Reference
 from linearize.engine.explain import fallbacks, table
@@ -26,6 +29,8 @@ from linearize.kernel import plan_ntk
 from linearize.service import KernelOptions, LookAhead
 from linearize.storage import write_npz
 from linearize.types import Layers, Precision, Progress
+
+EXAMPLES = click.IntRange(1, 10**9)
 
 
 class _Group(OneLineGroup):
@@ -80,7 +85,7 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--loss", type=click.Choice(list(LOSSES)), default="l2", show_default=True, help="That trained the network."
 )
-@click.option("--ridge", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Of Θ's mean diagonal.")
+@click.option("--ridge", type=Finite(min=0), default=0.0, show_default=True, help="Of Θ's mean diagonal.")
 @kernel_options
 def score(
     port: Path,
@@ -137,8 +142,8 @@ def score(
 @cli.command()
 @click.argument("port", type=click.Path(path_type=Path))
 @click.option("--example-shape", required=True, metavar="C,H,W[:DTYPE]", help="One input of the network.")
-@click.option("--examples", type=click.IntRange(min=1), required=True, help="Labelled images and candidates together.")
-@click.option("--columns", type=click.IntRange(min=1), help="Examples of the columns, for a rectangle.  [Θ(A, A)]")
+@click.option("--examples", type=EXAMPLES, required=True, help="Labelled images and candidates together.")
+@click.option("--columns", type=EXAMPLES, help="Examples of the columns, for a rectangle.  [Θ(A, A)]")
 @kernel_options
 def explain(port: Path, example_shape: str, examples: int, columns: int | None, loader: str, **kernel: Any) -> None:
     """Show how the kernel of the network in PORT would be computed: every layer's method, work, memory and time.
@@ -160,9 +165,14 @@ def _example(text: str) -> np.ndarray:
     """Make a blank input from ``C,H,W`` or ``C,H,W:DTYPE``."""
     sizes, _, dtype = text.partition(":")
     try:
-        return np.zeros([int(size) for size in sizes.split(",")], np.dtype(dtype or "float32"))
-    except (TypeError, ValueError) as error:
-        raise LinearizeError(f"--example-shape: expected sizes such as 3,32,32 or 16:int32, got {text!r}") from error
+        shape, kind = [int(size) for size in sizes.split(",")], np.dtype(dtype or "float32")
+        if math.prod(shape) * kind.itemsize > available_memory():
+            raise ValueError("more than memory holds")
+        return np.zeros(shape, kind)
+    except (TypeError, ValueError, MemoryError) as error:
+        raise LinearizeError(
+            f"--example-shape: expected sizes such as 3,32,32 or 16:int32, got {text!r} ({error})"
+        ) from error
 
 
 def _announce(plan: Plan) -> None:
@@ -189,15 +199,11 @@ def _progress() -> Iterator[Progress | None]:
 def _read_arrays(path: Path, *names: str) -> list[np.ndarray]:
     expected = f"{path}: expected an npz file with the numeric arrays {' and '.join(names)}"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in names if name not in file]
-            if missing:
-                raise LinearizeError(f"{expected}; it has {', '.join(file) or 'none'}")
-            arrays = [np.asarray(file[name]) for name in names]
-    except LinearizeError:
-        raise
-    except Exception as error:  # zipfile, zlib and numpy each have their own errors for a damaged file
-        raise LinearizeError(f"{expected}; cannot read it ({error})") from error
+        if missing := [name for name in names if name not in (there := array_names(path))]:
+            raise LinearizeError(f"{expected}; it has {', '.join(there) or 'none'}, not {missing[0]}")
+        arrays = list(read_arrays(path, names).values())
+    except (OSError, ArchiveError) as error:
+        raise LinearizeError(f"{expected}; cannot read it ({why(error)})") from error
     if not all(np.issubdtype(array.dtype, np.number) for array in arrays):
         raise LinearizeError(f"{expected}; got {', '.join(str(array.dtype) for array in arrays)}")
     return arrays

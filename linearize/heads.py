@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from common.naming import one_of
 from linearize.errors import LinearizeError
 from linearize.types import Array
 
@@ -114,5 +115,5 @@ def make_head(name: str, logit: int = 0) -> Head:
 
     """
     if name not in HEADS:
-        raise LinearizeError(f"kernel head: expected one of {', '.join(HEADS)}; got {name!r}")
+        raise LinearizeError(f"kernel head: {one_of(name, HEADS)}")
     return HEADS[name](logit)

@@ -28,6 +28,10 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {  # where 0.6.5 looks for a name
 }
 
 
+INSTALL = "pip install --no-deps neural-tangents==0.6.5 frozendict==2.5.1"
+"""Without what it depends on: that is TensorFlow, some 2 GB, which nothing here needs."""
+
+
 def import_neural_tangents() -> ModuleType:
     """Import neural-tangents, restoring what it misses in the installed jax.
 
@@ -39,7 +43,7 @@ def import_neural_tangents() -> ModuleType:
 
     """
     if importlib.util.find_spec("neural_tangents") is None:
-        raise LinearizeError("neural-tangents is not installed: install this project with its extra 'infinite'")
+        raise LinearizeError(f"neural-tangents is not installed: {INSTALL}")
     try:
         _restore_names()
         sys.modules.setdefault("neural_tangents.experimental", ModuleType("neural_tangents.experimental"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common.losses import Loss
+from common.naming import one_of
 from linearize.build import build, column_of, find_loss, plan_build, with_covariance
 from linearize.choice import MODES, Choice, Mode, best, following
 from linearize.criteria import Criterion, Measure, get_criterion
@@ -208,7 +209,7 @@ class LookAhead:
         """
         left = int((~self._posterior.answered).sum())
         if mode not in MODES:
-            raise LinearizeError(f"query mode: expected one of {', '.join(MODES)}; got {mode!r}")
+            raise LinearizeError(f"query mode: {one_of(mode, MODES)}")
         if mode == "sequential" and n != 1:
             raise LinearizeError(f"query: expected n = 1 in the mode sequential, one answer before the next; got {n}")
         if not 1 <= n <= left:

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 
 from common.files import replacing
+from common.npz import read_arrays
+from common.reading import parse_json, why
 from linearize.errors import LinearizeError
 from linearize.types import Variables
 
@@ -54,13 +56,13 @@ def read_state(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """
     expected = f"{path}: expected a file that LookAhead.save wrote"
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        meta = json.loads(str(arrays.pop("meta")))
-    except Exception as error:  # zipfile, zlib, json and numpy each have their own errors for a damaged file
-        raise LinearizeError(f"{expected}; cannot read it ({error})") from error
-    if meta.get("format") != FORMAT:
-        raise LinearizeError(f"{expected}; its format is {meta.get('format')!r}, not {FORMAT!r}: fit the service again")
+        arrays = read_arrays(path)
+        meta = parse_json(str(arrays.pop("meta")))
+        found = meta.get("format")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise LinearizeError(f"{expected}; cannot read it ({why(error)})") from error
+    if found != FORMAT:
+        raise LinearizeError(f"{expected}; its format is {found!r}, not {FORMAT!r}: fit the service again")
     return meta, arrays
 
 

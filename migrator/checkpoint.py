@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
@@ -9,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from common.memory import available_memory
+from common.reading import checked_size, opened, why
 from migrator.errors import CorruptWeights, StateDictMismatch
 
 PREFIXES = ("module.", "_orig_mod.")
@@ -27,6 +30,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise CorruptWeights(f"no weights at {path}; give the path of a .safetensors or .pt file")
+    try:
+        with opened(path) as file:
+            size = checked_size(file, path, available_memory())
+    except OSError as error:
+        raise CorruptWeights(f"{path} cannot be read as weights ({why(error)})") from error
+    if not size:  # or a file of the system's, whose end is waited for
+        raise CorruptWeights(f"{path} is empty; write the weights again")
     state = _safetensors(path) if path.suffix == ".safetensors" else _pickle(path)
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
     if not named or not all(isinstance(value, Tensor) for value in state.values()):  # type: ignore[attr-defined]
@@ -51,7 +61,9 @@ def _pickle(path: Path) -> object:
         if packed:
             raise CorruptWeights(f"{path} is compressed ({packed[0]}), torch does not write such files; use torch.save")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on the protocol of its pickle: what cannot be read is said below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         offending = _unsafe(path)
         if offending:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import io
-import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from common.command_line import OneLineGroup
+from common.command_line import Finite, OneLineGroup
 from common.files import unwritable
+from common.memory import available_memory, shown
+from common.reading import parse_json, read_regular, read_text, why
 from migrator.compare import drawn
 from migrator.convert import migrate
 from migrator.errors import MigratorError, PortMismatch, StateDictMismatch
 from migrator.graph import TensorSpec
 from migrator.listing import listing
-from migrator.reading import read_regular
 from migrator.source import apply_source, check_source, to_source
 from migrator.store import load, save, write_new
 from migrator.to_torch import to_state_dict
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = 8
 LARGEST_EXAMPLES = 2**34
+LARGEST_SIDE = 2**14
+LONGEST_SECONDS = 1e7
 SEED = 0
 INPUT_TYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
 
@@ -72,12 +75,17 @@ class _Shape(click.ParamType[TensorSpec]):
             self.fail(f"expected positive numbers such as 2,3,32,32, got {value!r}", param, ctx)
         if (dtype or "float32") not in INPUT_TYPES:
             self.fail(f"expected one of {', '.join(INPUT_TYPES)} after the colon, got {dtype!r}", param, ctx)
+        size = math.prod(shape) * np.dtype(dtype or "float32").itemsize
+        if size > (there := available_memory()):
+            self.fail(
+                f"expected sizes that memory holds, got {value!r}: {shown(size)}, {shown(there)} free", param, ctx
+            )
         return TensorSpec(shape, dtype or "float32")
 
 
 def _arguments(_: click.Context, __: click.Parameter, value: str) -> dict[str, Any]:
     try:
-        arguments = json.loads(value)
+        arguments = parse_json(value)
     except ValueError as error:
         raise click.BadParameter(f"not JSON: {error}") from error
     if not isinstance(arguments, dict):
@@ -221,13 +229,13 @@ def show(directory: Path) -> None:
 @click.option("--pattern", default="*", metavar="NAME", help="Which architectures, for example 'resnet*'.")
 @click.option(
     "--input-size",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=LARGEST_SIDE),
     metavar="N",
     help="Side of the images, where an architecture allows it; its own otherwise.",
 )
 @click.option(
     "--limit-seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True, max=LONGEST_SECONDS),
     metavar="S",
     help="Stop an architecture that takes longer.",
 )
@@ -258,7 +266,7 @@ def survey_command(
 
 def _verify_source(source: Path, module: nn.Module, migrated: Migrated, real: tuple[np.ndarray, ...]) -> Report:
     try:
-        text = source.read_text(encoding="utf-8")
+        text = read_text(source)
     except UnicodeDecodeError as error:
         raise MigratorError(f"--source {source} is not a text in UTF-8 ({error})") from error
     migrated.apply_fn = apply_source(text, str(source))
@@ -308,10 +316,10 @@ def _real(paths: tuple[Path, ...], inputs: tuple[TensorSpec, ...]) -> tuple[np.n
 
 def _read_examples(path: Path, spec: TensorSpec) -> np.ndarray:
     try:
-        content = io.BytesIO(read_regular(path, LARGEST_EXAMPLES))
+        content = io.BytesIO(read_regular(path, min(LARGEST_EXAMPLES, available_memory())))
         examples = np.lib.format.read_array(content, allow_pickle=False)
     except Exception as error:  # a damaged header can make it raise anything
-        raise MigratorError(f"--examples {path} is not a .npy array ({error})") from error
+        raise MigratorError(f"--examples {path} is not a .npy array ({why(error)})") from error
     if examples.ndim == 0 or examples.shape[1:] != spec.example or not len(examples):
         raise StateDictMismatch(f"--examples {path}: expected [n, {list(spec.example)}], found {list(examples.shape)}")
     if examples.dtype.kind != np.dtype(spec.dtype).kind:

@@ -19,12 +19,12 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from common.files import replacing_folder, write_bytes
+from common.reading import parse_json, read_regular
 from migrator.decode import from_json
 from migrator.errors import CorruptPort, CorruptWeights, PathTaken, PortMismatch, StateDictMismatch
 from migrator.graph import COLLECTIONS, Graph, to_json
 from migrator.module import apply_function, canonical, plan
 from migrator.port import Migrated
-from migrator.reading import read_regular
 from migrator.report import Report
 from migrator.weights import as_jax, fingerprint, get, put
 
@@ -203,8 +203,8 @@ def _read(path: Path, limit: int) -> bytes:
 
 def _parse(content: bytes, name: str) -> Any:
     try:
-        return json.loads(content, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
+        return parse_json(content, _once)
+    except ValueError as error:
         raise CorruptPort(f"{name} is not JSON ({error}); convert the model again") from error
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from common.command_line import one_line, usage
+from common.reading import NotReadable
 from pipeline.advice import in_place_of, with_places
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.interrupts import install_early
@@ -90,23 +92,24 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
         raise  # it shows the help
     except click.UsageError as error:
         instead = in_place_of(error, FIELDS) if isinstance(error, click.NoSuchOption) else ""
-        reason = instead or " ".join(error.format_message().split()).rstrip(".")
+        reason = instead or usage(error)
         where = (error.ctx or ctx).command_path
-        click.echo(f"error: {reason}; see '{where} --help'", err=True)
+        click.echo(one_line(f"error: {reason}; see '{where} --help'"), err=True)
         ctx.exit(BAD_INPUT)
     except PipelineError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(one_line(f"error: {error}"), err=True)
         ctx.exit(BAD_INPUT)
     except RunFailedError as error:
-        click.echo(f"failed: {error}", err=True)
+        click.echo(one_line(f"failed: {error}"), err=True)
         ctx.exit(FAILED)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         ctx.exit(INTERRUPTED)
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        click.echo(f"failed: cannot read or write{where}: {error.strerror or error}", err=True)
-        ctx.exit(FAILED)
+        reason = f"cannot read or write{f' {error.filename}' if error.filename else ''}: {error.strerror or error}"
+        bad = isinstance(error, NotReadable)
+        click.echo(one_line(f"{'error' if bad else 'failed'}: {reason}"), err=True)
+        ctx.exit(BAD_INPUT if bad else FAILED)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -123,7 +126,9 @@ KEEP_COMPILED = "keep compiled code"
 
 @cli.command()
 @run_options()
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/DATASET-STRATEGY-seedN]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/DATASET-MODEL-STRATEGY-seedN]"
+)
 @trust_code_option
 def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tuple[str, ...], **options: Any) -> None:
     """Run the whole loop: train, migrate, score, ask, label, again.
@@ -132,7 +137,7 @@ def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tupl
 
     Example: pipeline run --dataset mnist --data-root data --model cnn --n-init 100 --query-size 20 --cycles 8
     """
-    from pipeline.files import slug
+    from pipeline.files import slug, slug_of
     from pipeline.heldout import unclaimed
     from pipeline.run.context import open_context
     from pipeline.run.creating import create_run, refuse_taken
@@ -140,7 +145,7 @@ def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tupl
     config = config_from(config_file, sets, options, trust_code)
     if config.paged:
         raise PipelineError("annotator: expected simulated or files; the page is served by 'pipeline label FOLDER'")
-    path = out or fresh_path(f"{slug(config.data.name)}-{slug(config.query.strategy)}-seed{config.seed}")
+    path = out or fresh_path(f"{slug_of(config)}-{slug(config.query.strategy)}-seed{config.seed}")
     refuse_taken(path)  # before anything is read
     check_place(path)
     context = open_context(config)
@@ -158,7 +163,7 @@ def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tupl
 def resume(run_directory: Path, trust_code: bool) -> None:
     """Go on with a run that was interrupted, from the last step that completed.
 
-    Example: pipeline resume runs/digits-margin-influence-sequential-seed0
+    Example: pipeline resume runs/digits-cnn-margin-influence-sequential-seed0
     """
     require_run(run_directory)
     refuse_held(run_directory)

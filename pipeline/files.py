@@ -31,6 +31,16 @@ def slug(data_set: str) -> str:
     return re.sub(r"[^\w.]+", "-", last)[:60].strip("-.") or kind or "data"
 
 
+def slug_of(config: Any) -> str:
+    """Return data set and network of a configuration as a part of a file name: ``digits-cnn``, ``photos-my_net-build``.
+
+    Args:
+        config: of a run.
+
+    """
+    return f"{slug(config.data.name)}-{slug(config.model.name.replace(':', '-'))}"
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace ``path`` by ``content`` as a whole; every failure names the path.
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from common.naming import did_you_mean
 from pipeline.errors import PipelineError
 
 
@@ -32,7 +33,9 @@ def imported(what: str, module: str, attribute: str) -> Any:
     for part in attribute.split("."):
         if not hasattr(found, part):
             where = getattr(origin, "__file__", "built in")
-            raise PipelineError(f"{what}: there is no {attribute} in the module {module} ({where})")
+            raise PipelineError(
+                f"{what}: there is no {attribute} in the module {module} ({where}){did_you_mean(part, dir(found))}"
+            )
         found = getattr(found, part)
     return found
 

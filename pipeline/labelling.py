@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.cells import safe_path
+from common.naming import one_of
+from common.reading import LARGEST_TEXT, read_regular, why
 from pipeline.annotators import Answer, Skip
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
@@ -168,8 +170,7 @@ class _Reader:
             return Skip(sample, who)
         if label not in self._labels:
             if not self._new_classes:
-                expected = f"label: expected one of {', '.join(self._labels)}"
-                raise PipelineError(f"{expected}; got {label!r} (if it is a class, too: --new-classes)")
+                raise PipelineError(f"label: {one_of(label, self._labels)} (if it is a class, too: --new-classes)")
             self._labels[label] = len(self._labels)
             self.added.append(label)
         answer = Answer(sample, self._labels[label], who, _seconds(row.get("seconds", "")))
@@ -218,9 +219,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the rows of a spreadsheet's table with their line numbers, whatever its delimiter and line ends."""
     expected = f"{path}: expected a table with the columns sample_id or path, and label"
     try:
-        content = path.read_bytes()
+        content = read_regular(path, LARGEST_TEXT)
     except OSError as error:
-        raise PipelineError(f"{path}: expected a file of labels, but it cannot be read ({error.strerror})") from error
+        raise PipelineError(f"{path}: expected a file of labels, but it cannot be read ({why(error)})") from error
     try:
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,6 +1,5 @@
 """Finished cycles as TensorBoard shows them: an optional view, written from what runs keep and never read back."""
 
-import json
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -8,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from common.reading import parse_json, read_text
 from pipeline.errors import PipelineError
 from pipeline.places import check_place
 from pipeline.run.rundir import EVENTS, cycle_path
@@ -49,8 +49,8 @@ def _of_cycle(row: CycleRow) -> Iterator[Scalar]:
 
 
 def _epochs(run: Path, cycle: int) -> list[dict[str, Any]]:
-    lines = (cycle_path(run, cycle) / "train" / METRICS).read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    lines = read_text(cycle_path(run, cycle) / "train" / METRICS).splitlines()
+    return [parse_json(line) for line in lines]
 
 
 def runs_by_name(paths: tuple[Path, ...]) -> dict[str, Path]:

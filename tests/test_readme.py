@@ -90,10 +90,10 @@ def photos(tmp_path):
 
 def test_the_readmes_commands_on_ones_own_images_run(photos):
     run_commands("own-images", photos, "--epochs", "2")
-    asked = photos / "runs/photos-margin-influence-sequential-seed0/cycles/000/query.jsonl"
+    asked = photos / "runs/photos-cnn-margin-influence-sequential-seed0/cycles/000/query.jsonl"
     [picture, *_] = asked.read_text().splitlines()
     assert (photos / "photos" / json.loads(picture)["path"]).is_file()
-    assert (photos / "runs/scans-margin-seed0/metrics.csv").is_file()
+    assert (photos / "runs/scans-cnn-margin-seed0/metrics.csv").is_file()
     assert json.loads((photos / "fit-photos/model.json").read_text())["input_shape"] == [1, 32, 32]
 
 
@@ -102,11 +102,11 @@ def test_the_readmes_network_of_ones_own_runs(photos, monkeypatch):
     (photos / "my_net.py").write_text(block[1])
     monkeypatch.setattr("sys.path", list(sys.path))
     run_commands("own-network", photos, "--epochs", "2")
-    runs = [photos / "runs" / f"digits-margin-influence-sequential-seed0{again}" for again in ("", "-2")]
+    runs = [photos / "runs" / f"digits-my_net-build-margin-influence-sequential-seed0{again}" for again in ("", "-2")]
     configs = [yaml.safe_load((run / "config.yaml").read_text())["model"] for run in runs]
     assert [config["name"] for config in configs] == ["my_net:build"] * 2
     assert [config["init_skip"] for config in configs] == [None, ["3"]]
-    assert (photos / "runs/photos-entropy-seed0/metrics.csv").is_file()
+    assert (photos / "runs/photos-torchvision.models-resnet18-entropy-seed0/metrics.csv").is_file()
     sys.modules.pop("my_net")
 
 

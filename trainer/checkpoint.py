@@ -10,6 +10,8 @@ from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
+from common.naming import did_you_mean
+from common.reading import read_regular, why
 from trainer.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -75,9 +77,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     """
     try:
-        return parse(path.read_bytes())
+        return parse(read_regular(path))
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); check the path") from error
+        raise CheckpointError(f"{path} cannot be read ({why(error)}); check the path") from error
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}); write it again") from error
 
@@ -122,7 +124,9 @@ def initialise(model: nn.Module, state: Mapping[str, Tensor], skip: Sequence[str
     own = model.state_dict()
     unused = [layer for layer in skip if not any(_lies_in(name, layer) for name in (*own, *state))]
     if unused:
-        raise CheckpointError(f"model.init_skip: there is no layer {_some(unused)}; there are {_some(_layers([*own]))}")
+        layers = _layers([*own])
+        meant = did_you_mean(unused[0], [*layers, *own])
+        raise CheckpointError(f"model.init_skip: there is no layer {_some(unused)}; there are {_some(layers)}{meant}")
     wanted = {name for name in own if not any(_lies_in(name, layer) for layer in skip)}
     found = {name: tensor for name, tensor in state.items() if not any(_lies_in(name, layer) for layer in skip)}
     missing = sorted(name for name in wanted - found.keys() if not name.endswith("num_batches_tracked"))

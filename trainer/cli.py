@@ -15,6 +15,8 @@ from torch import nn
 
 from common.command_line import OneLineGroup
 from common.files import replacing_folder
+from common.naming import did_you_mean
+from common.reading import parse_json, read_json, why
 from trainer.checkpoint import load_weights, trained_files
 from trainer.command_options import SETTABLE, data_options, regime_options
 from trainer.data import DataSet, ImageOptions, check_ids, custom_kind, load
@@ -64,7 +66,9 @@ def cli() -> None:
 )
 @click.option("--init", type=click.Path(path_type=Path), help="Weights to start from (warm start).")
 @regime_options
-@click.option("--threads", type=click.IntRange(min=1), help="Of torch on the CPU.  [what suits network and machine]")
+@click.option(
+    "--threads", type=click.IntRange(min=1, max=4096), help="Of torch on the CPU.  [what suits network and machine]"
+)
 @click.option("--device", default="cpu", show_default=True, help="Where to train, e.g. cuda:0.")
 def fit(
     dataset: str,
@@ -199,7 +203,9 @@ def _load(
     for setting in sets:
         key, equals, value = setting.partition("=")
         if not equals or key not in SETTABLE:
-            raise TrainerError(f"--set: expected one of {', '.join(SETTABLE)} with =VALUE, got {setting!r}")
+            names = ", ".join(SETTABLE)
+            meant = did_you_mean(key, SETTABLE)
+            raise TrainerError(f"--set: expected one of {names} with =VALUE, got {setting!r}{meant}")
         given[key.removeprefix("data.")] = SETTABLE[key](value)
     if given and not custom_kind(dataset):
         raise TrainerError(f"{next(iter(given))}: expected --dataset folder:PATH or npz:PATH with it, got {dataset!r}")
@@ -225,9 +231,9 @@ def _labelled_ids(data: DataSet, n_labelled: int | None, labelled: Path | None, 
         return np.sort(known[stream.choice(len(known), size=n_labelled, replace=False)])
     assert labelled is not None
     try:
-        listed = json.loads(labelled.read_text(encoding="utf-8"))
+        listed = read_json(labelled)
     except (OSError, ValueError) as error:
-        raise TrainerError(f"--labelled must name a JSON list of ids, but {labelled}: {error}") from error
+        raise TrainerError(f"--labelled must name a JSON list of ids, but {labelled}: {why(error)}") from error
     if not isinstance(listed, list) or not listed or not all(type(item) is int for item in listed):
         raise TrainerError(f"--labelled must name a JSON list of one or more integers; {labelled} holds something else")
     ids = check_ids(listed, len(data.train), str(labelled))
@@ -248,7 +254,7 @@ def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         try:
-            options[key] = json.loads(value)
+            options[key] = parse_json(value)
         except ValueError as error:
             raise TrainerError(f"--option must be KEY=VALUE with a number, true or false, got {pair!r}") from error
         if not equals:

@@ -14,6 +14,8 @@ from trainer.learners import LEARNERS
 from trainer.options import STATISTICS
 from trainer.regimes import OPTIMIZERS, SCHEDULES
 
+SEED = click.IntRange(0, 2**64 - 1)
+"""What torch takes."""
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -141,7 +143,7 @@ def data_options(command: Decorated) -> Decorated:
                 type=click.Path(path_type=Path),
                 help="JSON list of the ids of the labelled training images.",
             ),
-            click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every choice."),
+            click.option("--seed", type=SEED, default=0, show_default=True, help="Of every choice."),
             click.option("--out", type=click.Path(path_type=Path), required=True, help="A new or empty folder."),
         )
     ):

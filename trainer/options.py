@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.losses import LOSSES, get_loss
+from common.naming import did_you_mean
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import TrainerError
 from trainer.learners import LEARNERS
@@ -13,6 +14,9 @@ from trainer.models import family_of
 from trainer.regimes import OPTIMIZERS, SCHEDULES
 
 STATISTICS = ("restated", "running")
+MOST_EPOCHS = 10**7
+LARGEST = 1e30
+"""Of a rate: more would be infinite in float32."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,11 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "epochs must be at least 1", self.epochs)
+        _require(self.epochs <= MOST_EPOCHS, f"epochs must be at most {MOST_EPOCHS:,}", self.epochs)
         _require(self.batch_size >= 1, "batch_size must be at least 1", self.batch_size)
-        _require(0 < self.max_lr < math.inf, "max_lr must be positive and finite", self.max_lr)
+        _require(0 < self.max_lr <= LARGEST, f"max_lr must be positive and at most {LARGEST:g}", self.max_lr)
         _require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
-        _require(0 <= self.weight_decay < math.inf, "weight_decay must be 0 or more", self.weight_decay)
+        _require(0 <= self.weight_decay <= LARGEST, f"weight_decay must be in 0..{LARGEST:g}", self.weight_decay)
         _require(0 <= self.tolerance < math.inf, "tolerance must be 0 or more", self.tolerance)
         _one_of("loss", self.loss, LOSSES)
         _one_of("augment", self.augment, AUGMENTATIONS)
@@ -132,6 +137,7 @@ def options_for(model: str, **overrides: Any) -> TrainOptions:
     if unknown:
         raise TrainerError(
             f"there is no training option {unknown[0]!r}; choose from {', '.join(TrainOptions.__dataclass_fields__)}"
+            f"{did_you_mean(unknown[0], TrainOptions.__dataclass_fields__)}"
         )
     options = replace(TrainOptions(), **{**family_of(model).training, **given})
     if "max_lr" in given:
@@ -141,7 +147,8 @@ def options_for(model: str, **overrides: Any) -> TrainOptions:
 
 
 def _one_of(name: str, value: str, known: Collection[str]) -> None:
-    _require(value in known, f"{name} must be one of {', '.join(known)}", value)
+    if value not in known:
+        raise TrainerError(f"{name} must be one of {', '.join(known)}, got {value!r}{did_you_mean(value, known)}")
 
 
 def _require(condition: bool, expected: str, value: object) -> None:

@@ -1,5 +1,6 @@
 """Look-ahead criteria by name; one criterion, or one family, a file."""
 
+from common.naming import one_of
 from linearize.criteria.base import DISTANCES, REFERENCES, Criterion, Distance, Measure, Reference, Request
 from linearize.criteria.eer import EER
 from linearize.criteria.emoc import EMOC
@@ -52,5 +53,5 @@ def get_criterion(name: str) -> Criterion:
 
     """
     if name not in CRITERIA:
-        raise LinearizeError(f"criterion: expected one of {', '.join(CRITERIA)}; got {name!r}")
+        raise LinearizeError(f"criterion: {one_of(name, CRITERIA)}")
     return CRITERIA[name]

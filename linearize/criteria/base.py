@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from common.losses import L2, Loss
+from common.naming import one_of
 from linearize.errors import LinearizeError
 from linearize.posterior import Posterior
 
@@ -55,7 +56,7 @@ class Measure(NamedTuple):
             ("distance", self.distance, DISTANCES),
         ):
             if value not in known:
-                raise LinearizeError(f"{name}: expected one of {', '.join(known)}; got {value!r}")
+                raise LinearizeError(f"{name}: {one_of(value, known)}")
         return self
 
 

@@ -14,7 +14,7 @@ from pipeline.places import require_run
 def analyse() -> None:
     """Look at a run's networks and labels afterwards, by what a paper measures.
 
-    Example: pipeline analyse dynamics runs/digits-dynamical-seed0
+    Example: pipeline analyse dynamics runs/digits-cnn-dynamical-seed0
     """
 
 
@@ -52,7 +52,7 @@ def dynamics(
     The approximation ratio is that of the run's own loss, at the end of every cycle and at the epochs of --cycle that
     train.keep_epochs kept.  The rest is of the kernel of the network before training.  The run is only read.
 
-    Example: pipeline analyse dynamics runs/digits-dynamical-seed0 --draws 50
+    Example: pipeline analyse dynamics runs/digits-cnn-dynamical-seed0 --draws 50
     """
     require_run(run)
     numbers = _sizes(batches)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from common.command_line import Finite
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.lock import refuse_held
 from pipeline.options import config_from, note, run_options, trust_code_option
@@ -20,7 +21,7 @@ ENGINE_OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("--engine", click.Choice(["local", "ray"]), "Processes of this machine, or a Ray cluster.  [local]"),
     ("--jobs", click.IntRange(min=1), "Cells at once, of the local engine.  [half of the cores; 1 on a GPU]"),
     ("--cpus-per-cell", click.IntRange(min=1), "Threads of one cell; results depend on it.  [cores / jobs; 1 on Ray]"),
-    ("--gpus-per-cell", click.FloatRange(min=0), "GPUs of one cell on Ray; 0.5 lets two share one.  [0]"),
+    ("--gpus-per-cell", Finite(min=0), "GPUs of one cell on Ray; 0.5 lets two share one.  [0]"),
     ("--address", str, "Of the Ray cluster: auto, HOST:PORT, or local for one on this machine.  [auto]"),
 )
 
@@ -37,7 +38,9 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.option("--strategies", help="Names with commas, or all; 'pipeline list strategies' names them.")
 @click.option("--seeds", help=f"Such as 0-5 or 0,3,7-9.  [{SEEDS}]")
-@click.option("--out", type=click.Path(path_type=Path), help="Grid to make or to go on with.  [runs/compare-DATASET]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Grid to make or to go on with.  [runs/compare-DATASET-MODEL]"
+)
 @engine_options
 @run_options("--strategy", "--on", "--seed", "--threads", "--annotator")
 def compare(

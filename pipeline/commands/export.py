@@ -13,7 +13,7 @@ from pipeline.places import check_file, require_run
 def export(run_directory: Path, out: Path | None) -> None:
     """Write what a run asks for as a table: fill in the column 'label', or 'status' with 'skipped'.
 
-    Example: pipeline export runs/photos-margin-influence-greedy-seed0 --out to_label.csv
+    Example: pipeline export runs/photos-cnn-margin-influence-greedy-seed0 --out to_label.csv
     """
     path = out or run_directory / "to_label.csv"
     require_run(run_directory)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     help="Labels to retrain with: the network's own guess, or the data set's.  [predicted]",
 )
 @click.option("--repeats", type=click.IntRange(min=1), default=1, help="SGD seeds averaged in each retraining.  [1]")
-@click.option("--infinite", is_flag=True, help="Compare the strategies infinite and gp as well (extra 'infinite').")
+@click.option("--infinite", is_flag=True, help="Compare infinite and gp as well (needs neural-tangents).")
 @click.option("--out", type=click.Path(path_type=Path), help="Directory to write to.  [RUN/fidelity/cycle-NNN]")
 @trust_code_option
 def fidelity(
@@ -42,7 +42,7 @@ def fidelity(
     The run is only read; it may still be going on.  Says in one sentence whether to trust look-ahead's ranking here,
     and which measured cause to mend where it is poor.
 
-    Example: pipeline fidelity runs/digits-margin-influence-sequential-seed0 --cycle 0
+    Example: pipeline fidelity runs/digits-cnn-margin-influence-sequential-seed0 --cycle 0
     """
     require_run(run)
     from pipeline.cli import keep_compiled

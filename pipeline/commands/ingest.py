@@ -19,7 +19,7 @@ def ingest(run_directory: Path, file: Path, annotator: str | None, close: bool, 
 
     A row without a label is not answered.  The same file again changes nothing.
 
-    Example: pipeline ingest runs/photos-margin-influence-greedy-seed0 to_label.csv
+    Example: pipeline ingest runs/photos-cnn-margin-influence-greedy-seed0 to_label.csv
     """
     require_run(run_directory)
     from pipeline.annotators.files import FilesAnnotator

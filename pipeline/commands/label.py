@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from common.command_line import Finite
 from pipeline.cli import KEEP_COMPILED, default_paths, fresh_path, keep_compiled
 from pipeline.errors import PipelineError
 from pipeline.lock import DirectoryLock
@@ -49,7 +50,7 @@ FIXED = ("--dataset", "--cycles", "--annotator", "--classes", *SIMULATED)
 @click.option("--classes", help="Names of the classes, such as cat,dog; others can be added on the page.")
 @click.option("--annotator", "name", help="Who labels.  [the user's name]")
 @click.option("--budget", type=click.IntRange(min=1), help="Labels after which it stops asking.  [none]")
-@click.option("--overlap", type=click.FloatRange(0, 1), help="Share of the images that everybody is asked.  [0]")
+@click.option("--overlap", type=Finite(0, 1), help="Share of the images that everybody is asked.  [0]")
 @click.option("--port", type=int, default=0, show_default=True, help="Of 127.0.0.1; 0 takes a free one.")
 @click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
 @run_options(*FIXED, defaults={"--n-init": "20", "--subset-size": "1000", "--model": "cnn, for features mlp"})

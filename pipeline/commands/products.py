@@ -19,7 +19,7 @@ def products(run: Path, out: Path | None, trust_code: bool) -> None:
     The run is only read: it may be finished, interrupted, waiting for labels or going on.  Before the first training
     there are labels alone.
 
-    Example: pipeline products runs/photos-margin-influence-greedy-seed0
+    Example: pipeline products runs/photos-cnn-margin-influence-greedy-seed0
     """
     require_run(run)
     check_place(out or run)

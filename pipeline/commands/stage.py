@@ -20,7 +20,7 @@ from pipeline.places import check_place, require_run
 def stage(name: str, run_directory: Path, cycle: int, out: Path | None, trust_code: bool) -> None:
     """Re-run one STAGE of a run from what is on disk; the run itself is not changed.
 
-    Example: pipeline stage score runs/digits-margin-influence-sequential-seed0 --cycle 2
+    Example: pipeline stage score runs/digits-cnn-margin-influence-sequential-seed0 --cycle 2
     """
     require_run(run_directory)
     if out is not None and out.exists():

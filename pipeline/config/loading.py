@@ -1,6 +1,7 @@
 """Building a configuration from defaults, a YAML file, options and ``--set``."""
 
 import copy
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from pydantic import (
     ValidationError,
 )
 
+from common.naming import did_you_mean
+from common.reading import why
 from pipeline.config.run import RunConfig
+from pipeline.config.sections import Section
 from pipeline.errors import PipelineError
-from pipeline.parsing import parse_yaml
+from pipeline.parsing import parse_yaml, read_yaml
 from pipeline.plain import merged
 
 
@@ -90,10 +94,9 @@ def validate(values: Any, *, recorded: bool = False) -> RunConfig:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text()
+        values = read_yaml(file)
     except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"config: cannot read {file}: {error}") from error
-    values = parse_yaml(text, str(file))
+        raise PipelineError(f"config: cannot read {file}: {why(error)}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -113,11 +116,26 @@ def _assign(values: dict[str, Any], path: str, value: Any) -> None:
 def _one_line(detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        section: Any = RunConfig()
-        for part in detail["loc"][:-1]:
-            section = getattr(section, part)
-        return f"config: there is no key {where!r}; there are {', '.join(type(section).model_fields)}"
+        return f"config: {_no_key(where, detail['loc'])}"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error":
         return f"config: {where}: {message}" if where else f"config: {message}"
-    return f"config: {where}: {message[0].lower()}{message[1:]}, got {detail['input']!r}"
+    meant = did_you_mean(detail["input"], re.findall(r"'([^']*)'", detail.get("ctx", {}).get("expected", "")))
+    return f"config: {where}: {message[0].lower()}{message[1:]}, got {detail['input']!r}{meant}"
+
+
+def _no_key(where: str, place: tuple[Any, ...]) -> str:
+    """Say that there is no such key, which one may have been meant, and which there are beside it."""
+    section: Any = RunConfig()
+    everywhere = {
+        f"{name}.{key}": key for name, value in section for key in (type(value).model_fields if _holds(value) else ())
+    } | {name: name for name in type(section).model_fields}
+    for part in place[:-1]:
+        section = getattr(section, part)
+    elsewhere = [path for path, key in everywhere.items() if key == place[-1]]
+    meant = f": did you mean {' or '.join(elsewhere)}?" if elsewhere else did_you_mean(where, everywhere)
+    return f"there is no key {where!r}; there are {', '.join(type(section).model_fields)}{meant}"
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, Section)

@@ -55,6 +55,7 @@ LATER = {
     "restarts": 8,
 }
 """Fields of ``train`` that runs of older versions do not have, and what these did: saying so says nothing."""
+MOST_THREADS = 4096
 LATER_DATA = {"stratified": False}
 """Likewise of ``data``."""
 
@@ -90,7 +91,7 @@ class RunConfig(Section):
     start: Literal["warm", "cold", "reinitialised"] = "warm"
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=MOST_THREADS)
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:

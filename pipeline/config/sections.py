@@ -16,6 +16,9 @@ from pydantic import (
 
 from common.files import sha256_of
 from common.losses import get_loss
+from common.memory import available_memory
+from common.naming import did_you_mean, one_of
+from common.reading import why
 from linearize import KernelOptions, Measure
 from pipeline.annotators.plugins import is_plugin
 from pipeline.annotators.simulated import Habits
@@ -38,9 +41,9 @@ class Section(BaseModel):
 
 def _sha256(name: str) -> str:
     try:
-        return sha256_of(Path(name).expanduser())
+        return sha256_of(Path(name).expanduser(), available_memory())
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"init_weights: cannot read {name}: {error}") from error
+        raise ValueError(f"init_weights: cannot read {name}: {why(error)}") from error
 
 
 def _overrides(name: str, options: type, base: type[Section] = Section) -> type[Section]:
@@ -99,7 +102,7 @@ class DataSection(Section):
     @classmethod
     def _registered(cls, name: str) -> str:
         if name not in DATASETS and not custom_kind(name):
-            raise ValueError(f"expected one of {', '.join(DATASETS)}, folder:PATH or npz:PATH; got {name!r}")
+            raise ValueError(one_of(name, DATASETS, ", folder:PATH or npz:PATH"))
         return name
 
     @model_validator(mode="after")
@@ -186,7 +189,8 @@ class AnnotatorSection(Section):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in ("simulated", "files", "page") and not is_plugin(name):
-            raise ValueError(f"expected simulated, files or MODULE:OBJECT for one of your own, got {name!r}")
+            own = "expected simulated, files or MODULE:OBJECT for one of your own"
+            raise ValueError(f"{own}, got {name!r}{did_you_mean(name, ('simulated', 'files'))}")
         return name
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from common.naming import one_of
 from pipeline.config import Section, load_config
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml
@@ -136,7 +137,7 @@ def read_preset(name: str) -> Preset:
 
     """
     if name not in preset_names():
-        raise PipelineError(f"experiments: expected one of {', '.join(preset_names())}; got {name!r}")
+        raise PipelineError(f"experiments: {one_of(name, preset_names())}")
     return parse_preset(_text_of(name), name)
 
 

@@ -14,6 +14,9 @@ GOOD = 0.5
 ALIGNED = 0.7
 """Trusted where the whole interval of the cosine lies above this: rightly scaled, the predicted change is then cos²,
 about half or more, of the squared real one; and where that is more than another candidate's prediction is of it."""
+SETTLED = 20
+"""Candidates from which on there is a verdict. With fewer the intervals, by resampling, are too narrow: of a mean such
+as that of the cosines the lower end lies above the truth in 8 % of samples of 6, 5 % of 10 and 3 % of 20, for 2.5 %."""
 SHARE = 0.5
 """A disturbance is named where it is more than this share of a candidate's median effect."""
 ILL_CONDITIONED = 1e8
@@ -54,15 +57,18 @@ def _ranked(measured: Measured) -> tuple[str, bool]:
         f"{target.subject}"
     )
     if low > GOOD:
-        return f"Trust look-ahead's ranking here: it agrees with real retraining ({figure})", True
+        return _said("Trust look-ahead's ranking here: ", "it agrees with real retraining", figure, agreement.n), True
     if low > 0:
-        return f"Look-ahead ranks candidates better than chance here, but coarsely ({figure})", False
+        return _said(
+            "", "Look-ahead ranks candidates better than chance here, but coarsely", figure, agreement.n
+        ), False
     if high > GOOD:
-        return (
-            f"Not decided, neither chance nor a good ranking can be ruled out: take more --candidates ({figure})",
-            False,
-        )
-    return f"Do not trust look-ahead's ranking here: it may be chance, and is not good ({figure})", False
+        found = "neither chance nor a good ranking can be ruled out: take more --candidates"
+        return _said("Not decided, ", found, figure, agreement.n), False
+    return (
+        _said("Do not trust look-ahead's ranking here: ", "it may be chance, and is not good", figure, agreement.n),
+        False,
+    )
 
 
 def _aligned(measured: Measured) -> tuple[str, bool]:
@@ -78,12 +84,23 @@ def _aligned(measured: Measured) -> tuple[str, bool]:
         f"to {own_high:.2f}, above what is predicted of another candidate, {agreement.n} candidates; judged: {subject}"
     )
     if low > ALIGNED and own_low > 0:
-        return f"Trust what look-ahead predicts here: really retrained, outputs move where it says ({figure})", True
+        found = "really retrained, outputs move where it says"
+        return _said("Trust what look-ahead predicts here: ", found, figure, agreement.n), True
     if own_low > 0:
-        return f"Look-ahead tells candidates apart better than chance here, but coarsely ({figure})", False
+        found = "Look-ahead tells candidates apart better than chance here, but coarsely"
+        return _said("", found, figure, agreement.n), False
     if high > ALIGNED and own_high > 0:
-        return f"Not decided, chance cannot be ruled out: take more --candidates ({figure})", False
-    return f"Do not trust look-ahead here: what it predicts of a candidate may be chance ({figure})", False
+        return _said("Not decided, ", "chance cannot be ruled out: take more --candidates", figure, agreement.n), False
+    found = "what it predicts of a candidate may be chance"
+    return _said("Do not trust look-ahead here: ", found, figure, agreement.n), False
+
+
+def _said(judgement: str, found: str, figure: str, n: int) -> str:
+    """Return what was found with its figure, after a judgement where there are candidates enough for one."""
+    if n >= SETTLED:
+        return f"{judgement}{found} ({figure})"
+    so_far = f"{found[0].lower()}{found[1:]}"
+    return f"Preliminary, as a verdict takes at least --candidates {SETTLED}: so far {so_far} ({figure})"
 
 
 def causes(setting: Setting, measured: Measured) -> Iterator[str]:

@@ -1,10 +1,10 @@
 """What the browser sends, checked field by field: a wrong type is the page's mistake or an attack, never guessed at."""
 
-import json
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
+from common.reading import parse_json
 from pipeline.run.pool import GIVEN
 from pipeline.run.votes import SIMULATED
 from pipeline.session.desk import DeskError
@@ -34,8 +34,8 @@ def fields(body: bytes, names: Sequence[str], nullable: Container[str] = ()) -> 
 
     """
     try:
-        sent = json.loads(body)
-    except (ValueError, RecursionError):
+        sent = parse_json(body)
+    except ValueError:
         raise DeskError("expected a JSON object as body", 400) from None
     if not isinstance(sent, dict) or set(sent) != set(names):
         raise DeskError(f"expected a JSON object with exactly the fields {', '.join(names) or '(none)'}", 400)

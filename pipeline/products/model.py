@@ -1,6 +1,5 @@
 """``model/``: a run's last network as weights, as a verified Flax port, as readable source, and how to use it."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from common.files import write_bytes
+from common.reading import read_json
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError
 from pipeline.files import write_json
@@ -69,7 +69,7 @@ def last_trained(run: Path, events: Sequence[Event], say: Say) -> Trained | None
                 f"the network of cycle {cycle} is damaged or gone, and an earlier one is taken: 'pipeline resume {run}'"
             )
             continue
-        spec = ModelSpec(**json.loads((stage / MODEL).read_text()))
+        spec = ModelSpec(**read_json(stage / MODEL))
         port = logged_stage(run, events, cycle, "migrate", VARIABLES)
         return Trained(cycle, stage, port, spec, int(read_summary(stage)["n_labeled"]))
     return None

@@ -3,7 +3,6 @@
 It may come from anybody, so nothing in it is taken on trust and nothing in it is executed.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from common.losses import Loss, get_loss
+from common.reading import read_json
 from pipeline.errors import PipelineError
 from pipeline.products.predictions import Outputs
 from trainer.data.by_id import ImageView
@@ -114,13 +114,13 @@ def read_about(folder: Path) -> About:
     if not path.is_file() or path.stat().st_size > LARGEST:
         raise PipelineError(f"{expected}, but there is no such file: name a run or a folder model of its products")
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = read_json(path, LARGEST)
         if plain["format"] != FORMAT:
             raise PipelineError(f"{path} has format {plain['format']!r}, this version reads {FORMAT}: write it again")
         about = _parsed(plain)
     except PipelineError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise PipelineError(f"{expected}, but it is damaged ({type(error).__name__}: {reason})") from error
     return about

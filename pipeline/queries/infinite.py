@@ -110,13 +110,13 @@ def _figures(kernel: InfiniteKernel, posterior: Posterior) -> dict[str, float]:
 INFINITE = (
     InfiniteStrategy(
         "infinite",
-        "as mlmoc, with the kernel of an infinitely wide twin of the network (extra 'infinite')",
+        "as mlmoc, with the kernel of an infinitely wide twin of the network (needs neural-tangents)",
         "Borsos et al. 2021; Mohamadi, Bae & Sutherland 2022, fig. 1b",
         "network",
     ),
     InfiniteStrategy(
         "gp",
-        "largest change of a Gaussian process with that kernel, the network left out (extra 'infinite')",
+        "largest change of a Gaussian process with that kernel, the network left out (needs neural-tangents)",
         "Käding et al. 2018; Mohamadi, Bae & Sutherland 2022, fig. 1b",
         "gp",
     ),

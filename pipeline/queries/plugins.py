@@ -5,13 +5,14 @@ What one brings is checked when it is loaded, and what it leaves out is filled i
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from common.files import sha256_of
+from common.naming import one_of
 from pipeline.errors import PipelineError
 from pipeline.imports import imported, line_of
 from pipeline.queries.base import QueryStrategy
@@ -65,13 +66,14 @@ def offered() -> dict[str, tuple[EntryPoint, ...]]:
     return found
 
 
-def load_strategy(name: str, taken: Mapping[str, QueryStrategy]) -> QueryStrategy:
+def load_strategy(name: str, taken: Mapping[str, QueryStrategy], known: Iterable[str] = ()) -> QueryStrategy:
     """Load a strategy that a package offers under a name, or that ``MODULE:OBJECT`` names.
 
     Args:
         name: an entry point of the group ``ntk_lookahead.strategies``, or a module and what in it is the strategy: an
             object, a class or a factory without arguments. Modules are looked for in the working directory too.
         taken: the built-in strategies, whose names are not for others.
+        known: names that may have been meant where there is none of this one, besides those that packages offer.
 
     Raises:
         PipelineError: no such strategy; it cannot be imported or made; it lacks something; its name is taken.
@@ -86,8 +88,8 @@ def load_strategy(name: str, taken: Mapping[str, QueryStrategy]) -> QueryStrateg
         (points[0].module, points[0].attr) if points else name.split(":") if name.count(":") == 1 else ("", "")
     )
     if not module or not attribute:
-        known = ", ".join([*taken, *(other for other in offered() if other not in taken)])
-        raise PipelineError(f"expected one of {known}, or MODULE:STRATEGY for one of your own; got {name!r}")
+        names = dict.fromkeys([*(known or taken), *offered()])
+        raise PipelineError(one_of(name, names, ", or MODULE:STRATEGY for one of your own"))
     strategy = _made(name, imported(f"strategy {name!r}", module, attribute))
     _check(name, strategy, taken)
     return strategy if isinstance(strategy, QueryStrategy) else Adapted(strategy)

@@ -72,7 +72,9 @@ def get_strategy(name: str) -> QueryStrategy:
     """
     if name in STRATEGIES and name not in offered():
         return STRATEGIES[name]
-    return load_strategy(name, STRATEGIES)
+    modes = (f"{base}-{mode}" for base, one in STRATEGIES.items() if one.takes_mode for mode in SUFFIXES)
+    said = next((mode for mode in SUFFIXES if mode[:4] in name), None)  # only then are names with modes meant
+    return load_strategy(name, STRATEGIES, [*STRATEGIES, *(modes if said else ())])
 
 
 def resolve(name: str, mode: Mode | None = None, on: On | None = None) -> Resolved:

@@ -41,6 +41,7 @@ class Line:
         strategy: its name.
         seeds: how many runs it has.
         curve: test accuracy; empty where there are no test images, as what follows is then empty or None but for times.
+        curves_by_seed: what ``curve`` averages, ``(labels, accuracy)`` by seed.
         gain: the same minus the baseline's at the same seed and labels; empty for the baseline or without one.
         gains_by_seed: what ``gain`` averages, ``(labels, difference)`` by seed.
         area: area under the accuracy curve.
@@ -56,6 +57,7 @@ class Line:
     strategy: str
     seeds: int
     curve: Curve
+    curves_by_seed: tuple[tuple[tuple[int, float], ...], ...]
     gain: Curve
     gains_by_seed: tuple[tuple[tuple[int, float], ...], ...]
     area: Band | None
@@ -138,11 +140,13 @@ def _line(experiment: Experiment, strategy: str) -> Line:
     gains = tuple(_gain(mine, theirs) for mine, theirs in common)
     queries = [run.selection_seconds for run in runs.values() if run.selection_seconds]
     single = [seconds for run in queries for seconds in run]
+    curves = tuple(tuple(accuracy_curve(run.rows)) for run in runs.values())
     areas = list(areas_by_seed(experiment, strategy).values())
     return Line(
         strategy=strategy,
         seeds=len(runs),
-        curve=_curve([accuracy_curve(run.rows) for run in runs.values()]),
+        curve=_curve(curves),
+        curves_by_seed=curves,
         gain=_curve(gains),
         gains_by_seed=gains,
         area=student_t(areas) if areas else None,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.files import slug
-from pipeline.report.analysis import Analysis, Curve
+from pipeline.report.analysis import Analysis
+from pipeline.report.curves import NESTED, accuracy_range, band_line, banded_at, lines_under
 from pipeline.report.end_labels import End, fit, name_ends
 from pipeline.report.picks import BY_CHANCE, BY_GRID
 from pipeline.report.statistics import CONFIDENCE
@@ -87,8 +88,10 @@ def draw_curves(analysis: Analysis) -> Drawn:
 
     figure = blank_figure(4.3)
     axes = figure.add_subplot()
-    for line in analysis.lines:
-        _band_line(axes, line.curve, _style(analysis, line.strategy), line.strategy)
+    under = lines_under([line.curve for line in analysis.lines])
+    for line, covered in zip(analysis.lines, under, strict=True):
+        band_line(axes, line.curve, _style(analysis, line.strategy), line.strategy, line.curves_by_seed, covered)
+    axes.set_ylim(*accuracy_range(analysis.lines))
     axes.set_xlabel("labels")
     axes.set_ylabel("test accuracy")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
@@ -106,7 +109,8 @@ def draw_curves(analysis: Analysis) -> Drawn:
     ends = ", ".join(f"{line.strategy} {line.final.mean:.1%}" for line in analysis.lines if line.final)
     labels = [labels for line in analysis.lines for labels, _ in line.curve]
     alt = f"Test accuracy over {min(labels)} to {max(labels)} labels. At the end: {ends}."
-    return _drawn(figure, analysis, "learning-curves", "Test accuracy over labels", alt, _seeds_note(analysis))
+    note = f"{_seeds_note(analysis)}{f' {NESTED}' if any(under) else ''}"
+    return _drawn(figure, analysis, "learning-curves", "Test accuracy over labels", alt, note)
 
 
 def draw_gains(analysis: Analysis) -> Drawn:
@@ -120,9 +124,7 @@ def draw_gains(analysis: Analysis) -> Drawn:
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, line in zip(panels.flat, lines, strict=False):
         style = _style(analysis, line.strategy)
-        for seed in line.gains_by_seed:
-            axes.plot(*zip(*seed, strict=True), color=style["color"], linewidth=0.7, alpha=0.45)
-        _band_line(axes, line.gain, style, line.strategy)
+        band_line(axes, line.gain, style, line.strategy, line.gains_by_seed, always_single=True)
         axes.axhline(0, color="#222222", linewidth=1, linestyle=":")
         axes.set_title(_panel_title(line.strategy, len(line.gains_by_seed)), fontsize=9)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+g}" if value else "0"))
@@ -136,8 +138,9 @@ def draw_gains(analysis: Analysis) -> Drawn:
     figure.supylabel(textwrap.fill(label, AXIS_WIDTH, break_on_hyphens=False), fontsize=10)
     ends = ", ".join(f"{line.strategy} {100 * line.gain[-1][1].mean:+.1f} points" for line in lines)
     alt = f"Difference from {baseline} at the same seed and labels. At the end: {ends}."
-    band = f"mean over common seeds with its Student-t {CONFIDENCE:.0%} band"
-    note = f"Thick: {band}; thin: single seeds; dotted: no difference."
+    banded = any(banded_at(band) for line in lines for _, band in line.gain)
+    band = f" with its Student-t {CONFIDENCE:.0%} band" if banded else ""
+    note = f"Thick: mean over common seeds{band}; thin: single seeds; dotted: no difference."
     return _drawn(figure, analysis, f"difference-from-{slug(baseline)}", f"Difference from {baseline}", alt, note)
 
 
@@ -248,15 +251,9 @@ def _seeds_note(analysis: Analysis) -> str:
     n = f"n = {min(counts)}" if len(counts) == 1 else f"n = {min(counts)} to {max(counts)}, see the table"
     if max(counts) < 2:
         return f"A single seed ({n}): no band can be given."
+    if not any(banded_at(band) for line in analysis.lines for _, band in line.curve):
+        return f"Thick: mean over seeds ({n}); thin: single seeds."
     return f"Mean over seeds ({n}) with its Student-t {CONFIDENCE:.0%} band."
-
-
-def _band_line(axes: Any, curve: Curve, style: dict[str, str], label: str) -> None:
-    x = [labels for labels, _ in curve]
-    axes.plot(x, [band.mean for _, band in curve], label=label, linewidth=1.8, markersize=5, **style)
-    if any(band.half is not None for _, band in curve):
-        low, high = ([end(band) for _, band in curve] for end in (lambda b: b.low, lambda b: b.high))
-        axes.fill_between(x, low, high, color=style["color"], alpha=0.13, linewidth=0)
 
 
 def _label_ticks(axes: Any, labels: list[int]) -> None:

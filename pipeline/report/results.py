@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from common.reading import parse_json, read_text
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import slug
@@ -249,7 +250,7 @@ def _classes(path: Path, rows: Sequence[CycleRow], events: list[Event]) -> tuple
         return rows[-1].classes
     queries = cycle_path(path, 0) / QUERY
     if queries.is_file():
-        return tuple(map(str, json.loads(queries.read_text().partition("\n")[0])["classes"]))
+        return tuple(map(str, parse_json(read_text(queries).partition("\n")[0])["classes"]))
     seen = [label for event in events if event["event"] == "label" for _, label in event["labels"]]
     return tuple(map(str, range(1 + max(seen))))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from common.naming import did_you_mean
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.places import require_report
@@ -126,6 +127,7 @@ def find_sources(directories: Iterable[Path], choice: Choice = EVERYTHING) -> So
         raise PipelineError(
             f"--strategies: expected strategies with a run here ({', '.join(held) or 'there are none'}), "
             f"but {', '.join(missing)} {'has' if len(missing) == 1 else 'have'} none: name some of those"
+            f"{did_you_mean(missing[0], held)}"
         )
     asked = tuple(source for source in runs if source.strategy is None or source.strategy in choice.strategies)
     return Sources(asked, tuple(name for name in held if name not in choice.strategies))
@@ -169,4 +171,5 @@ def check_baseline(choice: Choice, finished: Sequence[str]) -> None:
         raise PipelineError(
             f"--baseline: expected a strategy with a finished run here ({', '.join(finished)}), "
             f"but {choice.baseline} has none: name one of those"
+            f"{did_you_mean(choice.baseline, finished)}"
         )

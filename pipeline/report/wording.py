@@ -11,7 +11,7 @@ from pipeline.report.figures import spell_seconds
 from pipeline.report.headings import labelled_on_page, labelling
 from pipeline.report.results import Excluded, Experiment, initial_set
 from pipeline.report.sources import RANDOM, Choice
-from pipeline.report.statistics import FEWEST_SEEDS, LEVEL, Band, seeds_needed, smallest_p
+from pipeline.report.statistics import Band
 
 WORTH_SAYING = 0.01  # seconds of selection
 SMALLEST_P = 0.001
@@ -187,22 +187,18 @@ def verdict(test: PairTest, units: str = "seeds") -> str:
 
 
 def cannot_decide(family: Family) -> str:
-    """Say, in numbers, why no test of a family can decide, and what would help."""
+    """Say why no test of a family can decide, and how many seeds would do."""
     fewest, most = family.seeds
     tests = len(family.tests)
     n = f"{most}" if fewest == most else f"{fewest} to {most}"
-    alone = smallest_p(most)
-    text = f"With {n} common seed{'s' * (most != 1)} no test can decide: an exact two-sided signed-rank test gives at "
-    text += f"least p = {alone:.4g}"
-    if tests > 1:
-        text += f", and after Holm's correction for {tests} comparisons at least {family.smallest:.4g}"
-    return f"{text}, not below {LEVEL}. It takes at least {seeds_needed(tests)} seeds."
+    these = f"these {tests} comparisons take" if tests > 1 else "this comparison takes"
+    return f"With {n} common seed{'s' * (most != 1)} no test can decide: {these} at least {family.needed}."
 
 
 def family_note(family: Family) -> str:
     """Say what a family's tests could show at all."""
     if not family.can_decide:
-        return cannot_decide(family)
+        return f"{cannot_decide(family)} The smallest corrected p that could come out was {family.smallest:.4g}."
     fewest, most = family.seeds
     n = f"{most}" if fewest == most else f"{fewest} to {most}"
     text = f"With {n} common seeds the smallest corrected p that could come out was {family.smallest:.4g}."
@@ -253,10 +249,6 @@ def warnings_about(analysis: Analysis) -> Iterator[str]:
             f"{stopped} of {len(rows)} trainings ended before they converged, which strategies that look ahead "
             "assume that they do."
         )
-    alone = labelled_on_page(experiment)
-    if analysis.measured and not alone and (n := min(line.seeds for line in analysis.lines)) < FEWEST_SEEDS:
-        some = f"{n} seed{'s' * (n != 1)}"
-        yield f"Only {some} for some strategy: with fewer than {FEWEST_SEEDS} no exact paired test can decide."
 
 
 def _named(word: str, numbers: list[int]) -> str:

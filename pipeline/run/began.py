@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.reading import read_json
 from pipeline.config import RunConfig
 from pipeline.files import write_atomically
 from pipeline.places import EVENTS
@@ -94,7 +95,7 @@ def read_beginning(run: Path) -> Beginning | None:
 
     """
     with suppress(OSError, ValueError, KeyError, TypeError):  # it is absent or damaged: the digest decides without it
-        stored = json.loads((run / FILE).read_bytes())
+        stored = read_json(run / FILE)
         if stored["format"] == FORMAT:
             classes, unreadable, beside = (tuple(map(str, stored[key])) for key in ("classes", "unreadable", "beside"))
             samples = tuple(Sample(name, label, split) for name, label, split, _ in stored["files"])
@@ -187,7 +188,7 @@ def kept_files(cache: Path | None) -> dict[str, Any] | None:
 def _kept(cache: Path | None) -> dict[str, Any] | None:
     """Return what the images of a cache were made from."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        origin = json.loads((cache / INDEX).read_bytes())["origin"] if cache else None
+        origin = read_json(cache / INDEX)["origin"] if cache else None
         return origin if isinstance(origin, dict) else None
     return None
 

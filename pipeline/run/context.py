@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from common.files import sha256_of
+from common.memory import available_memory
+from common.reading import why
 from linearize import MemoryBudgetError
 from linearize.bounds import check_budget
 from migrator import MigratorError
@@ -30,7 +32,7 @@ from trainer.features import embed
 from trainer.growth import grow
 from trainer.learners.loss_prediction import LearnedLoss
 from trainer.learners.taps import find_taps
-from trainer.models import ModelSpec, build, custom_family, source_sha256
+from trainer.models import ModelSpec, build, custom_family, require_fits, source_sha256
 
 
 @dataclass(frozen=True)
@@ -277,9 +279,11 @@ def _read_pretrained(model: ModelSection) -> dict[str, Tensor] | None:
 
     try:
         path = Path(model.init_weights).expanduser()
-        now = sha256_of(path)
+        now = sha256_of(path, available_memory())
         state = read_state(path)
-    except (MigratorError, OSError, RuntimeError) as error:
+    except OSError as error:
+        raise PipelineError(f"model.init_weights: cannot read {path}: {why(error)}") from error
+    except (MigratorError, RuntimeError) as error:
         raise PipelineError(f"model.init_weights: {error}") from error
     if now != model.init_sha256:
         raise PipelineError(
@@ -301,9 +305,10 @@ def check_network(context: RunContext) -> None:
     """
     custom = custom_family(context.spec.name) is not None
     needs_dropout = context.strategy.needs_dropout
-    if not custom and context.pretrained is None and context.config.query.n_init > 1 and not needs_dropout:
-        return
     try:
+        require_fits(context.spec)
+        if not custom and context.pretrained is None and context.config.query.n_init > 1 and not needs_dropout:
+            return
         model = context.network()
         if custom and not _equal(model, context.network()):
             raise PipelineError(

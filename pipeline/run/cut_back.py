@@ -6,12 +6,12 @@ does not know, at most, and no file that knows more than the log does.
 """
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.reading import parse_json, read_text
 from pipeline.errors import PipelineError
 from pipeline.run.events import Event
 from pipeline.run.former_names import existing
@@ -94,9 +94,9 @@ def _unknown_rows(folder: Path, events: Sequence[Event]) -> Iterator[str]:
 def _rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a file that is written anew from the log; none where somebody else changed it."""
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        rows = [parse_json(line) for line in read_text(path).splitlines()] if path.is_file() else []
         Counter((row.get("status"), row.get("sample_id")) for row in rows)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return []
     return rows
 

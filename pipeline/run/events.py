@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from common.files import sync_folder
+from common.reading import parse_json
 from pipeline.errors import PipelineError
 
 Event = dict[str, Any]
@@ -125,7 +126,7 @@ def _parse(line: bytes, seq: int, prev: str) -> tuple[Event | None, str]:
     """
     wrong = f"expected the event with number {seq} that follows the line before it"
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
         body = _canonical({key: value for key, value in entry.items() if key != "hash"})
         digest = hashlib.sha256(body.encode()).hexdigest()
         if entry["seq"] != seq or entry["prev"] != prev or entry["hash"] != digest:

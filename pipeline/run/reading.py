@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from common.reading import why
 from pipeline.config import RunConfig, validate
 from pipeline.errors import PipelineError
-from pipeline.parsing import parse_yaml
+from pipeline.parsing import read_yaml
 from pipeline.places import CONFIG, EVENTS, require_run
 from pipeline.plain import differences
 from pipeline.run.events import Event, parse_events
@@ -31,11 +32,9 @@ def read_config(path: Path) -> RunConfig:
     _refuse_no_file(path / CONFIG)
     require_run(path)
     try:
-        text = (path / CONFIG).read_text()
+        return validate(read_yaml(path / CONFIG), recorded=True)
     except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"{path / CONFIG} cannot be read ({error}): restore it from a copy") from error
-    try:
-        return validate(parse_yaml(text, str(path / CONFIG)), recorded=True)
+        raise PipelineError(f"{path / CONFIG} cannot be read ({why(error)}): restore it from a copy") from error
     except PipelineError as error:
         raise PipelineError(f"{path / CONFIG} is damaged ({error}): restore it from a copy") from error
 

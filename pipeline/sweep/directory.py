@@ -1,11 +1,12 @@
 """The directory of a grid: which it is, what it holds, and that one command at a time works on it."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.files import slug, write_atomically
+from pipeline.files import slug, slug_of, write_atomically
 from pipeline.lock import DirectoryLock
 from pipeline.run.stages.store import remove_leftovers
 from pipeline.sweep.grid import GRID, Grid, read_grid
@@ -14,17 +15,23 @@ LOGS = "logs"
 
 
 def choose_directory(wanted: Grid) -> Path:
-    """Return ``runs/compare-DATASET``, or -2 and so on where that is taken by anything but a grid of the same runs."""
-    name = f"compare-{slug(wanted.run['data']['name'])}"
-    number = 1
-    while True:
-        path = Path("runs") / (name if number == 1 else f"{name}-{number}")
-        try:
-            merged(path, wanted)
-        except PipelineError:
-            number += 1
-        else:
-            return path
+    """Return ``runs/compare-DATASET-MODEL``, or -2 and so on where that is not a grid of the same runs.
+
+    One of the same runs under the name that older versions gave it, without the network, is gone on with.
+    """
+    config, runs = wanted.cells()[0].config, Path("runs")
+    former = f"compare-{slug(config.data.name)}"
+    before = [path for path in (runs / former, *sorted(runs.glob(f"{former}-[0-9]*"))) if (path / GRID).is_file()]
+    names = (f"compare-{slug_of(config)}{'' if number == 1 else f'-{number}'}" for number in itertools.count(1))
+    return next(path for path in itertools.chain(before, (runs / name for name in names)) if _fits(path, wanted))
+
+
+def _fits(path: Path, wanted: Grid) -> bool:
+    try:
+        merged(path, wanted)
+    except PipelineError:
+        return False
+    return True
 
 
 def merged(out: Path, wanted: Grid) -> Grid:

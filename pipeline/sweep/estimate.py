@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from common.reading import parse_json, read_text
 from pipeline.queries import resolve
 from pipeline.run.rundir import cycle_path
 from pipeline.run.stages.store import read_stage_seconds
@@ -168,7 +169,7 @@ def append_attempt(out: Path, attempt: Attempt) -> None:
 def read_attempts(out: Path) -> list[Attempt]:
     """Return what the processes of a grid's cells took so far."""
     try:
-        lines = (out / ATTEMPTS).read_text().splitlines()
+        lines = read_text(out / ATTEMPTS).splitlines()
     except (OSError, UnicodeDecodeError):
         return []
     return [attempt for line in lines if (attempt := _attempt(line)) is not None]
@@ -176,7 +177,7 @@ def read_attempts(out: Path) -> list[Attempt]:
 
 def _attempt(line: str) -> Attempt | None:
     try:
-        plain: dict[str, Any] = json.loads(line)
+        plain: dict[str, Any] = parse_json(line)
         return Attempt(**plain)
     except (ValueError, TypeError):
         return None

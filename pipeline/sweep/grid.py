@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from common.reading import why
 from pipeline.config import RunConfig, validate
 from pipeline.config.run import LATER
 from pipeline.config.sections import DEFAULT_STRATEGY
 from pipeline.errors import PipelineError
-from pipeline.parsing import parse_yaml
+from pipeline.parsing import read_yaml
 from pipeline.places import GRID
 from pipeline.plain import differences
 from pipeline.queries import STRATEGIES, resolve
@@ -210,9 +211,11 @@ def read_grid(directory: Path) -> Grid:
     """
     path = directory / GRID
     try:
-        plain = parse_yaml(path.read_text(), str(path))
+        plain = read_yaml(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"expected a grid directory with a readable {GRID}, but {path} is not ({error})") from error
+        raise PipelineError(
+            f"expected a grid directory with a readable {GRID}, but {path} is not ({why(error)})"
+        ) from error
     needed = {"strategies": list, "seeds": list, "run": dict}
     if not isinstance(plain, Mapping) or any(not isinstance(plain.get(key), kind) for key, kind in needed.items()):
         raise PipelineError(

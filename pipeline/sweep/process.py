@@ -1,6 +1,5 @@
 """One attempt at a cell: a process with its own number of threads, its log, and what the attempt took."""
 
-import json
 import os
 import signal
 import socket
@@ -11,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from common.reading import read_json
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NPROC")
 """What torch, NumPy's and SciPy's libraries and (NPROC) XLA read their number of threads from."""
@@ -165,7 +166,7 @@ def stage_seconds(run: Path) -> float:
     total = 0.0
     for manifest in run.glob("cycles/*/*/manifest.json"):
         try:
-            total += float(json.loads(manifest.read_text())["seconds"])
+            total += float(read_json(manifest)["seconds"])
         except (OSError, ValueError, KeyError, TypeError):  # a damaged stage: done again when the run goes on
             continue
     return total

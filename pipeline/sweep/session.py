@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,8 +126,20 @@ def _that_can_run(wanted: Grid) -> tuple[Grid, tuple[str, ...]]:
             except PipelineError as error:
                 unfit[name] = str(error)
     kept = tuple(name for name in wanted.strategies if name not in unfit)
-    lines = tuple(f"left out: {name} ({unfit[name]})" for name in wanted.strategies if name in unfit)
-    return replace(wanted, strategies=kept), lines
+    return replace(wanted, strategies=kept), left_out_lines({n: unfit[n] for n in wanted.strategies if n in unfit})
+
+
+def left_out_lines(reasons: Mapping[str, str]) -> tuple[str, ...]:
+    """Say which strategies are left out, each reason once.
+
+    Args:
+        reasons: why, by name of the strategy.
+
+    """
+    alike: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        alike.setdefault(reason, []).append(name)
+    return tuple(f"left out: {', '.join(names)} ({reason})" for reason, names in alike.items())
 
 
 def run_grid(wanted: Grid, out: Path, options: EngineOptions | None = None, trust_code: bool = False) -> list[Outcome]:

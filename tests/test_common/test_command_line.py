@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from common.command_line import LONGEST, OneLineGroup
+from common.command_line import LONGEST, Finite, OneLineGroup
 
 
 class Wrong(ValueError):
@@ -72,7 +72,17 @@ def test_an_option_that_there_is_not_names_where_help_is():
 
 
 def test_a_message_that_a_file_filled_is_cut():
-    assert len(run(Wrong("x" * 10 * LONGEST)).stderr) == LONGEST + 1
+    assert len(run(Wrong("x " * 10 * LONGEST)).stderr) == LONGEST + 1
+    said = run(Wrong(f"expected a number, got {'9' * 5000!r}: give one")).stderr
+    assert said.startswith("error: expected a number, got '999")
+    assert said.endswith("999': give one\n")
+    assert len(said) < 600
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "x", "9" * 5000])
+def test_a_number_that_is_none_is_refused(text):
+    with pytest.raises(click.BadParameter):
+        Finite(min=0).convert(text, None, None)
 
 
 def test_what_no_one_foresaw_is_not_hidden():

@@ -203,5 +203,5 @@ def test_an_interrupt_ends_it_and_bad_images_are_named():
 
 @pytest.mark.skipif(installed, reason="neural-tangents is installed")
 def test_its_absence_is_named():
-    with pytest.raises(LinearizeError, match="extra 'infinite'"):
+    with pytest.raises(LinearizeError, match="pip install --no-deps neural-tangents"):
         infinite_ntk(MLP, images(2))

@@ -61,11 +61,11 @@ def test_run_prints_a_row_a_cycle_and_where_the_run_is(finished):
 
 def test_default_names_never_collide(invoke, tmp_path):
     small = [*SMALL, "--strategy", "random", "--cycles", "1"]
-    assert "runs/digits-random-seed0\n" in invoke("run", *small).stdout
-    assert "runs/digits-random-seed0-2\n" in invoke("run", *small).stdout
+    assert "runs/digits-mlp-random-seed0\n" in invoke("run", *small).stdout
+    assert "runs/digits-mlp-random-seed0-2\n" in invoke("run", *small).stdout
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
-        "digits-random-seed0",
-        "digits-random-seed0-2",
+        "digits-mlp-random-seed0",
+        "digits-mlp-random-seed0-2",
     ]
 
 

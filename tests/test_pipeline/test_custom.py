@@ -147,7 +147,7 @@ def test_arrays_and_a_registered_network(here):
     x = rng.integers(0, 255, (40, 8, 8), np.uint8)
     np.savez(here / "scans.v1.npz", X=x, y=np.where(x[:, 0, 0] > 127, "high", "low"))
     small = [*SMALL, "--strategy", "entropy", "--model", "mlp"]
-    assert "run runs/scans.v1-entropy-seed0" in invoke("run", "--dataset", "npz:scans.v1.npz", *small).stdout
+    assert "run runs/scans.v1-mlp-entropy-seed0" in invoke("run", "--dataset", "npz:scans.v1.npz", *small).stdout
 
 
 def weights(here, name="w.pt", change=lambda state: state):

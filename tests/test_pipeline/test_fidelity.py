@@ -147,6 +147,23 @@ def test_what_ranks_by_no_change_is_judged_by_where_outputs_move(setting, measur
         assert f"on which {found.target.criterion} rests; it ranks by no output change, so its own" in sentence
 
 
+@pytest.mark.parametrize("n", [6, 19])
+def test_few_candidates_settle_nothing_whatever_the_interval(setting, measured, n):
+    for strategy in ("mlmoc-flips", "margin-influence"):
+        own = {
+            score: one._replace(n=n, spearman=Interval(1.0, 0.9, 1.0), cosine=Interval(0.99, 0.98, 1.0))
+            for score, one in measured.agreement["linearized"].items()
+        }
+        few = replace(as_of(setting, measured, strategy), agreement={**measured.agreement, "linearized": own})
+        sentence = verdict(setting, replace(few, specific=Interval(0.5, 0.4, 0.6)))
+        assert sentence.startswith("Preliminary, as a verdict takes at least --candidates 20: so far ")
+        assert f"{n} candidates" in sentence
+        assert "rust" not in sentence
+    poor = {score: one._replace(spearman=Interval(0.1, -0.3, 0.4)) for score, one in own.items()}
+    few = replace(as_of(setting, measured, "mlmoc-flips"), agreement={**measured.agreement, "linearized": poor})
+    assert "so far it may be chance, and is not good (" in verdict(setting, few)
+
+
 def test_every_cause_is_named_where_it_was_measured_and_nowhere_else(setting, measured):
     def found(setting=setting, background=None, **row):
         changed = replace(measured, rows=[one._replace(**row) for one in measured.rows])

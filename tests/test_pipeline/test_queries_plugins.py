@@ -241,7 +241,7 @@ def test_the_readmes_own_strategy_by_following_it(module, package, tmp_path):
     assert program == "pipeline"
     result = CliRunner().invoke(cli, [*arguments, *TINY])
     assert result.exit_code == 0, (result.output, result.exception)
-    by_module = tmp_path / "runs/digits-Density-seed0"
+    by_module = tmp_path / "runs/digits-mlp-Density-seed0"
     package("densities", density="density:Density")
     assert re.search(r"\ndensity +unsure and typical", CliRunner().invoke(cli, ["list", "strategies"]).stdout)
     assert run("--strategy", "density", "--out", "by-entry-point").exit_code == 0

@@ -15,6 +15,7 @@ from pipeline import cli
 from pipeline.config import load_config
 from pipeline.report import wording
 from pipeline.report.analysis import analyse
+from pipeline.report.curves import accuracy_range, lines_under
 from pipeline.report.figures import OKABE_ITO, _legend_columns, _panel_title, _tick_labels, draw_all, style_of
 from pipeline.report.page import Chapter, render, write_comparison
 from pipeline.report.provenance import commands, options_of, spell_seeds
@@ -86,10 +87,54 @@ def test_worse_is_said_likewise(tmp_path):
 def test_too_few_seeds_are_said_in_numbers(tmp_path):
     text = visible(words_of(compared(tmp_path, ["random", "entropy"], 5)))
     assert "With 5 common seeds no test can decide" in text
-    assert "at least p = 0.0625, not below 0.05. It takes at least 6 seeds." in text
+    assert "this comparison takes at least 6. The smallest corrected p that could come out was 0.0625." in text
     text = visible(words_of(compared(tmp_path, ["random", "entropy", "margin"], 6, name="three")))
-    assert "at least p = 0.03125, and after Holm&#39;s correction for 2 comparisons at least 0.0625" in text
-    assert "correction for 3 comparisons at least 0.09375, not below 0.05. It takes at least 7 seeds." in text
+    assert "these 2 comparisons take at least 7. The smallest corrected p that could come out was 0.0625." in text
+    assert "these 3 comparisons take at least 7. The smallest corrected p that could come out was 0.09375." in text
+
+
+def test_one_rule_about_seeds_is_said_and_no_other(tmp_path):
+    """Three numbers of seeds for one question are two too many."""
+    text = visible(words_of(compared(tmp_path, ["random", "entropy", "margin"], 2)))
+    summary = text[: text.index("digits, mlp", text.index("digits, mlp", text.index("In short")) + 1)]
+    assert summary.count("With 2 common seeds no test can decide: these 2 comparisons take at least 7.") == 1
+    for other in ("six", "fewer than 6", "Only 2 seeds", "at least 8", "at least 6"):
+        assert other not in text
+
+
+def test_the_axis_ends_where_accuracies_do(tmp_path):
+    """The band of two seeds reached from -20 % to 140 %."""
+    apart = [[0.3, 0.5, 0.6, 0.9], [0.6, 0.8, 0.9, 0.97]]
+    grid = write_grid(tmp_path / "two", ["random", "margin"], [0, 1], lambda _, seed: {"accuracies": apart[seed]})
+    lines = analyse(read_results([grid]).experiments[0]).lines
+    assert lines[0].curve[0][1].high > 1.4
+    low, high = accuracy_range(lines)
+    assert 0.2 < low < 0.3
+    assert 0.97 < high < 1.05
+    more = [*apart, [0.1, 0.2, 0.5, 0.99]]
+    grid = write_grid(tmp_path / "three", ["random", "margin"], range(3), lambda _, seed: {"accuracies": more[seed]})
+    low, high = accuracy_range(analyse(read_results([grid]).experiments[0]).lines)
+    assert -0.06 < low < 0
+    assert 1 < high < 1.06
+    note = draw_all(analyse(read_results([tmp_path / "two"]).experiments[0]))[0].note
+    assert note.startswith("Thick: mean over seeds (n = 2); thin: single seeds.")
+
+
+def test_a_curve_that_lies_on_others_hides_none(tmp_path):
+    gains = {"random": 0, "margin": 0.2, "entropy": 0.2, "badge": 0.2005, "coreset": 0.1}
+    grid = write_grid(tmp_path / "grid", list(gains), [0], lambda name, _: {"accuracies": lifted(gains[name])})
+    analysis = analyse(read_results([grid]).experiments[0])
+    assert lines_under([line.curve for line in analysis.lines]) == [0, 2, 1, 0, 0]
+    assert "drawn one inside the other" in draw_all(analysis)[0].note
+    assert lines_under([analysis.lines[0].curve] * 9) == [3] * 6 + [2, 1, 0]
+
+
+def test_a_table_on_a_narrow_screen_says_in_every_cell_what_it_is(built):
+    page = (built / "report" / "index.html").read_text()
+    tables = re.findall(r'<table class="stacks">.*?</table>', page, flags=re.S)
+    assert len(tables) >= 3
+    for cell in re.findall(r"<td[^>]*>[^<]", "".join(tables)):
+        assert "data-label=" in cell, cell
 
 
 def test_a_difference_that_is_none_is_not_claimed(tmp_path):
@@ -422,6 +467,6 @@ def test_the_memory_of_a_grids_cells_stands_beside_their_accuracy(tmp_path):
     page = write_comparison([grid]).read_text()
     assert page.count('<th scope="col">peak memory</th>') == 1
     row = page[page.index('<th scope="row">random</th>') :].partition("</tr>")[0]
-    assert row.endswith('<td class="number">3.00 GiB</td>')
+    assert row.endswith('<td class="number" data-label="peak memory">3.00 GiB</td>')
     row = page[page.index('<th scope="row">margin</th>') :].partition("</tr>")[0]
-    assert row.endswith('<td class="number">–</td>')
+    assert row.endswith('<td class="number" data-label="peak memory">–</td>')

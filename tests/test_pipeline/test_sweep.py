@@ -71,14 +71,14 @@ def everything(folder):
 
 def test_a_grid_is_computed_kept_and_extended(compare, engine, tmp_path):
     first = compare(*SMALL, "--strategies", "random,entropy", "--seeds", "0-1")
-    out = tmp_path / "runs/compare-digits"
+    out = tmp_path / "runs/compare-digits-mlp"
     lines = first.stdout.splitlines()
     assert [line.split()[:2] for line in lines[:4]] == [
         [f"[{n}/4]", f"{name}:"] for n, name in enumerate(engine.ran[:4], start=1)
     ]
     assert lines[4].split() == ["strategy", "finished", "mean", "AUBC"]
     assert lines[5].split()[:4] == ["random", "2", "of", "2"]
-    assert lines[-1] == "report: pipeline report runs/compare-digits"
+    assert lines[-1] == "report: pipeline report runs/compare-digits-mlp"
     assert "better" not in first.output
     assert "warning: 8 of 8 trainings ended before they converged, with residuals of up to " in first.stderr
     grid = yaml.safe_load((out / "grid.yaml").read_text())
@@ -342,19 +342,19 @@ def test_a_strategy_of_the_users_own_is_compared_and_reported_even_when_it_is_go
 
     (tmp_path / "mine_alone.py").unlink()
     sys.modules.pop("mine_alone")
-    report = CliRunner().invoke(cli, ["report", "runs/compare-digits"])
+    report = CliRunner().invoke(cli, ["report", "runs/compare-digits-mlp"])
     assert report.exit_code == 0, report.output
-    assert "mine_alone:Own" in (tmp_path / "runs/compare-digits/report/index.html").read_text()
-    again = compare("--out", "runs/compare-digits", "--trust-code", code=2)
+    assert "mine_alone:Own" in (tmp_path / "runs/compare-digits-mlp/report/index.html").read_text()
+    again = compare("--out", "runs/compare-digits-mlp", "--trust-code", code=2)
     assert "strategy 'mine_alone:Own' cannot be imported" in again.output
     assert "damaged" not in again.output
-    one = CliRunner().invoke(cli, ["resume", "runs/compare-digits/mine_alone-Own-seed0", "--trust-code"])
+    one = CliRunner().invoke(cli, ["resume", "runs/compare-digits-mlp/mine_alone-Own-seed0", "--trust-code"])
     assert one.exit_code == 2
     assert "damaged" not in one.output
 
 
 def test_resuming_a_comparison_names_the_right_command(compare, engine):
     compare(*SMALL, "--strategies", "random", "--seeds", "0")
-    result = CliRunner().invoke(cli, ["resume", "runs/compare-digits"])
+    result = CliRunner().invoke(cli, ["resume", "runs/compare-digits-mlp"])
     assert result.exit_code == 2
-    assert "it is a comparison: 'pipeline compare --out runs/compare-digits'" in result.output
+    assert "it is a comparison: 'pipeline compare --out runs/compare-digits-mlp'" in result.output

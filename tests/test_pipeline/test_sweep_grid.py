@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from pipeline.sweep.engines import open_engine
 from pipeline.sweep.estimate import Times, append_attempt, read_attempts, shown_seconds
 from pipeline.sweep.grid import GRID, Grid, parse_seeds, parse_strategies, read_grid, unnamed
 from pipeline.sweep.process import Attempt, failure
-from pipeline.sweep.session import make_plan
+from pipeline.sweep.session import left_out_lines, make_plan
 
 
 @pytest.fixture
@@ -113,13 +114,13 @@ def test_a_grid_is_extended_but_never_changed(grid, tiny, tmp_path):
 def test_default_directory_goes_on_with_the_same_runs_and_passes_others_by(grid, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     other = Grid.of(load_config(options={**tiny, "cycles": 2}), ("random",), (0,))
-    for name, content in (("compare-digits", other.to_yaml()), ("compare-digits-3", grid.to_yaml())):
+    for name, content in (("compare-digits-mlp", other.to_yaml()), ("compare-digits-mlp-3", grid.to_yaml())):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / GRID).write_text(content)
-    assert str(choose_directory(other)) == "runs/compare-digits"
-    assert str(choose_directory(grid)) == "runs/compare-digits-2"
-    (tmp_path / "runs/compare-digits-2").write_text("a file")
-    assert str(choose_directory(grid)) == "runs/compare-digits-3"
+    assert str(choose_directory(other)) == "runs/compare-digits-mlp"
+    assert str(choose_directory(grid)) == "runs/compare-digits-mlp-2"
+    (tmp_path / "runs/compare-digits-mlp-2").write_text("a file")
+    assert str(choose_directory(grid)) == "runs/compare-digits-mlp-3"
     with pytest.raises(PipelineError, match="expected a new or empty directory"):
         merged(tmp_path / "runs", grid)
 
@@ -256,8 +257,33 @@ def test_of_all_strategies_those_that_cannot_run_are_left_out_and_named(tiny, tm
     plan = make_plan(grid, tmp_path / "grid", EngineOptions(jobs=1))
     plan.engine.close()
     assert "bald" not in plan.grid.strategies
-    [line] = [note for note in plan.notes if note.startswith("left out: bald (")]
+    [line] = [note for note in plan.notes if note.startswith("left out: bald, ")]
     assert "dropout" in line
     assert {"random", DEFAULT_STRATEGY, "typiclust", "lcmd", "dynamical"} <= set(plan.grid.strategies)
     with pytest.raises(PipelineError, match="dropout"):  # named, it is not left out
         make_plan(Grid.of(config, ["random", "bald"], [0]), tmp_path / "other", EngineOptions(jobs=1))
+
+
+def test_strategies_that_are_left_out_for_one_reason_are_one_line():
+    reasons = {"bald": "model: no dropout", "gp": "model: no twin", "epig": "model: no dropout"}
+    assert left_out_lines(reasons) == (
+        "left out: bald, epig (model: no dropout)",
+        "left out: gp (model: no twin)",
+    )
+
+
+def test_a_comparison_is_called_by_data_and_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, other = (Grid.of(load_config(options={"model.name": name}), ["random"], [0]) for name in ("cnn", "mlp"))
+    assert choose_directory(one) == Path("runs/compare-digits-cnn")
+    assert choose_directory(other) == Path("runs/compare-digits-mlp")
+    own = Grid.of(load_config(options={"model.name": "my_net:build"}), ["random"], [0])
+    assert choose_directory(own) == Path("runs/compare-digits-my_net-build")
+    Path("runs/compare-digits-cnn").mkdir(parents=True)
+    Path("runs/compare-digits-cnn/mine").touch()
+    assert choose_directory(one) == Path("runs/compare-digits-cnn-2")
+    former = Path("runs/compare-digits-2")  # as older versions called it
+    former.mkdir()
+    (former / "grid.yaml").write_text(one.to_yaml())
+    assert choose_directory(one) == former
+    assert choose_directory(other) == Path("runs/compare-digits-mlp")

@@ -175,7 +175,7 @@ def test_options_reach_the_network():
         ("cnn", {"width": "8"}, "cnn option width must be of type int, got '8'"),
         ("cnn", {"width": True}, "cnn option width must be of type int, got True"),
         ("cnn", {"batch_norm": 1}, "cnn option batch_norm must be of type bool, got 1"),
-        ("mlp", {"depth": 0}, "mlp option depth must be at least 1, got 0"),
+        ("mlp", {"depth": 0}, "mlp option depth must be at least 1 and at most 1000, got 0"),
         ("wide_resnet", {"block_groups": 4}, "block_groups must be at least 1 and at most 3, got 4"),
     ],
 )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from common.naming import did_you_mean
 from trainer.data.arrays import DataSet, Split
 from trainer.data.by_id import ImageView, check_ids
 from trainer.data.custom import ImageOptions
@@ -235,5 +236,6 @@ def load(
     if name not in DATASETS:
         raise TrainerError(
             f"there is no data set {name!r}; choose one of {', '.join(DATASETS)}, folder:PATH or npz:PATH"
+            f"{did_you_mean(name, DATASETS)}"
         )
     return DATASETS[name].loader(root, download)

@@ -1,14 +1,13 @@
 """Which arrays of a user's archive are inputs, labels and texts, and reading these alone; nothing is unpickled."""
 
-import zipfile
-import zlib
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
+from common import npz
+from common.reading import why
 from trainer.data.arrays import SplitName
 from trainer.data.custom import listed
 from trainer.errors import DataCorrupt, DataNotFound, TrainerError
@@ -107,7 +106,7 @@ def array_names(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise DataNotFound(f"npz:{path} is no file; give the path of an archive that numpy.savez wrote")
-    return _reading(path, lambda: [name.removesuffix(".npy") for name in _sizes(path)])
+    return _reading(path, lambda: npz.array_names(path))
 
 
 def read_arrays(path: Path, names: list[str], memory_limit: int | None) -> dict[str, NDArray[Any]]:
@@ -116,46 +115,25 @@ def read_arrays(path: Path, names: list[str], memory_limit: int | None) -> dict[
     Args:
         path: the archive.
         names: of the arrays.
-        memory_limit: bytes that they may take; None sets no limit.
+        memory_limit: bytes that they may take; None for the memory that is free.
 
     Raises:
         DataCorrupt: damage, or Python objects.
         TrainerError: they take more.
 
     """
-
-    def read() -> dict[str, NDArray[Any]]:
-        sizes = _sizes(path)
-        size = sum(sizes.get(f"{name}.npy", sizes.get(name, 0)) for name in names)
-        if memory_limit is not None and size > memory_limit:
-            raise TrainerError(
-                f"npz:{path} unpacks to {size / 2**30:.2f} GiB, more than the {memory_limit / 2**30:.2f} GiB that it "
-                "may take; save fewer or smaller images, as uint8"
-            )
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in names}
-        for name, array in arrays.items():
-            if not isinstance(array, np.ndarray):
-                raise ValueError(f"{name} is no array")
-        return arrays
-
-    return _reading(path, read)
-
-
-def _sizes(path: Path) -> dict[str, int]:
-    with zipfile.ZipFile(path) as archive:
-        return {entry.filename: entry.file_size for entry in archive.infolist()}
+    return _reading(path, lambda: npz.read_arrays(path, names, memory_limit))
 
 
 def _reading(path: Path, read: Callable[[], Read]) -> Read:
     try:
         return read()
-    except TrainerError:
-        raise
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except npz.ArchiveTooLarge as error:
+        raise TrainerError(f"npz:{path}: {error}; save fewer or smaller images, as uint8") from error
+    except (OSError, npz.ArchiveError) as error:
         if "allow_pickle" in str(error):
             raise DataCorrupt(
                 f"npz:{path} holds Python objects, which are never loaded; save numbers, and text with .astype(str)"
             ) from error
-        reason = " ".join(str(error).split())
-        raise DataCorrupt(f"npz:{path} is not an archive that numpy.savez wrote ({reason}); write it again") from error
+        reason = f"npz:{path} is not an archive that numpy.savez wrote ({why(error)}); write it again"
+        raise DataCorrupt(reason) from error

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from common.naming import one_of
 from trainer.data.arrays import DataSet, Split
 from trainer.data.by_id import ArrayRows, Stored
 from trainer.data.constants import BYTE_SCALE, constants
@@ -53,7 +54,7 @@ class ImageOptions:
         if self.size:
             object.__setattr__(self, "image_size", "{}x{}".format(*self.size))  # one spelling for one size
         if self.mode not in get_args(Mode):
-            raise TrainerError(f"mode: expected one of {', '.join(get_args(Mode))}, got {self.mode!r}")
+            raise TrainerError(f"mode: {one_of(self.mode, get_args(Mode))}")
         if not 0 <= self.test_fraction < 1:
             raise TrainerError(
                 f"test_fraction: expected a share between 0 and 1, such as 0.2, got {self.test_fraction}"

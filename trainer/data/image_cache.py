@@ -14,6 +14,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from common.files import replacing, write_bytes
+from common.reading import read_json
 from trainer.data.constants import CHUNK_BYTES
 from trainer.data.custom import ImageOptions, counted, require_room
 from trainer.data.decode import Depth
@@ -90,7 +91,7 @@ def _origin(found: Listing, options: ImageOptions) -> dict[str, Any]:
 def _opened(folder: Path, origin: dict[str, Any]) -> Images | tuple[str, ...]:
     """Return the images of a cache that fits, or what is to be said when they are decoded again."""
     try:
-        stored = json.loads((folder / INDEX).read_bytes())
+        stored = read_json(folder / INDEX)
         if stored["origin"] != origin:
             return (_difference(folder, stored["origin"], origin),)
         images = _mapped(folder / stored["file"], stored["bytes"])

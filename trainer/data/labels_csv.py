@@ -7,6 +7,7 @@ from typing import Literal
 
 from common.cells import plain_text
 from common.files import sha256_of
+from common.reading import read_text, why
 from trainer.data.custom import listed
 from trainer.data.labels import means_unlabelled, require_plain
 from trainer.data.listing import LAYOUT, Listing, inside, is_image, list_all
@@ -52,11 +53,11 @@ def list_csv(root: Path, classes: tuple[str, ...] | None = None, leave_out: tupl
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return read_text(file, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataCorrupt(f"{file} is not UTF-8 (byte {error.start}); save it as 'CSV UTF-8'") from error
     except OSError as error:
-        raise DataCorrupt(f"{file} cannot be read ({error.strerror}); check the path and its rights") from error
+        raise DataCorrupt(f"{file} cannot be read ({why(error)}); check the path and its rights") from error
 
 
 def _delimiter(file: Path, text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.naming import did_you_mean
 from trainer.data.custom import counted, listed, unlabelled_note
 from trainer.data.doubtful import doubt
 from trainer.data.labels import means_unlabelled, require_plain
@@ -83,6 +84,7 @@ class Listing:
             there = sorted({sample.label for sample in self.samples if sample.label is not None})
             raise TrainerError(
                 f"leave_out: expected classes of {self.root}, got {listed(missing)}; there are {listed(there)}"
+                f"{did_you_mean(missing[0], there)}"
             )
 
     def notes(self, left_out: bool) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def load_npz(
     Args:
         path: the archive.
         options: test share and classes; size, colours and bad files are decided by whoever wrote the arrays.
-        memory_limit: bytes that the unpacked arrays may take; None sets no limit.
+        memory_limit: bytes that the unpacked arrays may take; None for the memory that is free.
         labelled_only: leave out what has no label.
 
     Returns:

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.naming import did_you_mean
 from trainer.errors import TrainerError
 from trainer.models import cnn, cnn_gap, convnet, linear, mlp, resnet, tutorial_cnn, vgg11, wide_resnet
 from trainer.models.custom import build_custom, custom_family, source_sha256
+from trainer.models.size import require_memory
 from trainer.models.spec import Family, ModelSpec, Option
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "build_model",
     "custom_family",
     "family_of",
+    "require_fits",
     "source_sha256",
 ]
 
@@ -54,8 +57,24 @@ def family_of(name: str) -> Family:
     """
     family = MODELS.get(name) or custom_family(name)
     if family is None:
-        raise TrainerError(f"there is no model {name!r}; choose one of {', '.join(MODELS)}, or PKG.MOD:FACTORY")
+        names, meant = ", ".join(MODELS), did_you_mean(name, MODELS)
+        raise TrainerError(f"there is no model {name!r}; choose one of {names}, or PKG.MOD:FACTORY{meant}")
     return family
+
+
+def require_fits(spec: ModelSpec) -> None:
+    """Refuse a registered network that memory does not hold; of a user's own nobody knows before it is made.
+
+    Args:
+        spec: which network.
+
+    Raises:
+        TrainerError: it is too large.
+
+    """
+    if (family := MODELS.get(spec.name)) is not None:
+        options = family.resolve(spec.options)
+        require_memory(spec.name, family.builder, spec.input_shape, spec.num_classes, options)
 
 
 def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
@@ -70,12 +89,13 @@ def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
         A module from float32 ``[N, C, H, W]`` to ``[N, num_classes]``.
 
     Raises:
-        TrainerError: unknown family or option, a value the family does not allow, or a factory of a user's own that
-            cannot be imported or makes no network for these images and classes.
+        TrainerError: unknown family or option, a value the family does not allow, a network that memory does not hold,
+            or a factory of a user's own that cannot be imported or makes no network for these images and classes.
 
     """
     family = family_of(spec.name)
     options = family.resolve(spec.options)
+    require_fits(spec)
     with torch.random.fork_rng(devices=[]):
         if seed is None:
             torch.seed()

@@ -3,7 +3,7 @@
 from torch import nn
 
 from trainer.models.layers import GlobalAverage, conv, linear
-from trainer.models.spec import Family, Option, Shape
+from trainer.models.spec import DEEPEST, Family, Option, Shape
 
 
 def build_convnet(input_shape: Shape, num_classes: int, *, depth: int, width: int) -> nn.Module:
@@ -35,7 +35,7 @@ FAMILY = Family(
     source="Lee et al., Finite versus infinite neural networks, arXiv:2007.15801 (CNN-GAP)",
     builder=build_convnet,
     options={
-        "depth": Option(8, "convolutions"),
+        "depth": Option(8, "convolutions", maximum=DEEPEST),
         "width": Option(64, "channels of each"),
     },
     training={"max_lr": 0.05},

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from common.files import sha256_of
+from common.naming import did_you_mean
 from trainer.errors import TrainerError
 from trainer.models.spec import Family, Shape
 
@@ -144,7 +145,11 @@ def _arguments(
     ]
     unknown = [] if rest else sorted(set(options) - named)
     if missing or unknown:
-        problem = f"needs {', '.join(missing)}" if missing else f"takes no {', '.join(unknown)}"
+        problem = (
+            f"needs {', '.join(missing)}"
+            if missing
+            else f"takes no {', '.join(unknown)}{did_you_mean(unknown[0], named)}"
+        )
         raise TrainerError(
             f"--model {name} {problem}; it is called with those of input_shape and num_classes that it names, and with "
             "model.options: write it as def build(input_shape, num_classes)"

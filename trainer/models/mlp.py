@@ -5,7 +5,7 @@ import math
 from torch import nn
 
 from trainer.models.layers import dropped, linear
-from trainer.models.spec import Family, Option, Shape
+from trainer.models.spec import DEEPEST, Family, Option, Shape
 
 MANY = 10  # classes; for more, outputs start smaller
 
@@ -46,7 +46,7 @@ FAMILY = Family(
     source="Rumelhart, Hinton and Williams, Nature 323 (1986); initialised as He et al., arXiv:1502.01852",
     builder=build_mlp,
     options={
-        "depth": Option(2, "hidden layers"),
+        "depth": Option(2, "hidden layers", maximum=DEEPEST),
         "width": Option(128, "units in a hidden layer"),
         "dropout": Option(0.0, "share of units dropped in training in each hidden layer", 0.0, 0.9),
     },

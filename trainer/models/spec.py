@@ -8,10 +8,15 @@ from typing import Any
 
 from torch import nn
 
+from common.naming import did_you_mean
 from trainer.errors import TrainerError
 
 Shape = tuple[int, int, int]
 OptionValue = int | float | bool
+MOST = 2**31 - 1
+"""The largest size of one axis that every tensor library takes."""
+DEEPEST = 1000
+"""The most layers of an option that counts them: each takes its time to make, whatever its size."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Option:
         default: an int, a float or a bool; given values must have the same type, but an int is a float too.
         help: half a line for people.
         minimum: the least value of a number.
-        maximum: the greatest value of a number; None sets no bound.
+        maximum: the greatest value of a number; None leaves it to what fits into a tensor and into memory.
 
     """
 
@@ -50,9 +55,9 @@ class Option:
             )
         if isinstance(self.default, bool):
             return bool(value)
-        greatest = math.inf if self.maximum is None else self.maximum
+        greatest = self.maximum if self.maximum is not None else MOST if kind is int else math.inf
         if not self.minimum <= value <= greatest or value == math.inf:
-            upper = "" if self.maximum is None else f" and at most {self.maximum}"
+            upper = f" and at most {greatest}" if greatest < math.inf else ""
             raise TrainerError(f"{where} must be at least {self.minimum}{upper}, got {value}")
         return kind(value)
 
@@ -90,7 +95,8 @@ class Family:
         """
         for name in options:
             if name not in self.options:
-                raise TrainerError(f"{self.name} has no option {name!r}; its options are {', '.join(self.options)}")
+                names, meant = ", ".join(self.options), did_you_mean(name, self.options)
+                raise TrainerError(f"{self.name} has no option {name!r}; its options are {names}{meant}")
         return {
             name: option.check(f"{self.name} option {name}", options.get(name, option.default))
             for name, option in self.options.items()

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from trainer.models.layers import DROPOUT, conv, global_average, linear
-from trainer.models.spec import Family, Option, Shape
+from trainer.models.spec import DEEPEST, Family, Option, Shape
 
 
 class PreActivationBlock(nn.Module):
@@ -105,7 +105,7 @@ FAMILY = Family(
     builder=WideResNet,
     options={
         "block_groups": Option(1, "groups of blocks", maximum=3),
-        "blocks_per_group": Option(2, "blocks in a group"),
+        "blocks_per_group": Option(2, "blocks in a group", maximum=DEEPEST),
         "max_width": Option(32, "channels of the last group; each earlier one has half", minimum=4),
         "stem_width": Option(16, "channels of the stem"),
         "stem_stride": Option(2, "stride of the stem", maximum=2),

@@ -1,12 +1,12 @@
 """How far to trust a cycle's scores: the figures beside them, and what they warn of."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from common.reading import read_json
 from linearize.diagnostics import COMMON_SHARE
 from pipeline.queries import QueryState, QueryStrategy
 
@@ -59,7 +59,7 @@ def figures_of(strategy: QueryStrategy, state: QueryState, scores: np.ndarray) -
 
 def read_diagnostics(directory: Path) -> dict[str, Any]:
     """Return the figures by which this cycle's scores can be judged."""
-    return dict(json.loads((directory / DIAGNOSTICS).read_text()))
+    return dict(read_json(directory / DIAGNOSTICS))
 
 
 def cautions(diagnostics: dict[str, Any]) -> Iterator[str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from common.npz import read_arrays
+from common.reading import parse_json
 from linearize import LinearizeError, MemoryBudgetError
 from pipeline import seeds
 from pipeline.config import RunConfig
@@ -46,7 +48,7 @@ class Scores:
     @property
     def remembered(self) -> Any:
         """What the strategy remembered, as it was."""
-        return None if self.memory is None else json.loads(self.memory.tobytes())
+        return None if self.memory is None else parse_json(self.memory.tobytes())
 
     def select(self, n: int) -> Selection:
         """Choose what to ask: the ``n`` highest scores, or all candidates where there are fewer."""
@@ -183,5 +185,4 @@ def explaining(cycle: int) -> Iterator[None]:
 
 def read_scores(directory: Path) -> Scores:
     """Return what ``run_score`` decided."""
-    with np.load(directory / SCORES, allow_pickle=False) as arrays:
-        return Scores(**arrays)
+    return Scores(**read_arrays(directory / SCORES))

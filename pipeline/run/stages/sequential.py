@@ -1,11 +1,11 @@
 """Stage ``sequential``: a cycle's queries one after another, each in view of all answers so far, without training."""
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from common.reading import read_json
 from pipeline.config import QuerySection
 from pipeline.errors import PipelineError
 from pipeline.files import write_json
@@ -104,5 +104,5 @@ def write_sequential(directory: Path, queries: Iterable[Event]) -> None:
 
 def read_sequential(directory: Path) -> list[tuple[list[int], list[float]]]:
     """Return what was asked, query by query, as samples and their scores."""
-    queries = json.loads(existing(directory, SEQUENTIAL).read_text())["queries"]
+    queries = read_json(existing(directory, SEQUENTIAL))["queries"]
     return [(query["ids"], query["scores"]) for query in queries]

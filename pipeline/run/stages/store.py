@@ -1,6 +1,5 @@
 """Immutable stage directories: complete means renamed into place and matching its manifest."""
 
-import json
 import secrets
 import shutil
 import time
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.files import sha256_of, sync_file, sync_folder
+from common.reading import read_json
 from pipeline.files import naming, write_json
 from pipeline.run.former_names import existing
 from pipeline.run.stages.binding import Binding
@@ -38,7 +38,7 @@ def read_manifest(directory: Path) -> Manifest | None:
     if not (directory / MANIFEST).is_file():  # reading a pipe would wait for a writer
         return None
     try:
-        content = json.loads((directory / MANIFEST).read_text())
+        content = read_json(directory / MANIFEST)
         files = {str(name): entry for name, entry in content["files"].items()}
         for name, entry in files.items():
             path = directory / name
@@ -46,14 +46,14 @@ def read_manifest(directory: Path) -> Manifest | None:
                 return None
         binding = Binding.parse(content["binding"]) if "binding" in content else None
         return Manifest({name: entry["sha256"] for name, entry in files.items()}, float(content["seconds"]), binding)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def read_seconds(directory: Path) -> float | None:
     """Return the time that a complete stage took, without checking its files; None where there is no stage."""
     manifest = directory / MANIFEST
-    return float(json.loads(manifest.read_text())["seconds"]) if manifest.is_file() else None
+    return float(read_json(manifest)["seconds"]) if manifest.is_file() else None
 
 
 def read_stage_seconds(cycle: Path, stage: str) -> float | None:

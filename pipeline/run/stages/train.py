@@ -1,6 +1,5 @@
 """Stage ``train``: a network trained to convergence on the labelled set, and how good it is."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from common.reading import read_json
 from pipeline import seeds
 from pipeline.errors import DivergedError, RunFailedError
 from pipeline.files import write_atomically, write_json, write_json_lines
@@ -158,7 +158,7 @@ def _begin_with(context: RunContext, previous: Path | None, max_lr: float | None
 def _go_on_from(model: nn.Module, previous: Path, classes: int) -> None:
     """Load the previous cycle's weights, into a network that may have more classes."""
     spec = previous / MODEL
-    if spec.is_file() and json.loads(spec.read_text())["num_classes"] < classes:
+    if spec.is_file() and read_json(spec)["num_classes"] < classes:
         grow(model, read_weights(previous / WEIGHTS))
     else:
         load_weights(model, previous / WEIGHTS)
@@ -174,7 +174,7 @@ def read_summary(directory: Path) -> dict[str, Any]:
 
     Older versions wrote its accuracy alone.
     """
-    return dict(json.loads((directory / SUMMARY).read_text()))
+    return dict(read_json(directory / SUMMARY))
 
 
 def _rates(directory: Path) -> dict[str, Any]:

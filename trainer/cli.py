@@ -21,7 +21,7 @@ from trainer.data import DataSet, ImageOptions, check_ids, custom_kind, load
 from trainer.errors import Diverged, TrainerError
 from trainer.files import require_free
 from trainer.learners import Trained
-from trainer.models import MODELS, ModelSpec, build, family_of
+from trainer.models import MODELS, ModelSpec, build, check_evaluation, family_of
 from trainer.options import options_for
 from trainer.predict import accuracy, predict
 from trainer.regimes import Ended
@@ -105,6 +105,7 @@ def fit(
     ids = _labelled_ids(data, n_labelled, labelled, seed)
     spec = ModelSpec(model, data.input_shape, data.num_classes, given)
     network = build(spec, seed)
+    check_evaluation(spec)
     if init is not None:
         load_weights(network, init)
     x, labels, tests = data.inputs("train", ids), data.labels("train", ids), len(data.test)

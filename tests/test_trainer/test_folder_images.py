@@ -122,13 +122,14 @@ def test_sixteen_bits_share_one_scale_in_a_data_set(tmp_path):
 
 @pytest.mark.parametrize(("kind_of_colour", "values"), [(2, 3), (4, 2)])  # red, green and blue; grey and alpha
 def test_sixteen_bits_a_colour_are_said_to_lose_their_lower_byte(tmp_path, kind_of_colour, values):
-    rows = b"".join(b"\0" + bytes(range(8 * values)) for _ in range(4))  # of 4 pixels
+    rows = [b"".join(b"\0" + bytes(range(at, at + 8 * values)) for _ in range(4)) for at in (0, 1)]  # of 4 pixels
     header = struct.pack(">IIBBBBB", 4, 4, 16, kind_of_colour, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    png = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
-    for label in "ab":
+    for label, pixels in zip("ab", rows, strict=True):
+        chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(pixels)), (b"IEND", b""))
+        png = b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in chunks
+        )
         (tmp_path / label).mkdir()
         (tmp_path / label / "1.png").write_bytes(png)
     assert read(tmp_path, test_fraction=0).notes == (

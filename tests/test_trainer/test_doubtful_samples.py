@@ -105,9 +105,7 @@ def test_classes_that_are_spelt_in_two_ways_are_said(archive, case):
     assert taken_for(other, ["dog", one]) == one
 
 
-@pytest.mark.parametrize(
-    "names", [("a", "A"), ("1", "2", "10"), ("cat", "cats"), ("1", "-1"), ("a1", "a01"), ("é", "e")]
-)
+@pytest.mark.parametrize("names", ["a A", "1 2 10", "cat cats", "1 -1", "a1 a01", "é e"])
 def test_classes_that_differ_are_not_doubted(names):
     first, *others = names.split()
     assert written_alike([first, *others]) == ()

@@ -18,7 +18,7 @@ def put(root, name, size=(8, 8), mode="RGB", seed=None):
     """Write an image at root/name, of its own unless a seed is given; lossless formats keep its pixels."""
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = picture(crc32(name.encode()) if seed is None else seed, size, mode)
+    image = picture(crc32(name.encode(errors="surrogateescape")) if seed is None else seed, size, mode)
     image.save(path, format="PNG" if path.suffix.lower() not in (".jpg", ".jpeg") else "JPEG")
     return np.asarray(image)
 

@@ -182,7 +182,7 @@ def partly(tmp_path):
     y = np.where(np.arange(36) < 30, np.arange(36) % 2, -1)
     np.savez(tmp_path / "d.npz", X=(rng.integers(0, 60, (36, 4, 4)) + 150 * (y[:, None, None] == 1)), y=y)
     np.savez(tmp_path / "f.npz", X=rng.normal(size=(36, 5)) + 3 * y[:, None], y=y)
-    np.savez(tmp_path / "none.npz", X=np.zeros((9, 4, 4), np.uint8))
+    np.savez(tmp_path / "none.npz", X=rng.integers(0, 256, (9, 4, 4), np.uint8))
     (tmp_path / "loose.json").write_text("[3, 28]")
 
 

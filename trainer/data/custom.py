@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trainer.data.arrays import DataSet, Split
 from trainer.data.by_id import ArrayRows, Stored
-from trainer.data.constants import BYTE_SCALE, constants
+from trainer.data.constants import BYTE_SCALE, constants, require_variety
 from trainer.data.labels import MARKERS, UNLABELLED, class_names, left_out_names, written_alike
 from trainer.errors import TrainerError
 
@@ -183,6 +183,7 @@ def assemble(
         if absent and (present != UNLABELLED).any():
             notes = (*notes, f"no image of the {half} half shows {listed(absent)}: {what}")
     features = images.dtype == np.float32
+    require_variety(kind, images[:n_train])
     mean, std = normal or constants(images[:n_train])
     return DataSet(
         name=kind,

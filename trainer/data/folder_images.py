@@ -238,19 +238,24 @@ def _depth(root: Path, samples: list[Sample], headers: list[Header]) -> tuple[De
     """Return how 16-bit images become bytes, and what is to be said about it."""
     greys = [root / sample.name for sample, header in zip(samples, headers, strict=True) if header.deep]
     cut = sum(header.cut for header in headers)
-    depth, (low, high) = choose_depth(greys) if greys else (UPPER_BYTE, (0, 0))
+    chosen = choose_depth(greys)
     notes = []
-    if depth != UPPER_BYTE:
+    if chosen.depth != UPPER_BYTE:
+        span = f"{chosen.low:,} to {chosen.high:,}"
         notes.append(
-            f"{counted(len(greys), '16-bit image')} under {root} use only the values {low:,} to {high:,}: these, not "
-            f"0 to 65,535, are read as black to white, in steps of {1 << depth.shift}"
+            f"{counted(len(greys), '16-bit image')} under {root} use only the values {span}: these, not 0 to 65,535, "
+            f"are read as black to white, in steps of {1 << chosen.depth.shift}"
         )
+        if others := len(samples) - len(greys):
+            notes.append(f"{counted(others, 'image')} beside them with 8 bits: let all have 8, or all 16, on one scale")
+    if chosen.few:
+        notes.append(chosen.few.said(f"{counted(len(greys), '16-bit image')} under {root}"))
     if cut:
         notes.append(
             f"{counted(cut, 'image')} under {root} with 16 bits a colour, of which the upper 8 are "
             "read: if they use fewer, save them with 8"
         )
-    return depth, tuple(notes)
+    return chosen.depth, tuple(notes)
 
 
 def _common_size(samples: list[Sample], headers: list[Header]) -> tuple[int, int]:

@@ -75,8 +75,16 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
     type=click.Path(path_type=Path),
     help="npz with x [L, ...] and y [L, C] one-hot.",
 )
-@click.option("--pool", required=True, type=click.Path(path_type=Path), help="npz with x [U, ...] and ids [U].")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="npz to write ids and scores to.")
+@click.option(
+    "--pool", required=True, type=click.Path(path_type=Path), help="npz with x [U, ...], ids [U]; perhaps paths."
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="npz to write ids, their paths and scores to.",
+)
 @click.option("--criterion", type=click.Choice(list(CRITERIA)), default="margin-influence", show_default=True)
 @click.option("--reference", type=click.Choice(REFERENCES), help="What change is measured from.  [the criterion's own]")
 @click.option(
@@ -113,6 +121,7 @@ def score(
             f"expected x [L, ...] in {labelled}, x [U, ...] and one id for each in {pool}; got {X.shape}, "
             f"{candidates.shape} and {ids.shape}"
         )
+    paths = _read_paths(pool, len(ids))
     if len(np.unique(ids)) != len(ids):
         raise LinearizeError(f"{pool}: expected every id once, but some stand twice")
     if not ((Y.sum(-1) == 1) & ((Y == 0) | (Y == 1)).all(-1)).all():
@@ -133,9 +142,10 @@ def score(
             loss=loss,
         )
     scores = service.scores(criterion, Measure(reference, distance))
-    write_npz(output, ids=ids, scores=scores, pseudo_labels=service.pseudo_labels())
+    write_npz(output, ids=ids, scores=scores, pseudo_labels=service.pseudo_labels(), **paths)
     click.echo(json.dumps({"criterion": criterion, **service.diagnostics.to_json()}))
-    best = ", ".join(f"{ids[i]} ({scores[i]:.4g})" for i in np.argsort(-scores, kind="stable")[:5])
+    names = [f"{sample} {path}" for sample, path in zip(ids, paths["paths"], strict=True)] if paths else ids
+    best = ", ".join(f"{names[i]} ({scores[i]:.4g})" for i in np.argsort(-scores, kind="stable")[:5])
     click.echo(f"wrote {output}: {len(scores)} scores; highest: {best}")
 
 
@@ -207,6 +217,20 @@ def _read_arrays(path: Path, *names: str) -> list[np.ndarray]:
     if not all(np.issubdtype(array.dtype, np.number) for array in arrays):
         raise LinearizeError(f"{expected}; got {', '.join(str(array.dtype) for array in arrays)}")
     return arrays
+
+
+def _read_paths(pool: Path, n: int) -> dict[str, np.ndarray]:
+    """Read what leads from the ids of a pool back to files or rows, where it has that."""
+    with np.load(pool, allow_pickle=False) as file:
+        try:
+            paths = np.asarray(file["paths"]) if "paths" in file else None
+        except ValueError as error:
+            raise LinearizeError(f"{pool}: expected paths as text, got Python objects ({error})") from error
+    if paths is None:
+        return {}
+    if paths.dtype.kind != "U" or paths.shape != (n,):
+        raise LinearizeError(f"{pool}: expected a path of text for each of {n} ids, got {paths.dtype} {paths.shape}")
+    return {"paths": paths}
 
 
 def _load(loader: str, port: Path) -> Any:

@@ -17,6 +17,7 @@ from pipeline.files import write_atomically
 from pipeline.run.pool import Pool
 from pipeline.run.rounds import Rounds
 from trainer.data import DataSet
+from trainer.data.labels import shown_apart, taken_for
 
 COLUMNS = ("sample_id", "path", "label", "annotator", "seconds", "status")
 ANNOTATOR = "files"
@@ -169,6 +170,8 @@ class _Reader:
                 raise PipelineError(f"sample {sample}: expected a label or a skip, got both")
             return Skip(sample, who)
         if label not in self._labels:
+            if (meant := taken_for(label, [*self._labels])) is not None:
+                raise PipelineError(f"label: {shown_apart(meant, label)} differ in spelling alone; spell both alike")
             if not self._new_classes:
                 raise PipelineError(f"label: {one_of(label, self._labels)} (if it is a class, too: --new-classes)")
             self._labels[label] = len(self._labels)

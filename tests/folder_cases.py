@@ -1,5 +1,7 @@
 """Folders of small images, as users keep them."""
 
+from zlib import crc32
+
 import numpy as np
 from PIL import Image
 
@@ -13,10 +15,10 @@ def picture(seed, size=(8, 8), mode="RGB"):
 
 
 def put(root, name, size=(8, 8), mode="RGB", seed=None):
-    """Write an image at root/name; lossless formats keep its pixels."""
+    """Write an image at root/name, of its own unless a seed is given; lossless formats keep its pixels."""
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = picture(len(name) if seed is None else seed, size, mode)
+    image = picture(crc32(name.encode(errors="surrogateescape")) if seed is None else seed, size, mode)
     image.save(path, format="PNG" if path.suffix.lower() not in (".jpg", ".jpeg") else "JPEG")
     return np.asarray(image)
 

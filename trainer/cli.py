@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from common.cells import safe_path
 from common.command_line import OneLineGroup
 from common.files import replacing_folder
 from common.naming import did_you_mean
@@ -23,7 +24,7 @@ from trainer.data import DataSet, ImageOptions, check_ids, custom_kind, load
 from trainer.errors import Diverged, TrainerError
 from trainer.files import require_free
 from trainer.learners import Trained
-from trainer.models import MODELS, ModelSpec, build, family_of
+from trainer.models import MODELS, ModelSpec, build, check_evaluation, family_of
 from trainer.options import options_for
 from trainer.predict import accuracy, predict
 from trainer.regimes import Ended
@@ -91,9 +92,9 @@ def fit(
     """Train one network to convergence and write its weights.
 
     Writes weights.safetensors, model.json, metrics.jsonl (one line an epoch, then the result) and labeled.json
-    (the ids used) into --out, all at the end or none of them; of your own data samples.csv says which file or row each
-    id is; with --keep-epochs also epoch-10.safetensors and so on; of a learner that trains something beside the
-    network, beside.safetensors. Training options left out take the model's defaults.
+    (the ids used) into --out, all at the end or none of them; samples.csv says which file or row each id is; with
+    --keep-epochs also epoch-10.safetensors and so on; of a learner that trains something beside the network,
+    beside.safetensors. Training options left out take the model's defaults.
     Training that diverges or dies starts again at a quarter of the learning rate, with a warning.
     """
     from trainer.loop import fit as train
@@ -109,6 +110,7 @@ def fit(
     ids = _labelled_ids(data, n_labelled, labelled, seed)
     spec = ModelSpec(model, data.input_shape, data.num_classes, given)
     network = build(spec, seed)
+    check_evaluation(spec)
     if init is not None:
         load_weights(network, init)
     x, labels, tests = data.inputs("train", ids), data.labels("train", ids), len(data.test)
@@ -132,9 +134,8 @@ def fit(
         "model.json": spec.to_json(),
         "metrics.jsonl": _json_lines([*result.history, summary]),
         "labeled.json": _json_lines([ids.tolist()]),
+        "samples.csv": _samples_csv(data, ids),
     }
-    if custom_kind(dataset):
-        texts["samples.csv"] = _samples_csv(data, ids)
     with replacing_folder(out) as folder:
         for name, content in (
             trained_files(network, result) | {name: text.encode() for name, text in texts.items()}
@@ -173,10 +174,10 @@ def export(
 ) -> None:
     """Write labelled images and a pool as arrays, for 'linearize score'.
 
-    Writes labelled.npz (x: inputs [L, C, H, W]; y: one-hot targets [L, classes]; ids [L]) and pool.npz (x, ids) into
-    --out. Ids are positions in the training half; the pool has no labels and no labelled image. Of your own data
-    samples.csv says which file or row each id is. The same --n-labelled and --seed choose the same images as
-    'trainer fit'.
+    Writes labelled.npz (x: inputs [L, C, H, W]; y: one-hot targets [L, classes]; ids, paths [L]) and pool.npz (x, ids,
+    paths) into --out. Ids are positions in the training half; the pool has no labels and no labelled image. The paths,
+    also in samples.csv, say which file or row each id is; 'linearize score' hands them on. The same --n-labelled and
+    --seed choose the same images as 'trainer fit'.
     """
     require_free(out)
     data = _load(dataset, data_root, download, {"image_size": image_size, "classes": classes}, sets)
@@ -187,10 +188,11 @@ def export(
     drawn = np.sort(_stream(seed, "pool").choice(rest, size=pool, replace=False))
     y = one_hot(data.labels("train", ids), data.num_classes)
     with replacing_folder(out) as folder:
-        np.savez(folder / "labelled.npz", allow_pickle=False, x=data.inputs("train", ids), y=y, ids=ids)
-        np.savez(folder / "pool.npz", allow_pickle=False, x=data.inputs("train", drawn), ids=drawn)
-        if custom_kind(dataset):
-            (folder / "samples.csv").write_text(_samples_csv(data, [*ids, *drawn]), encoding="utf-8")
+        for name, of, more in (("labelled", ids, {"y": y}), ("pool", drawn, {})):
+            paths = np.array([data.sample_path("train", int(sample)) for sample in of])
+            x = data.inputs("train", of)
+            np.savez(folder / f"{name}.npz", allow_pickle=False, x=x, ids=of, paths=paths, **more)
+        (folder / "samples.csv").write_text(_samples_csv(data, [*ids, *drawn]), encoding="utf-8")
     click.echo(f"{len(ids)} labelled images and a pool of {pool}")
     click.echo(str(out))
 
@@ -272,11 +274,11 @@ def _threads(network: nn.Module, x: NDArray[np.float32], batch_size: int, device
 
 
 def _samples_csv(data: DataSet, ids: Iterable[int]) -> str:
-    """Return a table that leads from training ids back to the user's own files or rows."""
+    """Return a table that leads from training ids back to files or rows."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["sample_id", "path"])
-    writer.writerows([int(sample), data.sample_path("train", int(sample))] for sample in ids)
+    writer.writerows([int(sample), safe_path(data.sample_path("train", int(sample)))] for sample in ids)
     return text.getvalue()
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from common.reading import read_json
+from common.cells import safe_path
 from pipeline.config import RunConfig
 from pipeline.files import write_atomically
 from pipeline.places import EVENTS
+from pipeline.products.tables import write_table
 from pipeline.run.events import Event, parse_events
 from trainer.data import Before, DataSet, Listed
 from trainer.data.custom import counted, listed
@@ -29,6 +31,7 @@ from trainer.data.listing import list_all
 from trainer.errors import TrainerError
 
 FILE = "data.json"
+SAMPLES = "samples.csv"
 FORMAT = 1
 
 
@@ -85,6 +88,20 @@ def write_beginning(run: Path, data: DataSet) -> None:
         "files": files,
     }
     write_atomically(run / FILE, json.dumps(stored) + "\n")
+
+
+def write_samples(run: Path, data: DataSet) -> None:
+    """Write which file or row of a user's own each sample id of a run is, once; published data is numbered as it is.
+
+    Args:
+        run: its directory.
+        data: what it begins with.
+
+    """
+    own = data.paths is not None or data.rows is not None
+    if own and not (run / SAMPLES).is_file():
+        rows = ((sample, safe_path(data.sample_path("train", sample))) for sample in range(len(data.train)))
+        write_table(run / SAMPLES, ("sample_id", "path"), rows)
 
 
 def read_beginning(run: Path) -> Beginning | None:

@@ -7,7 +7,7 @@ import numpy as np
 from pipeline import seeds
 from pipeline.config import RunConfig
 from pipeline.machine import hardware
-from pipeline.run.began import write_beginning
+from pipeline.run.began import write_beginning, write_samples
 from pipeline.run.context import RunContext
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.recorded import code_sha256
@@ -38,6 +38,7 @@ def begin(run: RunDirectory, context: RunContext) -> int:
         write_beginning(run.path, context.loaded or context.data)  # first: no kill leaves a run that lacks it
     run.start(facts | ({"code": code} if code else {}))
     write_beginning(run.path, context.loaded or context.data)  # of a run of an older version, now that it is its data
+    write_samples(run.path, context.data)
     return threads
 
 

@@ -20,6 +20,7 @@ from pipeline.config import ModelSection, RunConfig
 from pipeline.errors import PipelineError
 from pipeline.infinite import check_affordable
 from pipeline.queries import STRATEGIES, QueryStrategy, strategy_sha256
+from pipeline.run.began import first_event
 from pipeline.run.loading import load_data
 from pipeline.run.pool import Pool
 from pipeline.run.stages.sequential import query_sizes
@@ -32,7 +33,7 @@ from trainer.features import embed
 from trainer.growth import grow
 from trainer.learners.loss_prediction import LearnedLoss
 from trainer.learners.taps import find_taps
-from trainer.models import ModelSpec, build, custom_family, require_fits, source_sha256
+from trainer.models import ModelSpec, build, check_evaluation, custom_family, require_fits, source_sha256
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def open_context(
     if config.kernel_options.logit >= trial.data.num_classes:
         expected = f"kernel.logit: expected 0 to {trial.data.num_classes - 1}"
         raise PipelineError(f"{expected}, got {config.kernel_options.logit}")
-    check_network(trial)
+    check_network(trial, first=run is None or first_event(run) is None)
     check_strategy(config, trial.data)
     return context
 
@@ -293,11 +294,12 @@ def _read_pretrained(model: ModelSection) -> dict[str, Tensor] | None:
     return state
 
 
-def check_network(context: RunContext) -> None:
+def check_network(context: RunContext, *, first: bool = False) -> None:
     """Build a network that may not fit its data or the strategy, so that it is refused before anything is written.
 
     Args:
         context: of the run, with at least two classes.
+        first: whether nothing was trained yet, so that it is also seen whether its accuracy will mean anything.
 
     Raises:
         PipelineError: it does not.
@@ -315,6 +317,8 @@ def check_network(context: RunContext) -> None:
                 f"model.name: {context.spec.name} made other weights the second time; draw them with torch's global "
                 "generator alone, which the run seeds"
             )
+        if first:
+            check_evaluation(context.spec)
         if context.strategy.needs_features:
             embed(model, np.zeros((2, *context.data.input_shape), np.float32))
         if needs_dropout:

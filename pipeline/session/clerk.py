@@ -18,6 +18,7 @@ from pipeline.session.network import NetworkProcess
 from pipeline.session.networks import Networks
 from pipeline.session.sayings import Sayings
 from pipeline.session.turns import Turn, Turns
+from trainer.data.labels import shown_apart, taken_for
 
 PREFETCHED = 3
 SHOWN_WARNINGS = 20
@@ -281,6 +282,8 @@ class Clerk:
         """Add a class, after those there are."""
         if name in self.classes:
             raise DeskError(f"there is a class {name!r} already")
+        if (meant := taken_for(name, self.classes)) is not None:
+            raise DeskError(f"{shown_apart(meant, name)} differ in spelling alone: the first is a class already")
         if "," in name:
             raise DeskError("a comma stands between the names of classes (--classes): leave it out", 400)
         self.rounds.add_classes(self.round, [name])

@@ -40,6 +40,11 @@ class Odd(nn.Module):
         y = self.net(x)
         return y + torch.special.bessel_j0(y.detach())
 
+class Mixing(Odd):
+    def forward(self, x):
+        y = self.net(x)
+        return y - y.mean(0)
+
 def unseeded(input_shape, num_classes):
     import numpy as np
     model = build(input_shape, num_classes)
@@ -253,6 +258,16 @@ def test_what_does_not_fit_is_one_line_and_nothing_is_written(here, case):
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["run --strategy random", "compare --strategies random,margin", "label"])
+def test_a_network_whose_accuracy_would_mean_nothing_is_refused_by_every_command(here, command):
+    name, *rest = command.split()
+    where = ["my photos", "--classes", "a,b", "--no-browser"] if name == "label" else [*FOLDER, *SMALL]
+    result = invoke(name, *where, *rest, "--model", "my_net:Mixing", code=2)
+    assert "error: model: --model my_net:Mixing: expected outputs for an image that are its own, but" in result.stderr
+    assert "depend on the others in its batch" in result.stderr
+    assert not any((here / "runs").glob("*"))
 
 
 def test_a_network_that_cannot_be_ported_is_one_line_that_names_the_operator(here):

@@ -232,7 +232,12 @@ def test_a_class_that_a_table_brings(begun, tmp_path):
     file = table(begun, lines)
     assert "got 'smudge' (if it is a class, too: --new-classes)" in call("ingest", begun, file, code=2)
     assert "class_added" not in kinds(begun)
-    assert "12 labels" in call("ingest", begun, file, "--new-classes")
+    lines[3]["label"] = "Smudge"
+    refused = call("ingest", begun, table(begun, lines), "--new-classes", code=2)
+    assert "'smudge' and 'Smudge' differ in spelling alone; spell both alike" in refused
+    assert "class_added" not in kinds(begun)
+    lines[3]["label"] = "smudge"
+    assert "12 labels" in call("ingest", begun, table(begun, lines), "--new-classes")
     call("resume", begun, code=WAITING)  # the first network has it
     assert "smudge" in call("export", begun)
     call("ingest", begun, table(begun, answered(begun)))

@@ -484,3 +484,5 @@ def test_no_class_has_a_comma_in_its_name(tmp_path):
         with pytest.raises(DeskError, match="--classes") as refused:
             session.add_class("a,b")
         assert refused.value.status == 400
+        with pytest.raises(DeskError, match="'7' and '07' differ in spelling alone: the first is a class already"):
+            session.add_class("07")

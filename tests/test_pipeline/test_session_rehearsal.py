@@ -59,7 +59,7 @@ def test_it_goes_as_far_as_there_is_time(tmp_path, fitted, strategy, answers, po
 def test_without_classes_it_tries_two(tmp_path, fitted):
     import numpy as np
 
-    np.savez(tmp_path / "x.npz", X=np.zeros((20, 8, 8), np.uint8))
+    np.savez(tmp_path / "x.npz", X=np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8))
     data = {"data__name": f"npz:{tmp_path / 'x.npz'}", "data__test_fraction": 0.0}
     rehearsal.rehearse(context_of(tmp_path, **data, **LOOKS_AHEAD), Porter(), lambda: False)
     assert fitted == [(12, 8)]

@@ -27,7 +27,7 @@ def test_fit_writes_a_network_that_can_be_loaded_again(run, tmp_path):
     result = run("fit", "--n-labelled", "50", *QUICK, "--option", "width=16", "--out", "made/here")
     assert result.exit_code == 0, result.output
     out = tmp_path / "made/here"
-    files = ["labeled.json", "metrics.jsonl", "model.json", "weights.safetensors"]
+    files = ["labeled.json", "metrics.jsonl", "model.json", "samples.csv", "weights.safetensors"]
     assert sorted(path.name for path in out.iterdir()) == files
     model = build(ModelSpec(**json.loads((out / "model.json").read_text())))
     load_weights(model, out / "weights.safetensors")
@@ -68,8 +68,8 @@ def test_export_writes_what_scoring_reads(run, tmp_path):
     with np.load(tmp_path / "arrays/labelled.npz") as first, np.load(tmp_path / "arrays/pool.npz") as second:
         labelled, pool = dict(first), dict(second)
     data = load("digits")
-    assert set(labelled) == {"x", "y", "ids"}
-    assert set(pool) == {"x", "ids"}  # no labels of the pool leave
+    assert set(labelled) == {"x", "y", "ids", "paths"}
+    assert set(pool) == {"x", "ids", "paths"}  # no labels of the pool leave
     np.testing.assert_array_equal(labelled["x"], data.inputs("train", labelled["ids"]))
     np.testing.assert_array_equal(labelled["y"].argmax(axis=1), data.labels("train", labelled["ids"]))
     np.testing.assert_array_equal(pool["x"], data.inputs("train", pool["ids"]))
@@ -142,7 +142,7 @@ def test_options_may_be_spelt_the_american_way(run, tmp_path):
 def test_an_empty_folder_may_be_filled(run, tmp_path):
     (tmp_path / "out").mkdir()
     assert run("export", "--n-labelled", "5", "--pool", "5", "--out", "out").exit_code == 0
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert len(list((tmp_path / "out").iterdir())) == 3
 
 
 def test_training_that_diverges_is_one_line_and_exit_code_1_with_nothing_written(run, tmp_path):
@@ -182,7 +182,7 @@ def partly(tmp_path):
     y = np.where(np.arange(36) < 30, np.arange(36) % 2, -1)
     np.savez(tmp_path / "d.npz", X=(rng.integers(0, 60, (36, 4, 4)) + 150 * (y[:, None, None] == 1)), y=y)
     np.savez(tmp_path / "f.npz", X=rng.normal(size=(36, 5)) + 3 * y[:, None], y=y)
-    np.savez(tmp_path / "none.npz", X=np.zeros((9, 4, 4), np.uint8))
+    np.savez(tmp_path / "none.npz", X=rng.integers(0, 256, (9, 4, 4), np.uint8))
     (tmp_path / "loose.json").write_text("[3, 28]")
 
 
@@ -202,7 +202,16 @@ def test_only_what_has_a_label_is_drawn_and_every_id_leads_to_its_row(run, tmp_p
     with np.load(tmp_path / "a/labelled.npz") as first, np.load(tmp_path / "a/pool.npz") as second:
         assert not set(first["ids"]) & set(second["ids"])
         assert set(second["ids"]) >= set(range(24, 30))  # what has no label may be in the pool
+        for part in (first, second):
+            assert part["paths"].tolist() == [data.sample_path("train", sample) for sample in part["ids"]]
     assert len((tmp_path / "a/samples.csv").read_text().splitlines()) == 31
+
+
+def test_ids_of_published_data_are_named_too(run, tmp_path):
+    assert run("export", "--n-labelled", "5", "--pool", "2", "--out", "a").exit_code == 0
+    rows = (tmp_path / "a/samples.csv").read_text().splitlines()[1:]
+    assert len(rows) == 7
+    assert all(row == "{0},digits/train/{0}".format(row.split(",")[0]) for row in rows)
 
 
 @pytest.mark.usefixtures("partly")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from trainer.data import ImageOptions, load
 from trainer.data.constants import channel_constants
-from trainer.data.custom import draw_test, require_memory
+from trainer.data.custom import require_memory
 from trainer.errors import DataCorrupt, TrainerError
 
 
@@ -122,13 +122,14 @@ def test_sixteen_bits_share_one_scale_in_a_data_set(tmp_path):
 
 @pytest.mark.parametrize(("kind_of_colour", "values"), [(2, 3), (4, 2)])  # red, green and blue; grey and alpha
 def test_sixteen_bits_a_colour_are_said_to_lose_their_lower_byte(tmp_path, kind_of_colour, values):
-    rows = b"".join(b"\0" + bytes(range(8 * values)) for _ in range(4))  # of 4 pixels
+    rows = [b"".join(b"\0" + bytes(range(at, at + 8 * values)) for _ in range(4)) for at in (0, 1)]  # of 4 pixels
     header = struct.pack(">IIBBBBB", 4, 4, 16, kind_of_colour, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    png = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
-    for label in "ab":
+    for label, pixels in zip("ab", rows, strict=True):
+        chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(pixels)), (b"IEND", b""))
+        png = b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in chunks
+        )
         (tmp_path / label).mkdir()
         (tmp_path / label / "1.png").write_bytes(png)
     assert read(tmp_path, test_fraction=0).notes == (
@@ -151,8 +152,7 @@ def test_bad_files_are_all_counted_and_can_be_left_out(root):
             read(root, image_size=size)
         assert read(root, image_size=size, skip_bad=True).fingerprint() == read(root, skip_bad=True).fingerprint()
     data = read(root, skip_bad=True, image_size=8)
-    drawn = draw_test([f"{label}/{number}.png" for label in ("cat", "dog") for number in range(5)], 0.2)
-    assert len(data.test) == 2 - drawn[0] - drawn[7]  # bad files change no other's half
+    assert len(data.test) == 2
     assert len(data.train) + len(data.test) == 8
     assert not {"cat/0.png", "dog/2.png"} & set(sum(data.paths, ()))
     assert data.notes[0].startswith("2 of 10 images under")
@@ -161,6 +161,27 @@ def test_bad_files_are_all_counted_and_can_be_left_out(root):
         path.write_bytes(b"x")
     with pytest.raises(DataCorrupt, match="no image of 'dog' can be read"):
         read(root, skip_bad=True)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("options", [{}, {"stratified": True}])
+def test_a_file_that_is_left_out_does_not_count(root, tmp_path, options, cached):
+    cache = tmp_path / "kept" if cached else None
+
+    def drawn(**more):
+        data = load(f"folder:{root}", images=ImageOptions(skip_bad=True, **options), cache=cache, **more)
+        return data.paths, data.fingerprint()
+
+    for number in range(5, 14):
+        put(root, f"cat/{number}.png")
+    without = drawn()
+    whole = (root / "dog/2.png").read_bytes()
+    for name in [f"cat/bad {number}.png" for number in range(30)]:  # six test images more
+        (root / name).write_bytes(b"text" if name.endswith("1.png") else whole[: len(whole) // 2])
+    assert drawn() == without
+    assert drawn() == without  # as it is kept now
+    again = load(f"folder:{root}", images=ImageOptions(skip_bad=True, **options))
+    assert drawn(before=again.listed) == without
 
 
 def test_a_decompression_bomb_is_an_unreadable_image_and_no_warning(root, monkeypatch):

@@ -436,7 +436,7 @@ def test_two_at_once_decode_once(root, tmp_path, decoded):
 
 
 def test_data_that_is_no_folder_keeps_nothing(tmp_path):
-    np.savez(tmp_path / "x.npz", X=np.zeros((8, 4, 4), np.uint8), y=np.arange(8) % 2)
+    np.savez(tmp_path / "x.npz", X=np.arange(128, dtype=np.uint8).reshape(8, 4, 4), y=np.arange(8) % 2)
     load(f"npz:{tmp_path / 'x.npz'}", cache=tmp_path / "c")
     load("digits", cache=tmp_path / "c")
     assert not Path(tmp_path / "c").exists()

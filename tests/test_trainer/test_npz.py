@@ -171,6 +171,7 @@ def test_damage_inside_an_archive(tmp_path):
 
 def test_an_archive_that_unpacks_to_more_than_memory_is_never_unpacked(archive):
     zeros = {"X": np.zeros((1000, 32, 32), np.uint8), "y": np.arange(1000) % 2}
+    zeros["X"][::2, 0, 0] = 1
     with pytest.raises(TrainerError, match="unpacks to .* more than"):
         archive(zeros, save=np.savez_compressed, memory_limit=10**6)
     assert len(archive(zeros, save=np.savez_compressed, memory_limit=2 * 10**6).train) == 800

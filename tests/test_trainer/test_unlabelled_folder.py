@@ -123,7 +123,7 @@ def test_names_that_are_given_are_the_classes_in_their_order(root):
 
 
 def test_what_differs_from_a_given_name_is_not_taken_for_unlabelled_in_silence(root):
-    with pytest.raises(TrainerError, match="cat differs from the class 'Cat' in upper and lower case"):
+    with pytest.raises(TrainerError, match="folder and class 'cat' and 'Cat' differ in spelling alone"):
         read(root, classes="Cat,dog")
     write_csv(root, "path,label\ncat/1.png,cat\ndog/1.png,dgo\n")
     with pytest.raises(TrainerError, match="line 3: the label 'dgo' is none of the classes 'cat', 'dog'"):

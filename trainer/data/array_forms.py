@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from trainer.data.by_id import Stored
 from trainer.data.custom import listed
+from trainer.data.few_greys import few_greys, sampled
 from trainer.data.labels import UNLABELLED, means_unlabelled
 from trainer.errors import TrainerError
 
@@ -67,6 +68,9 @@ def read_inputs(
         notes = (
             f"{arrays[0].what}: floats from {low:g} to {high:g}: these, not 0 to 1, are read as black to white",
         ) * (span != FULL)
+        for what, x in images:
+            if x.dtype.kind == "f" and (few := few_greys(sampled(x), lambda values: _spread(values, span))):
+                notes = (*notes, few.said(what))
     if len({x.shape[1:] for x in inputs}) > 1:
         shapes = " but ".join(f"{what} {list(x.shape[1:])}" for (what, _), x in zip(arrays, inputs, strict=True))
         raise TrainerError(f"the samples of {shapes}; make them alike")
@@ -121,8 +125,12 @@ def _bytes(what: str, x: NDArray[Any], span: tuple[float, float]) -> NDArray[np.
         )
     if top == 255:
         return np.ascontiguousarray(x, np.uint8)  # itself, where it is of bytes already
-    spread = x * 255 if span == FULL else np.clip((x - span[0]) * (255 / (span[1] - span[0])), 0, 255)
-    return np.ascontiguousarray(np.rint(spread)).astype(np.uint8)
+    return np.ascontiguousarray(_spread(x, span)).astype(np.uint8)
+
+
+def _spread(x: NDArray[Any], span: tuple[float, float]) -> NDArray[Any]:
+    """Return floats as whole numbers from 0 to 255, which ``span`` becomes."""
+    return np.rint(x * 255 if span == FULL else np.clip((x - span[0]) * (255 / (span[1] - span[0])), 0, 255))
 
 
 def read_labels(what: str, y: NDArray[Any], n: int, classes: Sequence[str] | None) -> Labels:

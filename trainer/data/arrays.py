@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trainer.data.by_id import ArrayRows, ImageView, Stored, check_ids
+from trainer.data.copies import doubtful_samples
 from trainer.data.labels import UNLABELLED
 from trainer.data.listed import Listed
 from trainer.errors import TrainerError
@@ -66,7 +67,7 @@ class DataSet:
         mean: per channel, of the training images after that division.
         std: standard deviation per channel, likewise.
         paths: for data made of files, each image's path relative to the data's root, (training, test).
-        notes: what a user should know of how the data was read, one sentence each.
+        said: what a user should know of how the data was read, one sentence each.
         root: for data made of files, the folder that the paths are relative to.
         rows: for data made of arrays, where each sample lies in them, (training, test).
         texts: what is shown of each sample to a person who labels, (training, test); None shows the image.
@@ -86,7 +87,7 @@ class DataSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     paths: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-    notes: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
     root: Path | None = None
     rows: tuple[ArrayRows, ArrayRows] | None = None
     texts: tuple[tuple[str, ...], tuple[str, ...]] | None = None
@@ -132,6 +133,12 @@ class DataSet:
     def labelled_ids(self) -> NDArray[np.int64]:
         """Ids ``[L]`` of the training samples that have a label, ascending."""
         return np.flatnonzero(self.train.labels != UNLABELLED)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know before anything is trained: ``said``, and what looking at each own sample shows."""
+        own = self.paths is not None or self.rows is not None
+        return (*self.said, *doubtful_samples(self)) if own else self.said
 
     def require_classes(self) -> None:
         """Refuse data whose classes are not known yet, where a network is to be trained.

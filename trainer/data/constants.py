@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.by_id import Stored
+from trainer.errors import TrainerError
 
 BYTE_SCALE = 255.0
 CHUNK_BYTES = 2**22  # looked at in one piece when an array is counted or compared
@@ -19,6 +20,29 @@ def constants(images: Stored) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if images.dtype == np.uint8:
         return channel_constants(images.astype(np.uint8, copy=False))
     return feature_constants(images.astype(np.float32, copy=False))
+
+
+def require_variety(kind: str, samples: Stored) -> None:
+    """Refuse images that are of one value in every place, and features that are the same of every sample.
+
+    Nothing can be learned from them, so something ate what was in them.
+
+    Args:
+        kind: the data set's name.
+        samples: of the training half, ``[N, C, H, W]``.
+
+    Raises:
+        TrainerError: they are.
+
+    """
+    one = samples[:1, :1, :1, :1] if samples.dtype == np.uint8 else samples[:1]
+    step = max(1, CHUNK_BYTES // max(1, samples[:1].nbytes))
+    if len(samples) > 1 and all((samples[n : n + step] == one).all() for n in range(0, len(samples), step)):
+        has = f"have the value {one.item()} in every place" if one.size == 1 else "have the same features"
+        raise TrainerError(
+            f"{kind}: expected training samples that differ, but all {len(samples):,} {has}; look at how they were "
+            "scaled and saved (of 16-bit colours, the upper 8 bits are read)"
+        )
 
 
 def channel_constants(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from common.naming import one_of
 from trainer.data.arrays import DataSet, Split
 from trainer.data.by_id import ArrayRows, Stored
-from trainer.data.constants import BYTE_SCALE, constants
-from trainer.data.labels import MARKERS, UNLABELLED, class_names, left_out_names
+from trainer.data.constants import BYTE_SCALE, constants, require_variety
+from trainer.data.labels import MARKERS, UNLABELLED, class_names, left_out_names, written_alike
 from trainer.errors import TrainerError
 
 Mode = Literal["auto", "rgb", "grey"]
@@ -176,6 +176,7 @@ def assemble(
         )
     if not classes:
         notes = (*notes, "no class has a name yet: name them, such as --classes cat,dog")
+    notes = (*notes, *written_alike(classes))
     train, test = labels[:n_train], labels[n_train:]
     useless = "nothing can be learned about it" + " before one is labelled" * incomplete
     for half, present, what in (("train", train, useless), ("test", test, "its accuracy cannot be measured")):
@@ -183,6 +184,7 @@ def assemble(
         if absent and (present != UNLABELLED).any():
             notes = (*notes, f"no image of the {half} half shows {listed(absent)}: {what}")
     features = images.dtype == np.float32
+    require_variety(kind, images[:n_train])
     mean, std = normal or constants(images[:n_train])
     return DataSet(
         name=kind,
@@ -193,7 +195,7 @@ def assemble(
         mean=mean,
         std=std,
         paths=None if paths is None else (paths[:n_train], paths[n_train:]),
-        notes=notes,
+        said=notes,
         root=root,
         rows=rows,
         texts=None if texts is None else (texts[:n_train], texts[n_train:]),

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
+from trainer.data.few_greys import SAMPLE, FewGreys, few_greys, sampled
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # no other decoder is ever started, whatever a file says it is
 GREY = frozenset({"1", "L", "LA"})
 ORIENTATION, SIDEWAYS = 0x0112, range(5, 9)  # the EXIF tag, and its values that swap height and width
@@ -58,6 +60,15 @@ class Depth(NamedTuple):
     low: int
     shift: int
 
+    def bytes_of(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return what values become; those beyond the range, as later images may have, are cut off.
+
+        Args:
+            values: of 16-bit greys.
+
+        """
+        return np.clip((values.astype(np.int32) - self.low) >> self.shift, 0, 255).astype(np.uint8)
+
 
 UPPER_BYTE = Depth(0, 8)
 
@@ -77,7 +88,24 @@ def read_headers(paths: Sequence[Path], turned: bool) -> list[Header | Unreadabl
     return _each(partial(_header, turned), paths)
 
 
-def choose_depth(paths: Sequence[Path]) -> tuple[Depth, tuple[int, int]]:
+class Chosen(NamedTuple):
+    """How 16-bit greys become bytes, and why.
+
+    Args:
+        depth: the choice.
+        low: the least value.
+        high: the greatest.
+        few: what most pixels lose by it, where that is much.
+
+    """
+
+    depth: Depth
+    low: int = 0
+    high: int = 0
+    few: FewGreys | None = None
+
+
+def choose_depth(paths: Sequence[Path]) -> Chosen:
     """Choose how the 16-bit greys of a data set become bytes, by the values that all of them use together.
 
     The upper byte is taken where the values span half of the range or more: less than one bit is lost then, and one
@@ -88,16 +116,21 @@ def choose_depth(paths: Sequence[Path]) -> tuple[Depth, tuple[int, int]]:
     Args:
         paths: files of 16-bit greys; those that cannot be read have no say.
 
-    Returns:
-        The choice, and the least and the greatest value.
-
     """
-    spans = [span for span in _each(_span, paths) if isinstance(span, tuple) and not isinstance(span, Unreadable)]
+    of_each = max(SAMPLE // max(len(paths), 1), 16)
+    spans = [span for span in _each(partial(_span, of_each), paths) if isinstance(span, _Span)]
     if not spans:
-        return UPPER_BYTE, (0, 0)
-    low, high = min(low for low, _ in spans), max(high for _, high in spans)
+        return Chosen(UPPER_BYTE)
+    low, high = min(span.low for span in spans), max(span.high for span in spans)
     bits = (high - low).bit_length()
-    return (UPPER_BYTE if bits >= 16 else Depth(low, max(bits - 8, 0))), (low, high)
+    depth = UPPER_BYTE if bits >= 16 else Depth(low, max(bits - 8, 0))
+    return Chosen(depth, low, high, few_greys(np.concatenate([span.some for span in spans]), depth.bytes_of))
+
+
+class _Span(NamedTuple):
+    low: int
+    high: int
+    some: NDArray[Any]
 
 
 def read_images(
@@ -177,7 +210,7 @@ def upright(image: Image.Image, depth: Depth, ground: tuple[int, int, int] = WHI
     if image.mode in ("I", "F"):
         raise ValueError("32 bits a pixel, which have no defined range: save it with 8")
     if image.mode.startswith("I;16"):
-        return Image.fromarray(((np.asarray(image) - depth.low) >> depth.shift).astype(np.uint8))
+        return Image.fromarray(depth.bytes_of(np.asarray(image)))
     if not image.has_transparency_data:
         return image
     page = Image.new("RGBA", image.size, ground)
@@ -220,11 +253,11 @@ def _header(turned: bool, path: Path) -> Header:
         return Header((width, height) if sideways else (height, width), grey, deep, ";16" in stored and not deep)
 
 
-def _span(path: Path) -> tuple[int, int]:
-    """The least and the greatest value of a 16-bit grey."""
+def _span(most: int, path: Path) -> _Span:
+    """The least and the greatest value of a 16-bit grey, and some of all."""
     with opened(path) as image:
         pixels = np.asarray(image)
-        return int(pixels.min()), int(pixels.max())
+        return _Span(int(pixels.min()), int(pixels.max()), sampled(pixels, most))
 
 
 def _decode(path: Path, size: tuple[int, int], channels: int, depth: Depth) -> NDArray[np.uint8]:

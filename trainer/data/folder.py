@@ -7,16 +7,9 @@ from typing import Literal
 import numpy as np
 
 from trainer.data.arrays import DataSet
-from trainer.data.custom import (
-    ImageOptions,
-    assemble,
-    draw_test,
-    draw_test_of_each,
-    listed,
-    require_labels,
-    require_memory,
-)
-from trainer.data.folder_images import Images, Progress, described, in_order, plan_images, read_into_memory
+from trainer.data.custom import ImageOptions, assemble, listed, require_labels, require_memory
+from trainer.data.folder_images import Images, Progress, described, plan_images, read_into_memory
+from trainer.data.halves import in_halves
 from trainer.data.image_cache import read_through_cache
 from trainer.data.labels import UNLABELLED
 from trainer.data.labels_csv import NAME, list_csv
@@ -40,8 +33,8 @@ def load_folder(
     They are in ``PATH/CLASS/``, in ``PATH/train/CLASS/`` and ``PATH/test/CLASS/``, or listed in ``PATH/labels.csv``;
     those that are in none of these have no label. Images are in the order of their paths, in the training half first
     those with a label, and classes in that of their names. Where the data does not say which images are for testing,
-    ``trainer.data.custom.draw_test`` does, among those with a label, or among those of each class. Mean and standard
-    deviation are the training half's.
+    ``custom.draw_test`` does, among those with a label that can be read, or among these of each class. Mean
+    and standard deviation are the training half's.
 
     Args:
         path: the folder.
@@ -71,7 +64,6 @@ def load_folder(
             found.samples = [sample for sample in found.samples if sample.label is not None]
             if not found.samples:
                 raise require_labels(f"folder:{path}", found.unlabelled.total())
-        found.samples = _with_halves(found.samples, options)
     again: tuple[str, ...] = ()
     if cache is not None:
         read, again = read_through_cache(found, options, cache, progress)
@@ -84,10 +76,12 @@ def load_folder(
     notes = found.notes(left_out=labelled_only)
     if read.skipped:
         notes = (*notes, f"{described(found, read.skipped)} cannot be read and are left out")
-    data = _assembled(found, read, (*notes, *read.notes, *again))
+    samples = in_halves(found.samples, options, read.skipped)
+    data = _assembled(found, samples, read, (*notes, *read.notes, *again))
     if isinstance(before, Listed):
         return replace(data, listed=before)
-    held = tuple(found.samples)
+    half = {sample.name: sample.split for sample in samples}
+    held = tuple(sample._replace(split=half.get(sample.name, sample.split or "train")) for sample in found.samples)
     return replace(
         data, listed=Listed(data.classes, held, tuple(read.skipped), beside(found.root, held), found.labels_file)
     )
@@ -121,20 +115,7 @@ def _root(path: Path) -> Path:
     return path.resolve()
 
 
-def _with_halves(samples: list[Sample], options: ImageOptions) -> list[Sample]:
-    """Give each sample a half, in the same order: before any file is opened, so that bad ones change no other's."""
-    if samples[0].split is not None:
-        return samples
-    labelled = [sample for sample in samples if sample.label is not None]
-    names, labels = [sample.name for sample in labelled], [sample.label for sample in labelled]
-    share = options.test_fraction
-    test = draw_test_of_each(names, labels, share) if options.stratified else draw_test(names, share)
-    drawn = {name for name, chosen in zip(names, test, strict=True) if chosen}
-    return [sample._replace(split="test" if sample.name in drawn else "train") for sample in samples]
-
-
-def _assembled(found: Listing, read: Images, notes: tuple[str, ...]) -> DataSet:
-    samples = in_order([sample for sample in found.samples if sample.name not in read.skipped])
+def _assembled(found: Listing, samples: list[Sample], read: Images, notes: tuple[str, ...]) -> DataSet:
     present = {sample.label for sample in samples if sample.label is not None}
     gone = sorted({sample.label for sample in found.samples if sample.label is not None} - present)
     if gone:

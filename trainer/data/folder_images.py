@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from trainer.data.constants import byte_constants, count_bytes
 from trainer.data.custom import ImageOptions, counted
 from trainer.data.decode import UPPER_BYTE, Depth, Header, Unreadable, choose_depth, read_headers, read_images
-from trainer.data.listing import Listing, Sample
+from trainer.data.halves import in_halves
+from trainer.data.listed import Sample
+from trainer.data.listing import Listing
 from trainer.errors import DataCorrupt, TrainerError
 
 SHOWN = 3  # unreadable files named in one message
@@ -63,11 +65,6 @@ class Images(NamedTuple):
     skipped: dict[str, str]
 
 
-def in_order(samples: list[Sample]) -> list[Sample]:
-    """Return samples as a data set has them: those for testing last, and before these those without a label."""
-    return sorted(samples, key=lambda sample: (sample.split == "test", sample.label is None, sample.name))
-
-
 def plan_images(found: Listing, options: ImageOptions) -> Plan:
     """Read the headers of all files, and decide on size, colours and depth.
 
@@ -91,7 +88,7 @@ def plan_images(found: Listing, options: ImageOptions) -> Plan:
     size = options.size or _common_size(samples, kinds)
     depth, notes = _depth(found.root, samples, kinds)
     return Plan(
-        samples=in_order(samples),
+        samples=in_halves(found.samples, options, bad),
         size=size,
         channels=1 if grey else 3,
         perhaps_grey=options.mode == "auto" and not grey,
@@ -136,6 +133,19 @@ class Decoding:
             yield images
             if self.progress:
                 self.progress(start + len(samples), len(plan.samples))
+
+    def drawn_again(self, options: ImageOptions) -> Plan | None:
+        """Return another plan where files that turned out to be unreadable had a part in drawing the halves.
+
+        Args:
+            options: as those of the plan.
+
+        """
+        bad = self.plan.skipped | self.bad
+        samples = in_halves(self.found.samples, options, bad)
+        if samples == [sample for sample in self.plan.samples if sample.name not in bad]:
+            return None
+        return self.plan._replace(samples=samples, skipped=bad)
 
     def finished(self, images: NDArray[np.uint8], options: ImageOptions) -> Images:
         """Return what was read, when all pieces were.
@@ -184,6 +194,10 @@ def read_into_memory(found: Listing, plan: Plan, options: ImageOptions, progress
     for piece in decoding.pieces():
         images[count : count + len(piece)] = piece
         count += len(piece)
+    decoding.require_skippable(options)
+    if (again := decoding.drawn_again(options)) is not None:
+        del images
+        return read_into_memory(found, again, options, progress)
     images = images[:count]
     return decoding.finished(np.ascontiguousarray(images[:, :1]) if decoding.colourless else images, options)
 
@@ -224,19 +238,24 @@ def _depth(root: Path, samples: list[Sample], headers: list[Header]) -> tuple[De
     """Return how 16-bit images become bytes, and what is to be said about it."""
     greys = [root / sample.name for sample, header in zip(samples, headers, strict=True) if header.deep]
     cut = sum(header.cut for header in headers)
-    depth, (low, high) = choose_depth(greys) if greys else (UPPER_BYTE, (0, 0))
+    chosen = choose_depth(greys)
     notes = []
-    if depth != UPPER_BYTE:
+    if chosen.depth != UPPER_BYTE:
+        span = f"{chosen.low:,} to {chosen.high:,}"
         notes.append(
-            f"{counted(len(greys), '16-bit image')} under {root} use only the values {low:,} to {high:,}: these, not "
-            f"0 to 65,535, are read as black to white, in steps of {1 << depth.shift}"
+            f"{counted(len(greys), '16-bit image')} under {root} use only the values {span}: these, not 0 to 65,535, "
+            f"are read as black to white, in steps of {1 << chosen.depth.shift}"
         )
+        if others := len(samples) - len(greys):
+            notes.append(f"{counted(others, 'image')} beside them with 8 bits: let all have 8, or all 16, on one scale")
+    if chosen.few:
+        notes.append(chosen.few.said(f"{counted(len(greys), '16-bit image')} under {root}"))
     if cut:
         notes.append(
             f"{counted(cut, 'image')} under {root} with 16 bits a colour, of which the upper 8 are "
             "read: if they use fewer, save them with 8"
         )
-    return depth, tuple(notes)
+    return chosen.depth, tuple(notes)
 
 
 def _common_size(samples: list[Sample], headers: list[Header]) -> tuple[int, int]:

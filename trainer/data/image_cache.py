@@ -19,6 +19,7 @@ from trainer.data.constants import CHUNK_BYTES
 from trainer.data.custom import ImageOptions, counted, require_room
 from trainer.data.decode import Depth
 from trainer.data.folder_images import Decoding, Images, Progress, plan_images
+from trainer.data.halves import in_halves, order_sha256
 from trainer.data.listing import Listing
 from trainer.errors import TrainerError
 
@@ -53,13 +54,13 @@ def read_through_cache(
 
     """
     origin = _origin(found, options)
-    kept = _opened(folder, origin)
+    kept = _opened(folder, origin, found, options)
     if isinstance(kept, Images):
         return kept, ()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK):
-            kept = _opened(folder, origin)  # perhaps another process has just made it
+            kept = _opened(folder, origin, found, options)  # perhaps another process has just made it
             if isinstance(kept, Images):
                 return kept, ()
             return _made(found, options, origin, folder, progress), kept
@@ -88,7 +89,7 @@ def _origin(found: Listing, options: ImageOptions) -> dict[str, Any]:
     return plain
 
 
-def _opened(folder: Path, origin: dict[str, Any]) -> Images | tuple[str, ...]:
+def _opened(folder: Path, origin: dict[str, Any], found: Listing, options: ImageOptions) -> Images | tuple[str, ...]:
     """Return the images of a cache that fits, or what is to be said when they are decoded again."""
     try:
         stored = read_json(folder / INDEX)
@@ -98,6 +99,9 @@ def _opened(folder: Path, origin: dict[str, Any]) -> Images | tuple[str, ...]:
         skipped = dict(stored["skipped"])
         if images.shape[0] != len(origin["files"].keys() - skipped.keys()):
             raise ValueError("another number of images")
+        order = order_sha256(in_halves(found.samples, options, skipped))
+        if stored.get("order", order if not skipped else None) != order:  # older versions drew halves with bad files
+            return (_difference(folder, origin, origin),)
         mean, std, notes = (tuple(stored[name]) for name in ("mean", "std", "notes"))
         return Images(images, mean, std, Depth(*stored["depth"]), notes, skipped)
     except FileNotFoundError as error:
@@ -140,15 +144,17 @@ def _made(
     file = folder / f"{STEM}{key[:16]}.npy"
     decoding = Decoding(found, plan, progress)
     count = _write(file, decoding, options)
+    if (again := decoding.drawn_again(options)) is not None:
+        decoding = Decoding(found, again, progress)
+        count = _write(file, decoding, options)
     if not count:
         return decoding.finished(np.empty((0, plan.channels, *plan.size), np.uint8), options)
     if decoding.colourless:
         _keep_one_channel(file)
     size = file.stat().st_size
     done = decoding.finished(_mapped(file, size), options)
-    stored = {"file": file.name, "bytes": size} | {
-        name: value for name, value in done._asdict().items() if name != "images"
-    }
+    stored = {"file": file.name, "bytes": size, "order": order_sha256(in_halves(found.samples, options, done.skipped))}
+    stored |= {name: value for name, value in done._asdict().items() if name != "images"}
     write_bytes(folder / INDEX, json.dumps({**stored, "origin": origin}).encode())
     return done
 

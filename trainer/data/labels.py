@@ -1,7 +1,8 @@
 """What a label is, what stands where there is none, and the names that classes are given."""
 
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trainer.errors import TrainerError
@@ -12,6 +13,7 @@ UNLABELLED = -1
 MARKERS = frozenset({"", "?", "-", "-1", "na", "n/a", "nan", "none", "null", "unknown", "unlabeled", "unlabelled"})
 """What people and programs write where a label is missing, in lower case; a class is called so only if it is named."""
 
+_NUMBER = re.compile(r"[-+]?\d{1,15}(\.\d*)?")
 CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})  # Unicode categories that would break a line of a log or a table
 
 
@@ -57,6 +59,61 @@ def left_out_names(given: str | int | Sequence[Any]) -> tuple[str, ...]:
 
     """
     return _names("leave_out", given, least=1)
+
+
+def written_alike(names: Sequence[str]) -> tuple[str, ...]:
+    """Say which names may mean one class, a sentence for each pair.
+
+    They differ in case, in blanks, in invisible letters, in how accents are stored or in how a number is written.
+
+    Args:
+        names: of the classes, all different.
+
+    """
+    return tuple(
+        f"the classes {shown_apart(one, other)} differ in spelling alone: if they are one class, spell both alike"
+        for one, other in _pairs(names)
+    )
+
+
+def taken_for(name: str, names: Sequence[str]) -> str | None:
+    """Return the class that a name is likely to mean though it is spelt otherwise, or None.
+
+    Args:
+        name: that is none of these.
+        names: of the classes.
+
+    """
+    return next((one for one in names if _meant(one) == _meant(name)), None)
+
+
+def shown_apart(one: str, other: str) -> str:
+    """Return two names so that what differs between them can be seen.
+
+    Args:
+        one: a name.
+        other: another.
+
+    """
+    show = ascii if unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other) else repr
+    return f"{show(one)} and {show(other)}"
+
+
+def _pairs(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    first = dict[str, str]()
+    for name in names:
+        before = first.setdefault(_meant(name), name)
+        if before != name:
+            yield before, name
+
+
+def _meant(name: str) -> str:
+    """Return what a name is likely to mean: a number by its value, words in any case; single letters are themselves."""
+    visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    plain = " ".join(unicodedata.normalize("NFKC", visible).split())
+    if _NUMBER.fullmatch(plain):
+        return repr(float(plain))
+    return plain if len(plain) == 1 else unicodedata.normalize("NFKC", plain.casefold())
 
 
 def _names(what: str, given: str | int | Sequence[Any], least: int) -> tuple[str, ...]:

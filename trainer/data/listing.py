@@ -9,7 +9,7 @@ from pathlib import Path
 from common.naming import did_you_mean
 from trainer.data.custom import counted, listed, unlabelled_note
 from trainer.data.doubtful import doubt
-from trainer.data.labels import means_unlabelled, require_plain
+from trainer.data.labels import means_unlabelled, require_plain, shown_apart, taken_for
 from trainer.data.listed import Half, Sample
 from trainer.errors import DataNotFound, TrainerError
 
@@ -237,10 +237,10 @@ def _add_classes(found: Listing, parent: Path, folders: list[str], split: Half) 
 
 
 def _require_no_misspelling(found: Listing, folder: Path) -> None:
-    """Refuse a folder that differs from a class in upper and lower case alone: its images would lose their label."""
-    for name in found.classes or ():
-        if folder.name != name and folder.name.casefold() == name.casefold():
-            raise TrainerError(f"{folder} differs from the class {name!r} in upper and lower case; spell both alike")
+    """Refuse a folder that differs from a class in spelling alone: its images would lose their label."""
+    if name := taken_for(folder.name, found.classes or ()):
+        apart = shown_apart(folder.name, name)
+        raise TrainerError(f"{folder.parent}: folder and class {apart} differ in spelling alone; spell them alike")
 
 
 def _images(folder: Path, found: Listing) -> Iterator[str]:

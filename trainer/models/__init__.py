@@ -12,6 +12,7 @@ from trainer.models import cnn, cnn_gap, convnet, linear, mlp, resnet, tutorial_
 from trainer.models.custom import build_custom, custom_family, source_sha256
 from trainer.models.size import require_memory
 from trainer.models.spec import Family, ModelSpec, Option
+from trainer.models.steady import require_steady
 
 __all__ = [
     "CUSTOM_MODEL",
@@ -21,6 +22,7 @@ __all__ = [
     "Option",
     "build",
     "build_model",
+    "check_evaluation",
     "custom_family",
     "family_of",
     "require_fits",
@@ -102,6 +104,24 @@ def build(spec: ModelSpec, seed: int | None = None) -> nn.Module:
         else:
             torch.manual_seed(seed)
         return family.builder(spec.input_shape, spec.num_classes, **options).eval()
+
+
+def check_evaluation(spec: ModelSpec) -> None:
+    """Refuse a user's own network that cannot be measured, as ``require_steady`` does; ours are known to pass.
+
+    Args:
+        spec: which network; it is built once more.
+
+    Raises:
+        TrainerError: its outputs depend on the batch or on chance, or as of ``build``.
+
+    """
+    if custom_family(spec.name) is None:
+        return
+    try:
+        require_steady(build(spec, seed=0), spec.input_shape)
+    except TrainerError as error:
+        raise TrainerError(f"--model {spec.name}: {error}") from error
 
 
 def build_model(

@@ -11,11 +11,13 @@ import numpy as np
 
 from common.npz import read_arrays
 from common.reading import parse_json
+from common.cells import safe_path, safe_text
 from linearize import LinearizeError, MemoryBudgetError
 from pipeline import seeds
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError
 from pipeline.files import write_json
+from pipeline.products.tables import write_table
 from pipeline.progress import StageProgress, silent
 from pipeline.queries import Covariance, QueryState, QueryStrategy, Selection, select_top, validated_query
 from pipeline.run.context import RunContext
@@ -23,9 +25,11 @@ from pipeline.run.pool import Labelled, Pool
 from pipeline.run.stages.diagnostics import DIAGNOSTICS, figures_of
 from pipeline.run.stages.sequential import query_sizes
 from pipeline.run.stages.trained import TrainedNetwork
+from trainer.data import DataSet
 from trainer.errors import TrainerError
 
 SCORES = "scores.npz"
+RANKING = "candidates.csv"
 
 
 @dataclass(frozen=True)
@@ -159,8 +163,28 @@ def run_score(context: RunContext, cycle: int, state: QueryState, into: Path) ->
     with explaining(cycle):
         selection = validated_query(strategy, state, min(first, len(state.candidates)))
     scores = selection.candidate_scores
+    write_ranking(into / RANKING, context.data, state.candidates, scores, state.outputs.argmax(1))
     _write_scores(into, strategy, Scores(state.candidates, scores, state.outputs.argmax(1)), selection.memory)
     write_json(into / DIAGNOSTICS, figures_of(strategy, state, scores) | (selection.figures or {}))
+
+
+def write_ranking(path: Path, data: DataSet, ids: np.ndarray, scores: np.ndarray, predicted: np.ndarray) -> None:
+    """Write which file or row each candidate is, with its score and the class that the network predicts, best first.
+
+    Args:
+        path: the file.
+        data: the run's.
+        ids: of the candidates ``[U]``.
+        scores: ``[U]``.
+        predicted: class numbers ``[U]``.
+
+    """
+    names = [safe_text(name) for name in data.classes]
+    rows = (
+        (int(ids[i]), safe_path(data.sample_path("train", int(ids[i]))), float(scores[i]), names[predicted[i]])
+        for i in np.argsort(-scores, kind="stable")
+    )
+    write_table(path, ("sample_id", "path", "score", "predicted"), rows)
 
 
 def _write_scores(into: Path, strategy: QueryStrategy, scores: Scores, memory: Any) -> None:

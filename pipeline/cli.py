@@ -39,6 +39,7 @@ COMMANDS: tuple[str, ...] = (
     "report",
     "stage",
     "tensorboard",
+    "verify",
 )
 """Commands with a module of their own in ``pipeline/commands``."""
 

@@ -1,6 +1,5 @@
 """One run is one directory; its event log is the truth and everything else can be checked or rebuilt."""
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from pipeline.run.creating import create_run, environment_versions
 from pipeline.run.cut_back import refuse_cut_back
 from pipeline.run.events import Event, EventLog
 from pipeline.run.former_names import existing
+from pipeline.run.identity import run_id_of
 from pipeline.run.logged import LogIndex, contradiction, machine_of
 from pipeline.run.pool import Pool
 from pipeline.run.reading import (
@@ -147,7 +147,7 @@ class RunDirectory:
         """
         if not self.events:
             digest = self.config.digest()
-            run_id = hashlib.sha256((digest + facts["dataset_sha256"]).encode()).hexdigest()[:12]
+            run_id = run_id_of(digest, facts["dataset_sha256"])
             self.append("start", run_id=run_id, config=self.config.scientific(), config_sha256=digest, **facts)
             return
         check_unchanged(self.events[0], self.config, facts["dataset_sha256"])

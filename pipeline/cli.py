@@ -13,6 +13,7 @@ import click
 
 from pipeline.advice import in_place_of, with_places
 from pipeline.errors import PipelineError, RunFailedError
+from pipeline.foreign import line_of, place_of
 from pipeline.interrupts import install_early
 from pipeline.lock import refuse_held
 from pipeline.options import FIELDS, config_from, note, run_options, trust_code_option
@@ -32,12 +33,14 @@ COMMANDS: tuple[str, ...] = (
     "experiments",
     "export",
     "fidelity",
+    "fork",
     "ingest",
     "label",
     "predict",
     "products",
     "report",
     "stage",
+    "status",
     "tensorboard",
     "verify",
 )
@@ -107,6 +110,11 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         click.echo(f"failed: cannot read or write{where}: {error.strerror or error}", err=True)
+        ctx.exit(FAILED)
+    except (Exception, SystemExit) as error:
+        if (place := place_of(error)) is None:
+            raise
+        click.echo(f"failed: code that is not part of this program: {line_of(error)} ({place})", err=True)
         ctx.exit(FAILED)
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from common.files import sha256_of
+from common.settings import kept
 from pipeline.errors import PipelineError
-from pipeline.imports import imported, line_of
+from pipeline.foreign import line_of
+from pipeline.imports import imported
 from pipeline.queries.base import QueryStrategy
 from pipeline.queries.selection import Selection
 from pipeline.queries.state import QueryState
@@ -89,8 +91,14 @@ def load_strategy(name: str, taken: Mapping[str, QueryStrategy]) -> QueryStrateg
         known = ", ".join([*taken, *(other for other in offered() if other not in taken)])
         raise PipelineError(f"expected one of {known}, or MODULE:STRATEGY for one of your own; got {name!r}")
     strategy = _made(name, imported(f"strategy {name!r}", module, attribute))
-    _check(name, strategy, taken)
-    return strategy if isinstance(strategy, QueryStrategy) else Adapted(strategy)
+    try:
+        with kept():
+            _check(name, strategy, taken)
+            return strategy if isinstance(strategy, QueryStrategy) else Adapted(strategy)
+    except PipelineError:
+        raise
+    except (Exception, SystemExit) as error:  # an attribute may be any code of theirs
+        raise PipelineError(f"strategy {name!r} cannot be read: {line_of(error)}") from error
 
 
 def strategy_sha256(strategy: QueryStrategy) -> str | None:
@@ -106,8 +114,9 @@ def _made(name: str, found: Any) -> Any:
     if not isinstance(found, type) and (hasattr(found, "query") or not callable(found)):
         return found
     try:
-        return found()
-    except Exception as error:
+        with kept():
+            return found()
+    except (Exception, SystemExit) as error:
         raise PipelineError(
             f"strategy {name!r}: expected an object, or a class or factory that takes no arguments; "
             f"calling it failed: {line_of(error)}"

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.errors import PipelineError
 from pipeline.lock import DirectoryLock
 from pipeline.plain import differences
 from pipeline.run.creating import create_run, environment_versions
 from pipeline.run.cut_back import refuse_cut_back
 from pipeline.run.events import Event, EventLog
 from pipeline.run.former_names import existing
-from pipeline.run.identity import run_id_of
+from pipeline.run.identity import origin_cycle, run_id_of
 from pipeline.run.logged import LogIndex, contradiction, machine_of
 from pipeline.run.pool import Pool
 from pipeline.run.reading import (
@@ -245,6 +246,11 @@ class RunDirectory:
         """
         directory = self.stage_path(cycle, stage)
         manifest, trouble = self._examine(Binding(self.run_id, cycle, stage, made_from), stage, result)
+        if manifest is None and cycle < origin_cycle(self.events):
+            raise PipelineError(
+                f"{directory} {trouble} and was made by the run that this one was forked from, with its settings: "
+                "restore it from a copy, or fork that run again"
+            )
         if manifest is not None:
             self._log_stage(cycle, stage, existing(directory, result), manifest)
         elif os.path.lexists(directory):

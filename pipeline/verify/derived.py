@@ -108,7 +108,7 @@ def _check_chosen(record: Record, cycle: int, directory: Path, found: Findings) 
     if sum(event["event"] == "query" and event["cycle"] == cycle for event in record.events) != 1:
         return  # one by one: the scores are of the first question alone
     scores = read_scores(directory)
-    chosen = scores.select(record.config.query.answers)
+    chosen = scores.select(len(asked))
     if chosen.indices.tolist() != asked or chosen.scores.tolist() != record.pool.scores[cycle]:
         found.fault(directory / SCORES, f"ranks other samples than cycle {cycle} asked for")
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.queries import resolve
 from pipeline.run.former_names import existing, present_name
 from pipeline.run.reading import cycle_path
 from pipeline.run.rerun import LOGGED
@@ -76,7 +75,7 @@ def _unlike(record: Record, binding: Binding, cycle: int, stage: str) -> list[st
     expected = {name: {digest} for name, digest in _labels(record, cycle).items()}
     if (binding.run, binding.cycle, present_name(binding.stage)) != (record.run_id, cycle, stage):
         return ["run, cycle and stage"]
-    expected |= _results(record, cycle, stage)
+    expected |= _results(record, cycle, stage, remembers="memory" in binding.made_from)
     if stage == "sequential":
         answers = answers_sha256(record.pool.queries.get(cycle, ()), record.pool.answers(cycle))
         expected["answers"] = {answers}
@@ -92,9 +91,8 @@ def _labels(record: Record, cycle: int) -> dict[str, str]:
     return inputs_sha256(record.pool.labelled(cycle), {}, record.pool.classes_before(cycle))
 
 
-def _results(record: Record, cycle: int, stage: str) -> dict[str, set[str]]:
+def _results(record: Record, cycle: int, stage: str, remembers: bool) -> dict[str, set[str]]:
     """Return the results of other stages that a stage is made from, by name; any of those that the log has."""
-    strategy = resolve(record.config.query.strategy).strategy if stage != "train" else None
     earlier = [c for c in range(cycle - 1, -1, -1) if (c, "train") in record.log.done]
     if stage == "train":  # on a page an earlier network may have been made later
         before = earlier if record.config.paged else earlier[:1]
@@ -102,7 +100,7 @@ def _results(record: Record, cycle: int, stage: str) -> dict[str, set[str]]:
     found = {"train": record.results(cycle, "train")}
     if stage != "migrate" and (cycle, "migrate") in record.log.done:
         found["migrate"] = record.results(cycle, "migrate")
-    if stage != "migrate" and strategy is not None and strategy.remembers:
+    if stage != "migrate" and remembers:
         scored = [c for c in range(cycle) if (c, "score") in record.log.done]
         if scored:
             found["memory"] = record.results(scored[-1], "score")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.files import sha256_of, sync_file, sync_folder
 from pipeline.files import naming, write_json
+from pipeline.foreign import guarded
 from pipeline.run.former_names import existing
 from pipeline.run.stages.binding import Binding
 
@@ -107,11 +108,16 @@ def write_stage(directory: Path, build: Callable[[Path], float | None], binding:
     Returns:
         The manifest written.
 
+    Raises:
+        RunFailedError: code that is not ours ended the program or changed what all of it computes with.
+
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
+    where = f"cycle {binding.cycle}: stage {directory.name}" if binding else f"stage {directory.name}"
     with _temporary_sibling(directory) as temporary, naming(directory):
         started = time.perf_counter()
-        counted = build(temporary)
+        with guarded(where, generators=False):  # a user's network runs wherever it is trained or asked
+            counted = build(temporary)
         seconds = time.perf_counter() - started if counted is None else counted
         manifest = seal(temporary, seconds, binding)
         temporary.rename(directory)

@@ -109,9 +109,7 @@ def _fitted(
     except Diverged as error:
         if error.max_lr is None:
             raise RunFailedError(f"cycle {cycle}: {error}") from error
-        lower = (
-            f"'pipeline resume' goes on with lower ones, a new run with --set train.max_lr={error.max_lr * LOWER:.3g}"
-        )
+        lower = f"'pipeline resume' goes on below {error.max_lr:.3g}"
         raise DivergedError(f"cycle {cycle}: {error}; {lower}", error.max_lr) from error
     except TrainerError as error:
         raise RunFailedError(f"cycle {cycle}: {error}") from error

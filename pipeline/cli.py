@@ -15,6 +15,7 @@ from common.command_line import one_line, usage
 from common.reading import NotReadable
 from pipeline.advice import in_place_of, with_places
 from pipeline.errors import PipelineError, RunFailedError
+from pipeline.foreign import line_of, place_of
 from pipeline.interrupts import install_early
 from pipeline.lock import refuse_held
 from pipeline.options import FIELDS, config_from, note, run_options, trust_code_option
@@ -34,13 +35,16 @@ COMMANDS: tuple[str, ...] = (
     "experiments",
     "export",
     "fidelity",
+    "fork",
     "ingest",
     "label",
     "predict",
     "products",
     "report",
     "stage",
+    "status",
     "tensorboard",
+    "verify",
 )
 """Commands with a module of their own in ``pipeline/commands``."""
 
@@ -110,6 +114,11 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
         bad = isinstance(error, NotReadable)
         click.echo(one_line(f"{'error' if bad else 'failed'}: {reason}"), err=True)
         ctx.exit(BAD_INPUT if bad else FAILED)
+    except (Exception, SystemExit) as error:
+        if (place := place_of(error)) is None:
+            raise
+        click.echo(f"failed: code that is not part of this program: {line_of(error)} ({place})", err=True)
+        ctx.exit(FAILED)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from common.naming import did_you_mean
+from common.settings import kept
 from pipeline.errors import PipelineError
+from pipeline.foreign import line_of
 
 
 def imported(what: str, module: str, attribute: str) -> Any:
@@ -24,7 +26,8 @@ def imported(what: str, module: str, attribute: str) -> Any:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; a console script does not
     try:
-        found = origin = importlib.import_module(module)
+        with kept():
+            found = origin = importlib.import_module(module)
     except (Exception, SystemExit) as error:
         reason = f"{what} cannot be imported: {line_of(error)}"
         if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
@@ -38,8 +41,3 @@ def imported(what: str, module: str, attribute: str) -> Any:
             )
         found = getattr(found, part)
     return found
-
-
-def line_of(error: BaseException) -> str:
-    """Return an error as one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

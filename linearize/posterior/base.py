@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.linalg import cho_solve, solve_triangular
 
+from common.arrays import read_only
 from linearize.errors import LinearizeError
 from linearize.posterior.factor import COPY, LabelledFactor
 
@@ -126,6 +127,11 @@ class Posterior(ABC):
     epsilon: Float[np.ndarray, " Uk"]
     answered: Bool[np.ndarray, " U"]
     answers: tuple[Answer, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Let nobody who looks at it change it."""
+        for name in ("f", "mean", "variance", "redundant_rows", "epsilon", "answered"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
 
     @property
     def outputs(self) -> int:

@@ -1,12 +1,14 @@
 """An annotator of a user's own, ``MODULE:OBJECT``: a service, a model, a panel; what it does wrong is named."""
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from common.settings import kept
 from pipeline.annotators.base import Annotator, Question, Said
 from pipeline.errors import PipelineError, RunFailedError
-from pipeline.imports import imported, line_of
+from pipeline.foreign import line_of
+from pipeline.imports import imported
 
 
 def is_plugin(name: str) -> bool:
@@ -45,8 +47,9 @@ def load_annotator(name: str, known: dict[str, Any]) -> Annotator:
 def _made(what: str, factory: Callable[..., Any], known: dict[str, Any]) -> Any:
     try:
         names = inspect.signature(factory).parameters
-        return factory(**{name: value for name, value in known.items() if name in names})
-    except Exception as error:
+        with kept():
+            return factory(**{name: value for name, value in known.items() if name in names})
+    except (Exception, SystemExit) as error:
         raise PipelineError(
             f"{what}: expected an object, or a class or factory that takes some of {', '.join(known)}; calling it "
             f"failed: {line_of(error)}"
@@ -60,7 +63,14 @@ class _Blamed:
         self._what, self._annotator = what, annotator
 
     def ask(self, question: Question) -> Iterable[Sequence[Said]]:
-        try:
-            yield from self._annotator.ask(question)
-        except (Exception, SystemExit) as error:
-            raise RunFailedError(f"{self._what} failed: {line_of(error)}") from error
+        portions: Iterator[Sequence[Said]] | None = None
+        while True:
+            try:
+                with kept():  # while it computes, not while what it said is recorded
+                    portions = iter(self._annotator.ask(question)) if portions is None else portions
+                    portion = next(portions, None)
+            except (Exception, SystemExit) as error:
+                raise RunFailedError(f"{self._what} failed: {line_of(error)}") from error
+            if portion is None:
+                return
+            yield portion

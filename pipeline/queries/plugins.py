@@ -13,8 +13,10 @@ from typing import Any
 
 from common.files import sha256_of
 from common.naming import one_of
+from common.settings import kept
 from pipeline.errors import PipelineError
-from pipeline.imports import imported, line_of
+from pipeline.foreign import line_of
+from pipeline.imports import imported
 from pipeline.queries.base import QueryStrategy
 from pipeline.queries.selection import Selection
 from pipeline.queries.state import QueryState
@@ -91,8 +93,14 @@ def load_strategy(name: str, taken: Mapping[str, QueryStrategy], known: Iterable
         names = dict.fromkeys([*(known or taken), *offered()])
         raise PipelineError(one_of(name, names, ", or MODULE:STRATEGY for one of your own"))
     strategy = _made(name, imported(f"strategy {name!r}", module, attribute))
-    _check(name, strategy, taken)
-    return strategy if isinstance(strategy, QueryStrategy) else Adapted(strategy)
+    try:
+        with kept():
+            _check(name, strategy, taken)
+            return strategy if isinstance(strategy, QueryStrategy) else Adapted(strategy)
+    except PipelineError:
+        raise
+    except (Exception, SystemExit) as error:  # an attribute may be any code of theirs
+        raise PipelineError(f"strategy {name!r} cannot be read: {line_of(error)}") from error
 
 
 def strategy_sha256(strategy: QueryStrategy) -> str | None:
@@ -108,8 +116,9 @@ def _made(name: str, found: Any) -> Any:
     if not isinstance(found, type) and (hasattr(found, "query") or not callable(found)):
         return found
     try:
-        return found()
-    except Exception as error:
+        with kept():
+            return found()
+    except (Exception, SystemExit) as error:
         raise PipelineError(
             f"strategy {name!r}: expected an object, or a class or factory that takes no arguments; "
             f"calling it failed: {line_of(error)}"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from common.arrays import read_only
 from common.losses import get_loss
 from linearize import Dynamics, Examples, LookAhead, LossGradients, Measure, Mode
 from pipeline.infinite import InfiniteKernel
@@ -65,7 +66,7 @@ def _predicts_no_loss(*_: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class QueryState:
-    """Everything that a strategy may look at; the pool's labels are not among it.
+    """Everything that a strategy may look at; the pool's labels are not among it, and arrays cannot be written to.
 
     Args:
         candidates: ids of the candidate subset ``[U]``.
@@ -114,7 +115,7 @@ class QueryState:
     @cached_property
     def outputs(self) -> np.ndarray:
         """The network's outputs on the candidates, ``[U, C]``; computed when first asked for."""
-        return self._in_parts(self.evaluate)
+        return read_only(self._in_parts(self.evaluate))
 
     def _in_parts(self, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         starts = range(0, max(len(self.candidates), 1), CHUNK)
@@ -124,7 +125,7 @@ class QueryState:
     @cached_property
     def probabilities(self) -> np.ndarray:
         """Class probabilities of the candidates, ``[U, C]``."""
-        return get_loss(self.loss).probabilities.of(self.outputs)
+        return read_only(get_loss(self.loss).probabilities.of(self.outputs))
 
     @cached_property
     def sampled_probabilities(self) -> np.ndarray:
@@ -134,22 +135,23 @@ class QueryState:
         """
         stream: Any = self.rng.bit_generator.seed_seq
         seed = np.random.SeedSequence(stream.entropy, spawn_key=(*stream.spawn_key, MASKS)).generate_state(1)
-        return get_loss(self.loss).probabilities.of(self.sample(self.inputs(self.candidates), int(seed[0])))
+        sampled = self.sample(self.inputs(self.candidates), int(seed[0]))
+        return read_only(get_loss(self.loss).probabilities.of(sampled))
 
     @cached_property
     def predicted_losses(self) -> np.ndarray:
         """The candidates' losses as the module beside the network predicts them, ``[U]``; only their order counts."""
-        return self._in_parts(self.predict_losses)
+        return read_only(self._in_parts(self.predict_losses))
 
     @cached_property
     def features(self) -> np.ndarray:
         """What the network's last layer sees of the candidates, ``[U, d]``."""
-        return self.embed(self.inputs(self.candidates))[0]
+        return read_only(self.embed(self.inputs(self.candidates))[0])
 
     @cached_property
     def labelled_features(self) -> np.ndarray:
         """What the network's last layer sees of the labelled set, ``[L, d]``."""
-        return self.embed(self.inputs(self.labelled.ids))[0]
+        return read_only(self.embed(self.inputs(self.labelled.ids))[0])
 
     @cached_property
     def look_ahead(self) -> LookAhead:

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from common.settings import SettingsChanged, kept
 from linearize import LinearizeError
 from pipeline.errors import RunFailedError
+from pipeline.foreign import line_of
 from pipeline.queries.base import QueryStrategy, SequentialQuery
 from pipeline.queries.selection import Selection, select_top
 from pipeline.queries.state import QueryState
@@ -143,11 +145,12 @@ class ValidatedSequentialQuery:
 def _blamed(strategy: QueryStrategy) -> Iterator[None]:
     """Turn whatever a strategy raises into one line that names it."""
     try:
-        yield
+        with kept():
+            yield
     except (LinearizeError, TrainerError):
         raise
     except (Exception, SystemExit) as error:
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}{_place(error)}"
+        what = line_of(error) if isinstance(error, SettingsChanged) else f"{line_of(error)}{_place(error)}"
         raise RunFailedError(f"strategy {strategy.name!r} failed: {what}") from error
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.reading import read_json
 from common.cells import safe_path
+from common.reading import read_json
 from pipeline.config import RunConfig
 from pipeline.files import write_atomically
 from pipeline.places import EVENTS

@@ -8,10 +8,12 @@ from typing import Any, Protocol
 from pipeline.annotators import Annotator, FilesAnnotator, SimulatedAnnotator
 from pipeline.annotators.plugins import is_plugin, load_annotator
 from pipeline.errors import DivergedError, PipelineError, RunFailedError
+from pipeline.foreign import blamed
 from pipeline.progress import StageProgress
 from pipeline.queries import QueryState
 from pipeline.run.beginning import begin, draw_initial
 from pipeline.run.context import RunContext
+from pipeline.run.going_on import advice
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.rounds import Rounds
 from pipeline.run.rundir import RunDirectory, Stage
@@ -105,15 +107,18 @@ class ActiveLearningLoop:
         self._initial_set()
         for cycle in range(self.config.cycles):
             try:
-                self._cycle(cycle, last=cycle == self.config.cycles - 1)
+                with blamed(f"cycle {cycle}"):
+                    self._cycle(cycle, last=cycle == self.config.cycles - 1)
             except RunFailedError as error:
                 if self._undrawn:
                     write_report(self.run.path)
                 failure: dict[str, Any] = {"cycle": cycle, "reason": str(error)}
                 if isinstance(error, DivergedError):
                     failure["max_lr"] = error.max_lr  # resumed, the cycle goes on below it
-                if not {"event": "failed", **failure}.items() <= self.run.events[-1].items():
+                again = {"event": "failed", **failure}.items() <= self.run.events[-1].items()
+                if not again:
                     self.run.append("failed", **failure)
+                error.args = (f"{error}{advice(self.run.path, failure, again=again)}",)
                 raise
         write_report(self.run.path)
         if not self.run.has("finished"):

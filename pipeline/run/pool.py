@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.arrays import read_only
 from pipeline.errors import PipelineError
 from pipeline.run.events import Event
 
@@ -28,6 +29,11 @@ class Labelled:
 
     ids: np.ndarray
     labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Let nobody who is shown it change it."""
+        for name in ("ids", "labels"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -9,6 +9,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import write_json_lines
 from pipeline.run.context import RunContext
 from pipeline.run.events import Event
+from pipeline.run.identity import origin_cycle
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.recorded import open_recorded
 from pipeline.run.rundir import check_unchanged, cycle_path, logged_stage, read_config, read_events
@@ -131,6 +132,8 @@ def rerun(
     context = open_recorded(run, config, events, trust_code, say)
     check_unchanged(events[0], config, context.dataset_sha256)
     pool = Pool(len(context.data.train), events)
+    if cycle < origin_cycle(events):
+        raise PipelineError(f"cycle {cycle} was done by the run that {run} was forked from: name that run")
     last = None if config.paged else config.cycles - 1  # on a page a run has no end
     if config.paged and stage == "select":
         raise PipelineError(f"{run}: on a page every question was chosen by itself: the run's log has them")

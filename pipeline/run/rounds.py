@@ -6,12 +6,11 @@ from typing import Any
 from pipeline.annotators import Annotator, Answer, Item, Question, Said, Skip, Undo
 from pipeline.errors import RunFailedError
 from pipeline.files import write_json_lines
-from pipeline.run.pool import GIVEN, INITIAL, Pool, annotators_of
+from pipeline.run.pool import GIVEN, INITIAL, Pool
+from pipeline.run.round_files import LABELS, answer_rows, question_rows
 from pipeline.run.rundir import RunDirectory
-from pipeline.run.stages.select import QUERY, query_rows
+from pipeline.run.stages.select import QUERY
 from trainer.data import DataSet
-
-LABELS = "labels.jsonl"
 
 
 class Rounds:
@@ -121,7 +120,8 @@ class Rounds:
         """
         if round_ != INITIAL:
             self.write_query(round_)
-            write_json_lines(self._run.cycle_path(round_) / LABELS, self._rows(round_))
+            rows = answer_rows(self._data, self.classes, self._run.events, round_)
+            write_json_lines(self._run.cycle_path(round_) / LABELS, rows)
 
     def write_query(self, round_: int) -> None:
         """Write a round's questions.
@@ -132,7 +132,7 @@ class Rounds:
         """
         pool = self.pool
         if round_ != INITIAL and round_ in pool.queries:
-            rows = query_rows(self._data, self._run.run_id, round_, pool.queries[round_], pool.scores[round_])
+            rows = question_rows(self._data, self._run.run_id, pool, round_)
             write_json_lines(self._run.cycle_path(round_) / QUERY, rows)
 
     def _question(self, round_: int, samples: Sequence[int], *, disputed: bool = False) -> Question:
@@ -193,30 +193,6 @@ class Rounds:
             raise RunFailedError(f"annotator: expected a label from 0 to {classes - 1}, got {said!r}")
         if isinstance(said, Undo) and not self.pool.said_anything(said.sample, said.annotator):
             raise RunFailedError(f"annotator: expected an undo of something said before, got {said!r}")
-
-    def _rows(self, round_: int) -> list[dict[str, Any]]:
-        classes, rows = self.classes, list[dict[str, Any]]()
-        for event in self._run.events:
-            if event.get("cycle") == round_ and event["event"] == "undo":
-                taken = {(sample, event["annotator"]) for sample in event["ids"]}
-                rows = [row for row in rows if (row["sample_id"], row["annotator"]) not in taken]
-            if event.get("cycle") != round_ or event["event"] not in ("label", "skip"):
-                continue
-            skipped = event["event"] == "skip"
-            pairs = [(sample, None) for sample in event["ids"]] if skipped else event["labels"]
-            more = {"reason": "reasons"} if skipped else {"seconds": "seconds", "time": "time"}
-            rows += [
-                {
-                    "sample_id": sample,
-                    "path": self._data.sample_path("train", sample),
-                    "label": None if label is None else classes[label],
-                    "annotator": annotators_of(event)[n] or "simulated",  # logs of older versions do not say
-                    "status": "skipped" if skipped else "labeled",
-                    **{name: event[key][n] for name, key in more.items() if key in event},
-                }
-                for n, (sample, label) in enumerate(pairs)
-            ]
-        return rows
 
 
 def _measured(said: Sequence[Answer] | Sequence[Skip]) -> dict[str, list[Any]]:

@@ -1,17 +1,18 @@
 """One run is one directory; its event log is the truth and everything else can be checked or rebuilt."""
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.errors import PipelineError
 from pipeline.lock import DirectoryLock
 from pipeline.plain import differences
 from pipeline.run.creating import create_run, environment_versions
 from pipeline.run.cut_back import refuse_cut_back
 from pipeline.run.events import Event, EventLog
 from pipeline.run.former_names import existing
+from pipeline.run.identity import origin_cycle, run_id_of
 from pipeline.run.logged import LogIndex, contradiction, machine_of
 from pipeline.run.pool import Pool
 from pipeline.run.reading import (
@@ -147,7 +148,7 @@ class RunDirectory:
         """
         if not self.events:
             digest = self.config.digest()
-            run_id = hashlib.sha256((digest + facts["dataset_sha256"]).encode()).hexdigest()[:12]
+            run_id = run_id_of(digest, facts["dataset_sha256"])
             self.append("start", run_id=run_id, config=self.config.scientific(), config_sha256=digest, **facts)
             return
         check_unchanged(self.events[0], self.config, facts["dataset_sha256"])
@@ -245,6 +246,11 @@ class RunDirectory:
         """
         directory = self.stage_path(cycle, stage)
         manifest, trouble = self._examine(Binding(self.run_id, cycle, stage, made_from), stage, result)
+        if manifest is None and cycle < origin_cycle(self.events):
+            raise PipelineError(
+                f"{directory} {trouble} and was made by the run that this one was forked from, with its settings: "
+                "restore it from a copy, or fork that run again"
+            )
         if manifest is not None:
             self._log_stage(cycle, stage, existing(directory, result), manifest)
         elif os.path.lexists(directory):

@@ -72,7 +72,7 @@ def work(connection: Connection, run: Path, cache: Path) -> None:
             _serve(connection, asking)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # replaced, or nobody is there any more
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _fail(connection, error)
     finally:
         connection.close()
@@ -88,7 +88,7 @@ def _prepare(what: tuple[str, int], connection: Connection, run: Path, context: 
             rehearse(context, porter, connection.poll)
 
 
-def _fail(connection: Connection, error: Exception) -> None:
+def _fail(connection: Connection, error: Exception | SystemExit) -> None:
     expected = isinstance(error, PipelineError | RunFailedError | OSError)
     if not expected:
         traceback.print_exc()

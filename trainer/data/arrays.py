@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from common.arrays import read_only
 from trainer.data.by_id import ArrayRows, ImageView, Stored, check_ids
 from trainer.data.copies import doubtful_samples
 from trainer.data.labels import UNLABELLED
@@ -46,6 +47,8 @@ class Split:
                 f"labels must be int64 [{len(self.images)}], one per image, got {self.labels.dtype} "
                 f"{list(self.labels.shape)}; give every image exactly one label"
             )
+        for name in ("images", "labels"):  # whoever is shown them changes them for nobody else
+            object.__setattr__(self, name, read_only(getattr(self, name)))
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from common.files import sha256_of
 from common.naming import did_you_mean
+from common.settings import kept
 from trainer.errors import TrainerError
 from trainer.models.spec import Family, Shape
 
@@ -85,7 +86,7 @@ def _import(name: str) -> Callable[..., Any]:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        with torch.random.fork_rng(devices=[]):  # a first import must not change what the seed decides
+        with torch.random.fork_rng(devices=[]), kept():  # a first import must not change what the seed decides
             factory = getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as error:  # a user's own code may do anything
         raise TrainerError(
@@ -118,7 +119,8 @@ def build_custom(name: str, input_shape: Shape, num_classes: int, **options: Any
     factory = _import(name)
     given = _arguments(name, factory, {"input_shape": input_shape, "num_classes": num_classes}, options)
     try:
-        model = factory(**given)
+        with kept(generators=False):  # of torch's it draws its weights
+            model = factory(**given)
     except (Exception, SystemExit) as error:
         raise TrainerError(f"--model {name} cannot be built with {_shown(given)} ({_reason(error)})") from error
     if not isinstance(model, nn.Module):
@@ -161,9 +163,9 @@ def _check(name: str, model: nn.Module, input_shape: Shape, num_classes: int) ->
     """Run one forward pass in eval mode, which also gives lazy layers their sizes."""
     shape = [BATCH, *input_shape]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), kept(generators=False):
             outputs = model.eval()(torch.zeros(shape))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         colour = "; is it for colours? folder:PATH has three channels with --set data.mode=rgb" * (input_shape[0] == 1)
         raise TrainerError(
             f"--model {name} cannot process a float32 batch {shape} ({_reason(error)}){colour}"

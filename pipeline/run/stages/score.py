@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from common.arrays import read_only
+from common.cells import safe_path, safe_text
 from common.npz import read_arrays
 from common.reading import parse_json
-from common.cells import safe_path, safe_text
 from linearize import LinearizeError, MemoryBudgetError
 from pipeline import seeds
 from pipeline.config import RunConfig
@@ -118,7 +119,7 @@ def query_state(
         covariance = context.strategy.covariance(query.look_ahead, query.answers, len(candidates))
     network = TrainedNetwork.of(context, trained, port, covariance, progress)
     return QueryState(
-        candidates=candidates,
+        candidates=read_only(candidates),
         labelled=labelled,
         num_classes=network.num_classes,
         loss=network.options.loss,

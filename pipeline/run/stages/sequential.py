@@ -9,6 +9,7 @@ from common.reading import read_json
 from pipeline.config import QuerySection
 from pipeline.errors import PipelineError
 from pipeline.files import write_json
+from pipeline.foreign import line_of
 from pipeline.queries import QueryState, QueryStrategy
 from pipeline.queries.validated_query import ValidatedSequentialQuery
 from pipeline.run.events import Event
@@ -31,9 +32,8 @@ def query_sizes(strategy: QueryStrategy, query: QuerySection) -> tuple[int, ...]
     try:
         sizes = tuple(strategy.query_sizes(query.look_ahead, query.size, query.answers))
         sound = all(type(size) is int and size > 0 for size in sizes) and sum(sizes) == query.answers
-    except Exception as error:
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise PipelineError(f"strategy {strategy.name!r}: query_sizes failed: {what}") from error
+    except (Exception, SystemExit) as error:
+        raise PipelineError(f"strategy {strategy.name!r}: query_sizes failed: {line_of(error)}") from error
     if not sound:
         raise PipelineError(
             f"strategy {strategy.name!r}: query_sizes: expected positive whole numbers that add up to {query.answers}, "

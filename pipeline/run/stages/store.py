@@ -3,7 +3,7 @@
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from common.files import sha256_of, sync_file, sync_folder
 from common.reading import read_json
 from pipeline.files import naming, write_json
+from pipeline.foreign import guarded
 from pipeline.run.former_names import existing
 from pipeline.run.stages.binding import Binding
 
@@ -35,19 +36,44 @@ class Manifest:
 
 def read_manifest(directory: Path) -> Manifest | None:
     """Return the manifest of a complete and undamaged stage, else None."""
-    if not (directory / MANIFEST).is_file():  # reading a pipe would wait for a writer
-        return None
+    manifest, faults = examined(directory)
+    return manifest if next(faults, None) is None else None
+
+
+def examined(directory: Path) -> tuple[Manifest | None, Iterator[tuple[Path, str]]]:
+    """Return what a stage says that it holds, and in what it does not: paths and what is wrong, as they are looked at.
+
+    Args:
+        directory: the stage's.
+
+    Returns:
+        The manifest, None where it cannot be read, and the faults.
+
+    """
+    path = directory / MANIFEST
+    if not path.is_file():  # reading a pipe would wait for a writer
+        return None, iter([(path, "is missing")])
     try:
-        content = read_json(directory / MANIFEST)
-        files = {str(name): entry for name, entry in content["files"].items()}
-        for name, entry in files.items():
-            path = directory / name
-            if not path.is_file() or path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
-                return None
+        content = read_json(path)
+        entries = {str(name): (str(entry["sha256"]), int(entry["bytes"])) for name, entry in content["files"].items()}
         binding = Binding.parse(content["binding"]) if "binding" in content else None
-        return Manifest({name: entry["sha256"] for name, entry in files.items()}, float(content["seconds"]), binding)
+        files = {name: digest for name, (digest, _) in entries.items()}
+        manifest = Manifest(files, float(content["seconds"]), binding)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+        return None, iter([(path, "is damaged")])
+    return manifest, _faults(directory, entries)
+
+
+def _faults(directory: Path, entries: Mapping[str, tuple[str, int]]) -> Iterator[tuple[Path, str]]:
+    for name, (digest, size) in entries.items():
+        path = directory / name
+        try:
+            if not path.is_file():
+                yield path, "is missing"
+            elif path.stat().st_size != size or sha256_of(path) != digest:
+                yield path, "is damaged: it has not the SHA-256 that its manifest says"
+        except (OSError, ValueError) as error:  # a name that is none, or a file that cannot be read
+            yield path, f"cannot be read ({error})"
 
 
 def read_seconds(directory: Path) -> float | None:
@@ -82,11 +108,16 @@ def write_stage(directory: Path, build: Callable[[Path], float | None], binding:
     Returns:
         The manifest written.
 
+    Raises:
+        RunFailedError: code that is not ours ended the program or changed what all of it computes with.
+
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
+    where = f"cycle {binding.cycle}: stage {directory.name}" if binding else f"stage {directory.name}"
     with _temporary_sibling(directory) as temporary, naming(directory):
         started = time.perf_counter()
-        counted = build(temporary)
+        with guarded(where, generators=False):  # a user's network runs wherever it is trained or asked
+            counted = build(temporary)
         seconds = time.perf_counter() - started if counted is None else counted
         manifest = seal(temporary, seconds, binding)
         temporary.rename(directory)

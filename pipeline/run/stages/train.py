@@ -72,7 +72,7 @@ def run_train(
         "n_labeled": len(labelled),
         **result.figures(),
         **result.attempts(),
-        **(_test_metrics(context, model) if len(context.data.test) else {}),
+        **(test_metrics(context, model) if len(context.data.test) else {}),
         "classes": list(context.data.classes),
     }
     write_json(into / SUMMARY, summary)
@@ -109,9 +109,7 @@ def _fitted(
     except Diverged as error:
         if error.max_lr is None:
             raise RunFailedError(f"cycle {cycle}: {error}") from error
-        lower = (
-            f"'pipeline resume' goes on with lower ones, a new run with --set train.max_lr={error.max_lr * LOWER:.3g}"
-        )
+        lower = f"'pipeline resume' goes on below {error.max_lr:.3g}"
         raise DivergedError(f"cycle {cycle}: {error}; {lower}", error.max_lr) from error
     except TrainerError as error:
         raise RunFailedError(f"cycle {cycle}: {error}") from error
@@ -228,7 +226,14 @@ def training_cautions(trained: Path) -> list[str]:
     return describe(rates["max_lr"], restarts, rates["at_chance"], "--set train.max_lr=") if restarts else []
 
 
-def _test_metrics(context: RunContext, model) -> dict[str, Any]:  # type: ignore[no-untyped-def]
+def test_metrics(context: RunContext, model: nn.Module) -> dict[str, Any]:
+    """Return what a network achieves on the test images, by name.
+
+    Args:
+        context: the run's constants.
+        model: in eval mode.
+
+    """
     ids = np.arange(len(context.data.test))
     parts = [
         predict(model, context.data.inputs("test", ids[start : start + EVALUATION_CHUNK]), device=context.device)

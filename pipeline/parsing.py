@@ -1,5 +1,6 @@
-"""Reading YAML: safely, every key once, and no more than somebody would write by hand."""
+"""YAML: read safely, every key once, no more than somebody would write by hand; written so that it reads the same."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_yaml_int(node)
 
 
+class Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, which quotes what ``parse_yaml`` would take for a number."""
+
+
+_FLOAT, _EXPONENT = "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+\Z")
+"""YAML 1.2, sec. 10.3.2; PyYAML, which follows 1.1, takes 1e-5 for a text."""
+
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+for _one in (_Loader, Dumper):
+    _one.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+.0123456789"))
 
 
 def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
@@ -105,6 +115,17 @@ def parse_yaml(text: str, where: str) -> Any:
         raise PipelineError(f"{where}: {error}") from error
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:  # such as a thirteenth month
         raise PipelineError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def to_yaml(value: Any, **options: Any) -> str:
+    """Write plain values as YAML that ``parse_yaml`` reads as the same.
+
+    Args:
+        value: dictionaries, lists, texts, numbers, booleans and None.
+        **options: of ``yaml.dump``.
+
+    """
+    return yaml.dump(value, Dumper=Dumper, sort_keys=False, **options)
 
 
 def read_yaml(path: Path) -> Any:

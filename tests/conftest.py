@@ -1,6 +1,7 @@
 """Strict numerics, repeatable randomness and shared small cases."""
 
 import gc
+import importlib.util
 import os
 import random
 import signal
@@ -78,3 +79,10 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", False)
     compiled.cache_clear()
     jax.clear_caches()
+
+
+@pytest.fixture
+def without_neural_tangents(monkeypatch):
+    """As if the optional package were not installed."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "neural_tangents" else find(name))

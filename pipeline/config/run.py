@@ -5,7 +5,6 @@ import json
 from dataclasses import asdict
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import (
     Field,
     model_validator,
@@ -21,6 +20,7 @@ from pipeline.config.sections import (
     Section,
     TrainSection,
 )
+from pipeline.parsing import to_yaml
 from trainer.data import custom_kind
 from trainer.errors import TrainerError
 from trainer.models import ModelSpec
@@ -181,4 +181,4 @@ class RunConfig(Section):
 
     def to_yaml(self) -> str:
         """Return the fully resolved configuration as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return to_yaml(self.model_dump(mode="json"))

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from common.naming import one_of
 from pipeline.config import Section, load_config
 from pipeline.errors import PipelineError
-from pipeline.parsing import parse_yaml
+from pipeline.parsing import Dumper, parse_yaml
 from pipeline.plain import merged
 from pipeline.sweep.grid import Grid, parse_seeds, parse_strategies, unnamed
 
@@ -113,7 +113,7 @@ class _Text(str):
     """Text that YAML shows folded into lines, without quotes."""
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(Dumper):
     """Writes plain values and ``_Text``."""
 
 

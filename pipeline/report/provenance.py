@@ -7,11 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from pipeline.config import AnnotatorSection, RunConfig, validate
 from pipeline.errors import PipelineError
 from pipeline.machine import spell_hardware
+from pipeline.parsing import to_yaml
 from pipeline.report.results import Experiment, Run
 from pipeline.report.sources import EVERYTHING, Choice
 from pipeline.run.rundir import CONFIG, EVENTS, read_config
@@ -162,4 +161,4 @@ def _at(plain: Any, path: str) -> Any:
 
 
 def _as_yaml(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).strip().removesuffix("...").strip()
+    return to_yaml(value, default_flow_style=True, width=10**6).strip().removesuffix("...").strip()

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from common.reading import why
 from pipeline.config import RunConfig, validate
 from pipeline.config.run import LATER
 from pipeline.config.sections import DEFAULT_STRATEGY
 from pipeline.errors import PipelineError
-from pipeline.parsing import read_yaml
+from pipeline.parsing import read_yaml, to_yaml
 from pipeline.places import GRID
 from pipeline.plain import differences
 from pipeline.queries import STRATEGIES, resolve
@@ -147,7 +145,7 @@ class Grid:
         plain: dict[str, Any] = {"strategies": list(self.strategies), "seeds": list(self.seeds)}
         if self.cpus_per_cell is not None:
             plain["cpus_per_cell"] = self.cpus_per_cell
-        return yaml.safe_dump({**plain, "run": self.resolved()}, sort_keys=False)
+        return to_yaml({**plain, "run": self.resolved()})
 
     def extended(self, wanted: "Grid", where: Path) -> "Grid":
         """Return this grid with the strategies and seeds of another beside its own; import none of its strategies.

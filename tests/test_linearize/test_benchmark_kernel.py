@@ -9,11 +9,11 @@ import jax
 import pytest
 import torch
 from click.testing import CliRunner
+from peers import needs_neural_tangents
 
 pytestmark = pytest.mark.long
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-PEER = pytest.mark.skipif(importlib.util.find_spec("neural_tangents") is None, reason="needs the extra 'infinite'")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def run(monkeypatch):
 @pytest.mark.parametrize(
     ("command", "head"),
     [
-        pytest.param("peer", "Θ against the engine's", marks=PEER),
+        pytest.param("peer", "Θ against the engine's", marks=needs_neural_tangents),
         ("gram", "share of peak"),
         ("scaling", "measured / estimate"),
         ("memory", "Θ against the first row's"),
@@ -53,7 +53,7 @@ def test_it_prints_full_tables_below_a_header(run, command, head):
 PEERS = ("| NT", "| nt.batch", "| torch.func", "| JAX")
 
 
-@PEER
+@needs_neural_tangents
 def test_the_peer_computes_the_same_kernel(run):
     output = run("peer", "--part", "batch", "--part", "cnn")
     apart = [line.split("|")[-2].strip() for line in output.splitlines() if line.startswith(PEERS)]

@@ -1,18 +1,15 @@
 """The infinite kernel against wide random networks and against formulas; its blocks, its memory, its end by Ctrl-C."""
 
-import importlib.util
 import math
 
 import jax
 import numpy as np
 import pytest
+from peers import needs_neural_tangents
 
 from linearize import LinearizeError, MemoryBudgetError, empirical_ntk
 from linearize.infinite import infinite_kernel, infinite_ntk, plan_infinite
 from linearize.infinite_twin import BIAS_STD, GAIN, Conv, Dense, Flatten, GlobalAverage, Relu, Residual, Twin
-
-installed = importlib.util.find_spec("neural_tangents") is not None
-needed = pytest.mark.skipif(not installed, reason="needs the extra 'infinite'")
 
 PLAIN = Twin((Conv(3, 2), Relu(), Conv(), Relu(), Flatten(), Dense(1.0)))
 BLOCK = Residual((Conv(3, 2), Relu(), Conv()), (Conv(1, 2),))
@@ -133,7 +130,7 @@ CASES = {
 }
 
 
-@needed
+@needs_neural_tangents
 @pytest.mark.parametrize("case", CASES)
 def test_it_follows_the_recursion(case):
     twin, shape = CASES[case]
@@ -156,7 +153,7 @@ def test_the_recursion_is_the_limit_of_wide_networks(twin, width, shape):
     assert (error < 0.15 * theta.diagonal().min()).all()  # so that the line above says something
 
 
-@needed
+@needs_neural_tangents
 def test_blocks_and_budgets_change_nothing(monkeypatch):
     x = images(11)
     whole = infinite_ntk(PLAIN, x)
@@ -175,7 +172,7 @@ def test_blocks_and_budgets_change_nothing(monkeypatch):
     np.testing.assert_allclose(np.block([[kernel.XX, kernel.XU], [kernel.XU.T, kernel.UU]]), whole, rtol=1e-12)
 
 
-@needed
+@needs_neural_tangents
 def test_what_is_not_affordable_is_refused_beforehand():
     with pytest.raises(MemoryBudgetError, match="takes .* even one pair at a time, and the memory budget is 1 MiB"):
         plan_infinite(PLAIN, (1, 28, 28), 600, memory_budget="1MiB")
@@ -188,7 +185,7 @@ def test_what_is_not_affordable_is_refused_beforehand():
     assert plan.flops < 1e11
 
 
-@needed
+@needs_neural_tangents
 def test_an_interrupt_ends_it_and_bad_images_are_named():
     def stop(done, total):
         raise KeyboardInterrupt
@@ -201,7 +198,7 @@ def test_an_interrupt_ends_it_and_bad_images_are_named():
         infinite_ntk(MLP, images(3) * np.nan)
 
 
-@pytest.mark.skipif(installed, reason="neural-tangents is installed")
+@pytest.mark.usefixtures("without_neural_tangents")
 def test_its_absence_is_named():
     with pytest.raises(LinearizeError, match="pip install --no-deps neural-tangents"):
         infinite_ntk(MLP, images(2))

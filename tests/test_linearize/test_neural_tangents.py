@@ -1,25 +1,22 @@
 """The optional peer: absent, it is named; present, its kernel equals ours."""
 
-import importlib.util
-
 import jax
 import numpy as np
 import pytest
+from peers import needs_neural_tangents
 
 import cases
 from linearize import LinearizeError, empirical_ntk
 from linearize.neural_tangents import import_neural_tangents
 
-installed = importlib.util.find_spec("neural_tangents") is not None
 
-
-@pytest.mark.skipif(installed, reason="neural-tangents is installed")
+@pytest.mark.usefixtures("without_neural_tangents")
 def test_its_absence_is_named():
     with pytest.raises(LinearizeError, match="pip install --no-deps neural-tangents"):
         import_neural_tangents()
 
 
-@pytest.mark.skipif(not installed, reason="needs the extra 'infinite'")
+@needs_neural_tangents
 @pytest.mark.filterwarnings("ignore")  # its own, on current Python and jax
 def test_its_empirical_kernel_equals_ours():
     with jax.numpy_rank_promotion("allow"), jax.enable_x64(True):

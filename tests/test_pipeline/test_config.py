@@ -3,7 +3,7 @@ import yaml
 
 from pipeline.config import RunConfig, load_config
 from pipeline.errors import PipelineError
-from pipeline.parsing import parse_yaml
+from pipeline.parsing import parse_yaml, to_yaml
 from pipeline.plain import differences
 
 
@@ -99,6 +99,19 @@ def test_a_key_may_stand_in_several_sections_and_over_a_merged_one():
         1: "p",
         "1": "q",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-5", 1e-5), ("-2E3", -2000.0), ("+.5e+1", 5.0), ("3.e2", 300.0), ("1e", "1e"), ("e5", "e5"), ("1e5x", "1e5x")],
+)
+def test_powers_of_ten_are_numbers(text, value):
+    assert parse_yaml(text, "here") == value
+    assert parse_yaml(to_yaml({"a": text, "b": value}), "here") == {"a": text, "b": value}
+
+
+def test_a_rate_may_be_a_power_of_ten():
+    assert load_config(sets=["train.weight_decay=1e-5"]).train.weight_decay == 1e-5
 
 
 def test_the_digest_ignores_where_and_notices_what():

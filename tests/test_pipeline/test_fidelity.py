@@ -1,13 +1,13 @@
 """The fidelity report, where the truth is known: a linear network, which its linearisation predicts exactly."""
 
 import copy
-import importlib.util
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from fidelity_cases import CONVERGED, LINEAR, Quiet, make_run
+from peers import needs_neural_tangents
 from scipy import stats
 
 import reference
@@ -262,7 +262,7 @@ def test_its_random_numbers_are_its_own():
     assert seeds.sequence(0, 0, "query").entropy == [0, 0, 5]  # as before there was this stream: old runs stay theirs
 
 
-@pytest.mark.skipif(importlib.util.find_spec("neural_tangents") is None, reason="needs the extra 'infinite'")
+@needs_neural_tangents
 def test_infinite_kernels_are_compared_where_asked_and_predict_what_the_strategies_rank_by(unconverged):
     assert open_setting(unconverged, 0, 6).infinite == {}
     setting = open_setting(unconverged, 0, 6, infinite=True)

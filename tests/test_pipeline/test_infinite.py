@@ -1,11 +1,11 @@
 """Twins of the project's networks; look-ahead on a given kernel by hand and by eq. 11; refusals before a run begins."""
 
 import dataclasses
-import importlib.util
 import json
 
 import numpy as np
 import pytest
+from peers import needs_neural_tangents
 from torch import nn
 
 import cases
@@ -21,8 +21,6 @@ from pipeline.run.context import open_context
 from pipeline.run.pool import Labelled
 from reference import naive_softmax
 from trainer.models import MODELS, ModelSpec, build
-
-installed = importlib.util.find_spec("neural_tangents") is not None
 
 SPECS = [
     ModelSpec("mlp", (1, 8, 8), 10, {"depth": 3}),
@@ -81,7 +79,7 @@ def test_relus_stand_where_the_network_has_them():
     assert deep.unlike == "without batch norm, pre-activated"
 
 
-@pytest.mark.skipif(not installed, reason="needs the extra 'infinite'")
+@needs_neural_tangents
 @pytest.mark.parametrize("name", sorted(set(MODELS) - TWINLESS))
 def test_the_kernel_of_every_family_with_a_twin_is_known(name):
     shape = (1, 3, 4)
@@ -244,13 +242,13 @@ def test_a_run_keeps_what_the_kernel_took(start, go_on, monkeypatch):
     assert figures["ridge"] > 0
 
 
-@pytest.mark.skipif(installed, reason="neural-tangents is installed")
+@pytest.mark.usefixtures("without_neural_tangents")
 def test_without_neural_tangents_it_is_named():
     with pytest.raises(PipelineError, match="pip install --no-deps neural-tangents"):
         check_affordable(ModelSpec("cnn", (1, 8, 8), 10), KernelOptions(), 20, 30)
 
 
-@pytest.mark.skipif(not installed, reason="needs the extra 'infinite'")
+@needs_neural_tangents
 def test_with_neural_tangents_the_kernel_is_made_and_too_large_ones_are_refused():
     spec, said = ModelSpec("wide_resnet", (1, 4, 4), 10), []
 

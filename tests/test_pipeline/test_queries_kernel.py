@@ -1,6 +1,6 @@
 """LCMD and MaxDet: by hand, against their definitions in loops, and against bmdal-reg's, where it is installed.
 
-    pip install --no-deps bmdal-reg==3.0.2 dill
+    pip install --no-deps -r tests/peers.txt
 
 It is no dependency of the tests: without ``--no-deps`` it would bring data sets and plots.
 """
@@ -152,8 +152,7 @@ def test_the_strategies_ask_for_what_the_posterior_says(name):
 def bmdal(monkeypatch):
     """The package of the method's authors; it asks NumPy for a name that is gone."""
     monkeypatch.setattr(np, "Inf", np.inf, raising=False)
-    pytest.importorskip("dill")
-    pytest.importorskip("bmdal_reg", reason="pip install --no-deps bmdal-reg==3.0.2 dill")
+    pytest.importorskip("bmdal_reg", reason="tests/peers.txt is not installed")
     from bmdal_reg.bmdal import algorithms, feature_data
 
     def ask(method, model, train, pool, n, kernel, *, transforms=(), **config):

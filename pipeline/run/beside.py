@@ -1,4 +1,4 @@
-"""What as many images drawn at random would have given: a second curve beside a run's own, of which its record knows nothing.
+"""What as many images drawn at random would have given: a second curve, of which a run's record knows nothing.
 
 The networks are those of ``pipeline run --strategy random`` at the same seed, made by the same loop in a folder that is
 thrown away; what they got right stays in ``report/random.csv``, which the learning curve shows too.

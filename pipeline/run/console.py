@@ -27,8 +27,8 @@ HEADER = " ".join(
 LEGEND = (
     "test acc: share of the held-out images that are right; |R|: what training left of the labels, ‖Y − f(X)‖, 0 when "
     "all are learned; epochs: passes over the labelled images",
-    "seconds to train a network, to migrate it to JAX, to score candidates by it; sequential: one label is asked for at "
-    "a time, and all are ranked anew",
+    "seconds to train a network, to migrate it to JAX, to score candidates by it; sequential: one label is asked for "
+    "at a time, and all are ranked anew",
 )
 """What the columns and the stages are, said once."""
 

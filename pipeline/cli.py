@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError, RunFailedError
 from pipeline.foreign import line_of, place_of
 from pipeline.interrupts import install_early
 from pipeline.lock import refuse_held
-from pipeline.options import FIELDS, config_from, note, run_options, trust_code_option
+from pipeline.options import FIELDS, beside_option, config_from, note, run_options, trust_code_option
 from pipeline.places import check_place, require_run
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ def cli() -> None:
 
 
 KEEP_COMPILED = "keep compiled code"
+WHERE = ("seed", "device", "threads", "kernel__memory_budget")
+"""Options of the digits demo that leave it the demo."""
 
 
 @cli.command()
@@ -139,7 +141,15 @@ KEEP_COMPILED = "keep compiled code"
     "--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/DATASET-MODEL-STRATEGY-seedN]"
 )
 @trust_code_option
-def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tuple[str, ...], **options: Any) -> None:
+@beside_option
+def run(
+    out: Path | None,
+    trust_code: bool,
+    beside_random: bool | None,
+    config_file: Path | None,
+    sets: tuple[str, ...],
+    **options: Any,
+) -> None:
     """Run the whole loop: train, migrate, score, ask, label, again.
 
     Without options it runs the digits demo.  Later settings win: defaults, --config, options, --set.
@@ -148,12 +158,16 @@ def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tupl
     """
     from pipeline.files import slug, slug_of
     from pipeline.heldout import unclaimed
+    from pipeline.run.beside import require_comparable
     from pipeline.run.context import open_context
     from pipeline.run.creating import create_run, refuse_taken
 
     config = config_from(config_file, sets, options, trust_code)
     if config.paged:
         raise PipelineError("annotator: expected simulated or files; the page is served by 'pipeline label FOLDER'")
+    demo = config_file is None and not sets and all(options[name] is None for name in options if name not in WHERE)
+    if beside_random:
+        require_comparable(config)
     path = out or fresh_path(f"{slug_of(config)}-{slug(config.query.strategy)}-seed{config.seed}")
     refuse_taken(path)  # before anything is read
     check_place(path)
@@ -163,7 +177,7 @@ def run(out: Path | None, trust_code: bool, config_file: Path | None, sets: tupl
     if not len(context.data.test):
         note(unclaimed(config.data.name))
     create_run(path, config)
-    _go_on(path, lambda _: context)
+    _go_on(path, lambda _: context, demo if beside_random is None else beside_random)
 
 
 @cli.command()
@@ -227,13 +241,15 @@ def keep_compiled() -> None:
         compilation.keep_compiled()
 
 
-def _go_on(path: Path, context_of: "Callable[[RunDirectory], RunContext]") -> None:
+def _go_on(path: Path, context_of: "Callable[[RunDirectory], RunContext]", beside_random: bool = False) -> None:
     """Go on with a run, whose images are read when it is sure that nobody else works on it."""
     from pipeline.annotators import WaitingForLabels
     from pipeline.interrupts import Interrupts
     from pipeline.labelling import open_questions
+    from pipeline.run.beside import train_beside
     from pipeline.run.console import RunConsole
     from pipeline.run.loop import ActiveLearningLoop
+    from pipeline.run.outcome import outcome
     from pipeline.run.recorded import named_code
     from pipeline.run.rundir import RunDirectory, read_config
 
@@ -247,7 +263,9 @@ def _go_on(path: Path, context_of: "Callable[[RunDirectory], RunContext]") -> No
         with interrupts, RunConsole(interrupts.check) as console, RunDirectory(path, console.warn) as opened:
             context = context_of(opened)
             ActiveLearningLoop(opened, context, console)()
-            for line in _outcome(path, config.data.name):
+            if beside_random:
+                train_beside(opened, context, console)
+            for line in outcome(path, config.data.name):
                 console.say(line)
     except KeyboardInterrupt:
         click.echo(interrupts.hint, err=True)
@@ -259,23 +277,6 @@ def _go_on(path: Path, context_of: "Callable[[RunDirectory], RunContext]") -> No
         click.echo(f"  pipeline ingest {path} {path / 'to_label.csv'}")
         click.echo(f"  pipeline resume {path}{trust}")
         sys.exit(WAITING)
-
-
-def _outcome(path: Path, data: str) -> list[str]:
-    """Return what a run that is finished achieved, and where to look."""
-    from pipeline.heldout import unclaimed
-    from pipeline.run.summary import area_under_curve, read_rows, shown_accuracy
-
-    rows = read_rows(path)
-    final, area = rows[-1], area_under_curve(rows)
-    if area is None:
-        return [f"trained on {final.n_labelled} labels", unclaimed(data), f"run {path}"]
-    return [
-        f"final test accuracy {shown_accuracy(final.test_accuracy)} with {final.n_labelled} labels",
-        f"area under the curve {area:.4f}",
-        f"learning curve {path / 'report' / 'learning_curve.png'}",
-        f"run {path}",
-    ]
 
 
 def fresh_path(name: str) -> Path:

@@ -148,6 +148,12 @@ trust_code_option = click.option(
     "--trust-code", is_flag=True, help="Let code run that a file names: a network or a strategy that is not built in."
 )
 
+beside_option = click.option(
+    "--beside-random/--no-beside-random",
+    default=None,
+    help="Train on as many images drawn at random, too, for a second curve.  [only where no option says what is run]",
+)
+
 
 def note(line: str) -> None:
     """Tell the user, on standard error, what is done."""

@@ -32,6 +32,7 @@ RAISED_BY = {
     "pipeline/tensorboard.py": ("pipeline tensorboard",),
     "pipeline/labelling.py": ("pipeline ingest",),
     "pipeline/run/context.py": RUNS,  # comparisons refuse an annotator of files before
+    "pipeline/run/beside.py": RUNS,
     "pipeline/run/": (*RUNS, *GRIDS),
     "pipeline/config": (*RUNS, *GRIDS),
     "trainer/data/folder.py": OWN_DATA,  # a preset has no data of one's own

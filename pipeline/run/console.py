@@ -24,6 +24,14 @@ HEADER = " ".join(
     [f"{name:>{width}}" for name, width in COLUMNS] + [f"{f'{name} s':>{width}}" for name, width in STAGES]
 )
 
+LEGEND = (
+    "test acc: share of the held-out images that are right; |R|: what training left of the labels, ‖Y − f(X)‖, 0 when "
+    "all are learned; epochs: passes over the labelled images",
+    "seconds to train a network, to migrate it to JAX, to score candidates by it; sequential: one label is asked for "
+    "at a time, and all are ranked anew",
+)
+"""What the columns and the stages are, said once."""
+
 
 class _Reporter(NamedTuple):
     """A stage's progress, as the stage sees it."""
@@ -100,6 +108,8 @@ class RunConsole:
         self.check()
         self._clear()
         if not self._headed:
+            for line in LEGEND:
+                self.err.print(line, markup=False)
             self.say(HEADER)
             self._headed = True
         figures = (

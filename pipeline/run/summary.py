@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from common.reading import read_text
 from pipeline.config import RunConfig
 from pipeline.files import write_atomically
 from pipeline.run.rundir import cycle_path, read_config, read_events
@@ -23,6 +24,7 @@ CSV_METRICS = (
     ("train", "residual_norm", "residual_norm"),
     ("train", "residual_rms", "residual_rms"),
 )
+RANDOM, RANDOM_COLUMNS = "random.csv", ("n_labeled", "test_accuracy")
 SCORE_METRICS = ("condition_number", "jitter", "remaining_change", "redundant_share", "common_share", "score_spread")
 """Those of a cycle's diagnostics by which its scores can be judged; ``metrics.csv`` has them with the split score."""
 
@@ -147,8 +149,16 @@ def area_under_curve(rows: Sequence[CycleRow]) -> float | None:
 
     """
     curve = accuracy_curve(rows)
-    if not curve:
-        return None
+    return area_of(curve) if curve else None
+
+
+def area_of(curve: Sequence[tuple[int, float]]) -> float:
+    """Return the area under a curve, see ``area_under_curve``.
+
+    Args:
+        curve: labels and test accuracy, one or more.
+
+    """
     span = curve[-1][0] - curve[0][0]
     if not span:
         return curve[-1][1]
@@ -178,7 +188,21 @@ def write_report(run: Path, *, draw: bool = True) -> None:
     write_atomically(run / "metrics.csv", metrics_csv(config, rows))
     if draw and accuracy_curve(rows):
         (run / "report").mkdir(exist_ok=True)
-        write_atomically(run / "report" / "learning_curve.png", learning_curve(config, rows))
+        write_atomically(run / "report" / "learning_curve.png", learning_curve(config, rows, read_random(run)))
+
+
+def read_random(run: Path) -> list[tuple[int, float]]:
+    """Return the curve of as many random labels, see ``pipeline.run.beside``; empty where nobody drew it.
+
+    Args:
+        run: the run directory.
+
+    """
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(run / "report" / RANDOM))))
+        return [(int(row[RANDOM_COLUMNS[0]]), float(row[RANDOM_COLUMNS[1]])) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return []  # it is derived: what is damaged is not drawn
 
 
 def metrics_csv(config: RunConfig, rows: list[CycleRow]) -> str:
@@ -201,12 +225,13 @@ def metrics_csv(config: RunConfig, rows: list[CycleRow]) -> str:
     return text.getvalue()
 
 
-def learning_curve(config: RunConfig, rows: list[CycleRow]) -> bytes:
+def learning_curve(config: RunConfig, rows: list[CycleRow], random: Sequence[tuple[int, float]] = ()) -> bytes:
     """Draw test accuracy over the number of labels as a PNG.
 
     Args:
         config: the run's configuration.
         rows: one a cycle, with test accuracy.
+        random: labels and test accuracy of as many random labels, where they were trained on.
 
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -217,7 +242,13 @@ def learning_curve(config: RunConfig, rows: list[CycleRow]) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     curve = accuracy_curve(rows)
-    axes.plot(*zip(*curve, strict=True), marker="o", color="#1f5fa8")
+    if random:
+        axes.plot(
+            *zip(*random, strict=True), marker="x", color="#222222", linestyle=":", label="images drawn at random"
+        )
+    axes.plot(*zip(*curve, strict=True), marker="o", color="#1f5fa8", label=config.query.strategy)
+    if random:
+        axes.legend(loc="lower right", frameon=False, fontsize=9)
     for labels, accuracy in curve:
         position = (labels, accuracy)
         axes.annotate(f"{accuracy:.1%}", position, (-3, 6), textcoords="offset points", ha="right", fontsize=8)

@@ -56,7 +56,9 @@ def test_run_prints_a_row_a_cycle_and_where_the_run_is(finished):
     plain = ["cycle 0: train", "cycle 0: migrate", "cycle 0: score", "cycle 0: sequential", "cycle 1: train"]
     said = [line for line in result.stderr.splitlines() if not line.startswith("warning")]
     assert re.match(r"kernel of \d+ examples, [\d,]+ parameters .* MiB of a budget of ", said.pop(3))
-    assert said == plain
+    assert said[4].startswith("test acc: ")
+    assert said[5].startswith("seconds to train a network, ")
+    assert said[:4] + said[6:] == plain
 
 
 def test_default_names_never_collide(invoke, tmp_path):

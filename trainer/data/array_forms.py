@@ -196,7 +196,8 @@ def _numbers(what: str, y: NDArray[Any], classes: Sequence[str] | None) -> Label
     most = np.iinfo(np.int64).max
     if len(given) and (not (given == np.floor(given)).all() or given.max() > most or given.min() < -most):
         raise TrainerError(
-            f"{what}: expected text or integers that int64 can hold, got {y.dtype} from {given.min()} to {given.max()}"
+            f"{what}: expected text or integers that int64 can hold, got {y.dtype} from {given.min()} to "
+            f"{given.max()}; number the classes from 0, or write their names"
         )
     values = np.full(len(y), UNLABELLED, np.int64)
     values[~blank] = given.astype(np.int64)

@@ -53,7 +53,7 @@ def test_code_that_a_file_names_runs_only_where_it_is_trusted(invoke, tmp_path):
     "arrays",
     [
         {"X": np.random.default_rng(0).random((30, 5), np.float32), "show": np.array([f"text {n}" for n in range(30)])},
-        {"train_images": np.zeros((30, 8, 8), np.uint8), "train_labels": np.full((30, 1), -1)},
+        {"train_images": np.arange(1920).reshape(30, 8, 8) % 256, "train_labels": np.full((30, 1), -1)},
     ],
     ids=["embeddings", "images"],
 )  # fmt: skip

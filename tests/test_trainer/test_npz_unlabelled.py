@@ -54,6 +54,11 @@ LOST = {
     "nan": (np.where(LABELS == 1, np.nan, LABELS), "7 blank"),
     "empty text": (np.array(["a", "", "c"])[LABELS], "7 blank"),
     "words": (np.array(["a", "Unlabelled", "c"])[LABELS], "7 marked 'Unlabelled'"),
+    "a number with a point": (np.array(["0.0", "-1.0", "1.0"])[LABELS], "7 marked '-1.0'"),
+    "pandas": (np.array(["a", "<NA>", "c"])[LABELS], "7 marked '<NA>'"),
+    "a spreadsheet": (np.array(["a", "#N/A", "c"])[LABELS], "7 marked '#N/A'"),
+    "two words": (np.array(["a", "Not labelled", "c"])[LABELS], "7 marked 'Not labelled'"),
+    "to do": (np.array(["a", "_todo_", "c"])[LABELS], "7 marked '_todo_'"),
     "bytes": (np.array([b"a", b"nan", b"c"])[LABELS], "7 marked 'nan'"),
 }
 
@@ -72,6 +77,46 @@ def test_what_means_no_label_becomes_no_class(archive, case):
     assert rows(only, "train") == rows(data, "train")[:last]
     assert rows(only, "test") == rows(data, "test")
     assert (only.train.labels >= 0).all()
+
+
+def test_numbers_that_stand_for_no_label_where_there_is_no_sign_are_said(archive):
+    for strange in (255, 65535, 99, 999):
+        said = archive({"X": GREY, "y": np.where(LABELS == 1, strange, LABELS * 2).astype(np.uint16)}).notes
+        assert f"the class {strange} stands far from the others, 0 to 4: if it means that there is no label" in said[-1]
+    for y in (LABELS, LABELS % 2 * 255, np.r_[np.arange(10), np.arange(90, 100)]):  # 255: black and white
+        assert archive({"X": GREY, "y": y}, test_fraction=0).notes == ()
+    named = archive({"X": GREY, "y": np.array(["0", "2", "255"])[LABELS]}, classes="0,2,255")
+    assert named.notes == ()
+
+
+HOT = np.eye(3)[LABELS]
+ADVICE = {
+    ".argmax(1)": lambda y: y.argmax(1),
+    "np.where(y.any(1), y.argmax(1), -1)": lambda y: np.where(y.any(1), y.argmax(1), -1),
+    ".reshape(-1)": lambda y: y.reshape(-1),
+}
+
+
+@pytest.mark.parametrize(
+    ("y", "advice", "meant"),
+    [
+        (HOT, ".argmax(1)", LABELS),
+        (HOT * 0.9 + 0.1 / 3, ".argmax(1)", LABELS),
+        (HOT * (LABELS > 0)[:, None], "np.where(y.any(1), y.argmax(1), -1)", np.where(LABELS > 0, LABELS, -1)),
+        (LABELS[None], ".reshape(-1)", LABELS),
+        (LABELS[:, None, None], ".reshape(-1)", LABELS),
+    ],
+)
+def test_the_advice_on_labels_of_another_shape_gives_the_labels_that_were_meant(archive, y, advice, meant):
+    with pytest.raises(TrainerError) as caught:
+        archive({"X": GREY, "y": y})
+    assert str(caught.value).endswith(f" {advice}")
+    np.testing.assert_array_equal(ADVICE[advice](y), meant)
+
+
+def test_labels_in_a_column_are_labels(archive):
+    for y in (LABELS, np.array(list("abc"))[LABELS]):
+        assert archive({"X": GREY, "y": y[:, None]}).fingerprint() == archive({"X": GREY, "y": y}).fingerprint()
 
 
 def test_the_test_half_is_drawn_from_rows_with_a_label(archive):

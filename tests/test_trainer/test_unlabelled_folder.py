@@ -46,7 +46,9 @@ def test_loose_images_beside_class_folders_have_no_label_and_come_last(root):
     assert only.notes == (f"2 of 12 images under {root} have no label and are left out: 2 in no class folder",)
 
 
-@pytest.mark.parametrize("name", ["unlabelled", "Unlabeled", "unknown", "none", "?", "-1"])
+@pytest.mark.parametrize(
+    "name", ["unlabelled", "Unlabeled", "unknown", "none", "?", "-1", "not_labelled", "(no label)", "TODO", "???"]
+)
 def test_a_folder_whose_name_says_so_is_no_class(root, name):
     before = read(root).fingerprint()
     data = read(places(root, f"{name}/1.png", f"{name}/more/2.png"))

@@ -16,6 +16,10 @@ from trainer.errors import TrainerError
 CHANNELS = (1, 3)
 NARROW = 0.5  # floats that span less of 0 to 1 than this are spread before they become bytes
 FULL = (0.0, 1.0)
+NO_NUMBERS = frozenset(
+    [str(2**bits - 1) for bits in (8, 15, 16, 31, 32, 63)] + [digit * n for digit in "9" for n in (2, 3, 4, 5)]
+)
+"""What stands for -1 where numbers have no sign, and what people type."""
 FORMS = "[N, H, W], [N, H, W, C] or [N, C, H, W] with 1 or 3 channels, or features [N, d]"
 
 
@@ -161,10 +165,18 @@ def read_labels(what: str, y: NDArray[Any], n: int, classes: Sequence[str] | Non
 
 
 def _advice(y: NDArray[Any], n: int) -> str:
-    if y.ndim != 2 or len(y) != n or y.dtype.kind not in "buif":
+    """Say how an array of another shape becomes one label for each sample."""
+    if y.size == n and y.ndim > 1:
+        return "; save it with .reshape(-1)"
+    if y.ndim != 2 or len(y) != n or y.dtype.kind not in "buif" or y.shape[1] < 2:
         return "; give every sample one label"
-    if np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all():
+    total, ones = y.sum(axis=1), np.isin(y, (0, 1)).all()
+    if ones and (total == 1).all():
         return "; turn one-hot rows into class numbers with .argmax(1)"
+    if ones and (total <= 1).all():
+        return "; turn one-hot rows, some of them empty, into class numbers with np.where(y.any(1), y.argmax(1), -1)"
+    if (y >= 0).all() and np.allclose(total, 1, atol=1e-3):
+        return "; turn rows of probabilities into class numbers with .argmax(1)"
     return "; several labels of one sample cannot be used: keep one column"
 
 
@@ -184,7 +196,8 @@ def _numbers(what: str, y: NDArray[Any], classes: Sequence[str] | None) -> Label
     most = np.iinfo(np.int64).max
     if len(given) and (not (given == np.floor(given)).all() or given.max() > most or given.min() < -most):
         raise TrainerError(
-            f"{what}: expected text or integers that int64 can hold, got {y.dtype} from {given.min()} to {given.max()}"
+            f"{what}: expected text or integers that int64 can hold, got {y.dtype} from {given.min()} to "
+            f"{given.max()}; number the classes from 0, or write their names"
         )
     values = np.full(len(y), UNLABELLED, np.int64)
     values[~blank] = given.astype(np.int64)
@@ -201,6 +214,23 @@ def _numbers(what: str, y: NDArray[Any], classes: Sequence[str] | None) -> Label
         )
     marks = Counter({"marked -1": int((~known & ~blank).sum()), "blank": int(blank.sum())})
     return Labels(values, known, +marks)
+
+
+def strange_number(classes: Sequence[str]) -> tuple[str, ...]:
+    """Say where a class number stands so far from the others that it may mean that there is no label, as 255 or 999.
+
+    Args:
+        classes: names that nobody gave, in order.
+
+    """
+    numbers = sorted(int(name) for name in classes if name.isdecimal())
+    if len(numbers) < 3 or len(numbers) != len(classes) or str(numbers[-1]) not in NO_NUMBERS:
+        return ()
+    last, most = numbers[-1], numbers[-2]
+    if last <= 2 * most + 2:
+        return ()
+    others = f"{numbers[0]} to {most}"
+    return (f"the class {last} stands far from the others, {others}: if it means that there is no label, write -1",)
 
 
 def number_classes(labels: Sequence[Labels], names: Sequence[str] | None) -> tuple[tuple[str, ...], NDArray[np.int64]]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.by_id import Stored
+from trainer.data.constants import CHUNK_BYTES
 from trainer.data.labels import UNLABELLED
 
 if TYPE_CHECKING:
@@ -77,9 +78,11 @@ def _blank(halves: tuple[Stored, Stored]) -> list[int]:
     """Return which images have one colour in every place."""
     found, before = list[int](), 0
     for half in halves:
-        for i, image in enumerate(half):
-            if image.size > len(image) and (image == image[:, :1, :1]).all():
-                found.append(before + i)
+        step = max(1, CHUNK_BYTES // max(1, half[:1].nbytes))
+        for start in range(0, len(half) if half[0:1, 0].size > 1 else 0, step):
+            piece = half[start : start + step]
+            blank = (piece == piece[:, :, :1, :1]).all(axis=(1, 2, 3))
+            found += (before + start + np.flatnonzero(blank)).tolist()
         before += len(half)
     return found
 

@@ -16,7 +16,7 @@ from common.naming import one_of
 from trainer.data.arrays import DataSet, Split
 from trainer.data.by_id import ArrayRows, Stored
 from trainer.data.constants import BYTE_SCALE, constants, require_variety
-from trainer.data.labels import MARKERS, UNLABELLED, class_names, left_out_names, written_alike
+from trainer.data.labels import UNLABELLED, class_names, left_out_names, means_unlabelled, written_alike
 from trainer.errors import TrainerError
 
 Mode = Literal["auto", "rgb", "grey"]
@@ -229,7 +229,7 @@ def unlabelled_note(what: str, total: int, reasons: Mapping[str, int], left_out:
     """
     why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
     gone = " and are left out" * left_out
-    marked = any(marker and f"'{marker}'" in why.casefold() for marker in MARKERS)
+    marked = any(means_unlabelled(name, None) for name in re.findall(r"'([^']*)'", why))
     remedy = "; if such a mark is a class, name it with --classes" * marked
     return f"{sum(reasons.values()):,} of {total:,} {what} have no label{gone}: {why}{remedy}"
 

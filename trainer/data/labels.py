@@ -10,8 +10,13 @@ from trainer.errors import TrainerError
 UNLABELLED = -1
 """Stands for the class number of a training sample that has no label; it is no index of any class."""
 
-MARKERS = frozenset({"", "?", "-", "-1", "na", "n/a", "nan", "none", "null", "unknown", "unlabeled", "unlabelled"})
-"""What people and programs write where a label is missing, in lower case; a class is called so only if it is named."""
+WORDS = frozenset(
+    {"na", "nan", "nat", "none", "null", "unknown", "undefined", "unassigned", "unset", "todo", "tbd", "nolabel"}
+    | {f"{no}{done}" for no in ("un", "not") for done in ("labeled", "labelled", "annotated")}
+)
+"""What people and programs write where a label is missing: its letters, in lower case; no class, unless it is named."""
+MARK = re.compile(r"[?\-]*|-1(\.0*)?")
+"""Likewise, without letters."""
 
 _NUMBER = re.compile(r"[-+]?\d{1,15}(\.\d*)?")
 CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})  # Unicode categories that would break a line of a log or a table
@@ -26,7 +31,8 @@ def means_unlabelled(text: str, classes: Sequence[str] | None) -> bool:
 
     """
     plain = text.strip()
-    return plain.casefold() in MARKERS and plain not in (classes or ())
+    letters = "".join(letter for letter in plain.casefold() if letter.isalnum())
+    return plain not in (classes or ()) and bool(letters in WORDS or MARK.fullmatch(plain))
 
 
 def class_names(given: str | int | Sequence[Any]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.archive import Part, array_names, find_parts, read_arrays
-from trainer.data.array_forms import Labels, Named, number_classes, read_inputs, read_labels, read_texts
+from trainer.data.array_forms import Labels, Named, number_classes, read_inputs, read_labels, read_texts, strange_number
 from trainer.data.arrays import DataSet
 from trainer.data.by_id import ArrayRows, Stored
 from trainer.data.constants import CHUNK_BYTES
@@ -93,6 +93,7 @@ def _data_set(
     row = np.concatenate([np.arange(n) for n in sizes])
     test = _test(parts, known, numbers, array, options)
     marks = sum((part.marks for part in labels), Counter[str]())
+    notes += strange_number(classes) if named is None else ()
     if marks:
         notes.append(unlabelled_note(f"samples of npz:{path}", len(known), marks, labelled_only))
     if labelled_only and not known.any():

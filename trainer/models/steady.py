@@ -18,7 +18,10 @@ IMAGES = 4
 PASSES, MANY = 3, 30  # the latter where random numbers are drawn, which may matter in few of the passes
 SAME, APART = 1e-5, 1e-3  # of the largest output: rounding of one pass and the next, and of batches of other sizes
 NOISE = 0.1  # of a tensor's own spread; a branch that begins at zero would hide what is in it
-CHANCE = "chance that eval() does not turn off: write torch.nn.Dropout, or functional.dropout(x, p, self.training)"
+CHANCE = (
+    "something random stays on, or it remembers what it saw: write torch.nn.Dropout, or functional.dropout(x, p, "
+    "self.training)"
+)
 STATISTICS = "batch norm needs its running statistics: leave track_running_stats on, or take another norm"
 MIXED = "let nothing mix the images of a batch, such as a norm or a mean over the first axis"
 

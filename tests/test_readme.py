@@ -55,6 +55,7 @@ def test_the_readmes_stage_commands_run_and_end_in_scores(chain):
         assert set(scores["pseudo_labels"]) <= set(range(10))
 
 
+@pytest.mark.long
 def test_the_readmes_migrator_commands_run(tmp_path):
     run_commands("migrator-alone", tmp_path)
     assert "class ResNet(Part):" in (tmp_path / "resnet18.py").read_text()

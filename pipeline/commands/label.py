@@ -33,7 +33,7 @@ OWN_DATA: dict[str, dict[str, Any]] = {
     "npz": {"test_fraction": 0.0},
 }
 """Of their own files: one that cannot be read keeps nobody from labelling, and every label is learned from."""
-FEATURES_MODEL = "mlp"
+FEATURES_MODEL = "linear"
 """What learns from features, where no network is named: there is nothing in them to convolve."""
 IN_USE = "label on its page, where 'Link for another browser' lets others in, or stop it"
 """What to do where another process serves a run already."""
@@ -53,7 +53,7 @@ FIXED = ("--dataset", "--cycles", "--annotator", "--classes", *SIMULATED)
 @click.option("--overlap", type=Finite(0, 1), help="Share of the images that everybody is asked.  [0]")
 @click.option("--port", type=int, default=0, show_default=True, help="Of 127.0.0.1; 0 takes a free one.")
 @click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
-@run_options(*FIXED, defaults={"--n-init": "20", "--subset-size": "1000", "--model": "cnn, for features mlp"})
+@run_options(*FIXED, defaults={"--n-init": "20", "--subset-size": "1000", "--model": "cnn, for features linear"})
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/FOLDER-label]")
 @trust_code_option
 def label(

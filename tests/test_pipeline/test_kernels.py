@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 import torch
+from marks import some_long
 from torch import nn
 from torchvision.models import ResNet, VisionTransformer
 from torchvision.models.resnet import BasicBlock
@@ -54,9 +55,10 @@ NETWORKS = {
     "torchvision's vgg11": (vgg11, (3, 32, 32)),
     "torchvision's vision transformer": (vision_transformer, (3, 8, 8)),
 }
+OURS = [name for name in NETWORKS if "torchvision" not in name]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*OURS, *some_long(*sorted(set(NETWORKS) - set(OURS)))])
 def test_theta_of_a_migrated_network(name):
     make, shape = NETWORKS[name]
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from killed import cut_back, kill_at, kill_before
+from marks import some_long
 
 from linearize import CRITERIA, LookAhead, MemoryBudgetError
 from pipeline.annotators import Answer, SimulatedAnnotator, Skip
@@ -115,6 +116,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing above it handles it."""
 
 
+@pytest.mark.long
 def test_a_crash_at_any_event_of_a_sequential_query_changes_nothing(start, go_on, monkeypatch):
     whole = start("whole", **SEQUENTIAL)
     go_on(whole)
@@ -215,7 +217,7 @@ def test_no_stage_of_the_next_cycle_runs_in_the_middle_of_a_sequential_query(sta
         rerun(path, "train", 1, tmp_path / "out")
 
 
-@pytest.mark.parametrize("strategy", ["margin-lin-sequential", "mlmoc-sequential", "dynamical-sequential"])
+@pytest.mark.parametrize("strategy", ["margin-lin-sequential", *some_long("mlmoc-sequential", "dynamical-sequential")])
 def test_the_next_question_is_chosen_without_those_that_got_no_answer(start, go_on, strategy):
     """Every sample is asked for once, and the rest is learned; a kill anywhere changes nothing."""
     habits = {f"annotator__{name}": 0.2 for name in ("skip", "missing")}

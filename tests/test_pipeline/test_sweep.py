@@ -298,6 +298,7 @@ def test_a_cell_is_interrupted_whatever_its_starter_has_blocked(start, tmp_path)
     assert cell._process.returncode in (130, -signal.SIGINT)
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_the_cells_and_the_grid_goes_on(compare, engine, spawn, wait_for, tmp_path):
     out = tmp_path / "grid"
     slow = [*SMALL, "--epochs", "700", "--set", "train.tolerance=0.0", "--jobs", "1", "--cpus-per-cell", "1"]

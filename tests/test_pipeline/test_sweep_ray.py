@@ -61,6 +61,7 @@ def kill_the_node_of(cluster, run):
     return [variable for variable in variables if variable.startswith("CUDA_VISIBLE_DEVICES=")]
 
 
+@pytest.mark.long
 def test_a_cell_whose_node_dies_is_finished_by_another(cluster, start, go_on, tmp_path):
     out = tmp_path / "grid"
     seen = []

@@ -53,6 +53,7 @@ def test_a_simulated_run_leaves_out_what_has_no_label_and_its_ids_lead_to_the_ro
     assert invoke("resume", "run").exit_code == 0
 
 
+@pytest.mark.long
 def test_a_comparison_counts_what_it_leaves_out_and_its_report_needs_no_pictures(here):
     arguments = ["--dataset", "npz:features.npz", *QUICK]
     at = arguments.index("--strategy")

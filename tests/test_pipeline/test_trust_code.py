@@ -305,12 +305,12 @@ def test_a_comparison_that_goes_on_needs_to_be_trusted_or_given_again(here, grid
 
 def test_the_default_directory_is_held_to_the_same(here, grid):
     (here / "runs").mkdir()
-    shutil.move("grid", "runs/compare-digits")
+    shutil.move("grid", "runs/compare-digits-mlp")
     arguments = ["compare", *SMALL, "--model", "mlp", "--strategies", "random", "--seeds", "0"]
     invoke(*arguments)  # other runs: goes elsewhere
     assert not (here / "ran").exists()
-    (here / "runs/compare-digits-2/grid.yaml").write_text(
-        (here / "runs/compare-digits-2/grid.yaml").read_text().replace("- random", "- random\n- not_ours:Own")
+    (here / "runs/compare-digits-mlp-2/grid.yaml").write_text(
+        (here / "runs/compare-digits-mlp-2/grid.yaml").read_text().replace("- random", "- random\n- not_ours:Own")
     )
     assert "strategy not_ours:Own" in refused(here, *arguments)
 

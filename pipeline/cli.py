@@ -30,6 +30,7 @@ COMMANDS: tuple[str, ...] = (
     "analyse",
     "compare",
     "doctor",
+    "estimate",
     "experiments",
     "export",
     "fidelity",

@@ -29,5 +29,5 @@ def advice(run: Path, failure: Mapping[str, Any], *, again: bool) -> str:
         again: whether the same cycle failed for the same reason before.
 
     """
-    before = "it failed so before, and 'pipeline resume' would do the same again; " if again else ""
+    before = "it failed so before, and will again as it is; " if again else ""
     return f"; {before}with other settings a new run goes on from there: {other_settings(run, failure)}"

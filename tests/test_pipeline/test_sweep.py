@@ -376,3 +376,9 @@ def test_a_finished_cell_that_is_deleted_meanwhile_does_not_cost_the_summary(eng
     assert re.search(r"^margin +2 of 2 ", result.stdout, re.M)
     assert re.search(r"^random +1 of 2 ", result.stdout, re.M)
     assert "FAILED random-seed0: it was finished" in result.stdout
+
+
+def test_a_cell_that_fails_as_before_says_what_else_to_do(engine, command):
+    engine.failing = {"random-seed0": "too large; it failed so before, and will again as it is"}
+    result = command("compare")("--strategies", "random", "--seeds", "0", "--out", "grid", *SMALL, code=1)
+    assert "1 of 1 cells (1 as before: begin another comparison with other settings); they are tried" in result.stderr

@@ -116,7 +116,8 @@ def carry_out(
         repeated = sum(AGAIN in outcome.reason for outcome in failed)
         again = f" ({repeated} as before: begin another comparison with other settings)" if repeated else ""
         raise RunFailedError(
-            f"{len(failed)} of {len(outcomes)} cells{again}; they are tried again by: pipeline compare --out {path}{trust}"
+            f"{len(failed)} of {len(outcomes)} cells{again}; they are tried again by: pipeline compare --out "
+            f"{path}{trust}"
         )
 
 

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 from killed import kill_before, lines_of
+from session_cases import answer, make, network, opened, until
 
 from common.files import sha256_of
 from pipeline.cli import cli
@@ -144,3 +145,18 @@ def test_the_command_prints_faults_and_ends_with_1(finished):
     assert result.stderr.splitlines()[-1].startswith(f"failed: {finished}: 1 fault; checked: ")
     assert before == {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     assert CliRunner().invoke(cli, ["verify", str(finished / "cycles")]).exit_code == 2
+
+
+def test_a_run_that_people_labelled_on_a_page_has_no_fault(tmp_path):
+    run = make(tmp_path / "run")
+    with opened(run) as session:
+        answer(session, 12)
+        until(session, network(0))
+        answer(session, 5)
+        until(session, network(1))
+        answer(session, 1)
+    found = verify(run)
+    assert found.faults == []
+    assert found.checked["networks"] == 2
+    (run / "cycles/000/labels.jsonl").write_text("")
+    assert [fault for fault in verify(run).faults if "cycles/000/labels.jsonl: does not say" in fault]

@@ -22,6 +22,7 @@ import signal
 import sys
 import tempfile
 import time
+from functools import cached_property
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -157,11 +158,19 @@ class Kind:
         self.data = root / "squares"
         if name == "files" and not self.data.exists():
             squares(self.data)
-        self.whole, self.other = root / f"{name}-whole", root / f"{name}-other"
-        for path, seed in ((self.whole, 0), (self.other, 1)):
-            ended = self.to_end(path, seed=seed)
-            if ended.code:
-                raise SystemExit(f"{name}: the undisturbed run failed: {ended.said}")
+        self.whole = self._undisturbed(0)
+
+    @cached_property
+    def other(self) -> Path:
+        """A finished run that differs by its seed."""
+        return self._undisturbed(1)
+
+    def _undisturbed(self, seed: int) -> Path:
+        path = self.root / f"{self.name}-seed{seed}"
+        ended = self.to_end(path, seed=seed)
+        if ended.code:
+            raise SystemExit(f"{self.name}: the undisturbed run failed: {ended.said}")
+        return path
 
     def begin(self, run: Path, seed: int = 0, kill: Kill | float | None = None) -> Ended:
         """Begin a run."""

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -34,7 +35,7 @@ class _Setting(NamedTuple):
 
 def _settings() -> list[_Setting]:
     """Return the settings of what is imported; nothing is imported for it."""
-    found = [_Setting("os.chdir", os.getcwd, os.chdir)]
+    found = [_Setting("os.chdir", _folder, _enter)]
     if _in_main_thread():
         found += [_Setting("signal.signal", _handlers, _handle)]
     return [*found, *_of_numpy(sys.modules.get("numpy")), *_of_torch(sys.modules.get("torch")), *_of_jax()]
@@ -78,6 +79,19 @@ def _of_jax() -> Iterator[_Setting]:
                 lambda name=name: getattr(config, name),  # type: ignore[misc]
                 lambda value, name=name: config.update(name, value),  # type: ignore[misc]
             )
+
+
+def _folder() -> str:
+    """The working directory; nothing where it was deleted."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
+
+
+def _enter(folder: str) -> None:
+    if folder:
+        os.chdir(folder)
 
 
 def _handlers() -> tuple[Any, ...]:

@@ -32,6 +32,7 @@ COMMANDS: tuple[str, ...] = (
     "analyse",
     "compare",
     "doctor",
+    "estimate",
     "experiments",
     "export",
     "fidelity",

@@ -31,6 +31,8 @@ RAISED_BY = {
     "pipeline/sweep/": GRIDS,
     "pipeline/tensorboard.py": ("pipeline tensorboard",),
     "pipeline/labelling.py": ("pipeline ingest",),
+    "pipeline/run/fork.py": ("pipeline fork",),
+    "pipeline/run/going_on.py": (),  # writes commands, which tests of it run
     "pipeline/run/context.py": RUNS,  # comparisons refuse an annotator of files before
     "pipeline/run/beside.py": RUNS,
     "pipeline/run/": (*RUNS, *GRIDS),
@@ -104,6 +106,9 @@ def test_the_options_that_trust_code_are_those_of_commands_that_ask_for_it():
         "run",
         "resume",
         "stage",
+        "fork",
+        "verify",
+        "estimate",
         "fidelity",
         "compare",
         "experiments run",

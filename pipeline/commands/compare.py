@@ -101,6 +101,7 @@ def carry_out(
     if out is not None and not dry_run and not out.is_file():
         check_place(out)
         refuse_held(out)
+    from pipeline.run.going_on import AGAIN
     from pipeline.run.recorded import named_code
     from pipeline.sweep.directory import choose_directory
     from pipeline.sweep.engine import EngineOptions
@@ -112,11 +113,14 @@ def carry_out(
         _forecast(grid, path, where, trust_code)
         return
     outcomes = run_grid(grid, path, where, trust_code)
-    failed = [outcome.cell.name for outcome in outcomes if not outcome.finished]
+    failed = [outcome for outcome in outcomes if not outcome.finished]
     if failed:
         trust = " --trust-code" if any(named_code(outcome.cell.config) for outcome in outcomes) else ""
+        repeated = sum(AGAIN in outcome.reason for outcome in failed)
+        again = f" ({repeated} as before: begin another comparison with other settings)" if repeated else ""
         raise RunFailedError(
-            f"{len(failed)} of {len(outcomes)} cells; they are tried again by: pipeline compare --out {path}{trust}"
+            f"{len(failed)} of {len(outcomes)} cells{again}; they are tried again by: pipeline compare --out "
+            f"{path}{trust}"
         )
 
 

@@ -21,6 +21,7 @@ def verify(run_directory: Path, trust_code: bool) -> None:
     Example: pipeline verify runs/digits-margin-influence-sequential-seed0
     """
     require_run(run_directory)
+    from pipeline.sweep.summary import counted
     from pipeline.verify.run import verify as check
 
     found = check(run_directory, trust_code=trust_code, say=note)
@@ -30,5 +31,5 @@ def verify(run_directory: Path, trust_code: bool) -> None:
         click.echo(f"FAULT {line}")
     looked = ", ".join(f"{number:,} {what}" for what, number in found.checked.items())
     if found.faults:
-        raise RunFailedError(f"{run_directory}: {len(found.faults)} faults; checked: {looked or 'nothing'}")
+        raise RunFailedError(f"{run_directory}: {counted(len(found.faults), 'fault')}; checked: {looked or 'nothing'}")
     click.echo(f"{run_directory}: no fault in {looked or 'a run that has not begun'}")

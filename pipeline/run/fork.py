@@ -113,11 +113,11 @@ def _changed(config: RunConfig, sets: Sequence[str], at_cycle: int) -> tuple[Run
 
 
 def _require_reached(run: Path, events: Sequence[Event], pool: Pool, at_cycle: int, new: RunConfig) -> None:
-    done = {event["cycle"] for event in events if event["event"] == "cycle_done"}
-    reached = next(cycle for cycle in range(len(done) + 1) if cycle not in done)
     if not pool.closed(INITIAL):
         raise PipelineError(f"{run}: its initial labels are not complete: nothing is there to go on from")
-    if at_cycle > reached or not pool.closed(at_cycle - 1):
+    done = {event["cycle"] for event in events if event["event"] == "cycle_done"}
+    reached = max(cycle for cycle in range(len(done) + 1) if pool.closed(cycle - 1) and done.issuperset(range(cycle)))
+    if at_cycle > reached:
         raise PipelineError(f"--at-cycle: expected 0 to {reached}, which the run has reached, got {at_cycle}")
     if at_cycle >= new.cycles:
         raise PipelineError(

@@ -7,6 +7,8 @@ from typing import Any
 
 from trainer.restarts import LOWER
 
+AGAIN = "it failed so before, and will again as it is"
+
 
 def other_settings(run: Path, failure: Mapping[str, Any]) -> str:
     """Return the command that goes on from a failed cycle with other settings.
@@ -29,5 +31,5 @@ def advice(run: Path, failure: Mapping[str, Any], *, again: bool) -> str:
         again: whether the same cycle failed for the same reason before.
 
     """
-    before = "it failed so before, and 'pipeline resume' would do the same again; " if again else ""
+    before = f"{AGAIN}; " if again else ""
     return f"; {before}with other settings a new run goes on from there: {other_settings(run, failure)}"

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline.annotators import Annotator, FilesAnnotator, SimulatedAnnotator
 from pipeline.annotators.plugins import is_plugin, load_annotator
@@ -13,8 +13,10 @@ from pipeline.progress import StageProgress
 from pipeline.queries import QueryState
 from pipeline.run.beginning import begin, draw_initial
 from pipeline.run.context import RunContext
+from pipeline.run.converged import unconverged
 from pipeline.run.going_on import advice
 from pipeline.run.pool import INITIAL, Pool
+from pipeline.run.reporter import Reporter
 from pipeline.run.rounds import Rounds
 from pipeline.run.rundir import RunDirectory, Stage
 from pipeline.run.stages.binding import answers_sha256, inputs_sha256
@@ -34,38 +36,14 @@ from pipeline.run.stages.sequential import (
     query_sizes,
     write_sequential,
 )
-from pipeline.run.stages.train import WEIGHTS, options_of, rate_left, run_train, training_cautions
-from pipeline.run.summary import CycleRow, read_row, write_report
+from pipeline.run.stages.train import WEIGHTS, rate_left, run_train, training_cautions
+from pipeline.run.summary import read_row, write_report
 from trainer.threads import with_threads
 
 StateOf = Callable[[StageProgress], QueryState]
 """Gives a cycle's state, which tells this progress how far it is where it is computed now."""
 DRAWN_EVERY = 20.0
 """Seconds between two drawings of the learning curve of a run that goes on; the last one is always drawn."""
-UNFIT = 0.5
-"""A residual per sample above which the labelled images were not learned at all: one that always says 0 has 1."""
-
-
-class Reporter(Protocol):
-    """Whoever watches a run."""
-
-    def stage(self, cycle: int, name: str) -> StageProgress:
-        """Announce that a stage begins and return its progress callback.
-
-        Args:
-            cycle: number of the cycle.
-            name: of the stage.
-
-        """
-        ...
-
-    def row(self, row: CycleRow) -> None:
-        """Show what a finished cycle achieved."""
-        ...
-
-    def warn(self, message: str) -> None:
-        """Show a warning."""
-        ...
 
 
 class ActiveLearningLoop:
@@ -148,8 +126,8 @@ class ActiveLearningLoop:
         self.reporter.row(row)
         for caution in training_cautions(self.run.stage_path(cycle, "train")):
             self.reporter.warn(f"cycle {cycle}: {caution}")
-        if not row.converged and (self.context.strategy.needs_kernel or self._should_have(row)):
-            self.reporter.warn(self._not_converged(row))
+        if said := unconverged(self.context, row, self.run.stage_path(cycle, "train")):
+            self.reporter.warn(said)
 
     def _ask(self, cycle: int) -> None:
         """Choose what to label in view of the cycle's network, and have it labelled."""
@@ -194,27 +172,6 @@ class ActiveLearningLoop:
     @property
     def _query_sizes(self) -> tuple[int, ...]:
         return query_sizes(self.context.strategy, self.config.query)
-
-    def _should_have(self, row: CycleRow) -> bool:
-        """Whether training was meant to converge, and only ran out of epochs."""
-        return row.ended == "epochs" and self.config.train_options.tolerance > 0
-
-    def _not_converged(self, row: CycleRow) -> str:
-        looks_ahead = self.context.strategy.needs_kernel
-        if row.ended != "epochs":
-            return (
-                f"cycle {row.cycle}: training ended by its {row.ended} with a residual of {row.residual_rms:.3f} per "
-                "sample; look-ahead scores assume about 0: leave --set train.until_accuracy and train.patience out in "
-                "the next run"
-            )
-        rate = options_of(self.context, self.run.stage_path(row.cycle, "train")).max_lr
-        caution = "; look-ahead scores assume about 0" if looks_ahead else ""
-        lower = "a lower " if row.residual_rms > UNFIT else "another "
-        return (
-            f"cycle {row.cycle}: training stopped at the epoch limit with a residual of {row.residual_rms:.3f} per "
-            f"sample (tolerance {self.config.train_options.tolerance:g}){caution}: "
-            f"try more --epochs or {lower}--set train.max_lr (it was {rate:.3g}) in the next run"
-        )
 
     def _train(self, cycle: int) -> None:
         labelled = self._pool().labelled(cycle)

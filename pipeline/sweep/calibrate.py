@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import RunFailedError
 from pipeline.queries import resolve
-from pipeline.run.rundir import create_run
+from pipeline.run.rundir import create_run, cycle_path
 from pipeline.sweep.cells import cycles_done
 from pipeline.sweep.estimate import Times
 from pipeline.sweep.grid import Cell
@@ -41,12 +41,28 @@ def calibrate(
             known.add(kind)
             measured.append(cell.name)
             say(f"measuring the first cycle of {cell.name} in a temporary directory")
-            _measure(cell, times, cpus, trust_code)
+            measure(cell, times, cpus, trust_code)
     return measured
 
 
-def _measure(cell: Cell, times: Times, cpus: int, trust_code: bool) -> None:
-    with tempfile.TemporaryDirectory(prefix="compare-") as name:
+def measure(cell: Cell, times: Times, cpus: int, trust_code: bool = False, first: int = 0) -> list[int]:
+    """Run the first two cycles of a cell for real.
+
+    Args:
+        cell: what to measure.
+        times: where the measurements go.
+        cpus: threads of a cell.
+        trust_code: whether code that the cell names may run.
+        first: the cycle that the first one stands for, where it begins with as many labels as that has.
+
+    Returns:
+        The bytes that each cycle left on the disk.
+
+    Raises:
+        RunFailedError: it failed, for the reason given.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="measure-") as name:
         folder = Path(name)
         run = folder / cell.name
         create_run(run, cell.config.model_copy(update={"cycles": min(2, cell.config.cycles)}))
@@ -54,5 +70,11 @@ def _measure(cell: Cell, times: Times, cpus: int, trust_code: bool) -> None:
         attempt = run_to_end(Task(cell.name, str(run), log, cpus, here, trust_code=trust_code))
         if attempt.exit_code:
             raise RunFailedError(f"{cell.name}: {attempt.reason}")
-        times.add_run(run, cell.strategy, cycles_done(run))
+        done = cycles_done(run)
+        times.add_run(run, cell.strategy, done, first)
         times.add_attempt(attempt, cell.strategy)
+        return [_size(cycle_path(run, cycle)) for cycle in range(done)]
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,7 +1,7 @@
 """Where every cell of a grid stands, read from its own event log."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 from pipeline.plain import differences
 from pipeline.run.rundir import CONFIG, EVENTS, create_run, read_begun, read_config
+from pipeline.run.summary import read_rows
 from pipeline.sweep.grid import Cell
 
 Standing = Literal["new", "started", "finished", "damaged"]
@@ -54,6 +55,27 @@ def read_state(out: Path, cell: Cell) -> State:
         return State(cell, path, "damaged", reason=str(error))
     standing: Standing = "finished" if "finished" in events else "started" if events else "new"
     return State(cell, path, standing, events.count("cycle_done"))
+
+
+def still_there(out: Path, state: State) -> State:
+    """Return where a cell that was finished stands now: somebody may have deleted it, or its files, meanwhile.
+
+    Args:
+        out: the grid's directory.
+        state: of the cell, as it was.
+
+    """
+    if state.standing != "finished":
+        return state
+    now = read_state(out, state.cell)
+    if now.standing == "finished":
+        try:
+            read_rows(state.path)
+        except (PipelineError, OSError, ValueError, KeyError, TypeError) as error:
+            now = replace(now, standing="damaged", reason=f"it was finished, but cannot be read any more ({error})")
+    elif not now.reason:
+        now = replace(now, standing="damaged", reason="it was finished, and was deleted since")
+    return now
 
 
 def read_states(out: Path, cells: Iterable[Cell]) -> list[State]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from common.reading import parse_json, read_text
 from pipeline.queries import resolve
 from pipeline.run.rundir import cycle_path
@@ -30,20 +32,21 @@ class Times:
     memory: dict[str, int] = field(default_factory=dict)
     seen: set[tuple[Path, int]] = field(default_factory=set)
 
-    def add_run(self, path: Path, strategy: str, cycles: int) -> None:
+    def add_run(self, path: Path, strategy: str, cycles: int, first: int = 0) -> None:
         """Take in the cycles that a run has finished; those already taken in are passed over.
 
         Args:
             path: the run directory.
             strategy: its name.
             cycles: that it has finished.
+            first: the cycle that its first one stands for.
 
         """
         for cycle in range(cycles):
             if (path, cycle) not in self.seen:
                 self.seen.add((path, cycle))
                 for stage in STAGES:
-                    self._add(strategy, stage, cycle, cycle_path(path, cycle))
+                    self._add(strategy, stage, first + cycle, cycle_path(path, cycle))
 
     def _add(self, strategy: str, stage: str, cycle: int, directory: Path) -> None:
         try:
@@ -116,11 +119,13 @@ class Times:
         return 0
 
     def _expected(self, strategy: str, stage: str, cycle: int) -> float | None:
-        """Return a stage's mean at this cycle, else at the nearest one measured: of the strategy, its kind, or any."""
+        """Return a stage's mean at this cycle, between those measured by the line through them: of the strategy, its
+        kind, or any.
+        """
         for names in _alike(strategy, (name for name, _ in self.stages)):
             for measured in (self.stages[name, stage] for name in names if (name, stage) in self.stages):
-                nearest = min(measured, key=lambda at: (abs(at - cycle), at))
-                return fmean(measured[nearest])
+                cycles = sorted(measured)
+                return float(np.interp(cycle, cycles, [fmean(measured[one]) for one in cycles]))
         return None
 
 

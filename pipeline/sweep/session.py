@@ -13,7 +13,7 @@ from common.memory import shown
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.heldout import require_test
 from pipeline.interrupts import Interrupts
-from pipeline.sweep.cells import cycles_done, prepare, read_state, read_states
+from pipeline.sweep.cells import cycles_done, prepare, read_state, read_states, still_there
 from pipeline.sweep.check import mismatches
 from pipeline.sweep.console import GridConsole
 from pipeline.sweep.directory import LOGS, merged, opened
@@ -257,6 +257,9 @@ class _Session:
         return self.times.seconds_left(self.states.values(), self.engine.jobs, self._running)
 
     def _conclude(self) -> list[Outcome]:
+        for name, state in self.states.items():
+            if (now := still_there(self.out, state)) is not state and now.standing != "finished":
+                self.states[name], self.reasons[name] = now, now.reason
         outcomes = [
             Outcome(state.cell, state.path, state.standing == "finished", self.reasons.get(name, ""))
             for name, state in self.states.items()

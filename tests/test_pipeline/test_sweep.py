@@ -359,3 +359,27 @@ def test_resuming_a_comparison_names_the_right_command(compare, engine):
     result = CliRunner().invoke(cli, ["resume", "runs/compare-digits-mlp"])
     assert result.exit_code == 2
     assert "it is a comparison: 'pipeline compare --out runs/compare-digits-mlp'" in result.output
+
+
+@pytest.mark.parametrize("spoil", [shutil.rmtree, lambda path: (path / "cycles/000/train/summary.json").unlink()])
+def test_a_finished_cell_that_is_deleted_meanwhile_does_not_cost_the_summary(engine, command, tmp_path, spoil):
+    compare = command("compare")
+    arguments = ["--strategies", "random,margin", "--seeds", "0", "--out", "grid", *SMALL]
+    compare(*arguments)
+    again = engine.run
+
+    def run(tasks):
+        spoil(tmp_path / "grid/random-seed0")
+        yield from again(tasks)
+
+    engine.run = run
+    result = compare(*arguments[:3], "0,1", *arguments[4:], code=1)
+    assert re.search(r"^margin +2 of 2 ", result.stdout, re.M)
+    assert re.search(r"^random +1 of 2 ", result.stdout, re.M)
+    assert "FAILED random-seed0: it was finished" in result.stdout
+
+
+def test_a_cell_that_fails_as_before_says_what_else_to_do(engine, command):
+    engine.failing = {"random-seed0": "too large; it failed so before, and will again as it is"}
+    result = command("compare")("--strategies", "random", "--seeds", "0", "--out", "grid", *SMALL, code=1)
+    assert "1 of 1 cells (1 as before: begin another comparison with other settings); they are tried" in result.stderr

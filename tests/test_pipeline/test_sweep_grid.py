@@ -140,13 +140,13 @@ def test_time_left_by_hand(grid):
     ]:  # fmt: skip
         times.stages[strategy, stage].setdefault(cycle, []).append(seconds)
     times.overheads = [4.0, 6.0]
-    assert times.cell_seconds(random0, 0) == (2 + 0.5) + (2 + 0.5) + 4  # cycle 1 is as near to 0 as to 2: the earlier
+    assert times.cell_seconds(random0, 0) == (2 + 0.5) + (3 + 0.5) + 4  # cycle 1 is between those of 0 and 2
     assert times.cell_seconds(mlmoc0, 1) == (2 + 1 + 7) + 2
     assert times.cell_seconds(mlmoc0, 3) == 0
     states = [State(random0, None, "finished", 3), State(mlmoc0, None, "started", 1), State(random1, None, "new"),
               State(mlmoc1, None, "new")]  # fmt: skip
-    # job A: mlmoc0 5 + 12 = 17; job B: random1 5 + 9 = 14, then mlmoc1 5 + 22: 41
-    assert times.seconds_left(states, 2) == 41
+    # job A: mlmoc0 5 + 12 = 17; job B: random1 5 + 10 = 15, then mlmoc1 5 + 22: 42
+    assert times.seconds_left(states, 2) == 42
     # mlmoc0 has started up: job A 12, then mlmoc1: 39
     assert times.seconds_left(states, 2, {"mlmoc-seed0"}) == 39
     assert times.seconds_left([states[0]], 2) == 0

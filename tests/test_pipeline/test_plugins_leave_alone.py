@@ -1,0 +1,189 @@
+"""What a user's code may not do to the rest of the program: end it, change how it computes, write to its arrays."""
+
+import importlib
+import random
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from common.settings import SettingsChanged, kept
+from pipeline.cli import cli
+from pipeline.run.rundir import read_events
+
+SOURCE = """
+import os, signal, sys, warnings
+import numpy as np
+import torch
+from torch import nn
+from pipeline.annotators import Answer
+from pipeline.queries import select_top
+
+
+class Plain:
+    name = description = source = "own"
+    needs_port = False
+
+    def query(self, state, n):
+        self.do(state)
+        return select_top(state.candidates, state.outputs.max(1), n)
+
+    def do(self, state):
+        {strategy}
+
+
+class Named(Plain):
+    @property
+    def name(self):
+        {name}
+
+
+class Made(Plain):
+    def __init__(self):
+        {made}
+
+
+class Net(nn.Module):
+    calls = 0
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.last = nn.Linear(64, num_classes)
+
+    def forward(self, x):
+        Net.calls += 1
+        if Net.calls > 6:
+            {network}
+        return self.last(x.flatten(1))
+
+
+class Person:
+    def ask(self, question):
+        yield [Answer(item.sample, item.sample % 10, "me") for item in question.items]
+        {annotator}
+"""
+TINY = [
+    "--model", "mlp", "--set", "model.options.width=16", "--n-init", "12", "--query-size", "4", "--subset-size", "30",
+    "--cycles", "2", "--epochs", "4", "--device", "cpu", "--threads", "1",
+]  # fmt: skip
+PLACES = ("strategy", "name", "made", "network", "annotator")
+NAME = "code_of_a_test"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run with somebody's code: run(*options, strategy="sys.exit(0)") -> (exit code, what was said, run)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def call(*options, code=1, **code_at):
+        (tmp_path / f"{NAME}.py").write_text(SOURCE.format(**dict.fromkeys(PLACES, "pass") | code_at))
+        importlib.invalidate_caches()
+        sys.modules.pop(NAME, None)
+        result = CliRunner().invoke(cli, ["run", *TINY, *options, "--out", "run"], prog_name="pipeline")
+        assert result.exit_code == code, (result.output, result.exception)
+        lines = [line for line in result.stderr.splitlines() if line.startswith(("error: ", "failed: "))]
+        assert len(lines) == (code != 0)
+        return lines[0] if lines else ""
+
+    yield call
+    sys.modules.pop(NAME, None)
+
+
+OWN = ("--strategy", f"{NAME}:Plain")
+CHANGES = {
+    "torch.set_default_dtype(torch.float64)": "torch.set_default_dtype (torch.float32 -> torch.float64)",
+    "torch.set_num_threads(2)": "torch.set_num_threads (1 -> 2)",
+    "torch.set_grad_enabled(not torch.is_grad_enabled())": "torch.set_grad_enabled",
+    "torch.use_deterministic_algorithms(True)": "torch.use_deterministic_algorithms",
+    "np.seterr(all='ignore')": "numpy.seterr",
+    "os.chdir('/')": "os.chdir",
+    "signal.signal(signal.SIGINT, signal.SIG_IGN)": "signal.signal",
+    "__import__('jax').config.update('jax_enable_x64', True)": "jax.config.update('jax_enable_x64')",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_strategy_that_changes_what_the_rest_computes_with(run, change):
+    said = run(*OWN, strategy=change)
+    assert "cycle 0: strategy 'own' failed: it changed " in said
+    assert CHANGES[change] in said
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_num_threads() == 1
+
+
+WRITES = ["state.candidates", "state.outputs", "state.probabilities", "state.features", "state.labelled.labels",
+          "state.labelled.ids", "state.labelled_features", "state.inputs.images"]  # fmt: skip
+
+
+@pytest.mark.parametrize("array", WRITES)
+def test_arrays_that_a_strategy_is_given_cannot_be_written_to(run, array):
+    said = run(*OWN, strategy=f"{array}[:] = {array}[::-1].copy()")
+    assert "strategy 'own' failed: ValueError: assignment destination is read-only (code_of_a_test.py, line 19)" in said
+
+
+def test_seeding_and_filters_of_warnings_change_nothing(run, tmp_path):
+    run(*OWN, code=0)
+    plain = [event["hash"] for event in read_events(tmp_path / "run") if event["event"] == "stage_done"]
+    (tmp_path / "run").rename(tmp_path / "plain")
+    before = [torch.get_rng_state().tolist(), np.random.get_state()[2], random.getstate(), list(warnings.filters)]  # noqa: NPY002
+    run(*OWN, code=0, strategy="torch.manual_seed(1); np.random.seed(1); warnings.simplefilter('error')")
+    assert before[-1] == list(warnings.filters)
+    done = [event for event in read_events(tmp_path / "run") if event["event"] == "stage_done"]
+    theirs = [event for event in read_events(tmp_path / "plain") if event["event"] == "stage_done"]
+    assert len(plain) == len(done)
+    assert [event["sha256"] for event in done] == [event["sha256"] for event in theirs]
+
+
+@pytest.mark.parametrize(
+    ("options", "code_at", "code", "said"),
+    [
+        (OWN, {"strategy": "sys.exit(0)"}, 1, "failed: cycle 0: strategy 'own' failed: SystemExit: 0, which ends the"),
+        (("--strategy", f"{NAME}:Named"), {"name": "sys.exit(0)"}, 2, "cannot be read: SystemExit: 0, which ends the"),
+        (("--strategy", f"{NAME}:Named"), {"name": "raise ValueError('no')"}, 2, "cannot be read: ValueError: no"),
+        (
+            ("--strategy", f"{NAME}:Made"),
+            {"made": "sys.exit(0)"},
+            2,
+            "calling it failed: SystemExit: 0, which ends the",
+        ),
+        (("--model", f"{NAME}:Net"), {"network": "sys.exit(0)"}, 1, "cycle 0: stage train: SystemExit: 0, which ends"),
+        (("--model", f"{NAME}:Net"), {"network": "raise KeyError(3)"}, 1, "KeyError: 3 (code_of_a_test.py, line 43)"),
+        (
+            ("--model", f"{NAME}:Net"),
+            {"network": "torch.set_default_dtype(torch.float64)"},
+            1,
+            "cycle 0: stage train: it changed torch.set_default_dtype (torch.float32 -> torch.float64) for the whole",
+        ),
+        (
+            ("--annotator", f"{NAME}:Person"),
+            {"annotator": "sys.exit(0)"},
+            1,
+            "annotator 'code_of_a_test:Person' failed: SystemExit: 0",
+        ),
+        (
+            ("--annotator", f"{NAME}:Person"),
+            {"annotator": "torch.set_default_dtype(torch.float64)"},
+            1,
+            "annotator 'code_of_a_test:Person' failed: it changed torch.set_default_dtype",
+        ),
+    ],
+)
+def test_what_ends_the_program_or_raises_is_named(run, options, code_at, code, said):
+    learner = () if "--strategy" in options else ("--strategy", "random")
+    model = [] if "--model" not in options else ["--set", "model.options={}"]
+    assert said in run(*options, *learner, *model, code=code, **code_at)
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_what_was_changed_is_put_back_before_it_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = tmp_path.cwd()
+    with pytest.raises(SettingsChanged, match=r"^it changed os\.chdir \(.*\) for the whole program: leave"), kept():
+        __import__("os").chdir("/")
+    assert tmp_path.cwd() == here
+    with kept():
+        pass

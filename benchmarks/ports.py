@@ -27,7 +27,7 @@ from torch.func import functional_call, grad, vmap
 
 from migrator import migrate
 from migrator.compare import relative
-from migrator.survey import build
+from migrator.survey.of_torchvision import build
 from migrator.weights import get, to_torch_order
 
 TESTS = Path(__file__).parents[1] / "tests" / "test_migrator"
@@ -139,7 +139,7 @@ def speed(models: tuple[str, ...], side: int, batch: int, rows: int, repeats: in
     click.echo(f"torch {torch.__version__} on {torch.get_num_threads()} threads, jax {jax.__version__}")
     for name in models:
         torch.manual_seed(SEED)
-        module = build(name)
+        module = build(name, None).module
         x = np.random.default_rng(SEED).standard_normal((batch, 3, side, side)).astype(np.float32)
         forward, _, _ = torch_side(module, x)
         _, by_vmap, by_loop = torch_side(module, x[:rows])
@@ -199,7 +199,7 @@ def gradients(architectures: tuple[str, ...]) -> None:
     rng = np.random.default_rng(SEED)
     for name in architectures:
         side = 224 if name.startswith("vit") else 64
-        cases[name] = (lambda name=name: build(name), rng.standard_normal((2, 3, side, side)))
+        cases[name] = (lambda name=name: build(name, None).module, rng.standard_normal((2, 3, side, side)))
     click.echo("| module | port: outputs | gradients | torchax: outputs | gradients |\n| --- | --- | --- | --- | --- |")
     for name, (make, inputs) in cases.items():
         torch.manual_seed(SEED)

@@ -24,6 +24,7 @@ from migrator.graph import TensorSpec
 from migrator.listing import listing
 from migrator.source import apply_source, check_source, to_source
 from migrator.store import load, save, write_new
+from migrator.survey import PACKAGES, architectures, survey
 from migrator.to_torch import to_state_dict
 from migrator.verify import same_weights, verify
 
@@ -226,6 +227,9 @@ def show(directory: Path) -> None:
 
 
 @cli.command(name="survey", epilog=_example("survey --pattern 'resnet*' --input-size 64 -o survey.md"))
+@click.option(
+    "--package", type=click.Choice(PACKAGES), default=PACKAGES[0], show_default=True, help="Whose architectures."
+)
 @click.option("--pattern", default="*", metavar="NAME", help="Which architectures, for example 'resnet*'.")
 @click.option(
     "--input-size",
@@ -244,18 +248,18 @@ def show(directory: Path) -> None:
 )
 @click.pass_context
 def survey_command(
-    ctx: click.Context, pattern: str, input_size: int | None, limit_seconds: float | None, out: Path
+    ctx: click.Context, package: str, pattern: str, input_size: int | None, limit_seconds: float | None, out: Path
 ) -> None:
-    """Port and verify torchvision's classification architectures, one row each.
+    """Port and verify the architectures of a package, one row each.
 
-    Random weights are used. Run the same command again to go on after an interruption; rows that are there are kept.
+    Of torchvision all for classification; of timm the smallest of each family; of transformers small models of many
+    types (these two want the extra `survey`). Random weights are used. Run the same command again to go on after an
+    interruption; rows that are there are kept.
     The exit code is 1 when an architecture of this run was not ported.
     """
-    from migrator.survey import architectures, survey
-
-    names = architectures(pattern)
+    names = architectures(pattern, package)
     rows = []
-    for row in survey(names, out, input_size, limit_seconds):
+    for row in survey(names, out, input_size, limit_seconds, package):
         rows.append(row)
         click.echo(f"{row.name}: {row.outcome}")
     failed = sum(row.outcome != "ok" for row in rows)

@@ -78,7 +78,11 @@ def cast(tree: Any, dtype: Any) -> Any:
         dtype: the type.
 
     """
-    return jax.tree.map(lambda a: jnp.asarray(a, dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+    def changed(a: Any) -> Any:  # by NumPy, for JAX would compile a conversion for each shape
+        return jax.device_put(np.asarray(a, dtype)) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+    return jax.tree.map(changed, tree)
 
 
 def relative(value: Any, truth: Any, floor: float = 0.0) -> float:
@@ -123,6 +127,31 @@ def furthest(values: Arrays, truths: Arrays, floor: float) -> float:
     if len(values) != len(truths):
         return float("inf")
     return max((relative(value, truth, floor) for value, truth in zip(values, truths, strict=True)), default=0.0)
+
+
+def part_of(together: Any, i: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Return what belongs to one example of a batch: along the axis that is not as long for one example alone.
+
+    Args:
+        together: an output for the whole batch.
+        i: which example.
+        shape: of the output for this example alone.
+
+    """
+    whole = np.asarray(together)
+    axis = next((axis for axis, (a, b) in enumerate(zip(shape, whole.shape, strict=True)) if a != b), None)
+    return whole if axis is None else np.take(whole, [i], axis)
+
+
+def resized(examples: Arrays, size: int) -> Arrays:
+    """Return as many examples as asked for, repeating them where there are fewer.
+
+    Args:
+        examples: one array for each input.
+        size: how many.
+
+    """
+    return tuple(np.resize(value, (size, *value.shape[1:])) for value in examples)
 
 
 def double(x: Arrays) -> Arrays:

@@ -12,15 +12,18 @@ import flax
 import jax
 import numpy as np
 
-from migrator.errors import StateDictMismatch
-from migrator.graph import Binding, Graph
-from migrator.module import apply_function, plan
+from migrator.errors import StateDictMismatch, StaticBatch
+from migrator.graph import BATCH, Binding, Graph, TensorSpec
+from migrator.module import ApplyFn, Variables, apply_function, canonical, outputs_of, plan
 from migrator.port import Migrated
 from migrator.report import Report
 from migrator.weights import get, key_map, to_torch_order, to_variables
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+OTHER_BATCHES = (5, 3)
+"""Batches that a port is tried on, of which one is not the example's."""
 
 
 def migrate(module: nn.Module, example_inputs: Tensor | tuple[Tensor, ...]) -> Migrated:
@@ -51,9 +54,12 @@ def migrate(module: nn.Module, example_inputs: Tensor | tuple[Tensor, ...]) -> M
     from migrator.capture import capture
 
     start = time.perf_counter()
-    captured = capture(module, example_inputs if isinstance(example_inputs, tuple) else (example_inputs,))
+    examples = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    captured = capture(module, examples)
     plan(captured.graph)
     variables = to_variables(captured.graph, captured.state)
+    apply_fn = apply_function(captured.graph)
+    _check_batch(captured.graph, apply_fn, variables, len(examples[0]))
     report = Report(
         digest=captured.graph.digest,
         parameters=count_parameters(captured.graph),
@@ -62,7 +68,33 @@ def migrate(module: nn.Module, example_inputs: Tensor | tuple[Tensor, ...]) -> M
         versions={"torch": torch.__version__, "jax": jax.__version__, "flax": flax.__version__},
         seconds={"migrate": time.perf_counter() - start},
     )
-    return Migrated(apply_function(captured.graph), variables, captured.graph, report)
+    return Migrated(apply_fn, variables, captured.graph, report)
+
+
+def _check_batch(graph: Graph, apply_fn: ApplyFn, variables: Variables, example: int) -> None:
+    """Refuse a port in which something has the length of the example's batch: run it on shapes of another one.
+
+    The size is the one that ``verify`` compiles for, and the precision too, so that nothing is traced twice.
+    """
+    size = next(size for size in OTHER_BATCHES if size != max(example, 2))
+    inputs = [jax.ShapeDtypeStruct((size, *v.spec.example), canonical(v.spec.dtype)) for v in graph.inputs]
+    try:
+        with jax.default_matmul_precision("highest"):
+            outputs = outputs_of(graph, jax.eval_shape(apply_fn, variables, *inputs))
+    except Exception as error:  # whatever does not fit that size ends somewhere in JAX
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        raise StaticBatch(
+            f"the port of this forward pass cannot be run on {size} examples ({type(error).__name__}: {reason}); "
+            f"it was recorded on {max(example, 2)}: take what depends on that number out of the forward pass"
+        ) from error
+    for ref, output in zip(graph.outputs, outputs, strict=True):
+        spec = graph.results[ref.name]
+        expected = tuple(size if n == BATCH else n for n in spec.shape) if isinstance(spec, TensorSpec) else ()
+        if all(isinstance(n, int) for n in expected) and output.shape != expected:
+            raise StaticBatch(
+                f"the port of this forward pass returns {list(output.shape)} for {size} examples, expected "
+                f"{list(expected)}; it was recorded on {max(example, 2)}: take that number out of the forward pass"
+            )
 
 
 def refresh(port: Migrated, module: nn.Module) -> Migrated:

@@ -19,8 +19,8 @@ from torch.export.graph_signature import InputKind, InputSpec
 from migrator import gradient_guards, preflight
 from migrator.decompositions import decomposed
 from migrator.errors import DataDependentControlFlow, MigratorError, StaticBatch, UnsupportedGradient, UnsupportedOp
+from migrator.masks import counts_of, placed
 from migrator.ops import RULES
-from migrator.reference import run
 
 RESIZES = [
     getattr(torch.ops.aten, f"upsample_{kind}").vec
@@ -45,8 +45,9 @@ def exported(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedP
     preflight.check_module(module)
     inputs = _widen(example_inputs)
     with _quiet(), torch.enable_grad():
-        run(module, inputs)  # whatever fails here is not the exporter's fault
-    program = _export(module, inputs)
+        counts = counts_of(module, inputs)  # whatever fails here is not the exporter's fault
+    with placed(counts or []):
+        program = _export(module, inputs)
     gradient_guards.lower_no_grad_regions(program.graph_module)
     with _quiet():
         program = program.run_decompositions(_missing_only())

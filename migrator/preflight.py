@@ -18,6 +18,7 @@ from migrator.errors import (
     MigratorError,
     ModelNotInEvalMode,
     NonDeterministicForward,
+    PrecisionLoss,
     UnsupportedGradient,
     UnsupportedOp,
     UnsupportedParameter,
@@ -26,6 +27,7 @@ from migrator.origin import module_path, source_line
 
 TYPES = (torch.float32, torch.float64, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool)
 RANDOM = ("dropout", "bernoulli", "rand", "normal_", "normal.", "multinomial", "rrelu", "poisson", "exponential_")
+DEVICES = ("cpu", "cuda", "mps", "xpu")
 STATISTICS = ("running_mean", "running_var")
 SHOWN = 8
 
@@ -76,6 +78,7 @@ def check_module(module: nn.Module) -> None:
         ModelNotInEvalMode: a submodule is in training mode.
         BatchDependentNorm: a batch norm has no running statistics.
         UnsupportedGradient: a hook changes gradients, or the call is made under ``inference_mode``.
+        PrecisionLoss: the call is made under ``torch.autocast``.
         UnsupportedOp: a layer is TorchScript or quantised.
         UnsupportedParameter: a tensor has a type without a counterpart.
         CorruptWeights: a tensor is not finite, or a running variance is negative.
@@ -83,6 +86,12 @@ def check_module(module: nn.Module) -> None:
     """
     if torch.is_inference_mode_enabled():
         raise UnsupportedGradient("there are no gradients under `torch.inference_mode()`; leave it before porting")
+    device = next((kind for kind in DEVICES if torch.is_autocast_enabled(kind)), None)
+    if device is not None:
+        raise PrecisionLoss(
+            f"`torch.autocast` is on for {device}, under which torch rounds to fewer digits than the model has; "
+            "leave it before porting"
+        )
     training = [name or type(layer).__name__ for name, layer in module.named_modules() if layer.training]
     if training:
         raise ModelNotInEvalMode(
@@ -137,6 +146,7 @@ def check_graph(program: ExportedProgram) -> None:
     Raises:
         NonDeterministicForward: listing the random operators.
         DataDependentControlFlow: listing where a mask is an index.
+        UnsupportedOp: listing where torch's own result makes no sense.
         BatchDependentNorm: listing norms over the batch, and embeddings whose gradient depends on it.
 
     """
@@ -149,13 +159,28 @@ def check_graph(program: ExportedProgram) -> None:
         raise NonDeterministicForward(
             f"the forward pass draws random numbers in evaluation mode: {_listed(random)}; {advice}"
         )
-    masks = [_where(node) for node, target in overloads if "aten.index.Tensor" in str(target) and _picks_by_mask(node)]
+    masks = [
+        _where(node)
+        for node, target in overloads
+        if "aten.masked_select" in str(target) or ("aten.index.Tensor" in str(target) and _picks_by_mask(node))
+    ]
     if masks:
         raise DataDependentControlFlow(
             f"indexing by a mask, whose result has no fixed shape, in {_listed(masks)}; "
             "use the positions (`mask.nonzero()`, taken once outside) or `torch.where`"
         )
-    norms = [_where(node) for node, target in overloads if "batch_norm_legit" in str(target) and _uses_batch(node)]
+    smoothed = [_where(node) for node, target in overloads if "2d_aa" in str(target) and node.args[2] is True]
+    if smoothed:
+        raise UnsupportedOp(
+            f"resizing with `antialias` and `align_corners` in {_listed(smoothed)}: torch's own result is the same in "
+            "every row; use one of the two"
+        )
+    given = _of_the_inputs(program)
+    norms = [
+        _where(node)
+        for node, target in overloads
+        if "batch_norm_legit" in str(target) and _uses_batch(node) and node.args[0] in given and _mixes(node)
+    ]
     tables = [_where(node) for node, target in overloads if "aten.embedding." in str(target) and True in node.args[3:4]]
     if tables:
         raise BatchDependentNorm(f"`scale_grad_by_freq` mixes a batch's gradients in {_listed(tables)}; turn it off")
@@ -184,6 +209,22 @@ def _uses_batch(node: fx.Node) -> bool:
     if "no_stats" in str(node.target):
         return bool(node.args[3])
     return bool(node.args[5])
+
+
+def _of_the_inputs(program: ExportedProgram) -> set[fx.Node]:
+    """The values that depend on what the network is given, not on its tensors alone."""
+    inputs = set(program.graph_signature.user_inputs)
+    found: set[fx.Node] = set()
+    for node in program.graph.nodes:
+        if node.name in inputs or any(source in found for source in node.all_input_nodes):
+            found.add(node)
+    return found
+
+
+def _mixes(node: fx.Node) -> bool:
+    """Whether a norm's statistics are over examples: not where each channel is of one example alone."""
+    value = node.args[0].meta["val"]  # type: ignore[union-attr]
+    return any(not isinstance(size, int) for axis, size in enumerate(value.shape) if axis != 1)
 
 
 def _where(node: fx.Node) -> str:

@@ -43,10 +43,16 @@ class Reference:
         parameters = self.module.named_parameters()
         self.trainable = {name: value for name, value in parameters if value.requires_grad}
 
-    def forward(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """Return all outputs for a batch, as NumPy."""
-        with torch.no_grad():
-            return tuple(output.numpy() for output in self._outputs(inputs))
+    def forward(self, inputs: tuple[np.ndarray, ...], *, gradients: bool = True) -> tuple[np.ndarray, ...]:
+        """Return all outputs for a batch, as NumPy.
+
+        Args:
+            inputs: a batch, one array for each input.
+            gradients: whether torch records for gradients; some of its layers compute otherwise where it does not.
+
+        """
+        with torch.set_grad_enabled(gradients):
+            return tuple(output.detach().numpy() for output in self._outputs(inputs))
 
     def vjp(self, inputs: tuple[np.ndarray, ...], cotangents: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
         """Return the gradient of Σ cotangent ⊙ output, for each trainable parameter by torch's name.

@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
@@ -23,9 +22,10 @@ from common.reading import parse_json, read_regular
 from migrator.decode import from_json
 from migrator.errors import CorruptPort, CorruptWeights, PathTaken, PortMismatch, StateDictMismatch
 from migrator.graph import COLLECTIONS, Graph, to_json
-from migrator.module import apply_function, canonical, plan
+from migrator.module import apply_function, plan
 from migrator.port import Migrated
 from migrator.report import Report
+from migrator.results import check_results
 from migrator.weights import as_jax, fingerprint, get, put
 
 MODEL, GRAPH, REPORT = "model.safetensors", "graph.json", "report.json"
@@ -178,10 +178,9 @@ def load(directory: str | os.PathLike[str]) -> Migrated:
 def _try(port: Migrated, source: Path) -> None:
     """Run a port on shapes alone: a graph may be well-formed and still make no sense."""
     try:
-        examples = [
-            jax.ShapeDtypeStruct((2, *value.spec.example), canonical(value.spec.dtype)) for value in port.graph.inputs
-        ]
-        jax.eval_shape(port.apply_fn, port.variables, *examples)
+        check_results(port.graph, port.variables)
+    except CorruptPort as error:
+        raise CorruptPort(f"{source / GRAPH}: {error}; convert the model again") from error
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise CorruptPort(f"{source / GRAPH} cannot be run ({type(error).__name__}: {reason})") from error

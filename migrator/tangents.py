@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from migrator.compare import EXACT, SEED, Arrays, Checks, double, floor_of, relative
+from migrator.compare import EXACT, SEED, Arrays, Checks, double, floor_of, part_of, relative, resized
+from migrator.compilation import jit_cheaply
 from migrator.graph import Graph
 from migrator.module import CACHED_GRAPHS, ApplyFn, outputs_of
 from migrator.port import Migrated
@@ -25,6 +26,9 @@ SMALL_GRADIENT = 1e-4
 STEEP = 1e4
 """What the floor of outputs is raised by to be one of slopes, in which rounding errors are larger."""
 
+PAIR = 2
+"""How many examples the forward-mode derivative is taken of at once."""
+
 UNRECORDED = (
     "torch does not record gradient rules of one's own (`inference_mode`, `detach_`, hooks on tensors, "
     "`torch.autograd.Function`); write what they do with `detach()`"
@@ -34,11 +38,14 @@ UNRECORDED = (
 class Compiled(NamedTuple):
     """The functions that verification runs, compiled once for each graph.
 
+    What each of them compiles beside the derivative is compared too, so no function is compiled for outputs that
+    another one gives.
+
     Args:
         forward: maps variables and inputs to the flat tuple of outputs.
-        tangents: maps variables, inputs and weights of the outputs to the gradient of the weighted sum and the block of
-            the tangent kernel ``[B, B]``.
-        jvp: maps variables, inputs, a direction of the parameters and weights to the derivative of that sum along it.
+        tangents: maps variables, inputs and weights of the outputs to the gradient of the weighted sum, the block of
+            the tangent kernel ``[B, B]``, and the outputs of each example alone ``[B, ...]``.
+        jvp: maps variables, inputs and a direction of the parameters to the outputs and their derivatives along it.
 
     """
 
@@ -57,27 +64,28 @@ def compiled_of(apply: ApplyFn, graph: Graph) -> Compiled:
 
     """
 
-    def weighted(params: Any, rest: Mapping[str, Any], row: Arrays, weights: Arrays) -> Any:
-        y = outputs_of(graph, apply({**rest, "params": params}, *(value[None] for value in row)))
-        floating = [(w, part) for w, part in zip(weights, y, strict=True) if jnp.issubdtype(part.dtype, jnp.floating)]
-        return sum((jnp.sum(weight * part) for weight, part in floating), jnp.zeros(()))
+    def forward(variables: Any, *x: Any) -> Any:
+        return outputs_of(graph, apply(variables, *x))
 
-    def tangents(variables: Any, x: Arrays, weights: Arrays) -> tuple[Any, Any]:
+    def weighted(params: Any, rest: Mapping[str, Any], row: Arrays, weights: Arrays) -> Any:
+        y = forward({**rest, "params": params}, *(value[None] for value in row))
+        floating = [(w, part) for w, part in zip(weights, y, strict=True) if jnp.issubdtype(part.dtype, jnp.floating)]
+        return sum((jnp.sum(weight * part) for weight, part in floating), jnp.zeros(())), y
+
+    def tangents(variables: Any, x: Arrays, weights: Arrays) -> tuple[Any, Any, Arrays]:
         params, rest = _split(variables)
-        rows = jax.vmap(jax.grad(weighted), (None, None, 0, 0))(params, rest, x, weights)
+        rows, outputs = jax.vmap(jax.grad(weighted, has_aux=True), (None, None, 0, 0))(params, rest, x, weights)
         flat = [leaf.reshape(len(x[0]), -1) for leaf in jax.tree.leaves(rows)]
         block = sum((leaf @ leaf.T for leaf in flat), jnp.zeros((len(x[0]), len(x[0]))))
-        return jax.tree.map(lambda leaf: leaf.sum(0), rows), block
+        return jax.tree.map(lambda leaf: leaf.sum(0), rows), block, outputs
 
-    def jvp(variables: Any, x: Arrays, direction: Any, weights: Arrays) -> Any:
+    def jvp(variables: Any, x: Arrays, direction: Any) -> tuple[Arrays, Arrays]:
         params, rest = _split(variables)
+        outputs, slopes = jax.jvp(lambda p: forward({**rest, "params": p}, *x), (params,), (direction,))
+        real = [jnp.issubdtype(y.dtype, jnp.floating) for y in outputs]
+        return outputs, tuple(dy if on else jnp.zeros(y.shape) for on, y, dy in zip(real, outputs, slopes, strict=True))
 
-        def along(row: Arrays, weight: Arrays) -> Any:
-            return jax.jvp(lambda p: weighted(p, rest, row, weight), (params,), (direction,))[1]
-
-        return jax.vmap(along)(x, weights).sum()
-
-    return Compiled(lambda variables, *x: outputs_of(graph, apply(variables, *x)), jax.jit(tangents), jax.jit(jvp))
+    return Compiled(jit_cheaply(forward), jit_cheaply(tangents), jit_cheaply(jvp))
 
 
 def _split(variables: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -126,31 +134,51 @@ def heads_of(truth: Reference, x: Arrays) -> Iterator[Head]:
         yield Head(name, weights, rows, size / largest)
 
 
-def check_tangents(migrated: Migrated, variables: Any, x: Arrays, heads: Iterable[Head], checks: Checks) -> None:
-    """Compare gradient and tangent kernel of each head, and of the first the gradient with the forward-mode derivative.
+class Case(NamedTuple):
+    """What derivatives are compared on.
 
     Args:
         migrated: the port.
         variables: its variables in float64.
+        truth: torch in float64.
         x: B examples, one array for each input.
-        heads: of ``heads_of``; their gradients are dropped once compared.
+        check_outputs: takes the size of batches, the batches, and the port's outputs, and compares these with torch's.
+
+    """
+
+    migrated: Migrated
+    variables: Any
+    truth: Reference
+    x: Arrays
+    check_outputs: Callable[[int, list[Arrays], list[Arrays]], None]
+
+
+def check_tangents(case: Case, checks: Checks) -> None:
+    """Compare gradient and tangent kernel of each head, and of the first the gradient with the forward-mode derivative.
+
+    Args:
+        case: the port, torch, and the examples.
         checks: take the comparisons.
 
     Raises:
         PortMismatch: one of them fails.
 
     """
+    migrated, variables, x = case.migrated, case.variables, case.x
     compiled, floor = compiled_of(migrated.apply_fn, migrated.graph), 0.0
-    for head in heads:
-        gradient, block = compiled.tangents(variables, double(x), head.weights)
+    for head in heads_of(case.truth, x):
+        gradient, block, outputs = compiled.tangents(variables, double(x), head.weights)
         expected = kernel_block(head.rows)
         if not floor:
             floor = SMALL_GRADIENT * max(float(np.abs(expected).max()), head.slope**2)
+            singles = [tuple(value[i : i + 1] for value in x) for i in range(len(x[0]))]
+            alone = [tuple(np.asarray(y)[i] for y in outputs) for i in range(len(x[0]))]
+            case.check_outputs(1, singles, alone)
             _check_gradient(migrated.graph, gradient, head, checks)
-            _check_jvp(compiled, variables, gradient, (x, head), checks)
+            _check_jvp(case, compiled, gradient, head, checks)
         name = f"tangent kernel of {len(x[0])} examples, {head.name} of logits"
         checks(name, relative(block, expected, floor), EXACT)
-        head.rows.clear()
+        head.rows.clear()  # a large network's gradients take much room
 
 
 def kernel_block(rows: list[dict[str, np.ndarray]]) -> np.ndarray:
@@ -181,13 +209,24 @@ def _check_gradient(graph: Graph, gradient: Any, head: Head, checks: Checks) -> 
     checks("gradient of each parameter", worst, EXACT, lambda: f": largest for {name}; {UNRECORDED}")
 
 
-def _check_jvp(compiled: Compiled, variables: Any, gradient: Any, case: tuple[Arrays, Head], checks: Checks) -> None:
+def _check_jvp(case: Case, compiled: Compiled, gradient: Any, head: Head, checks: Checks) -> None:
+    """The derivative along a random direction, of examples in pairs, against the gradient's product with it."""
     rng = np.random.default_rng(SEED)
-    x, head = case
-    direction = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), variables["params"])
-    jvp = float(compiled.jvp(variables, double(x), direction, head.weights))
-    total, size = 0.0, 0.0
+    count = len(case.x[0])
+    direction = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), case.variables["params"])
+    along, total, size = 0.0, 0.0, 0.0
+    pairs: list[Arrays] = []
+    values: list[Arrays] = []
+    for start in range(0, count, PAIR):
+        pair = resized(tuple(value[start : start + PAIR] for value in case.x), PAIR)
+        outputs, slopes = compiled.jvp(case.variables, double(pair), direction)
+        pairs.append(pair)
+        values.append(outputs)
+        for i in range(min(PAIR, count - start)):
+            parts = zip(head.weights, slopes, strict=True)
+            along += sum(float((w[start + i] * part_of(dy, i, w[start + i].shape)).sum()) for w, dy in parts)
+    case.check_outputs(PAIR, pairs, values)
     for slope, step in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True):
         part = np.asarray(slope) * step
         total, size = total + float(part.sum()), size + float(np.abs(part).sum())
-    checks("forward against reverse derivative", abs(total - jvp) / (max(size, head.slope) or 1.0), EXACT)
+    checks("forward against reverse derivative", abs(total - along) / (max(size, head.slope) or 1.0), EXACT)

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
-from migrator.compare import EXACT, SEED, Arrays, Checks, cast, double, floor_of, furthest, relative
+from migrator.compare import (
+    EXACT,
+    SEED,
+    Arrays,
+    Checks,
+    cast,
+    double,
+    floor_of,
+    furthest,
+    part_of,
+    relative,
+    resized,
+)
 from migrator.errors import BatchDependentNorm, NonDeterministicForward, PortMismatch, StaticBatch
 from migrator.graph import Graph
-from migrator.module import check_variables
+from migrator.module import check_variables, outputs_of
 from migrator.port import Migrated
 from migrator.report import Check, Report
-from migrator.tangents import check_tangents, compiled_of, heads_of
+from migrator.tangents import Case, check_tangents, compiled_of
 from migrator.weights import fingerprint, get, key_map, to_torch_order
 
 if TYPE_CHECKING:
@@ -29,7 +42,9 @@ FLOAT32_FACTOR = 5.0
 FLOAT32_FLOOR = 32 * float(np.finfo(np.float32).eps)
 """Relative difference in float32 that is always allowed."""
 
-BATCHES = (1, 2, 5)
+BATCH = 5
+"""How many examples outputs are compared of at once; derivatives, and outputs with them, are taken of 1 and of 2."""
+
 ALONE = 3
 """How many examples torch's output is taken of both alone and together."""
 
@@ -105,26 +120,40 @@ def _check_examples(graph: Graph, examples: Arrays) -> None:
 def _compare(module: nn.Module, migrated: Migrated, examples: Arrays, ntk_examples: int, checks: Checks) -> None:
     import torch
 
+    from migrator.diverge import first_diverging
     from migrator.preflight import unwrap
     from migrator.reference import Reference
 
     module = unwrap(module)
     truth = Reference(module)
     _check_tensors(module, migrated, checks)
-    batches = [_resized(examples, size) for size in BATCHES]
-    noise = _noise(truth, batches[-1])
-    _check_torch(truth, batches[-1], noise)
-    sets = {f"batch of {size}": [batch] for size, batch in zip(BATCHES, batches, strict=True)}
-    sets |= {"all examples": _chunks(examples)[1:], "noise": [noise]}
+    real = resized(examples, BATCH)
+    noise = _noise(truth, real)
+    _check_torch(truth, real, noise)
+    single = Reference(module, torch.float32)
+    _check_paths(truth, single, (real, noise))
+    sets = {f"batch of {BATCH}": [real], "all examples": _chunks(examples)[1:], "noise": [noise]}
+
+    def check_outputs(name: str, batches: list[Arrays], found: Iterable[Arrays]) -> None:
+        worst, where = 0.0, batches[0]
+        for batch, outputs in zip(batches, found, strict=True):
+            error = furthest(outputs, truth.forward(batch), floor_of(batch))
+            if not error <= worst:
+                worst, where = error, batch
+        checks(f"float64 output, {name}", worst, EXACT, lambda: first_diverging(module, migrated, where, EXACT))
+
     with jax.enable_x64(True):
         variables = cast(migrated.variables, np.float64)
-        for name, inputs in sets.items():
-            _check_forward(module, migrated, variables, truth, (name, inputs), checks)
+        forward = compiled_of(migrated.apply_fn, migrated.graph).forward
+        for name, batches in sets.items():
+            if batches:
+                check_outputs(name, batches, (forward(variables, *double(batch)) for batch in batches))
     with jax.enable_x64(False):
-        _check_float32(migrated, truth, Reference(module, torch.float32), batches[-1], checks)
+        _check_float32(migrated, truth, single, real, checks)
     few = tuple(value[:ntk_examples] for value in examples)
     with jax.enable_x64(True):
-        check_tangents(migrated, variables, few, heads_of(truth, few), checks)
+        case = Case(migrated, variables, truth, few, lambda size, *both: check_outputs(f"batch of {size}", *both))
+        check_tangents(case, checks)
 
 
 def _check_torch(truth: Reference, real: Arrays, noise: Arrays) -> None:
@@ -147,8 +176,7 @@ def _check_torch(truth: Reference, real: Arrays, noise: Arrays) -> None:
                     f"torch itself returns {list(all_.shape)} for {ALONE} examples but {list(one.shape)} for one; "
                     "name the axes where the module calls `squeeze()`, so that the batch stays"
                 )
-            axis = next((axis for axis, (a, b) in enumerate(zip(one.shape, all_.shape, strict=True)) if a != b), None)
-            part = all_ if axis is None else np.take(all_, [i], axis)
+            part = part_of(all_, i, one.shape)
             if part.shape != one.shape or relative(one, part, floor_of(several)) > EXACT:
                 raise BatchDependentNorm(
                     "in torch itself, an output depends on the other examples of its batch, so it has no per-example "
@@ -156,14 +184,24 @@ def _check_torch(truth: Reference, real: Arrays, noise: Arrays) -> None:
                 )
 
 
-def _resized(examples: Arrays, size: int) -> Arrays:
-    return tuple(np.resize(value, (size, *value.shape[1:])) for value in examples)
+def _check_paths(truth: Reference, single: Reference, batches: Iterable[Arrays]) -> None:
+    """Refuse a module that torch computes otherwise under ``no_grad`` than where it records for gradients."""
+    for batch in batches:
+        exact, recorded = truth.forward(batch), single.forward(batch)
+        free = single.forward(batch, gradients=False)
+        own, other = (furthest(y, exact, floor_of(batch)) for y in (recorded, free))
+        if not other <= max(FLOAT32_FACTOR * own, FLOAT32_FLOOR):
+            raise PortMismatch(
+                f"torch itself computes something else under `no_grad` than where it records for gradients (relative "
+                f"difference {furthest(free, recorded, floor_of(batch)):.3g}), so no port is equal to both; for "
+                "torch's transformer layers `torch.backends.mha.set_fastpath_enabled(False)` makes them the same"
+            )
 
 
 def _chunks(examples: Arrays) -> list[Arrays]:
     """All examples in batches of the largest size checked, the last one filled up by repetition."""
-    starts = range(0, len(examples[0]), BATCHES[-1])
-    return [_resized(tuple(value[i : i + BATCHES[-1]] for value in examples), BATCHES[-1]) for i in starts]
+    starts = range(0, len(examples[0]), BATCH)
+    return [resized(tuple(value[i : i + BATCH] for value in examples), BATCH) for i in starts]
 
 
 def _noise(truth: Reference, examples: Arrays) -> Arrays:
@@ -226,35 +264,10 @@ def _check_tensors(module: nn.Module, migrated: Migrated, checks: Checks) -> Non
     checks("trainable parameters", len(differing), 0, lambda: f": {differing[:8]}")
 
 
-def _check_forward(
-    module: nn.Module,
-    migrated: Migrated,
-    variables: Any,
-    truth: Reference,
-    named: tuple[str, list[Arrays]],
-    checks: Checks,
-) -> None:
-    name, batches = named
-    forward = compiled_of(migrated.apply_fn, migrated.graph).forward
-    worst, where = 0.0, batches[0] if batches else ()
-    for batch in batches:
-        error = furthest(forward(variables, *double(batch)), truth.forward(batch), floor_of(batch))
-        if not error <= worst:
-            worst, where = error, batch
-
-    def hint() -> str:
-        from migrator.diverge import first_diverging
-
-        return first_diverging(module, migrated, where, EXACT)
-
-    if batches:
-        checks(f"float64 output, {name}", worst, EXACT, hint)
-
-
 def _check_float32(migrated: Migrated, truth: Reference, single: Reference, x: Arrays, checks: Checks) -> None:
     exact = truth.forward(x)
     variables = cast(migrated.variables, np.float32)
     inputs = tuple(value.astype(np.float32) if value.dtype == np.float64 else value for value in x)
-    y = compiled_of(migrated.apply_fn, migrated.graph).forward(variables, *inputs)
+    y = outputs_of(migrated.graph, migrated.apply_fn(variables, *inputs))  # compiled as it will be used
     own = furthest(single.forward(x), exact, floor_of(x))
     checks("float32 output", furthest(y, exact, floor_of(x)), max(FLOAT32_FACTOR * own, FLOAT32_FLOOR))

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from migrator.errors import PrecisionLoss
@@ -144,7 +143,7 @@ def as_jax(value: np.ndarray, name: str) -> jax.Array:
         PrecisionLoss: JAX, as it is set, cannot hold its numbers.
 
     """
-    array = jnp.array(value, copy=True)
+    array = jax.device_put(np.array(value))  # NumPy's copy: JAX would compile one for each shape
     if array.dtype != value.dtype:
         if value.dtype == np.float64:
             raise PrecisionLoss(

@@ -28,6 +28,22 @@ def batch_norm(
     return y, nothing, nothing
 
 
+@rule("aten._native_batch_norm_legit.no_stats", roles={1: SCALE, 2: BIAS})
+def standardise_channels(
+    x: Array, scale: Array | None, bias: Array | None, training: bool, momentum: float, eps: float
+) -> tuple[Array, Array, Array]:
+    """Each channel of ``[N, C, ...]`` by its own mean and variance over all else, as weights are standardised.
+
+    Where x comes from the inputs, ``preflight`` refuses it unless N is 1 and the examples are among the channels.
+    """
+    axes = (0, *range(2, x.ndim))
+    channels = (-1,) + (1,) * (x.ndim - 2)
+    y = _standardise(x, axes, eps)
+    y = y if scale is None else y * scale.reshape(channels)
+    y = y if bias is None else y + bias.reshape(channels)
+    return y, jnp.mean(x, axes), lax.rsqrt(jnp.var(x, axes) + eps)
+
+
 @rule("aten.layer_norm.default", roles={2: SCALE, 3: BIAS})
 def layer_norm(
     x: Array,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from migrator.ops.elementwise import clamp
@@ -84,3 +86,60 @@ def _taps(place: Array, mode: int) -> list[tuple[Array, Array]]:
     near = [((SHARPNESS + 2) * t - (SHARPNESS + 3)) * t * t + 1 for t in inner]
     weights = [far[0], near[0], near[1], far[1]]
     return [(first + offset, weight) for offset, weight in zip((-1, 0, 1, 2), weights, strict=True)]
+
+
+def resize_smoothed(
+    x: Array,
+    sizes: tuple[int, ...],
+    align_corners: bool,
+    scale_height: float | None = None,
+    scale_width: float | None = None,
+    *,
+    reach: int,
+) -> Array:
+    """Images in another size; where it is smaller, each point is a mean of all that it stands for (``antialias=True``).
+
+    Args:
+        x: ``[N, C, H, W]``.
+        sizes: the new H and W.
+        align_corners: must be false; ``preflight`` refuses it, for torch's own result is the same in every row then.
+        scale_height: new height over old one; the ratio of the sizes where there is none.
+        scale_width: likewise.
+        reach: over how many points the mean goes where the size stays: 2 linear, 4 cubic, 6 Lanczos.
+
+    """
+    scales = (scale_height, scale_width)
+    rows, columns = (
+        jnp.asarray(_shares(old, new, scale, reach), x.dtype)
+        for old, new, scale in zip(x.shape[2:], sizes, scales, strict=True)
+    )
+    return jnp.einsum("nchw,ih,jw->ncij", x, rows, columns, precision=lax.Precision.HIGHEST)
+
+
+def _shares(old: int, new: int, scale: float | None, reach: int) -> np.ndarray:
+    """What each old point of an axis contributes to each new one ``[new, old]``."""
+    step = 1 / scale if scale else old / new
+    wide = max(step, 1.0)
+    shares = np.zeros((new, old))
+    for i in range(new):
+        centre = step * (i + 0.5)
+        first = max(int(centre - reach / 2 * wide + 0.5), 0)
+        points = np.arange(first, min(int(centre + reach / 2 * wide + 0.5), old))
+        weights = _bump((points - centre + 0.5) / wide, reach)
+        shares[i, points] = weights / (weights.sum() or 1.0)
+    return shares
+
+
+def _bump(distance: np.ndarray, reach: int) -> np.ndarray:
+    """The weight of a point at a distance: a triangle, a cubic (-0.5, as in Pillow), or Lanczos's window of three."""
+    t = np.abs(distance)
+    if reach == 2:
+        return np.maximum(1 - t, 0)
+    if reach == 4:
+        outer = -0.5 * (((t - 5) * t + 8) * t - 4)
+        return np.where(t < 1, (1.5 * t - 2.5) * t * t + 1, np.where(t < 2, outer, 0))
+    return np.where(t < 3, np.sinc(t) * np.sinc(t / 3), 0)
+
+
+for _name, _reach in (("bilinear", 2), ("bicubic", 4), ("lanczos", 6)):
+    rule(f"aten._upsample_{_name}2d_aa.default")(partial(resize_smoothed, reach=_reach))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from migrator.errors import UnsupportedOp
+from migrator.errors import MigratorError, UnsupportedOp
 from migrator.graph import BATCH, Binding, Dtype, Graph, Perm, Structure, TensorSpec
 from migrator.layout import LOGICAL, Operand, inverse
 from migrator.module import Step, plan
@@ -47,6 +47,9 @@ def to_source(migrated: Migrated) -> str:
     Returns:
         The text of the module. The last class in it is the network.
 
+    Raises:
+        UnsupportedOp: something in the graph cannot be written.
+
     Example:
         >>> import torch
         >>> from migrator import migrate, to_source
@@ -57,7 +60,12 @@ def to_source(migrated: Migrated) -> str:
         'layer_0 = linear(input_, self.tensor("params/0.kernel"), self.tensor("params/0.bias"))  # [N, 8]'
 
     """
-    return _CodeGenerator(migrated.graph).module()
+    try:
+        return _CodeGenerator(migrated.graph).module()
+    except MigratorError:
+        raise
+    except Exception as error:  # a graph from a file may say of its values what makes no sense
+        raise UnsupportedOp(f"this graph cannot be written as source ({type(error).__name__}: {error})") from error
 
 
 @dataclass

@@ -192,6 +192,17 @@ BIAS = "params/1.bias"
 HUGE = {"ref": "p_1_weight"}
 FAILED = [{"name": "float64 output", "value": 1.0, "tolerance": 1e-9}]
 FORGERIES = {
+    "a value without its shape": (edited(lambda d: d["nodes"][-1].update(result=None)), "recorded is a number"),
+    "a number with a shape": (
+        edited(lambda d: d["nodes"][0].update(result=d["nodes"][-1]["result"])),
+        "gives a number, recorded is float32",
+    ),
+    "several values for one": (
+        edited(lambda d: d["nodes"][-1].update(result=[d["nodes"][-1]["result"]])),
+        "recorded is several",
+    ),
+    "another shape": (edited(lambda d: d["nodes"][-1]["result"].update(shape=["N", 7])), r"gives shape \[2, 10\]"),
+    "a size over nothing": (edited(lambda d: d["nodes"][-1]["result"].update(shape=["N//0", 10])), "not a size"),
     "too few arguments": (edited(lambda d: d["nodes"][-1].update(args=[])), "do not fit"),
     "too many arguments": (edited(lambda d: d["nodes"][-1]["args"].extend([1] * 9)), "cannot be run"),
     "a path inside another": (edited(lambda d: d["bindings"][0].update(path=["1", "bias", "x"])), "in one place"),

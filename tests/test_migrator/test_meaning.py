@@ -174,7 +174,7 @@ def test_a_wrong_operator_fails_in_the_output_and_is_named():
         node["args"][-1] = 1e-3
 
     broken = damaged(migrated, "aten._native_batch_norm_legit_no_training.default", looser)
-    with pytest.raises(PortMismatch, match="float64 output, batch of 1"):
+    with pytest.raises(PortMismatch, match="float64 output, batch of 5"):
         verify(module, broken, networks.examples((1, 8, 8)))
 
 

@@ -1,5 +1,8 @@
 """Whatever cannot be ported is refused with its own error, which says where and what to do."""
 
+import dataclasses
+
+import jax.numpy as jnp
 import networks
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from migrator import errors, migrate, verify
+from migrator.ops import RULES
 
 
 def refuse(module, kind, match, shape=(2, 3, 7, 7)):
@@ -255,7 +259,8 @@ def test_a_batch_axis_that_is_squeezed_away():
 
 
 def test_indexing_by_a_mask():
-    refuse(called(lambda x: x[:, torch.tensor([True, False, True])]), errors.DataDependentControlFlow, "by a mask")
+    refuse(called(lambda x: x[x > 0]), errors.DataDependentControlFlow, "by a mask")
+    refuse(called(lambda x: x.masked_select(x > x.mean())), errors.DataDependentControlFlow, "by a mask")
 
 
 def test_numbers_made_of_tensors():
@@ -276,6 +281,59 @@ def test_things_that_are_no_modules():
         migrate(networks.mlp(), np.zeros((2, 1, 8, 8)))
     with pytest.raises(errors.StaticBatch, match="as many examples of each"):
         migrate(networks.TwoInputs().eval(), (torch.zeros(2, 5, dtype=torch.int64), torch.zeros(3, 5)))
+
+
+def test_autocast_around_the_port():
+    module = networks.cnn(3, 8)
+    port = migrate(module, torch.zeros(2, 3, 8, 8))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with pytest.raises(errors.PrecisionLoss, match="autocast` is on for cpu"):
+            migrate(module, torch.zeros(2, 3, 8, 8))
+        with pytest.raises(errors.PrecisionLoss, match="leave it before porting"):
+            verify(module, port, networks.examples((3, 8, 8)))
+
+
+def test_what_torch_resizes_wrongly():
+    resized = called(lambda x: F.interpolate(x, size=(3, 4), mode="bilinear", antialias=True, align_corners=True))
+    refuse(resized, errors.UnsupportedOp, "antialias` and `align_corners")
+
+
+class Padded(nn.Module):
+    """A transformer that is told which positions are padding."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1)
+
+    def forward(self, x, mask):
+        return self.encoder(x, src_key_padding_mask=mask)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_torch_that_computes_something_else_without_gradients():
+    torch.manual_seed(0)
+    module, x = Padded().eval(), networks.examples((5, 6), 3)
+    mask = np.tile([False, False, False, True, True], (3, 1))
+    port = migrate(module, (torch.zeros(2, 5, 6), torch.zeros(2, 5, dtype=torch.bool)))
+    with pytest.raises(errors.PortMismatch, match=r"something else under `no_grad`.*set_fastpath_enabled\(False\)"):
+        verify(module, port, (x, mask))
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        assert verify(module, port, (x, mask)).verified
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+
+
+def test_what_has_the_length_of_the_examples_batch(monkeypatch):
+    def of_two(x, *_):
+        return jnp.concatenate([x[:1], x[1:2]])
+
+    monkeypatch.setitem(RULES, "aten.atanh.default", dataclasses.replace(RULES["aten.atanh.default"], apply=of_two))
+    refuse(called(torch.atanh), errors.StaticBatch, r"returns \[2, 3, 7, 7\] for 5 examples, expected \[5, 3, 7, 7\]")
+    added = dataclasses.replace(RULES["aten.acosh.default"], apply=lambda x: x + jnp.zeros((2, 1, 1, 1)))
+    monkeypatch.setitem(RULES, "aten.acosh.default", added)
+    refuse(called(torch.acosh), errors.StaticBatch, "cannot be run on 5 examples .TypeError.*recorded on 2")
 
 
 def test_inference_mode_around_the_port():

@@ -26,6 +26,12 @@ def assigned_by_mask(x):
     return y
 
 
+def largest_by_mask(x):
+    rows = x.flatten(1)
+    mask = torch.zeros_like(rows, dtype=torch.bool).scatter(1, rows.topk(4).indices, True)
+    return rows[mask].reshape(-1, 4) * rows[:, :1]
+
+
 def added(x):
     y = x.clone()
     y.index_put_((torch.arange(x.shape[0])[:, None], torch.tensor([[0, 2, 0]])), x * x, accumulate=True)
@@ -77,7 +83,17 @@ class Bag(nn.Module):
         return self.bag((x[:, 0, 0] > 0).long())[:, None, None] * x
 
 
+class Standardised(nn.Conv2d):
+    """A convolution whose weights are standardised by a batch norm over them, as NFNet and BiT do."""
+
+    def forward(self, x):
+        flat = self.weight.reshape(1, self.out_channels, -1)
+        weight = F.batch_norm(flat, None, None, weight=self.bias, training=True, momentum=0.0, eps=1e-6)
+        return F.conv2d(x, weight.view_as(self.weight))
+
+
 LAYERS = {
+    "conv of standardised weights": lambda: Standardised(3, 4, 3),
     "conv strided, padded": lambda: nn.Conv2d(3, 4, 3, stride=2, padding=1),
     "conv uneven": lambda: nn.Conv2d(3, 4, (3, 2), stride=(2, 1), padding=(1, 0)),
     "conv dilated": lambda: nn.Conv2d(3, 4, 3, dilation=2, padding=2, bias=False),
@@ -184,6 +200,16 @@ FUNCTIONS = {
     "pad circular": lambda x: F.pad(x, (1, 2, 1, 0), mode="circular"),
     "resized to nearest": lambda x: F.interpolate(x, scale_factor=2),
     "resized bilinearly": lambda x: F.interpolate(x, size=(10, 5), mode="bilinear"),
+    "made smaller and smooth": lambda x: F.interpolate(x, size=(3, 5), mode="bilinear", antialias=True),
+    "made smaller and smooth by cubes": lambda x: F.interpolate(x, scale_factor=0.45, mode="bicubic", antialias=True),
+    "made larger with antialias": lambda x: F.interpolate(x, size=(10, 8), mode="bicubic", antialias=True),
+    "standardised by channels that are examples": lambda x: F.batch_norm(
+        x.reshape(1, -1, 49), None, None, training=True
+    ).view_as(x),
+    "channels by a mask": lambda x: x[:, torch.tensor([True, False, True])],
+    "triangle by a mask": lambda x: x[..., torch.ones(7, 7).tril().bool()],
+    "as many of each by a mask": largest_by_mask,
+    "as many of each selected": lambda x: x.masked_select(torch.eye(7).bool().expand(x.shape)).view(-1, 3, 7),
     "resized with corners": lambda x: F.interpolate(x, size=(10, 5), mode="bilinear", align_corners=True),
     "detached": lambda x: x * x.detach(),
     "assigned by index": assigned,

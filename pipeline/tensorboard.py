@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.reading import parse_json, read_text
+from common.reading import parse_json, read_text, why
 from pipeline.errors import PipelineError
 from pipeline.places import check_place
 from pipeline.run.rundir import EVENTS, cycle_path
@@ -39,6 +39,13 @@ def scalars(run: Path) -> Iterator[Scalar]:
             for name in ("loss", "residual_rms"):
                 if record.get(name) is not None:  # the residual is not measured after every epoch
                     yield Scalar(f"training by epoch, {name}/cycle {row.cycle:03d}", record[name], record["epoch"])
+
+
+def _points(run: Path) -> list[Scalar]:
+    try:
+        return list(scalars(run))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PipelineError(f"{run}: what it measured is damaged ({why(error)}): 'pipeline resume {run}'") from error
 
 
 def _of_cycle(row: CycleRow) -> Iterator[Scalar]:
@@ -95,14 +102,15 @@ def write_logs(runs: Mapping[str, Path], out: Path) -> dict[str, int]:
         How many points each run has, by name; those without a finished cycle have none and get no log.
 
     Raises:
-        PipelineError: the package tensorboard is not installed, ``out`` holds something, or no cycle is finished.
+        PipelineError: the package tensorboard is not installed, ``out`` holds something, no cycle is finished, or what
+            one measured is damaged.
 
     """
     writer = _summary_writer()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PipelineError(f"--out: expected a new or empty directory, but {out} is not: remove it or name another")
     check_place(out)
-    points = {name: list(scalars(run)) for name, run in runs.items()}
+    points = {name: _points(run) for name, run in runs.items()}
     if not any(points.values()):
         raise PipelineError(f"expected a finished cycle in at least one of {len(runs)} runs, but there is none yet")
     temporary = out.parent / f".{out.name}.tmp-{secrets.token_hex(4)}"

@@ -98,7 +98,7 @@ FOLDER = ["--dataset", "folder:my photos", "--image-size", "8"]
 def test_a_folder_and_a_network_of_ones_own_from_files_to_queries(here):
     (here / "my photos/pears/notes.txt").write_text("x")
     result = invoke("run", *FOLDER, *NETWORK, *SMALL, "--strategy", "mlmoc")
-    run = here / "runs/my-photos-mlmoc-seed0"
+    run = here / "runs/my-photos-my_net-build-mlmoc-seed0"
     assert "note: ignored 1 file under" in result.stderr
     assert f"run {run.relative_to(here)}" in result.stdout
     rows = [json.loads(line) for line in (run / "cycles/000/query.jsonl").read_text().splitlines()]

@@ -1,6 +1,7 @@
 """The TensorBoard view: read back with TensorBoard's own reader, and what happens without the package."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -94,4 +95,16 @@ def test_without_the_package_one_line_says_what_to_install(grid, tmp_path, monke
     result = call(grid, "--out", tmp_path / "logs", code=2)
     assert result.stderr.count("\n") == 1
     assert "pip install tensorboard" in result.stderr
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize("file", ["train/metrics.jsonl", "train/summary.json", "train/manifest.json"])
+def test_what_is_damaged_is_one_line(grid, tmp_path, file):
+    pytest.importorskip("tensorboard")
+    run = tmp_path / "copy"
+    shutil.copytree(grid / "random-seed0", run)
+    (run / "cycles/000" / file).write_text("[" * 100_000 + "\n")
+    said = call(run, "--out", tmp_path / "logs", code=2).stderr
+    assert "what it measured is damaged (it nests too deeply): 'pipeline resume " in said
+    assert len(said.splitlines()) == 1
     assert not (tmp_path / "logs").exists()

@@ -326,7 +326,7 @@ def _unlike(kind: Kind, run: Path) -> list[str]:
 
 def _named(run: Path, hurt: Blow) -> list[Path]:
     """Return what a line may name: what was damaged, or the log and configuration that it contradicts."""
-    return [*hurt.paths, *(path.parent for path in hurt.paths), run / "events.jsonl", run / "config.yaml"]
+    return [*hurt.paths, run / "events.jsonl", run / "config.yaml"]
 
 
 def _line(ended: Ended) -> str:

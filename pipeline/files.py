@@ -12,11 +12,13 @@ from common.files import write_bytes
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let every failure to write name a path: the system names none when a disk is full."""
+    """Let every failure to write name a path: the system names none when a disk is full, and a temporary one where a
+    rename fails.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is not None and error.filename2 is None:
             raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 

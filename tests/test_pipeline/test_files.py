@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.files import slug
+from pipeline.files import slug, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,10 @@ def test_no_name_leads_elsewhere_or_is_too_long():
         assert made
         assert made[0] not in ".-"
         assert not set(made) & set("/\\ \n\0\x1b")
+
+
+def test_a_folder_in_the_place_of_a_file_is_named_and_not_its_temporary_neighbour(tmp_path):
+    (tmp_path / "a.txt/b").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory") as error:
+        write_atomically(tmp_path / "a.txt", "x")
+    assert error.value.filename == str(tmp_path / "a.txt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,10 @@ def build(name: str, side: int | None) -> Subject:
     stages = hasattr(config, "hidden_sizes") or hasattr(config, "depths")  # whose patches go with their numbers
     for key, value in SMALL.items():
         found = getattr(config, key, None)
-        if isinstance(found, int) and not (stages and key in ("patch_size", *WIDTHS)):
-            setattr(config, key, side if key == "image_size" and side else value)
+        given = isinstance(found, int) or (key == "vocab_size" and hasattr(config, key))  # which some leave open
+        if given and not (stages and key in ("patch_size", *WIDTHS)):
+            with suppress(AttributeError, NotImplementedError):  # some of them follow from others
+                setattr(config, key, side if key == "image_size" and side else value)
     for key in ("depths", "depth", "num_blocks", "layers_per_stage"):
         if isinstance(getattr(config, key, None), list | tuple):
             setattr(config, key, [1] * len(getattr(config, key)))

@@ -1,7 +1,7 @@
 """Runs that are killed at any moment and whose files are damaged, lost and exchanged: none ends wrong in silence.
 
     python benchmarks/chaos.py --scenarios 200 --out chaos.csv                  # 100 took 24 minutes on a busy core
-    python benchmarks/chaos.py --scenarios 3 --kinds simulated,files --seed 3    # what the tests do
+    python benchmarks/chaos.py --scenarios 2 --kinds simulated,files --seed 3    # what the tests do
 
 A scenario is a small run of the digits, or of a folder of images that people label by files, to which up to three
 things happen: its process is killed, at a random moment or right at a write, fsync or rename, or its directory is

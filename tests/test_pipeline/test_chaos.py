@@ -21,7 +21,7 @@ def scenarios(*arguments):
 
 
 def test_a_few_scenarios_end_right():
-    done = scenarios("--scenarios", 3, "--kinds", "simulated,files", "--seed", 3)
+    done = scenarios("--scenarios", 2, "--kinds", "simulated,files", "--seed", 3)
     assert done.returncode == 0, done.stdout + done.stderr
     assert ", 0 ended wrong; " in done.stdout
 

@@ -55,8 +55,10 @@ class Net(nn.Module):
 
     def forward(self, x):
         Net.calls += 1
-        if Net.calls > 6:
+        if self.training:
             {network}
+        if Net.calls > 6:
+            {later}
         return self.last(x.flatten(1))
 
 
@@ -69,7 +71,7 @@ TINY = [
     "--model", "mlp", "--set", "model.options.width=16", "--n-init", "12", "--query-size", "4", "--subset-size", "30",
     "--cycles", "2", "--epochs", "4", "--device", "cpu", "--threads", "1",
 ]  # fmt: skip
-PLACES = ("strategy", "name", "made", "network", "annotator")
+PLACES = ("strategy", "name", "made", "network", "later", "annotator")
 NAME = "code_of_a_test"
 
 
@@ -157,6 +159,18 @@ def test_seeding_and_filters_of_warnings_change_nothing(run, tmp_path):
             {"network": "torch.set_default_dtype(torch.float64)"},
             1,
             "cycle 0: stage train: it changed torch.set_default_dtype (torch.float32 -> torch.float64) for the whole",
+        ),
+        (
+            ("--model", f"{NAME}:Net"),
+            {"later": "sys.exit(0)"},
+            2,
+            f"--model {NAME}:Net cannot be asked in eval mode (Sys",
+        ),
+        (
+            ("--model", f"{NAME}:Net"),
+            {"later": "torch.set_default_dtype(torch.float64)"},
+            2,
+            f"--model {NAME}:Net cannot be asked in eval mode (SettingsChanged: it changed torch.set_default_dtype",
         ),
         (
             ("--annotator", f"{NAME}:Person"),

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from common.naming import did_you_mean
+from common.settings import kept
 from trainer.errors import TrainerError
 from trainer.models import cnn, cnn_gap, convnet, linear, mlp, resnet, tutorial_cnn, vgg11, wide_resnet
-from trainer.models.custom import build_custom, custom_family, source_sha256
+from trainer.models.custom import build_custom, custom_family, reason, source_sha256
 from trainer.models.size import require_memory
 from trainer.models.spec import Family, ModelSpec, Option
 from trainer.models.steady import require_steady
@@ -119,9 +120,12 @@ def check_evaluation(spec: ModelSpec) -> None:
     if custom_family(spec.name) is None:
         return
     try:
-        require_steady(build(spec, seed=0), spec.input_shape)
+        with kept():
+            require_steady(build(spec, seed=0), spec.input_shape)
     except TrainerError as error:
         raise TrainerError(f"--model {spec.name}: {error}") from error
+    except (Exception, SystemExit) as error:  # a user's own code may do anything
+        raise TrainerError(f"--model {spec.name} cannot be asked in eval mode ({reason(error)})") from error
 
 
 def build_model(

@@ -90,7 +90,7 @@ def _import(name: str) -> Callable[..., Any]:
             factory = getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as error:  # a user's own code may do anything
         raise TrainerError(
-            f"--model {name} cannot be imported ({_reason(error)}); it is looked for in {here} and among installed "
+            f"--model {name} cannot be imported ({reason(error)}); it is looked for in {here} and among installed "
             "packages"
         ) from error
     if not callable(factory) or isinstance(factory, nn.Module):
@@ -122,7 +122,7 @@ def build_custom(name: str, input_shape: Shape, num_classes: int, **options: Any
         with kept(generators=False):  # of torch's it draws its weights
             model = factory(**given)
     except (Exception, SystemExit) as error:
-        raise TrainerError(f"--model {name} cannot be built with {_shown(given)} ({_reason(error)})") from error
+        raise TrainerError(f"--model {name} cannot be built with {_shown(given)} ({reason(error)})") from error
     if not isinstance(model, nn.Module):
         raise TrainerError(f"--model {name} made a {type(model).__name__}; expected a torch.nn.Module")
     _check(name, model, input_shape, num_classes)
@@ -168,7 +168,7 @@ def _check(name: str, model: nn.Module, input_shape: Shape, num_classes: int) ->
     except (Exception, SystemExit) as error:
         colour = "; is it for colours? folder:PATH has three channels with --set data.mode=rgb" * (input_shape[0] == 1)
         raise TrainerError(
-            f"--model {name} cannot process a float32 batch {shape} ({_reason(error)}){colour}"
+            f"--model {name} cannot process a float32 batch {shape} ({reason(error)}){colour}"
         ) from error
     expected = [BATCH, num_classes]
     if not isinstance(outputs, Tensor) or list(outputs.shape) != expected:
@@ -187,6 +187,12 @@ def _shown(given: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value!r}" for key, value in given.items()) or "no arguments"
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Return an error as one line, its kind first.
+
+    Args:
+        error: of somebody's code.
+
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

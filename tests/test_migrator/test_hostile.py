@@ -233,8 +233,8 @@ FORGERIES = {
         "found int32",
     ),
     "a negative variance": (tensors(lambda t: t["batch_stats/2.var"].__imul__(-1)), "negative variance"),
-    "a pipe": (pipe, "not a regular file"),
-    "a device": (device, "not a regular file"),
+    "a pipe": (pipe, "expected a file, but it is a pipe"),
+    "a device": (device, "expected a file, but it is a device"),
     "a sparse file": (sparse, "expected at most"),
 }
 
@@ -265,7 +265,7 @@ WEIGHTS = {
     "a whole checkpoint": (lambda path: torch.save({"epoch": 1, "state_dict": {}}, path), "but epoch, state_dict"),
     "compressed": (compressed, "is compressed"),
     "truncated": (lambda path: path.write_bytes(b"PK\x03\x04" + b"\0" * 40), "is it damaged"),
-    "empty": (lambda path: path.write_bytes(b""), "is it damaged"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty; write the weights again"),
     "sparse": (lambda path: torch.save({"weight": torch.eye(2).to_sparse()}, path), "w.pt|expected plain numbers"),
     "complex": (lambda path: torch.save({"weight": torch.eye(2) * 1j}, path), "the file torch.complex64"),
 }

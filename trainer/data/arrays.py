@@ -51,7 +51,7 @@ class Split:
             object.__setattr__(self, name, read_only(getattr(self, name)))
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.images)
 
 
 @dataclass(frozen=True)

@@ -350,6 +350,7 @@ def test_run_is_a_comparison_of_the_preset_with_what_was_given(invoke, monkeypat
     assert told == {"dry_run": True, "trust_code": False, "jobs": 2}
 
 
+@pytest.mark.long
 def test_run_makes_the_grid_of_a_preset(invoke, tmp_path):
     write_mnist(tmp_path / "data")
     arguments = ["--small", "--strategies", "random", "--seeds", "1", "--data-root", "data", "--out", "grid"]

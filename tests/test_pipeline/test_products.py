@@ -113,6 +113,7 @@ def test_predictions_have_the_labels_that_people_gave(finished):
     assert any(not row["label"] for row in rows)
 
 
+@pytest.mark.long
 def test_the_commands_and_the_code_of_the_readme_work(finished, folder, tmp_path):
     shutil.copytree(finished / "products", tmp_path / "given")
     given = tmp_path / "given"

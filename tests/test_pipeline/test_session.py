@@ -394,6 +394,7 @@ def test_a_lost_network_is_opened_again(tmp_path):
     assert not [event for event in read_events(path) if event["event"] == "failed"]
 
 
+@pytest.mark.long
 def test_the_end(tmp_path):
     path, news = make(tmp_path / "run", query__size=30), []
     with opened(path, news=news) as session:

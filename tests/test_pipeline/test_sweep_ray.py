@@ -82,6 +82,7 @@ def test_a_cell_whose_node_dies_is_finished_by_another(cluster, start, go_on, tm
     assert (out / "random-seed0/events.jsonl").read_bytes() == (uninterrupted / "events.jsonl").read_bytes()
 
 
+@pytest.mark.long
 def test_a_cluster_that_is_not_there_or_too_small_is_one_line(cluster):
     def connect(**options):
         with pytest.raises(PipelineError) as caught:

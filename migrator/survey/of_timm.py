@@ -13,7 +13,7 @@ from migrator.survey.subject import Subject, disturb, images, runs, shorten
 try:
     import timm
 except ImportError as error:
-    raise MigratorError('this survey needs timm; install it by pip install "ntk-lookahead[survey]"') from error
+    raise MigratorError('this survey needs timm; install it by pip install ".[survey]"') from error
 
 HOW = (
     "The smallest architecture of each family (what a file of timm calls by one word), with ten classes, on images of\n"

@@ -15,7 +15,7 @@ from migrator.survey.subject import EXAMPLES, SEED, Subject, disturb, images
 try:
     from transformers import AutoConfig, AutoModel
 except ImportError as error:
-    raise MigratorError('this survey needs transformers; install it by pip install "ntk-lookahead[survey]"') from error
+    raise MigratorError('this survey needs transformers; install it by pip install ".[survey]"') from error
 
 HOW = (
     "One model of each type, without a head: two layers of 32 units, four heads, 64 words, images of 32 pixels; texts\n"

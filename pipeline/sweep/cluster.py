@@ -118,7 +118,5 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise PipelineError(
-            "--engine ray: Ray is not installed: pip install 'ntk-lookahead[cluster]', on every node"
-        ) from error
+        raise PipelineError("--engine ray: Ray is not installed: pip install '.[cluster]', on every node") from error
     return ray

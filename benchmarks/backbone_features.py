@@ -45,7 +45,7 @@ def embedded(net: torch.nn.Module, images: NDArray, scale: float, size: int) -> 
     """Features of images ``[N, C, H, W]``, ``[N, 1280]``."""
     features, started = [], time.perf_counter()
     for chosen in np.array_split(images, len(images) // BATCH + 1):
-        x = torch.from_numpy(np.ascontiguousarray(chosen)).float() / scale
+        x = torch.tensor(chosen).float() / scale
         x = x.expand(-1, 3, -1, -1)
         if x.shape[-2:] != (size, size):
             x = F.interpolate(x, (size, size), mode="bilinear", align_corners=False)

@@ -105,7 +105,7 @@ def pretrain(net: nn.Module, data: DataSet, epochs: int) -> None:
     project = nn.Sequential(
         nn.Linear(linear.in_features, 256, bias=False), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 128)
     )
-    images = torch.from_numpy(data.train.images)
+    images = data.train.images
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (data.mean, data.std))
     batch = min(BATCH, len(images))
     steps = epochs * (len(images) // batch)
@@ -120,7 +120,7 @@ def pretrain(net: nn.Module, data: DataSet, epochs: int) -> None:
         order, total = torch.randperm(len(images)).split(batch), 0.0
         whole = [chosen for chosen in order if len(chosen) == batch]
         for chosen in whole:
-            x = images[chosen].float() / data.scale
+            x = torch.from_numpy(images[chosen.numpy()]).float() / data.scale
             views = torch.cat([(recoloured(crops(x)) - mean) / std for _ in range(2)])
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 features = net(views.contiguous(memory_format=torch.channels_last))

@@ -96,7 +96,7 @@ def test_a_cluster_that_is_not_there_or_too_small_is_one_line(cluster):
 
 def test_ray_that_is_not_installed_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(PipelineError, match=r"Ray is not installed: pip install 'ntk-lookahead\[cluster\]'"):
+    with pytest.raises(PipelineError, match=r"Ray is not installed: pip install '\.\[cluster\]'"):
         open_engine(EngineOptions(engine="ray"), None, "cpu", "cpu")
 
 

@@ -16,7 +16,7 @@ def status(run_directory: Path, as_json: bool) -> None:
 
     Nothing is changed.  'pipeline verify' checks it.
 
-    Example: pipeline status runs/digits-margin-influence-sequential-seed0
+    Example: pipeline status runs/digits-cnn-margin-influence-sequential-seed0
     """
     require_run(run_directory)
     from pipeline.run.reading import read_begun, read_config

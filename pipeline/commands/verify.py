@@ -18,7 +18,7 @@ def verify(run_directory: Path, trust_code: bool) -> None:
     One line per fault, and exit code 1 where there is any.  Nothing is changed.  Test accuracies are computed again
     from the weights; a network of your own runs for that with --trust-code alone.
 
-    Example: pipeline verify runs/digits-margin-influence-sequential-seed0
+    Example: pipeline verify runs/digits-cnn-margin-influence-sequential-seed0
     """
     require_run(run_directory)
     from pipeline.sweep.summary import counted
@@ -29,7 +29,7 @@ def verify(run_directory: Path, trust_code: bool) -> None:
         note(line)
     for line in found.faults:
         click.echo(f"FAULT {line}")
-    looked = ", ".join(f"{number:,} {what}" for what, number in found.checked.items())
+    looked = ", ".join(counted(number, what.removesuffix("s")) for what, number in found.checked.items())
     if found.faults:
         raise RunFailedError(f"{run_directory}: {counted(len(found.faults), 'fault')}; checked: {looked or 'nothing'}")
     click.echo(f"{run_directory}: no fault in {looked or 'a run that has not begun'}")

@@ -50,7 +50,7 @@ def counted(number: int, what: str) -> str:
         what: one of them is called.
 
     """
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def forecast(grid: Grid, out: Path, states: list[State], times: Times, engine: Engine, basis: str) -> list[str]:

@@ -26,7 +26,7 @@ def test_a_fraction_is_an_option_and_is_recorded(tiny):
     [
         ("dropout=1.0", "mlp option dropout must be at least 0.0 and at most 0.9, got 1.0"),
         ("dropout=true", "mlp option dropout must be of type float, got True"),
-        ("dropout='0.1'", "mlp option dropout must be of type float, got '0.1' .str.; write it with a decimal point"),
+        ("dropout='0.1'", "mlp option dropout must be of type float, got '0.1' .str.; write it without quotes"),
         ("depth=2.0", "mlp option depth must be of type int, got 2.0"),
     ],
 )

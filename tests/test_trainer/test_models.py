@@ -169,7 +169,7 @@ def test_options_reach_the_network():
         (
             "cnn",
             {"dropout": "0.5"},
-            "cnn option dropout must be of type float, got '0.5' .str.; write it with a decimal point",
+            "cnn option dropout must be of type float, got '0.5' .str.; write it without quotes",
         ),
         ("cnn", {"depth": 3}, "cnn has no option 'depth'; its options are width, batch_norm, dropout"),
         ("cnn", {"width": "8"}, "cnn option width must be of type int, got '8'"),

@@ -317,7 +317,7 @@ def test_an_option_takes_its_type_and_floats_take_ints(option, given, expected):
     ("option", "given", "message"),
     [
         (SHARE, True, "it must be of type float, got True"),
-        (SHARE, "0.5", r"it must be of type float, got '0.5' \(str\); write it with a decimal point, such as 0.001"),
+        (SHARE, "0.5", r"it must be of type float, got '0.5' \(str\); write it without quotes, such as 0.001"),
         (SHARE, None, "it must be of type float, got None"),
         (SHARE, -0.1, "it must be at least 0.0 and at most 0.9, got -0.1"),
         (SHARE, 1, "it must be at least 0.0 and at most 0.9, got 1"),

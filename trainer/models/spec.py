@@ -49,7 +49,7 @@ class Option:
         """
         kind = type(self.default)
         if type(value) is not kind and not (kind is float and type(value) is int):
-            point = "; write it with a decimal point, such as 0.001" * (kind is float)
+            point = "; write it without quotes, such as 0.001" * (kind is float)
             raise TrainerError(
                 f"{where} must be of type {kind.__name__}, got {value!r} ({type(value).__name__}){point}"
             )

@@ -136,12 +136,12 @@ class LookAhead:
         self._shared = True
         return copy(self)
 
-    def scores(self, criterion: str | None = None, measure: Measure | None = None) -> np.ndarray:
+    def scores(self, criterion: str | Criterion | None = None, measure: Measure | None = None) -> np.ndarray:
         """Score every candidate of the pool, ``[U]``; higher means query first, -inf where answered.
 
         Args:
-            criterion: a registered name, such as ``mlmoc``; by default ``margin-influence``, without covariance
-                ``margin-lin``.
+            criterion: a registered name, such as ``mlmoc``, or one of your own; by default ``margin-influence``,
+                without covariance ``margin-lin``.
             measure: how change is measured, where the criterion measures one.
 
         Raises:
@@ -152,7 +152,7 @@ class LookAhead:
         return chosen.scores(self._posterior_for(chosen), self.loss, measure)
 
     def score_diagnostics(
-        self, criterion: str | None = None, measure: Measure | None = None, scores: np.ndarray | None = None
+        self, criterion: str | Criterion | None = None, measure: Measure | None = None, scores: np.ndarray | None = None
     ) -> ScoreDiagnostics:
         """Judge a criterion's scores: their spread, and whether unfinished training dominates them.
 
@@ -169,7 +169,7 @@ class LookAhead:
         return judge_criterion(chosen, self._posterior_for(chosen), self.loss, measure, scores)
 
     def query(
-        self, n: int = 1, criterion: str | None = None, mode: Mode = "top", measure: Measure | None = None
+        self, n: int = 1, criterion: str | Criterion | None = None, mode: Mode = "top", measure: Measure | None = None
     ) -> np.ndarray:
         """Choose what to label next; the state stays as it is until ``observe``.
 
@@ -193,7 +193,7 @@ class LookAhead:
         return self.choose(n, criterion, mode, measure).ids
 
     def choose(
-        self, n: int = 1, criterion: str | None = None, mode: Mode = "top", measure: Measure | None = None
+        self, n: int = 1, criterion: str | Criterion | None = None, mode: Mode = "top", measure: Measure | None = None
     ) -> Choice:
         """Choose as ``query`` does, and say with what scores.
 
@@ -365,7 +365,7 @@ class LookAhead:
             posterior = Lazy.from_arrays(arrays, column=column_of(network, data.pool, options, data.Y.shape[1]))
         return cls(network, data, options, loss, posterior, Diagnostics(**meta["diagnostics"]))
 
-    def _criterion(self, name: str | None, measure: Measure | None) -> Criterion:
+    def _criterion(self, name: str | Criterion | None, measure: Measure | None) -> Criterion:
         criterion = get_criterion(name or ("margin-influence" if self.full else "margin-lin"))
         criterion.request(self.loss, measure)  # checks both
         return criterion

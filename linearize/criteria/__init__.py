@@ -42,16 +42,18 @@ __all__ = [
 ]
 
 
-def get_criterion(name: str) -> Criterion:
+def get_criterion(name: str | Criterion) -> Criterion:
     """Look a criterion up by name.
 
     Args:
-        name: a key of ``CRITERIA``.
+        name: a key of ``CRITERIA``; a criterion of somebody's own is itself.
 
     Raises:
         LinearizeError: the name is not registered; the message lists those that are.
 
     """
+    if isinstance(name, Criterion):
+        return name
     if name not in CRITERIA:
         raise LinearizeError(f"criterion: {one_of(name, CRITERIA)}")
     return CRITERIA[name]

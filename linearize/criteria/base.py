@@ -99,6 +99,9 @@ class Criterion:
             every candidate.
         losses: the losses that it is defined for; all where absent.
 
+    Raises:
+        LinearizeError: ``score`` is no function, or another field has a value that there is not.
+
     """
 
     name: str
@@ -113,6 +116,13 @@ class Criterion:
     averages: bool = False
     finishing: Callable[[Posterior, Request], float] | None = None
     losses: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.score):
+            raise LinearizeError(f"criterion {self.name}: score: expected a function (posterior, request) -> [U]")
+        for field, known in (("ranking_target", get_args(RankingTarget)), ("needs", get_args(Needs))):
+            if (given := getattr(self, field)) not in known:
+                raise LinearizeError(f"criterion {self.name}: {field}: {one_of(given, known)}")
 
     def request(self, loss: Loss = L2, measure: Measure | None = None, block: int = DEFAULT_BLOCK) -> Request:
         """Return what is asked for, the criterion's own reference where the measure names none.
@@ -152,8 +162,12 @@ class Criterion:
             ``[U]``, float64; -inf where answered.
 
         Raises:
-            LinearizeError: as ``request``.
+            LinearizeError: as ``request``, or what ``score`` returned is not one number a candidate.
 
         """
-        scores = self.score(posterior, self.request(loss, measure, block))
+        scores = np.asarray(self.score(posterior, self.request(loss, measure, block)))
+        if scores.shape != posterior.answered.shape or np.isnan(scores).any():
+            came = "some that are no numbers" if scores.shape == posterior.answered.shape else f"{list(scores.shape)}"
+            expected = f"expected a score a candidate, [{len(posterior.f)}]"
+            raise LinearizeError(f"criterion {self.name}: {expected}; got {came}")
         return np.where(posterior.answered, -np.inf, scores)

@@ -24,12 +24,13 @@ HOW = (
 WORDS = 64
 LENGTH = 12
 SIDE = 32
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
 WIDTHS = ("hidden_size", "d_model", "n_embd", "dim", "embedding_size", "emb_dim")
 SMALL: dict[str, Any] = {
     **dict.fromkeys(
         ("hidden_size", "d_model", "n_embd", "dim", "embedding_size", "emb_dim", "encoder_hidden_size"), 32
     ),
-    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"), 2),
+    **dict.fromkeys(LAYERS, 2),
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads"), 4),
     **dict.fromkeys(("decoder_attention_heads", "num_encoder_layers", "num_decoder_layers"), 2),
     **dict.fromkeys(("num_key_value_heads",), 2),
@@ -92,17 +93,20 @@ def build(name: str, side: int | None) -> Subject:
 
     """
     config = AutoConfig.for_model(name)
-    stages = hasattr(config, "hidden_sizes") or hasattr(config, "depths")  # whose patches go with their numbers
+    stages = any(hasattr(config, key) for key in ("hidden_sizes", "depths", "num_stages", "stages"))
+    by_stage = ("patch_size", *WIDTHS, *LAYERS) if stages else ()  # which go with the numbers of each stage
     for key, value in SMALL.items():
         found = getattr(config, key, None)
         given = isinstance(found, int) or (key == "vocab_size" and hasattr(config, key))  # which some leave open
-        if given and not (stages and key in ("patch_size", *WIDTHS)):
+        if given and key not in by_stage:
             with suppress(AttributeError, NotImplementedError):  # some of them follow from others
                 setattr(config, key, side if key == "image_size" and side else value)
-    for key in ("depths", "depth", "num_blocks", "layers_per_stage"):
+    if isinstance(getattr(config, "image_size", None), list | tuple):
+        config.image_size = [side or SIDE] * 2
+    for key in ("depths", "num_blocks", "layers_per_stage"):
         if isinstance(getattr(config, key, None), list | tuple):
             setattr(config, key, [1] * len(getattr(config, key)))
-    config.pad_token_id = None if getattr(config, "pad_token_id", None) is None else 0
+    config.pad_token_id = 0  # which no text has
     torch.manual_seed(SEED)
     model = AutoModel.from_config(config)
     text = "pixel" not in model.main_input_name

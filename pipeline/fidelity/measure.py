@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from common.losses import get_loss
-from linearize import CRITERIA as LOOK_AHEAD
+from linearize import Criterion as LookAheadCriterion
 from linearize.criteria.generic import below_one
 from pipeline import seeds
 from pipeline.errors import PipelineError, RunFailedError
@@ -247,12 +247,12 @@ def _explained(added: str) -> Iterator[None]:
         raise RunFailedError(f"retraining {added} failed: {error}") from error
 
 
-def _finished(setting: Setting, criterion: str, f0: np.ndarray, rng: np.random.Generator) -> Agreement:
+def _finished(setting: Setting, criterion: LookAheadCriterion, f0: np.ndarray, rng: np.random.Generator) -> Agreement:
     """Compare a criterion of f_lin alone with the same of f⁰, on candidates that tell something new."""
     posterior = setting.posterior
     kept = np.flatnonzero(~posterior.redundant)[:MOST_FINISHED]  # candidates are in random order
     trained = replace(posterior, mean=np.asarray(f0, np.float64))
-    scores = [LOOK_AHEAD[criterion].scores(one, setting.loss)[kept] for one in (posterior, trained)]
+    scores = [criterion.scores(one, setting.loss)[kept] for one in (posterior, trained)]
     changes = [(one.mean - posterior.f)[kept] for one in (posterior, trained)]
     cosines = [cosine(one, other) for one, other in zip(*changes, strict=True)]
     return compare(scores[0], scores[1], np.array(cosines), rng)

@@ -27,7 +27,7 @@ class RankingTarget(NamedTuple):
 
     """
 
-    criterion: str
+    criterion: Criterion
     by: By
     proxy: str
     measure: Measure
@@ -35,7 +35,8 @@ class RankingTarget(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {name: value for name, value in self._asdict().items() if name != "measure"} | self.measure._asdict()
+        plain = {name: value for name, value in self._asdict().items() if name != "measure"}
+        return plain | {"criterion": self.criterion.name} | self.measure._asdict()
 
 
 def ranking_target(config: RunConfig, proxies: Collection[str]) -> RankingTarget:
@@ -53,7 +54,7 @@ def ranking_target(config: RunConfig, proxies: Collection[str]) -> RankingTarget
     ranking = config.query.resolved.strategy.ranking(options)
     if ranking is None:
         subject = f"predictions that flip, as {DEFAULT_CRITERION} would rank by: {name} does not look ahead"
-        return RankingTarget(DEFAULT_CRITERION, "flips", "linearized", Measure("linearized"), subject)
+        return RankingTarget(get_criterion(DEFAULT_CRITERION), "flips", "linearized", Measure("linearized"), subject)
     criterion = _criterion(ranking)
     measure = ranking.measure._replace(reference=ranking.measure.reference or criterion.reference)
     if ranking.proxy is None:
@@ -62,7 +63,7 @@ def ranking_target(config: RunConfig, proxies: Collection[str]) -> RankingTarget
     if measure.reference == "linearized" and ranking.proxy in FROM_NETWORK:
         subject += ", but from the linearised network (query.reference linearized)"
     proxy = ranking.proxy if ranking.proxy in proxies else "network"
-    return RankingTarget(criterion.name, "size", proxy, measure, subject)
+    return RankingTarget(criterion, "size", proxy, measure, subject)
 
 
 def _criterion(ranking: Ranking) -> Criterion:
@@ -85,7 +86,7 @@ def _of_criterion(criterion: Criterion, measure: Measure) -> RankingTarget:
             "linearized",
         ),
     }[by]
-    return RankingTarget(name, by, proxy, measure, subject)
+    return RankingTarget(criterion, by, proxy, measure, subject)
 
 
 def _sizes(reference: Reference) -> str:

@@ -93,7 +93,7 @@ def summary(setting: Setting, measured: Measured, labels: Labels, repeats: int) 
         "retrained": len(measured.rows),
         "repeats": repeats,
         "start": setting.context.config.start,
-        "sample": f"{RULE}; score: {measured.target.criterion}",
+        "sample": f"{RULE}; score: {measured.target.criterion.name}",
         "judged": measured.target.to_json(),
         "specific": measured.specific._asdict(),
         "finished": measured.finished and {"n": measured.finished.n, **_intervals(measured.finished)},

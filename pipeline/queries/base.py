@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from linearize import Measure
+from linearize import Criterion, Measure
 from pipeline.errors import PipelineError
 from pipeline.queries.selection import Selection
 from pipeline.queries.state import LookAheadOptions, QueryState
@@ -22,14 +22,14 @@ class Ranking(NamedTuple):
     """By what a strategy ranks, so that real retraining can judge it.
 
     Args:
-        criterion: the name of a look-ahead criterion that ranks alike.
+        criterion: a look-ahead criterion that ranks alike, or the name of one of ours.
         measure: how it measures change.
         proxy: what predicts the change in its place, a key of ``pipeline.fidelity.changes``; where absent, the block
             update.
 
     """
 
-    criterion: str
+    criterion: str | Criterion
     measure: Measure = Measure()
     proxy: str | None = None
 

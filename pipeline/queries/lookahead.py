@@ -53,8 +53,8 @@ class LookAheadStrategy(QueryStrategy):
         if options.mode == "greedy":
             selection = select_in_order(state.candidates, self.choose(service, n, options).ids)
         else:
-            selection = select_top(state.candidates, service.scores(self.name, options.measure), n)
-        judged = service.score_diagnostics(self.name, options.measure, selection.candidate_scores)
+            selection = select_top(state.candidates, service.scores(self.criterion, options.measure), n)
+        judged = service.score_diagnostics(self.criterion, options.measure, selection.candidate_scores)
         return selection._replace(figures={"common_share": judged.common_share})
 
     def query_sizes(self, options: LookAheadOptions, size: int, answers: int) -> tuple[int, ...]:
@@ -79,7 +79,7 @@ class LookAheadStrategy(QueryStrategy):
 
     def ranking(self, options: LookAheadOptions) -> Ranking:
         """Return its criterion, measured as the run says."""
-        return Ranking(self.name, options.measure)
+        return Ranking(self.criterion, options.measure)
 
     def choose(self, service: LookAhead, n: int, options: LookAheadOptions) -> Choice:
         """Choose ``n`` of the candidates that are left, by position, in view of the answers so far.
@@ -90,7 +90,7 @@ class LookAheadStrategy(QueryStrategy):
             options: mode and measure.
 
         """
-        return service.choose(n, self.name, options.mode, options.measure)
+        return service.choose(n, self.criterion, options.mode, options.measure)
 
 
 class _LookAheadQuery:

@@ -1,7 +1,8 @@
 """Strategies that are not ours: from an installed package's entry point, or from a module in the working directory.
 
-What one brings is checked when it is loaded, and what it leaves out is filled in with the defaults of
-``QueryStrategy``: nothing after that asks what it has.
+A look-ahead criterion, ``linearize.Criterion``, stands for the strategy that ranks by it, in all modes. What a strategy
+brings is checked when it is loaded, and what it leaves out is filled in with the defaults of ``QueryStrategy``: nothing
+after that asks what it has.
 """
 
 import inspect
@@ -14,10 +15,12 @@ from typing import Any
 from common.files import sha256_of
 from common.naming import one_of
 from common.settings import kept
+from linearize import Criterion
 from pipeline.errors import PipelineError
 from pipeline.foreign import line_of
 from pipeline.imports import imported
 from pipeline.queries.base import QueryStrategy
+from pipeline.queries.lookahead import LookAheadStrategy
 from pipeline.queries.selection import Selection
 from pipeline.queries.state import QueryState
 
@@ -73,7 +76,8 @@ def load_strategy(name: str, taken: Mapping[str, QueryStrategy], known: Iterable
 
     Args:
         name: an entry point of the group ``ntk_lookahead.strategies``, or a module and what in it is the strategy: an
-            object, a class or a factory without arguments. Modules are looked for in the working directory too.
+            object, a class, a factory without arguments or a look-ahead criterion. Modules are looked for in the
+            working directory too.
         taken: the built-in strategies, whose names are not for others.
         known: names that may have been meant where there is none of this one, besides those that packages offer.
 
@@ -106,13 +110,22 @@ def load_strategy(name: str, taken: Mapping[str, QueryStrategy], known: Iterable
 def strategy_sha256(strategy: QueryStrategy) -> str | None:
     """Hash of the file that defines a strategy, or None where there is none."""
     try:
-        file = inspect.getsourcefile(type(strategy.brought if isinstance(strategy, Adapted) else strategy))
+        file = inspect.getsourcefile(_code_of(strategy))
         return sha256_of(Path(file)) if file else None
     except (TypeError, OSError):  # built in, or typed into an interpreter
         return None
 
 
+def _code_of(strategy: QueryStrategy) -> Any:
+    """Return the class or function that is not ours."""
+    if isinstance(strategy, LookAheadStrategy):
+        return inspect.unwrap(strategy.criterion.score)
+    return type(strategy.brought if isinstance(strategy, Adapted) else strategy)
+
+
 def _made(name: str, found: Any) -> Any:
+    if isinstance(found, Criterion):
+        return LookAheadStrategy(found)
     if not isinstance(found, type) and (hasattr(found, "query") or not callable(found)):
         return found
     try:

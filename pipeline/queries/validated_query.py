@@ -14,7 +14,7 @@ import numpy as np
 from common.settings import SettingsChanged, kept
 from linearize import LinearizeError
 from pipeline.errors import RunFailedError
-from pipeline.foreign import line_of
+from pipeline.foreign import line_of, place_of
 from pipeline.queries.base import QueryStrategy, SequentialQuery
 from pipeline.queries.selection import Selection, select_top
 from pipeline.queries.state import QueryState
@@ -155,7 +155,9 @@ def _blamed(strategy: QueryStrategy) -> Iterator[None]:
 
 
 def _place(error: BaseException) -> str:
-    """The line of the strategy's own file at which an error came up."""
+    """The line of somebody else's code, or of the strategy's own file, at which an error came up."""
+    if place := place_of(error):
+        return f" ({place})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
     there = [frame for frame in frames if frame.filename == frames[0].filename]
     return f" ({Path(there[-1].filename).name}, line {there[-1].lineno})" if there else ""

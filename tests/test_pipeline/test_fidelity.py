@@ -11,7 +11,7 @@ from peers import needs_neural_tangents
 from scipy import stats
 
 import reference
-from linearize import Measure
+from linearize import CRITERIA, Measure
 from pipeline import seeds
 from pipeline.fidelity import measure as measuring
 from pipeline.fidelity.agreement import Interval, compare, cosine
@@ -144,7 +144,7 @@ def test_what_ranks_by_no_change_is_judged_by_where_outputs_move(setting, measur
         found = replace(as_of(setting, measured, strategy), agreement=changed, specific=Interval(*specific))
         sentence = verdict(setting, found)
         assert sentence.startswith(words)
-        assert f"on which {found.target.criterion} rests; it ranks by no output change, so its own" in sentence
+        assert f"on which {found.target.criterion.name} rests; it ranks by no output change, so its own" in sentence
 
 
 @pytest.mark.parametrize("n", [6, 19])
@@ -324,7 +324,7 @@ def test_a_run_is_judged_by_what_its_strategy_ranks_by(
     setting, measured, strategy, options, criterion, by, proxy, said
 ):
     target = as_of(setting, measured, strategy, **options).target
-    assert (target.criterion, target.by, target.proxy) == (criterion, by, proxy)
+    assert (target.criterion.name, target.by, target.proxy) == (criterion, by, proxy)
     assert said in target.subject
 
 
@@ -363,11 +363,11 @@ def test_a_ranking_by_the_linearised_network_is_compared_with_that_after_trainin
     assert verdict(setting, measured).startswith("Trust look-ahead's ranking here")
     state, wrong = setting.posterior, np.random.default_rng(0).normal(size=setting.posterior.f.shape)
     rng = np.random.default_rng(0)
-    assert abs(measuring._finished(setting, "margin-lin", wrong, rng).spearman.value) < 0.6
+    assert abs(measuring._finished(setting, CRITERIA["margin-lin"], wrong, rng).spearman.value) < 0.6
     p = np.sort(np.stack([reference.naive_simplex(one[None])[0] for one in wrong]), axis=1)
     q = np.sort(reference.naive_simplex(state.mean), axis=1)
     expected = stats.spearmanr(q[:, -1] - q[:, -2], p[:, -1] - p[:, -2]).statistic
-    assert measuring._finished(setting, "margin-lin", wrong, rng).spearman.value == pytest.approx(expected)
+    assert measuring._finished(setting, CRITERIA["margin-lin"], wrong, rng).spearman.value == pytest.approx(expected)
 
 
 def test_the_cosine_of_another_candidate_is_of_its_update_with_the_same_label(setting, measured):

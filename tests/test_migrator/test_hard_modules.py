@@ -154,6 +154,19 @@ class ComplexRotation(nn.Module):
         return torch.view_as_real(torch.view_as_complex(self.layer(x).view(-1, 2, 2, 2)) * self.turn).flatten(1)
 
 
+class FirstToken(nn.Module):
+    """A token before those of an image: of one example alone, torch's batch norm gives a wrong gradient (2.15, CPU)."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(3, 4, 3, 4, 1), nn.BatchNorm2d(4), nn.Linear(4, 3)
+        nn.init.uniform_(self.norm.weight, 0.5, 2)
+
+    def forward(self, x):
+        y = self.norm(self.first(x)).flatten(2).permute(0, 2, 1)
+        return self.last(torch.cat((y[:, :1].detach(), y), 1)).tanh().flatten(1)
+
+
 class Decoder(nn.Module):
     """Torch's own, which looks whether its mask is the causal one."""
 
@@ -177,7 +190,7 @@ def written_to(y, _):
     return z + y
 
 
-IMAGES = {"spatial transformer": SpatialTransformer, "unpooled": Unpooled}
+IMAGES = {"spatial transformer": SpatialTransformer, "unpooled": Unpooled, "first token": FirstToken}
 
 MODULES = {
     "experts": Experts,

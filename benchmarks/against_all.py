@@ -2,7 +2,7 @@
 
     pipeline compare --dataset npz:cifar10.npz --model linear --seeds 0-15 ... --out runs/cifar10
     python benchmarks/against_all.py keep runs/cifar10 benchmarks/against_all/cifar10.csv
-    python benchmarks/against_all.py table benchmarks/against_all/cifar10.csv
+    python benchmarks/against_all.py table benchmarks/against_all/cifar10.csv --seeds 0-15
 
 Differences are those of the areas under the accuracy curves (AUBC) over the seeds that both have, with the half-width
 of Student's 95 % band; p is Wilcoxon's signed-rank test's, in brackets after Holm's correction over all others of the
@@ -19,6 +19,7 @@ import click
 from pipeline.report.statistics import holm, student_t, wilcoxon
 from pipeline.run.rundir import read_config
 from pipeline.run.summary import accuracy_curve, area_of, read_rows
+from pipeline.sweep.grid import parse_seeds
 
 FIELDS = ("strategy", "seed", "labels", "aubc", "final")
 
@@ -49,13 +50,15 @@ def keep(grid: Path, out: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @click.option("--baseline", default="margin-influence-sequential", show_default=True, help="Which is tested.")
 @click.option("--strategies", help="Names with commas, beside which it is tested.  [all]")
-def table(file: Path, baseline: str, strategies: str | None) -> None:
+@click.option("--seeds", help="Those that count, such as 0-15.  [all]")
+def table(file: Path, baseline: str, strategies: str | None, seeds: str | None) -> None:
     """Print the baseline beside all others as a Markdown table."""
     areas: dict[str, dict[int, float]] = {}
     final: dict[str, list[float]] = {}
     with file.open(newline="") as lines:
         for row in csv.DictReader(lines):
-            if strategies is None or row["strategy"] in {baseline, *strategies.split(",")}:
+            counts = seeds is None or int(row["seed"]) in parse_seeds(seeds)
+            if counts and (strategies is None or row["strategy"] in {baseline, *strategies.split(",")}):
                 areas.setdefault(row["strategy"], {})[int(row["seed"])] = 100 * float(row["aubc"])
                 final.setdefault(row["strategy"], []).append(100 * float(row["final"]))
     if baseline not in areas:

@@ -21,6 +21,7 @@ from pipeline.config.sections import (
     TrainSection,
 )
 from pipeline.parsing import to_yaml
+from trainer.backbones import OWN, kind_of
 from trainer.data import custom_kind
 from trainer.errors import TrainerError
 from trainer.models import ModelSpec
@@ -31,6 +32,7 @@ UNSCIENTIFIC = (
     "threads",
     "data.root",
     "data.download",
+    "data.feature_store",
     "kernel.memory_budget",
     "model.init_weights",
     "annotator.budget",
@@ -56,6 +58,8 @@ LATER = {
 }
 """Fields of ``train`` that runs of older versions do not have, and what these did: saying so says nothing."""
 MOST_THREADS = 4096
+FEATURES_MODEL = "linear"
+"""What learns from features, where no network is named: there is nothing in them to convolve."""
 LATER_DATA = {"stratified": False}
 """Likewise of ``data``."""
 
@@ -92,6 +96,16 @@ class RunConfig(Section):
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1, le=MOST_THREADS)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_features(cls, values: Any) -> Any:
+        """Let the network be ``linear`` where it learns from a backbone's features and nobody names another."""
+        data, model = (values.get("data"), values.get("model")) if isinstance(values, dict) else (None, None)
+        backbone = data.get("backbone") if isinstance(data, dict) else getattr(data, "backbone", None)
+        if backbone is not None and (model is None or (isinstance(model, dict) and "name" not in model)):
+            return {**values, "model": {**(model or {}), "name": FEATURES_MODEL}}
+        return values
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
@@ -167,6 +181,8 @@ class RunConfig(Section):
                 section = section[parent] or {}
             section.pop(last, None)
         plain["data"]["name"] = custom_kind(self.data.name) or self.data.name
+        if self.data.backbone is not None and kind_of(self.data.backbone) is OWN["FOLDER"]:
+            plain["data"]["backbone"] = "FOLDER"  # the data's digest holds that of its weights
         plain["train"] = {name: value for name, value in plain["train"].items() if value != LATER.get(name)}
         plain["data"] = {name: value for name, value in plain["data"].items() if value != LATER_DATA.get(name)}
         sections = (plain, plain["train"], plain["data"], plain["model"], plain["query"], plain["annotator"] or {})

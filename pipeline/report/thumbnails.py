@@ -79,6 +79,7 @@ def make_sheet(experiment: Experiment) -> Sheet:
         )
     if data.fingerprint() != experiment.runs[0].start["dataset_sha256"]:
         return Sheet(seed, {}, "The picks are not shown: the data set found here is not the one that the runs used.")
+    data = data.pictures
     if data.holds_features:
         return Sheet(seed, {}, "The picks are not shown, as the data set holds features and no images.")
     chosen = [run for name in experiment.strategies if (run := experiment.of(name).get(seed))]

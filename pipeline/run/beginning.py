@@ -34,6 +34,8 @@ def begin(run: RunDirectory, context: RunContext) -> int:
     threads = recorded_threads(config, run.events) if run.events else new_threads(context)
     data, code = context.dataset_sha256, code_sha256(config)
     facts = {"dataset_sha256": data, "versions": versions, "hardware": hardware(), "threads": threads}
+    if (made := context.data.embedded) is not None:
+        facts["backbone"] = {"name": made.backbone, "sha256": made.sha256, "size": list(made.size)}
     if not run.events:
         write_beginning(run.path, context.loaded or context.data)  # first: no kill leaves a run that lacks it
     run.start(facts | ({"code": code} if code else {}))

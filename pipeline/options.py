@@ -23,7 +23,12 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
         "Learn from a pretrained network's features of the images; 'pipeline list backbones' names them.",
     ),
     ("--backbone-size", "data.backbone_size", int, "Pixels of a side that it sees.  [what suits it and the images]"),
-    ("--model", "model.name", str, "Network; 'pipeline list models' names them. Your own: PKG.MOD:FACTORY.  [cnn; with --backbone linear]"),
+    (
+        "--model",
+        "model.name",
+        str,
+        "Network; 'pipeline list models' names them. Your own: PKG.MOD:FACTORY.  [cnn; with --backbone linear]",
+    ),
     ("--init-weights", "model.init_weights", str, "Start from these weights, .safetensors or .pt.  [random ones]"),
     (
         "--strategy",

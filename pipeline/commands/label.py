@@ -52,7 +52,10 @@ FIXED = ("--dataset", "--cycles", "--annotator", "--classes", *SIMULATED)
 @click.option("--overlap", type=Finite(0, 1), help="Share of the images that everybody is asked.  [0]")
 @click.option("--port", type=int, default=0, show_default=True, help="Of 127.0.0.1; 0 takes a free one.")
 @click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
-@run_options(*FIXED, defaults={"--n-init": "20", "--subset-size": "1000", "--model": "cnn, for features and with --backbone linear"})
+@run_options(
+    *FIXED,
+    defaults={"--n-init": "20", "--subset-size": "1000", "--model": "cnn, for features and with --backbone linear"},
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/FOLDER-label]")
 @trust_code_option
 def label(

@@ -100,7 +100,9 @@ def _load(experiment: Experiment) -> DataSet:
     """Load the images as the runs did, but fetch nothing."""
     config = experiment.config
     fetching = config.data.model_copy(update={"download": False})
-    return load_data(config.model_copy(update={"data": fetching}), run=experiment.runs[0].path, checked=False)
+    return load_data(
+        config.model_copy(update={"data": fetching}), run=experiment.runs[0].path, checked=False, features=False
+    )
 
 
 def _strips(data: DataSet, run: Run, groups: Groups, by_chance: bool) -> tuple[Strip, ...]:

@@ -1,17 +1,18 @@
-"""A run's images as features of a pretrained network: those that it began with, with progress where they are computed."""
+"""A run's images as features of a pretrained network: by the weights and at the size that it began with."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.run.device import choose_device
 from pipeline.run.events import Event
-from trainer.backbones.base import shown
+from trainer.backbones.base import Size, shown
+from trainer.backbones.command import with_bar
 from trainer.backbones.featured import Embedder
-from trainer.data import DataSet
+from trainer.data import DataSet, ImageOptions
+from trainer.data.arrays import Embedded
 from trainer.errors import TrainerError
 
 Progress = Callable[[int, int], None]
@@ -31,32 +32,64 @@ def embedder_of(config: RunConfig, start: Event | None) -> Embedder | None:
     section = config.data
     if section.backbone is None:
         return None
-    began = (start or {}).get("backbone")
-    began = began if isinstance(began, dict) else {}
-    size, height = section.backbone_size, _height(began)
+    began = StandIn.of(start)
+    square = began.size[0] if began is not None and began.size[0] == began.size[1] else None
     try:
         store = Path(section.feature_store).expanduser() if section.feature_store else None
-        embedder = Embedder(section.backbone, size or height, store, lambda: choose_device(config.device))
+        embedder = Embedder(section.backbone, section.backbone_size, store, lambda: choose_device(config.device))
+        if section.backbone_size is None and square is not None and not embedder.backbone.fixed:
+            embedder = Embedder(section.backbone, square, store, lambda: choose_device(config.device))
     except (TrainerError, RuntimeError) as error:  # RuntimeError: the home directory of ~user is not known
         raise PipelineError(f"data.{error}") from error
-    expected, found = began.get("sha256"), embedder.backbone.sha256
-    if expected not in (None, found):
+    found = embedder.backbone.sha256
+    if began is not None and began.sha256 != found:
         raise PipelineError(
             f"data.backbone: the weights of {section.backbone} are not those that the run began with (SHA-256 "
-            f"{found[:12]}, expected {str(expected)[:12]}): put them back, or begin a new run"
+            f"{found[:12]}, expected {began.sha256[:12]}): put them back, or begin a new run"
         )
     return embedder
 
 
-def _height(began: dict[str, object]) -> int | None:
-    """Return the side of the squares that a run began with; None where it does not say, or they were none."""
-    size = began.get("size")
-    if isinstance(size, list) and len(size) == 2 and size[0] == size[1] and isinstance(size[0], int):
-        return size[0]
-    return None
+class StandIn:
+    """Says of images what features of them a run began with, and leaves them images: no backbone is opened.
+
+    Args:
+        name: of the backbone.
+        sha256: digest of its weights.
+        size: (height, width) that it sees.
+
+    """
+
+    def __init__(self, name: str, sha256: str, size: Size) -> None:
+        self.name, self.sha256, self.size = name, sha256, size
+
+    @classmethod
+    def of(cls, start: Event | None) -> "StandIn | None":
+        """Return what a run began with; None where it does not say.
+
+        Args:
+            start: its first event.
+
+        """
+        try:
+            said = (start or {})["backbone"]
+            height, width = (int(side) for side in said["size"])
+            return cls(str(said["name"]), str(said["sha256"]), (height, width))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def options(self, options: ImageOptions) -> ImageOptions:
+        """Return how the images of a folder are read, as ``Embedder.options`` does."""
+        if options.image_size is not None:
+            return options
+        return replace(options, image_size=shown(self.size))
+
+    def facts(self, images: DataSet) -> Embedded:
+        """Return what the features of a data set would be."""
+        return Embedded(images, self.name, self.sha256, self.size)
 
 
-def fingerprint_with(embedder: Embedder | None, images: DataSet) -> str:
+def fingerprint_with(embedder: Embedder | StandIn | None, images: DataSet) -> str:
     """Return the digest that a run's data has, before any feature is computed.
 
     Args:
@@ -75,11 +108,11 @@ def fingerprint_with(embedder: Embedder | None, images: DataSet) -> str:
         raise PipelineError(f"data.{error}") from error
 
 
-def features_of(embedder: Embedder, images: DataSet, progress: Progress | None = None) -> DataSet:
+def features_of(embedder: Embedder | StandIn | None, images: DataSet, progress: Progress | None = None) -> DataSet:
     """Return a data set of features in the place of its images.
 
     Args:
-        embedder: what makes them.
+        embedder: what makes them; the images themselves come back where nothing does.
         images: the data set.
         progress: told how many are computed, of how many; on a terminal a bar shows it where nobody is told.
 
@@ -87,35 +120,11 @@ def features_of(embedder: Embedder, images: DataSet, progress: Progress | None =
         PipelineError: they cannot be computed or kept.
 
     """
+    if embedder is None:
+        return images
+    if isinstance(embedder, StandIn):
+        return replace(images, embedded=embedder.facts(images))
     try:
-        if progress is not None:
-            return embedder(images, progress)
-        with _bar(embedder, images) as (told, beginning):
-            return embedder(images, told, beginning)
+        return with_bar(embedder, images) if progress is None else embedder(images, progress)
     except TrainerError as error:
         raise PipelineError(f"data.{error}" if str(error).startswith("backbone") else str(error)) from error
-
-
-@contextmanager
-def _bar(embedder: Embedder, images: DataSet) -> Iterator[tuple[Progress, Callable[[], None]]]:
-    """Show a bar on standard error while features are computed; a line where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
-    task = bar.add_task(f"features by {embedder.backbone.name}", total=None)
-
-    def beginning() -> None:
-        facts, count = embedder.facts(images), len(images.train) + len(images.test)
-        console.print(
-            f"note: features of {count:,} images at {shown(facts.size)} are computed once, by {facts.backbone}, and kept",
-            markup=False,
-        )
-        bar.start()
-
-    try:
-        yield lambda done, total: bar.update(task, completed=done, total=total), beginning
-    finally:
-        bar.stop()

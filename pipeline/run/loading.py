@@ -15,7 +15,7 @@ from pipeline.run.began import (
     ways_to_read,
     what_changed,
 )
-from pipeline.run.embedding import embedder_of, features_of, fingerprint_with
+from pipeline.run.embedding import StandIn, embedder_of, features_of, fingerprint_with
 from trainer.backbones.featured import Embedder
 from trainer.data import Before, DataSet, load
 from trainer.errors import TrainerError
@@ -32,6 +32,7 @@ def load_data(
     *,
     checked: bool = True,
     embedding: Callable[[int, int], None] | None = None,
+    features: bool = True,
 ) -> DataSet:
     """Load the data of a run, a user's own within a part of the free memory.
 
@@ -46,6 +47,9 @@ def load_data(
         checked: whether all of it is compared with what the run began with.
         embedding: told how many images have features, of how many, while a backbone computes them; by default a bar.
 
+        features: whether features are computed where the run learns from a backbone's; without them a run that has
+            begun needs no backbone, and its data are the images, with the fingerprint that its features have.
+
     Raises:
         PipelineError: it is missing, damaged, makes no data set or is not what the run began with; the message names
             the files.
@@ -56,13 +60,9 @@ def load_data(
         refuse_runs(Path(folder).expanduser())
     start = first_event(run) if run is not None else None
     expected = start.get("dataset_sha256") if start else None
-    eye = embedder_of(config, start)
-
-    def seen(data: DataSet) -> DataSet:
-        return data if eye is None else features_of(eye, data, embedding)
-
+    eye = (None if features else StandIn.of(start)) or embedder_of(config, start)
     if run is None or expected is None:
-        return seen(_loaded(config, cache, progress, None, eye))
+        return features_of(eye, _loaded(config, cache, progress, None, eye), embedding)
     began, kept = read_beginning(run), kept_files(cache)
     other = f"the data set {config.data.name} is not the one that the run began with"
     if began and checked and (changed := come_and_gone(began, config)):
@@ -77,7 +77,7 @@ def load_data(
             refused.append(error)
             continue
         if not checked or here == expected:
-            return seen(data)
+            return features_of(eye, data, embedding)
         found.append(data)
     if not found:
         raise PipelineError(f"{other}: {refused[0]}" if began else str(refused[0])) from refused[0]
@@ -89,7 +89,7 @@ def _loaded(
     cache: Path | None,
     progress: Callable[[int, int], None] | None,
     before: Before,
-    eye: Embedder | None,
+    eye: Embedder | StandIn | None,
 ) -> DataSet:
     try:
         options, folder = config.data.image_options, config.data.name.startswith("folder:")

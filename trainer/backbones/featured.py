@@ -14,7 +14,7 @@ from trainer.backbones.base import Backbone, Size
 from trainer.backbones.network import on_images, require_channels
 from trainer.backbones.store import Progress, kept_features
 from trainer.data.arrays import DataSet, Embedded, Split
-from trainer.data.constants import feature_constants
+from trainer.data.constants import CHUNK_BYTES
 from trainer.data.custom import ImageOptions
 from trainer.errors import TrainerError
 
@@ -85,7 +85,8 @@ class Embedder:
     ) -> DataSet:
         """Return a data set with features in the place of images; all else is that of the images.
 
-        Features are centred by their mean over the training half, each by its own, and divided by its deviation.
+        Features are centred, each by its mean over the training half, and all divided by one number, the root mean
+        square of their deviations: those that say little of these images are not blown up (benchmarks/RESULTS.md).
 
         Args:
             images: the data set.
@@ -102,17 +103,34 @@ class Embedder:
         root = self._store if self._store is not None else _usual_store()
         kept = kept_features(root, _origin(facts), n, compute, progress)
         features = kept.features[:, :, None, None]
-        mean, std = feature_constants(features[:n_train])
+        mean, spread = scaling(kept.features[:n_train])
         return dataclasses.replace(
             images,
             train=Split(features[:n_train], images.train.labels),
             test=Split(features[n_train:], images.test.labels),
             scale=1.0,
             mean=mean,
-            std=std,
+            std=(spread,) * len(mean),
             said=(*images.said, *([kept.note] if kept.note else [])),
             embedded=facts,
         )
+
+
+def scaling(features: NDArray[np.float32]) -> tuple[tuple[float, ...], float]:
+    """Return what features are centred by and divided by: ``(h - m) / s`` with ``s^2 = mean of (h - m)^2``.
+
+    Args:
+        features: h, ``[N, d]``.
+
+    Returns:
+        The means m ``[d]``, and s; 1 where all features are the same.
+
+    """
+    step = max(1, CHUNK_BYTES // (8 * features.shape[1]))
+    pieces = [features[start : start + step] for start in range(0, len(features), step)]
+    mean = sum(piece.sum(axis=0, dtype=np.float64) for piece in pieces) / len(features)  # [d]
+    square = sum(float(((piece - mean) ** 2).sum()) for piece in pieces) / features.size
+    return tuple(np.asarray(mean).tolist()), float(np.sqrt(square)) or 1.0
 
 
 class _Computing:

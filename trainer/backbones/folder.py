@@ -63,7 +63,9 @@ def _about(folder: Path) -> dict[str, Any]:
             f"backbone {folder}: cannot read {ABOUT} in it ({why(error)}): expected a folder of 'trainer pretrain'"
         ) from error
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise TrainerError(f"{path}: expected what 'trainer pretrain' writes ({type(error).__name__}: {error})") from error
+        raise TrainerError(
+            f"{path}: expected what 'trainer pretrain' writes ({type(error).__name__}: {error})"
+        ) from error
     return about | {"mean": mean, "std": std}
 
 

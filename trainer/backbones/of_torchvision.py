@@ -11,7 +11,7 @@ from trainer.backbones.cut import without_last_layer
 from trainer.errors import TrainerError
 
 PREFIX = "torchvision:"
-SETTINGS = dict.fromkeys(("googlenet", "inception_v3"), {"transform_input": True, "init_weights": False})
+SETTINGS = {name: {"transform_input": True, "init_weights": False} for name in ("googlenet", "inception_v3")}
 """What torchvision's own builders set where they are given weights."""
 
 

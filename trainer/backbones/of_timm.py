@@ -35,7 +35,7 @@ def open_timm(name: str, overlay: dict[str, Any] | None = None) -> Backbone:
         raise TrainerError(f"backbone {name}: expected one of timm's {len(known):,} networks, got {short!r}{hint}")
     try:
         with torch.random.fork_rng(devices=[]):
-            net = timm.create_model(short, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay).eval()
+            net: Any = timm.create_model(short, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay).eval()
     except Exception as error:  # timm, its hub client and the network raise of many kinds
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise TrainerError(f"backbone {name}: its weights cannot be had ({reason})") from error

@@ -22,6 +22,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
         str,
         "Learn from a pretrained network's features of the images; 'pipeline list backbones' names them.",
     ),
+    ("--finetune", "data.finetune", str, "Train on the backbone with a new last layer: all of it, or the head alone."),
     ("--backbone-size", "data.backbone_size", int, "Pixels of a side that it sees.  [what suits it and the images]"),
     (
         "--model",

@@ -19,6 +19,7 @@ from common.files import replacing_folder
 from common.naming import did_you_mean
 from common.reading import parse_json, read_json, why
 from trainer.backbones.command import embedder, with_bar
+from trainer.backbones.tuned import AsImages, tuned_model
 from trainer.checkpoint import load_weights, trained_files
 from trainer.command_options import SETTABLE, data_options, regime_options
 from trainer.data import DataSet, ImageOptions, check_ids, custom_kind, load
@@ -26,6 +27,7 @@ from trainer.errors import Diverged, TrainerError
 from trainer.files import require_free
 from trainer.learners import Trained
 from trainer.models import MODELS, ModelSpec, build, check_evaluation, family_of
+from trainer.models.on_backbone import PREFIX
 from trainer.options import options_for
 from trainer.predict import accuracy, predict
 from trainer.regimes import Ended
@@ -78,6 +80,7 @@ def fit(
     classes: str | None,
     sets: tuple[str, ...],
     backbone: str | None,
+    finetune: str | None,
     backbone_size: int | None,
     data_root: Path | None,
     download: bool,
@@ -105,12 +108,19 @@ def fit(
     from trainer.threads import with_threads
 
     require_free(out)
+    given = _parse_options(model_options)
+    if backbone is not None and finetune is not None:
+        if model is not None:
+            raise TrainerError("--model: --finetune trains the backbone itself: leave one of them out")
+        tuned = tuned_model(backbone, finetune, backbone_size)
+        model, given = tuned["name"], tuned["options"] | given
+    elif model is not None and model.startswith(PREFIX):
+        raise TrainerError(f"--model {model}: give --backbone {model.removeprefix(PREFIX)} --finetune all instead")
     model = model or ("cnn" if backbone is None else "linear")
     options = options_for(model, **training)
-    given = _parse_options(model_options)
     family_of(model).resolve(given)
     own = {"image_size": image_size, "classes": classes}
-    data = _load(dataset, data_root, download, own, sets, Seen(backbone, backbone_size, device))
+    data = _load(dataset, data_root, download, own, sets, Seen(backbone, finetune, backbone_size, device))
     data.require_augmentable(options.augment)
     ids = _labelled_ids(data, n_labelled, labelled, seed)
     spec = ModelSpec(model, data.input_shape, data.num_classes, given)
@@ -170,6 +180,7 @@ def export(
     classes: str | None,
     sets: tuple[str, ...],
     backbone: str | None,
+    finetune: str | None,
     backbone_size: int | None,
     data_root: Path | None,
     download: bool,
@@ -188,7 +199,7 @@ def export(
     """
     require_free(out)
     own = {"image_size": image_size, "classes": classes}
-    data = _load(dataset, data_root, download, own, sets, Seen(backbone, backbone_size))
+    data = _load(dataset, data_root, download, own, sets, Seen(backbone, finetune, backbone_size))
     ids = _labelled_ids(data, n_labelled, labelled, seed)
     rest = np.setdiff1d(np.arange(len(data.train)), ids)
     if pool > len(rest):
@@ -209,6 +220,7 @@ class Seen(NamedTuple):
     """By which pretrained network images are seen, and at which size; by none where it has no name."""
 
     backbone: str | None
+    finetune: str | None
     size: int | None
     device: str = "cpu"
 
@@ -232,7 +244,7 @@ def _load(
     if eye is not None and dataset.startswith("folder:"):
         images = eye.options(images)
     data = load(dataset, root=root, download=download, images=images)
-    data = data if eye is None else with_bar(eye, data)
+    data = eye(data) if isinstance(eye, AsImages) else data if eye is None else with_bar(eye, data)
     for note in data.notes:
         click.echo(f"note: {note}", err=True)
     data.require_classes()

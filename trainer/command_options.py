@@ -135,6 +135,11 @@ def data_options(command: Decorated) -> Decorated:
                 help="Learn from a pretrained network's features of the images; 'pipeline list backbones' names them.",
             ),
             click.option(
+                "--finetune",
+                type=click.Choice(["head", "all"]),
+                help="Train on the backbone with a new last layer: all of it, or the head alone.",
+            ),
+            click.option(
                 "--backbone-size", type=int, help="Pixels of a side that it sees.  [what suits it and the images]"
             ),
             click.option("--data-root", type=click.Path(path_type=Path), help="Folder in torchvision's layout."),

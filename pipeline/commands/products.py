@@ -36,7 +36,7 @@ def products(run: Path, out: Path | None, trust_code: bool) -> None:
     try:
         with interrupts, watching(interrupts.check) as progress:
             config, events = read_config(run), read_events(run)
-            codes = [code for code in named_code(config) if code.role == "backbone"]  # reading the data runs it
+            codes = [code for code in named_code(config) if code.target == config.data.backbone]  # reading data runs it
             confirm_code(run, codes, trust_code, note, events[0] if events else None)
             progress("data", 0, 1)
             data = load_data(config, run=run)

@@ -21,10 +21,13 @@ from pipeline.config.sections import (
     TrainSection,
 )
 from pipeline.parsing import to_yaml
+from pipeline.plain import merged
 from trainer.backbones import OWN, kind_of
+from trainer.backbones.tuned import tuned_model
 from trainer.data import custom_kind
 from trainer.errors import TrainerError
 from trainer.models import ModelSpec
+from trainer.models.on_backbone import PREFIX
 from trainer.options import TrainOptions, options_for
 
 UNSCIENTIFIC = (
@@ -100,15 +103,28 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _of_features(cls, values: Any) -> Any:
-        """Let the network be ``linear`` where it learns from a backbone's features and nobody names another."""
+        """Let the network be ``linear`` on a backbone's features, or the backbone, where nobody names another."""
         data, model = (values.get("data"), values.get("model")) if isinstance(values, dict) else (None, None)
-        backbone = data.get("backbone") if isinstance(data, dict) else getattr(data, "backbone", None)
-        if backbone is not None and (model is None or (isinstance(model, dict) and "name" not in model)):
-            return {**values, "model": {**(model or {}), "name": FEATURES_MODEL}}
+        if not (model is None or (isinstance(model, dict) and "name" not in model)):
+            return values
+
+        def of_data(field: str) -> Any:
+            return data.get(field) if isinstance(data, dict) else getattr(data, field, None)
+
+        backbone, finetune, size = (of_data(field) for field in ("backbone", "finetune", "backbone_size"))
+        if isinstance(backbone, str):
+            named = {"name": FEATURES_MODEL} if finetune is None else tuned_model(backbone, finetune, size)
+            return {**values, "model": merged(named, model or {})}
         return values
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
+        tuned = None if self.data.finetune is None else f"{PREFIX}{self.data.backbone}"
+        if tuned != (self.model.name if self.model.name.startswith(PREFIX) or tuned else None):
+            raise ValueError(
+                f"model.name: a backbone is trained on by data.backbone and data.finetune, got {self.model.name!r}: "
+                "leave it out"
+            )
         given, needed = self.train.learner, self.query.learner  # type: ignore[attr-defined]
         if needed is not None and given not in (None, needed):
             raise ValueError(
@@ -182,7 +198,8 @@ class RunConfig(Section):
             section.pop(last, None)
         plain["data"]["name"] = custom_kind(self.data.name) or self.data.name
         if self.data.backbone is not None and kind_of(self.data.backbone) is OWN["FOLDER"]:
-            plain["data"]["backbone"] = "FOLDER"  # the data's digest holds that of its weights
+            plain["data"]["backbone"] = "FOLDER"  # the first event has the digest of its weights
+            plain["model"]["name"] = plain["model"]["name"].replace(self.data.backbone, "FOLDER")
         plain["train"] = {name: value for name, value in plain["train"].items() if value != LATER.get(name)}
         plain["data"] = {name: value for name, value in plain["data"].items() if value != LATER_DATA.get(name)}
         sections = (plain, plain["train"], plain["data"], plain["model"], plain["query"], plain["annotator"] or {})

@@ -95,6 +95,8 @@ class DataSection(Section):
         stratified: likewise.
         leave_out: likewise.
         backbone: the network whose features are learned from, in the place of the images.
+        finetune: what of the backbone is trained on, with a new last layer: ``head`` or ``all``; absent, its features
+            are computed once.
         backbone_size: pixels of a side that it sees; what suits network and images where absent.
         feature_store: the folder that features are kept in; the user's cache directory where absent.
 
@@ -111,6 +113,7 @@ class DataSection(Section):
     stratified: bool | None = None
     leave_out: list[str] | None = None
     backbone: str | None = None
+    finetune: Literal["head", "all"] | None = None
     backbone_size: int | None = Field(default=None, ge=LEAST, le=MOST)
     feature_store: str | None = None
 
@@ -140,8 +143,11 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
-        if self.backbone is None and (self.backbone_size is not None or self.feature_store is not None):
-            raise ValueError("backbone_size and feature_store: expected with data.backbone, which is not given")
+        more = (self.finetune, self.backbone_size, self.feature_store)
+        if self.backbone is None and any(value is not None for value in more):
+            raise ValueError(
+                "finetune, backbone_size and feature_store: expected with data.backbone, which is not given"
+            )
         given = self._given()
         if custom_kind(self.name):
             for name, value in asdict(self.image_options).items():

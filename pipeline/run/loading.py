@@ -15,8 +15,7 @@ from pipeline.run.began import (
     ways_to_read,
     what_changed,
 )
-from pipeline.run.embedding import StandIn, embedder_of, features_of, fingerprint_with
-from trainer.backbones.featured import Embedder
+from pipeline.run.embedding import Eye, embedder_of, features_of, fingerprint_with, stand_in
 from trainer.data import Before, DataSet, load
 from trainer.errors import TrainerError
 
@@ -60,7 +59,7 @@ def load_data(
         refuse_runs(Path(folder).expanduser())
     start = first_event(run) if run is not None else None
     expected = start.get("dataset_sha256") if start else None
-    eye = (None if features else StandIn.of(start)) or embedder_of(config, start)
+    eye = (None if features else stand_in(config, start)) or embedder_of(config, start)
     if run is None or expected is None:
         return features_of(eye, _loaded(config, cache, progress, None, eye), embedding)
     began, kept = read_beginning(run), kept_files(cache)
@@ -89,7 +88,7 @@ def _loaded(
     cache: Path | None,
     progress: Callable[[int, int], None] | None,
     before: Before,
-    eye: Embedder | StandIn | None,
+    eye: Eye | None,
 ) -> DataSet:
     try:
         options, folder = config.data.image_options, config.data.name.startswith("folder:")

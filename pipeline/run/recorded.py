@@ -129,7 +129,7 @@ def _code_of(model: str, options: Mapping[str, Any], strategy: str, annotator: s
     found = []
     if factory := own_factory(model):
         found.append(Code("model", model, factory, dict(options)))
-    if own_code(backbone):
+    if own_code(backbone) and own_factory(model) != backbone:
         found.append(Code("backbone", backbone, backbone))
     if is_plugin(annotator):
         found.append(Code("annotator", annotator, annotator))

@@ -21,7 +21,7 @@ from pipeline.products.model_folder import read_about
 from pipeline.run.context import load_data, open_context
 from pipeline.run.reading import read_config, read_events
 from pipeline.run.recorded import named_code
-from trainer.backbones import featured, store
+from trainer.backbones import featured, open_backbone, store
 from trainer.models import ModelSpec, build
 
 SMALL = [
@@ -63,7 +63,10 @@ def test_the_network_is_linear_unless_another_is_named():
 def test_names_and_sizes_are_checked_before_anything_is_opened():
     for options, reason in (
         ({"data.backbone": "x:"}, "config: data.backbone: expected efficientnet-lite0, timm:NAME, torchvision:NAME"),
-        ({"data.backbone_size": 96}, "config: data: backbone_size and feature_store: expected with data.backbone"),
+        (
+            {"data.backbone_size": 96},
+            "config: data: finetune, backbone_size and feature_store: expected with data.backbone",
+        ),
         ({"data.backbone": "timm:x", "data.backbone_size": 4}, "config: data.backbone_size: input should be greater"),
     ):
         with pytest.raises(PipelineError) as error:
@@ -233,7 +236,10 @@ def test_the_trainer_learns_from_features(here):
     assert np.load("arrays/pool.npz")["x"].shape[::9] == (9,)
     wrong = CliRunner().invoke(trainer, ["fit", "--backbone-size", "96", "--n-labelled", "20", "--out", "no"])
     assert wrong.exit_code == 2
-    assert "--backbone-size and data.feature_store: expected with --backbone, which is not given" in wrong.output
+    assert (
+        "--finetune, --backbone-size and data.feature_store: expected with --backbone, which is not given"
+        in wrong.output
+    )
 
 
 def test_lists_and_doctor_know_backbones(monkeypatch):
@@ -249,3 +255,71 @@ def test_lists_and_doctor_know_backbones(monkeypatch):
     assert doctor._backbone() == ("ok", "backbone efficientnet-lite0: weights with SHA-256 579344248a93, as published")
     monkeypatch.setattr(doctor, "absent_package", lambda: "efficientnet_lite_pytorch")
     assert doctor._backbone().state == "absent"
+
+
+@pytest.mark.parametrize("finetune", ["head", "all"])
+def test_a_backbone_is_trained_on(here, finetune):
+    name = write_own(here)
+    rate = ["--set", "train.max_lr=0.1", "--set", "query.strategy=margin-influence-greedy"]
+    invoke("run", "--backbone", name, "--finetune", finetune, *SMALL, *rate, "--out", "run")
+    config = read_config(here / "run")
+    assert (config.model.name, config.train.batch_norm) == ("on-backbone:my_eye:build", "running")
+    start = read_events(here / "run")[0]
+    assert (start["backbone"]["finetune"], start["backbone"]["size"]) == (finetune, [8, 8])
+    weights = load_file(here / "run/cycles/001/train/weights.safetensors")
+    before = open_backbone(name).build().state_dict()
+    same = all(torch.equal(weights[f"eye.net.{key}"], value) for key, value in before.items())
+    assert same == (finetune == "head")
+    assert weights["head.2.weight"].abs().max() > 0
+    graph = json.loads((here / "run/cycles/000/migrate/report.json").read_text())
+    assert graph["verified"]
+    assert "would run: model on-backbone:my_eye:build" in refused("products", "run")
+    assert "no fault in" in invoke("verify", "run", "--trust-code").stdout
+    if finetune == "all":
+        invoke("products", "run", "--trust-code")
+        about = read_about(here / "run/products/model")
+        assert (about.input_shape, about.mean, about.std, about.ported) == ((1, 8, 8), (0.0,), (1.0,), True)
+
+
+def test_a_trained_backbone_keeps_its_statistics(here):
+    text = here / "my_eye.py"
+    write_own(here)
+    text.write_text(
+        text.read_text().replace(
+            "self.conv, self.pool = nn.Conv2d(3, 5, 3, padding=1),",
+            "self.conv, self.pool = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.BatchNorm2d(5)),",
+        )
+    )
+    from trainer.loop import fit
+    from trainer.options import options_for
+
+    spec = ModelSpec("on-backbone:my_eye:build", (3, 8, 8), 2, {})
+    net, x = build(spec, 0), np.random.default_rng(0).random((8, 3, 8, 8), np.float32)
+    assert not net.head[2].weight.any()
+    first = {key: value.clone() for key, value in net.state_dict().items()}
+    fit(net, x, np.arange(8) % 2, 2, options_for(spec.name, epochs=3, max_lr=0.1), seed=0)
+    now = net.state_dict()
+    changed = {key for key, value in first.items() if not torch.equal(value, now[key])}
+    assert {"eye.net.conv.0.weight", "eye.net.conv.1.weight", "head.2.weight"} <= changed
+    assert not {key for key in changed if "running" in key or "center" in key}
+
+
+def test_a_trained_backbone_is_asked_for_by_its_options():
+    for options, reason in (
+        (
+            {"model.name": "on-backbone:efficientnet-lite0"},
+            "a backbone is trained on by data.backbone and data.finetune",
+        ),
+        ({"data.backbone": "timm:x", "data.finetune": "all", "model.name": "cnn"}, "got 'cnn': leave it out"),
+        (
+            {"data.backbone": "timm:x", "data.finetune": "all", "train.batch_norm": "restated"},
+            "batch_norm must be running",
+        ),
+        (
+            {"data.backbone": "timm:x", "data.finetune": "all", "model.options": {"head": "x"}},
+            "option head: expected one of",
+        ),
+        ({"data.backbone": "timm:x", "data.finetune": "all", "model.options": {"hat": 1}}, "has no option 'hat'"),
+    ):
+        with pytest.raises(PipelineError, match=reason):
+            load_config(options=options)

@@ -8,15 +8,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from trainer.backbones.base import shown
 from trainer.backbones.featured import Embedder
+from trainer.backbones.tuned import AsImages
 from trainer.data.arrays import DataSet
 from trainer.errors import TrainerError
 
 
-def embedder(backbone: str | None, size: int | None, device: str, store: str | None) -> Embedder | None:
+def embedder(
+    backbone: str | None, finetune: str | None, size: int | None, device: str, store: str | None
+) -> Embedder | AsImages | None:
     """Return what options ask for; None where they name no backbone.
 
     Args:
         backbone: its name.
+        finetune: what of it is trained on; None for nothing.
         size: pixels of a side that it sees.
         device: where features are computed.
         store: folder of kept features.
@@ -26,14 +30,17 @@ def embedder(backbone: str | None, size: int | None, device: str, store: str | N
 
     """
     if backbone is None:
-        if size is not None or store is not None:
-            raise TrainerError("--backbone-size and data.feature_store: expected with --backbone, which is not given")
+        if any(value is not None for value in (finetune, size, store)):
+            raise TrainerError(
+                "--finetune, --backbone-size and data.feature_store: expected with --backbone, which is not given"
+            )
         return None
     try:
         folder = None if store is None else Path(store).expanduser()
     except RuntimeError as error:
         raise TrainerError(f"data.feature_store: {error}") from error
-    return Embedder(backbone, size, folder, lambda: device)
+    found = Embedder(backbone, size, folder, lambda: device)
+    return found if finetune is None else AsImages(found.backbone.size_for(size))
 
 
 def with_bar(embedder: Embedder, images: DataSet) -> DataSet:

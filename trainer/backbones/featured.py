@@ -80,6 +80,15 @@ class Embedder:
         size = self.backbone.size_for(self._given, (height, width))
         return Embedded(images, self.backbone.name, self.backbone.sha256, size)
 
+    def fingerprint(self, images: DataSet) -> str:
+        """Return the fingerprint that the features of a data set have, without computing them.
+
+        Args:
+            images: the data set.
+
+        """
+        return self.facts(images).fingerprint(images.classes)
+
     def __call__(
         self, images: DataSet, progress: Progress | None = None, beginning: Callable[[], None] = lambda: None
     ) -> DataSet:

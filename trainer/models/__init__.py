@@ -54,7 +54,7 @@ def family_of(name: str) -> Family:
     """Return the family of a name, or of a user's own factory ``PKG.MOD:FACTORY``, which is not imported.
 
     Args:
-        name: a key of ``MODELS``, ``backbone:NAME``, or ``PKG.MOD:FACTORY``.
+        name: a key of ``MODELS``, ``on-backbone:NAME``, or ``PKG.MOD:FACTORY``.
 
     Raises:
         TrainerError: no such family; the message lists those there are.

@@ -1,8 +1,8 @@
-"""``backbone:NAME``: a pretrained network and a head on it as one network, from images to outputs."""
+"""``on-backbone:NAME``: a pretrained network and a head on it as one network, from images to outputs."""
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,9 @@ from trainer.errors import TrainerError
 from trainer.models.custom import CustomFamily
 from trainer.models.spec import Family, Shape
 
-PREFIX = "backbone:"
+PREFIX = "on-backbone:"
+TRAINING: Mapping[str, float | str] = {"max_lr": 1.0, "batch_norm": "running"}
+"""A rate at which few labels are learned without a restart (benchmarks/RESULTS.md), and statistics that stay."""
 DEFAULTS: Mapping[str, Any] = {"size": None, "head": "linear", "head_options": {}, "train": "all"}
 """Options: pixels that the backbone sees, the head's family and options, and what is trained."""
 TRAINED = ("all", "head")
@@ -26,6 +28,9 @@ class OnBackbone(nn.Module):
         head: from ``[N, d, 1, 1]`` to outputs.
         features: d.
 
+    In training, too, the backbone runs as it does in eval mode: its batch norm keeps the statistics that it was
+    pretrained with, which few labels cannot replace, and nothing in it is random.
+
     """
 
     center: Tensor
@@ -36,6 +41,12 @@ class OnBackbone(nn.Module):
         self.eye, self.head = eye, head
         self.register_buffer("center", torch.zeros(features))
         self.register_buffer("deviation", torch.ones(features))
+
+    def train(self, mode: bool = True) -> Self:
+        """Let the head alone train as a module; parameters of the backbone are trained where they require gradients."""
+        super().train(mode)
+        self.eye.eval()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs ``[N, C]`` of images ``[N, C, H, W]``."""
@@ -75,7 +86,7 @@ class BackboneFamily(CustomFamily):
 
 
 def backbone_family(name: str) -> Family | None:
-    """Return the family of ``backbone:NAME``, or None for another name; nothing is opened.
+    """Return the family of ``on-backbone:NAME``, or None for another name; nothing is opened.
 
     Args:
         name: what the user gave.
@@ -91,7 +102,7 @@ def backbone_family(name: str) -> Family | None:
     backbone = name.removeprefix(PREFIX)
     kind = kind_of(backbone)
     text = "a pretrained network that is trained on, with a new last layer"
-    return BackboneFamily(name, text, kind.source, partial(build_on_backbone, backbone), {}, {})
+    return BackboneFamily(name, text, kind.source, partial(build_on_backbone, backbone), {}, TRAINING)
 
 
 def build_on_backbone(

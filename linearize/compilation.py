@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from common.cache import user_cache
+
 SHORTEST = 0.2
 """Seconds of compilation from which on its result is kept."""
 
@@ -21,7 +23,7 @@ def keep_compiled() -> Path | None:
     chosen = config.jax_compilation_cache_dir
     if chosen:
         return Path(chosen)
-    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ntk-lookahead" / "xla"
+    path = user_cache("xla")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -208,18 +208,20 @@ def resume(run_directory: Path, trust_code: bool) -> None:
 
 
 @cli.command("list")
-@click.argument("what", type=click.Choice(["datasets", "models", "strategies"]))
+@click.argument("what", type=click.Choice(["backbones", "datasets", "models", "strategies"]))
 def list_(what: str) -> None:
     """List what can be chosen, one line each, with its source.
 
     Example: pipeline list strategies
     """
     from pipeline.queries import installed_strategies
+    from trainer.backbones import BACKBONES, OF_OTHERS, OWN
     from trainer.data import CUSTOM_DATA, DATASETS
     from trainer.models import CUSTOM_MODEL, MODELS
 
     strategies, refused = installed_strategies() if what == "strategies" else ({}, {})
     registry: dict[str, Any] = {
+        "backbones": {kind.name: kind for kinds in (BACKBONES, OF_OTHERS, OWN) for kind in kinds.values()},
         "datasets": DATASETS | CUSTOM_DATA,
         "models": MODELS | CUSTOM_MODEL,
         "strategies": strategies,

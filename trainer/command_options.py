@@ -71,6 +71,7 @@ SETTABLE: dict[str, Callable[[str], Any]] = {
     "data.classes": str,
     "data.stratified": _truth,
     "data.leave_out": str,
+    "data.feature_store": str,
 }
 
 
@@ -128,6 +129,18 @@ def data_options(command: Decorated) -> Decorated:
                 multiple=True,
                 metavar="data.KEY=VALUE",
                 help=f"How your own data is read: {', '.join(SETTABLE)}.",
+            ),
+            click.option(
+                "--backbone",
+                help="Learn from a pretrained network's features of the images; 'pipeline list backbones' names them.",
+            ),
+            click.option(
+                "--finetune",
+                type=click.Choice(["head", "all"]),
+                help="Train on the backbone with a new last layer: all of it, or the head alone.",
+            ),
+            click.option(
+                "--backbone-size", type=int, help="Pixels of a side that it sees.  [what suits it and the images]"
             ),
             click.option("--data-root", type=click.Path(path_type=Path), help="Folder in torchvision's layout."),
             click.option("--download", is_flag=True, help="Fetch missing files into the data root."),

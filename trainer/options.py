@@ -11,6 +11,7 @@ from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import TrainerError
 from trainer.learners import LEARNERS
 from trainer.models import family_of
+from trainer.models.on_backbone import PREFIX
 from trainer.regimes import OPTIMIZERS, SCHEDULES
 
 STATISTICS = ("restated", "running")
@@ -140,6 +141,11 @@ def options_for(model: str, **overrides: Any) -> TrainOptions:
             f"{did_you_mean(unknown[0], TrainOptions.__dataclass_fields__)}"
         )
     options = replace(TrainOptions(), **{**family_of(model).training, **given})
+    if model.startswith(PREFIX) and options.batch_norm != "running":
+        raise TrainerError(
+            f"batch_norm must be running for {model}, which keeps the statistics that it was pretrained with, got "
+            f"{options.batch_norm!r}"
+        )
     if "max_lr" in given:
         return options
     own = OPTIMIZERS[options.optimizer].max_lr

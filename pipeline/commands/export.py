@@ -24,7 +24,7 @@ def export(run_directory: Path, out: Path | None) -> None:
 
     config = read_config(run_directory)
     check_file(path)
-    data = load_data(config, run=run_directory)
+    data = load_data(config, run=run_directory, features=False)
     pool = Pool(len(data.train), read_events(run_directory))
     count, classes = write_questions(pool, data, path), (*data.classes, *pool.added_classes)
     click.echo(f"{path}: {count} samples to label as one of {', '.join(classes)}")

@@ -33,7 +33,7 @@ def ingest(run_directory: Path, file: Path, annotator: str | None, close: bool, 
         raise PipelineError(f"{run_directory}: expected a run begun with --annotator files; {config.who} answers")
     read_events(run_directory)
     with RunDirectory(run_directory, lambda warning: click.echo(f"warning: {warning}", err=True)) as run:
-        data = load_data(config, run=run_directory)
+        data = load_data(config, run=run_directory, features=False)
         if run.events:
             check_unchanged(run.events[0], config, data.fingerprint())
         rounds = Rounds(run, data, FilesAnnotator())

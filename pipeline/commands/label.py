@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 import webbrowser
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,6 @@ OWN_DATA: dict[str, dict[str, Any]] = {
     "npz": {"test_fraction": 0.0},
 }
 """Of their own files: one that cannot be read keeps nobody from labelling, and every label is learned from."""
-FEATURES_MODEL = "linear"
-"""What learns from features, where no network is named: there is nothing in them to convolve."""
 IN_USE = "label on its page, where 'Link for another browser' lets others in, or stop it"
 """What to do where another process serves a run already."""
 IMAGES = "images"
@@ -53,7 +52,10 @@ FIXED = ("--dataset", "--cycles", "--annotator", "--classes", *SIMULATED)
 @click.option("--overlap", type=Finite(0, 1), help="Share of the images that everybody is asked.  [0]")
 @click.option("--port", type=int, default=0, show_default=True, help="Of 127.0.0.1; 0 takes a free one.")
 @click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
-@run_options(*FIXED, defaults={"--n-init": "20", "--subset-size": "1000", "--model": "cnn, for features linear"})
+@run_options(
+    *FIXED,
+    defaults={"--n-init": "20", "--subset-size": "1000", "--model": "cnn, for features and with --backbone linear"},
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/FOLDER-label]")
 @trust_code_option
 def label(
@@ -104,6 +106,8 @@ def label(
     with _listening(port) as listener:  # before anything is made
         base = _base(source, classes, budget, overlap)
         fields = {name.replace("__", "."): value for name, value in options.items()}
+        if (folder := fields.get("data.backbone")) and Path(folder).expanduser().is_dir():
+            fields["data.backbone"] = str(Path(folder).expanduser().resolve())  # so that the run goes on from anywhere
         confirm_file(config_file, sets, fields, trust_code, base)
         path, context = _begun(base, out, config_file, sets, fields)
         _serve(path, context, annotator, listener, browser, [])
@@ -155,6 +159,7 @@ def _begun(
 ) -> tuple[Path, "RunContext"]:
     """Make the directory of a new run, and open it; nothing is left of it where its data is no good."""
     from pipeline.config import load_config
+    from pipeline.config.run import FEATURES_MODEL
     from pipeline.files import slug
     from pipeline.products.watching import watching
     from pipeline.run.context import load_data, open_context
@@ -163,16 +168,18 @@ def _begun(
     config = load_config(config_file, fields, sets, base)
     if not config.paged:
         raise PipelineError(f"annotator.name: expected page, got {config.who!r}")
-    if config.data.name.startswith("npz:") and load_data(config).holds_features:
+    backbone = config.data.backbone is not None
+    if config.data.name.startswith("npz:") and not backbone and load_data(config).holds_features:
         config = load_config(config_file, fields, sets, base | {"model": {"name": FEATURES_MODEL}})
-    if config.data.name.startswith("folder:") and config.data.image_size is None:
+    if config.data.name.startswith("folder:") and not backbone and config.data.image_size is None:
         config = _with_size(config)
     path = out or _fresh(f"{slug(config.data.name)}-label", config.data.name)
     _refuse_inside(path, config.data.name)
     create_run(path, config)
     try:
         with watching(lambda: None) as progress:
-            return path, open_context(config, path / IMAGES, lambda done, total: progress("images read", done, total))
+            read, embedded = (partial(progress, what) for what in ("images read", "features computed"))
+            return path, open_context(config, path / IMAGES, read, embedding=embedded)
     except BaseException:
         shutil.rmtree(path)  # nothing was said yet
         raise

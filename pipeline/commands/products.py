@@ -28,6 +28,7 @@ def products(run: Path, out: Path | None, trust_code: bool) -> None:
     from pipeline.products.make import PRODUCTS, make_products
     from pipeline.products.watching import watching
     from pipeline.run.context import load_data
+    from pipeline.run.recorded import confirm_code, named_code
     from pipeline.run.rundir import check_unchanged, read_config, read_events
 
     keep_compiled()
@@ -35,6 +36,8 @@ def products(run: Path, out: Path | None, trust_code: bool) -> None:
     try:
         with interrupts, watching(interrupts.check) as progress:
             config, events = read_config(run), read_events(run)
+            codes = [code for code in named_code(config) if code.target == config.data.backbone]  # reading data runs it
+            confirm_code(run, codes, trust_code, note, events[0] if events else None)
             progress("data", 0, 1)
             data = load_data(config, run=run)
             if events:

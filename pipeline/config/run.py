@@ -21,9 +21,13 @@ from pipeline.config.sections import (
     TrainSection,
 )
 from pipeline.parsing import to_yaml
+from pipeline.plain import merged
+from trainer.backbones import OWN, kind_of
+from trainer.backbones.tuned import tuned_model
 from trainer.data import custom_kind
 from trainer.errors import TrainerError
 from trainer.models import ModelSpec
+from trainer.models.on_backbone import PREFIX
 from trainer.options import TrainOptions, options_for
 
 UNSCIENTIFIC = (
@@ -31,6 +35,7 @@ UNSCIENTIFIC = (
     "threads",
     "data.root",
     "data.download",
+    "data.feature_store",
     "kernel.memory_budget",
     "model.init_weights",
     "annotator.budget",
@@ -56,6 +61,8 @@ LATER = {
 }
 """Fields of ``train`` that runs of older versions do not have, and what these did: saying so says nothing."""
 MOST_THREADS = 4096
+FEATURES_MODEL = "linear"
+"""What learns from features, where no network is named: there is nothing in them to convolve."""
 LATER_DATA = {"stratified": False}
 """Likewise of ``data``."""
 
@@ -93,8 +100,31 @@ class RunConfig(Section):
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1, le=MOST_THREADS)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_features(cls, values: Any) -> Any:
+        """Let the network be ``linear`` on a backbone's features, or the backbone, where nobody names another."""
+        data, model = (values.get("data"), values.get("model")) if isinstance(values, dict) else (None, None)
+        if not (model is None or (isinstance(model, dict) and "name" not in model)):
+            return values
+
+        def of_data(field: str) -> Any:
+            return data.get(field) if isinstance(data, dict) else getattr(data, field, None)
+
+        backbone, finetune, size = (of_data(field) for field in ("backbone", "finetune", "backbone_size"))
+        if isinstance(backbone, str):
+            named = {"name": FEATURES_MODEL} if finetune is None else tuned_model(backbone, finetune, size)
+            return {**values, "model": merged(named, model or {})}
+        return values
+
     @model_validator(mode="after")
     def _resolve(self) -> Self:
+        tuned = None if self.data.finetune is None else f"{PREFIX}{self.data.backbone}"
+        if tuned != (self.model.name if self.model.name.startswith(PREFIX) or tuned else None):
+            raise ValueError(
+                f"model.name: a backbone is trained on by data.backbone and data.finetune, got {self.model.name!r}: "
+                "leave it out"
+            )
         given, needed = self.train.learner, self.query.learner  # type: ignore[attr-defined]
         if needed is not None and given not in (None, needed):
             raise ValueError(
@@ -167,6 +197,9 @@ class RunConfig(Section):
                 section = section[parent] or {}
             section.pop(last, None)
         plain["data"]["name"] = custom_kind(self.data.name) or self.data.name
+        if self.data.backbone is not None and kind_of(self.data.backbone) is OWN["FOLDER"]:
+            plain["data"]["backbone"] = "FOLDER"  # the first event has the digest of its weights
+            plain["model"]["name"] = plain["model"]["name"].replace(self.data.backbone, "FOLDER")
         plain["train"] = {name: value for name, value in plain["train"].items() if value != LATER.get(name)}
         plain["data"] = {name: value for name, value in plain["data"].items() if value != LATER_DATA.get(name)}
         sections = (plain, plain["train"], plain["data"], plain["model"], plain["query"], plain["annotator"] or {})

@@ -23,8 +23,11 @@ from linearize import KernelOptions, Measure
 from pipeline.annotators.plugins import is_plugin
 from pipeline.annotators.simulated import Habits
 from pipeline.queries import LookAheadOptions, Resolved, resolve
+from trainer.backbones import kind_of
+from trainer.backbones.base import LEAST, MOST
 from trainer.data import DATASETS, ImageOptions, custom_kind
 from trainer.data.labels import class_names, left_out_names
+from trainer.errors import TrainerError
 from trainer.models import family_of
 from trainer.options import TrainOptions
 
@@ -78,7 +81,26 @@ KernelSection = _overrides("KernelSection", KernelOptions)
 
 
 class DataSection(Section):
-    """Which data; the last seven fields are of a user's own alone, and absent for registered data sets."""
+    """Which data, and whose features stand for images; seven fields are of a user's own alone, absent for the others.
+
+    Args:
+        name: a registered data set, ``folder:PATH`` or ``npz:PATH``.
+        root: of registered data sets.
+        download: whether they may be fetched.
+        image_size: this and the next six as of ``trainer.data.ImageOptions``.
+        mode: likewise.
+        test_fraction: likewise.
+        skip_bad: likewise.
+        classes: likewise.
+        stratified: likewise.
+        leave_out: likewise.
+        backbone: the network whose features are learned from, in the place of the images.
+        finetune: what of the backbone is trained on, with a new last layer: ``head`` or ``all``; absent, its features
+            are computed once.
+        backbone_size: pixels of a side that it sees; what suits network and images where absent.
+        feature_store: the folder that features are kept in; the user's cache directory where absent.
+
+    """
 
     name: str = "digits"
     root: str | None = None
@@ -90,6 +112,10 @@ class DataSection(Section):
     classes: list[str] | None = None
     stratified: bool | None = None
     leave_out: list[str] | None = None
+    backbone: str | None = None
+    finetune: Literal["head", "all"] | None = None
+    backbone_size: int | None = Field(default=None, ge=LEAST, le=MOST)
+    feature_store: str | None = None
 
     @field_validator("classes", "leave_out", mode="before")
     @classmethod
@@ -105,8 +131,23 @@ class DataSection(Section):
             raise ValueError(one_of(name, DATASETS, ", folder:PATH or npz:PATH"))
         return name
 
+    @field_validator("backbone")
+    @classmethod
+    def _kind(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                kind_of(name)
+            except TrainerError as error:
+                raise ValueError(str(error).removeprefix("backbone: ")) from error
+        return name
+
     @model_validator(mode="after")
     def _resolve(self) -> Self:
+        more = (self.finetune, self.backbone_size, self.feature_store)
+        if self.backbone is None and any(value is not None for value in more):
+            raise ValueError(
+                "finetune, backbone_size and feature_store: expected with data.backbone, which is not given"
+            )
         given = self._given()
         if custom_kind(self.name):
             for name, value in asdict(self.image_options).items():

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +17,8 @@ from pipeline.products.model_folder import ABOUT, PORT, SOURCE, About, ported_ou
 from pipeline.products.networks import Say, network_of, torch_outputs
 from pipeline.products.predictions import Outputs
 from pipeline.products.reading import Reading
+from pipeline.products.whole import EXAMPLES as FEW
+from pipeline.products.whole import whole_network
 from pipeline.run.events import Event
 from pipeline.run.logged import LogIndex
 from pipeline.run.recorded import confirm_code, named_code
@@ -107,16 +109,49 @@ class ModelWriter:
             PipelineError: the network's code is not trusted, and there is no port that needs none.
 
         """
+        if self._data.embedded is not None:
+            return self._write_whole(trained, classes, reading, into)
         shutil.copyfile(trained.stage / WEIGHTS, into / WEIGHTS)
         network = self._port(trained, into / PORT)
-        ported = network is None
-        about = About(
-            network=asdict(trained.spec),
-            classes=tuple(classes[: trained.spec.num_classes]),
+        about = self._about(trained, trained.spec, self._data, classes, reading, ported=network is None)
+        write_json(into / ABOUT, about.plain())
+        if network is not None:
+            return about, torch_outputs(network)
+        self._source(into)
+        return about, ported_outputs(about, into / PORT)
+
+    def _write_whole(
+        self, trained: Trained, classes: Sequence[str], reading: Reading, into: Path
+    ) -> tuple[About, Outputs]:
+        """Write the network with its backbone, which takes images; what is returned takes the run's features."""
+        from trainer.checkpoint import weight_bytes
+        from trainer.errors import TrainerError
+
+        head = self._network(trained)
+        try:
+            spec, network = whole_network(self._data, trained.spec, head, self._say)
+        except TrainerError as error:
+            raise RunFailedError(f"the network of cycle {trained.cycle} cannot be built: {error}") from error
+        write_bytes(into / WEIGHTS, weight_bytes(network))
+        images = self._data.pictures.train.images[:FEW] / np.float32(self._data.pictures.scale)
+        ported = self._migrated(network, images, into / PORT)
+        unscaled = replace(self._data.pictures, mean=(0.0,) * len(images[0]), std=(1.0,) * len(images[0]))
+        about = self._about(trained, spec, unscaled, classes, reading, ported=ported)
+        write_json(into / ABOUT, about.plain())
+        if ported:
+            self._source(into)
+        return about, torch_outputs(head)
+
+    def _about(
+        self, trained: Trained, spec: "ModelSpec", data: DataSet, classes: Sequence[str], reading: Reading, ported: bool
+    ) -> About:
+        return About(
+            network=asdict(spec),
+            classes=tuple(classes[: spec.num_classes]),
             loss=self._config.train_options.loss,
-            features=self._data.holds_features,
-            mean=self._data.mean,
-            std=self._data.std,
+            features=data.holds_features,
+            mean=data.mean,
+            std=data.std,
             depth=reading.depth,
             span=reading.span,
             ported=ported,
@@ -124,15 +159,10 @@ class ModelWriter:
             cycle=trained.cycle,
             labels=trained.labels,
         )
-        write_json(into / ABOUT, about.plain())
-        if network is not None:
-            return about, torch_outputs(network)
-        self._source(into)
-        return about, ported_outputs(about, into / PORT)
 
     def _port(self, trained: Trained, into: Path) -> "nn.Module | None":
         """Copy the cycle's port or make one; return the torch network where there can be none."""
-        from migrator import MigratorError, load, migrate, save, verify
+        from migrator import MigratorError, load
 
         if trained.port is not None:
             into.mkdir()
@@ -146,14 +176,20 @@ class ModelWriter:
             else:
                 return None
         model = self._network(trained)
+        return None if self._migrated(model, self._examples(), into) else model
+
+    def _migrated(self, model: "nn.Module", examples: np.ndarray, into: Path) -> bool:
+        """Port a network and verify it; say so where there can be no port of it."""
+        from migrator import MigratorError, migrate, save, verify
+
         try:
-            port = migrate(model, (_zeros(trained.spec.input_shape),))
-            port.report = verify(model, port, self._examples())
+            port = migrate(model, (_zeros(examples.shape[1:]),))
+            port.report = verify(model, port, examples)
             save(port, into)
         except MigratorError as error:
             self._say(f"the network cannot be ported to Flax, so only PyTorch can use it: {error}")
-            return model
-        return None
+            return False
+        return True
 
     def _network(self, trained: Trained) -> "nn.Module":
         from trainer.errors import TrainerError

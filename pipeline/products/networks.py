@@ -59,11 +59,11 @@ def outputs_of(folder: Path, about: About, trust_code: bool, say: Say) -> Output
         return ported_outputs(about, folder / PORT)
     from pipeline.run.recorded import Code, confirm_code
     from trainer.errors import TrainerError
-    from trainer.models import MODELS, ModelSpec
+    from trainer.models import ModelSpec, own_factory
 
     name = about.network["name"]
-    if name not in MODELS:
-        confirm_code(folder, [Code("model", name, name, dict(about.network["options"]))], trust_code, say)
+    if (factory := own_factory(name)) is not None:
+        confirm_code(folder, [Code("model", name, factory, dict(about.network["options"]))], trust_code, say)
     try:
         return torch_outputs(network_of(ModelSpec(**about.network), folder / WEIGHTS))
     except (TrainerError, TypeError) as error:

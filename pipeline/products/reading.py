@@ -33,7 +33,7 @@ def reading_of(config: RunConfig, data: DataSet) -> Reading:
         PipelineError: an archive cannot be read any more.
 
     """
-    if data.holds_features:
+    if data.pictures.holds_features:
         return Reading()
     if data.root is not None:
         return Reading(depth=data.depth)

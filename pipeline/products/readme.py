@@ -10,6 +10,7 @@ from pipeline.config import RunConfig
 from pipeline.products.model_folder import FOLDER, PORT, SOURCE, About
 from pipeline.run.events import Event
 from trainer.data import DataSet
+from trainer.models import own_factory
 
 NAME, TEMPLATE = "README.md", "readme.md.j2"
 MOST_CLASSES = 30
@@ -69,7 +70,7 @@ def readme(
         port=PORT if about and about.ported else "",
         network=networks[-1],
         files=data.root is not None,
-        own_code=about is not None and not about.ported and ":" in str(about.network["name"]),
+        own_code=about is not None and not about.ported and own_factory(str(about.network["name"])) is not None,
     )
 
 

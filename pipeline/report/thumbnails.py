@@ -79,6 +79,7 @@ def make_sheet(experiment: Experiment) -> Sheet:
         )
     if data.fingerprint() != experiment.runs[0].start["dataset_sha256"]:
         return Sheet(seed, {}, "The picks are not shown: the data set found here is not the one that the runs used.")
+    data = data.pictures
     if data.holds_features:
         return Sheet(seed, {}, "The picks are not shown, as the data set holds features and no images.")
     chosen = [run for name in experiment.strategies if (run := experiment.of(name).get(seed))]
@@ -99,7 +100,9 @@ def _load(experiment: Experiment) -> DataSet:
     """Load the images as the runs did, but fetch nothing."""
     config = experiment.config
     fetching = config.data.model_copy(update={"download": False})
-    return load_data(config.model_copy(update={"data": fetching}), run=experiment.runs[0].path, checked=False)
+    return load_data(
+        config.model_copy(update={"data": fetching}), run=experiment.runs[0].path, checked=False, features=False
+    )
 
 
 def _strips(data: DataSet, run: Run, groups: Groups, by_chance: bool) -> tuple[Strip, ...]:

@@ -227,6 +227,6 @@ def _phrase(one: str, many: str, names: list[str]) -> str:
 
 def _digests(data: DataSet) -> Iterator[tuple[str, str]]:
     """Yield the name of each image and the digest of its bytes."""
-    for names, half in zip(data.paths or (), (data.train, data.test), strict=False):
+    for names, half in zip(data.paths or (), (data.pictures.train, data.pictures.test), strict=False):
         for name, image in zip(names, half.images, strict=True):
             yield name, hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest()

@@ -9,6 +9,7 @@ from pipeline.config import RunConfig
 from pipeline.machine import hardware
 from pipeline.run.began import write_beginning, write_samples
 from pipeline.run.context import RunContext
+from pipeline.run.embedding import facts_of
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.recorded import code_sha256
 from pipeline.run.rundir import RunDirectory, environment_versions
@@ -34,6 +35,8 @@ def begin(run: RunDirectory, context: RunContext) -> int:
     threads = recorded_threads(config, run.events) if run.events else new_threads(context)
     data, code = context.dataset_sha256, code_sha256(config)
     facts = {"dataset_sha256": data, "versions": versions, "hardware": hardware(), "threads": threads}
+    if (backbone := facts_of(config, context.data)) is not None:
+        facts["backbone"] = backbone
     if not run.events:
         write_beginning(run.path, context.loaded or context.data)  # first: no kill leaves a run that lacks it
     run.start(facts | ({"code": code} if code else {}))

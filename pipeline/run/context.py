@@ -21,6 +21,7 @@ from pipeline.errors import PipelineError
 from pipeline.infinite import check_affordable
 from pipeline.queries import STRATEGIES, QueryStrategy, strategy_sha256
 from pipeline.run.began import first_event
+from pipeline.run.device import choose_device
 from pipeline.run.loading import load_data
 from pipeline.run.pool import Pool
 from pipeline.run.stages.sequential import query_sizes
@@ -152,6 +153,7 @@ def open_context(
     run: Path | None = None,
     *,
     checked: bool = True,
+    embedding: Callable[[int, int], None] | None = None,
 ) -> RunContext:
     """Load the data, choose the device and try the network.
 
@@ -161,13 +163,14 @@ def open_context(
         progress: is told of decoding.
         run: its directory.
         checked: whether its data is compared.
+        embedding: is told of features that are computed.
 
     Raises:
         PipelineError: missing data, an unusable device, sizes that the data set cannot serve, or a user's own network
             or weights that do not fit it.
 
     """
-    data = load_data(config, cache, progress, run, checked=checked)
+    data = load_data(config, cache, progress, run, checked=checked, embedding=embedding)
     _require_usable(config, data)
     _require_enough(config, data)
     context = RunContext(config, data, choose_device(config.device), _read_pretrained(config.model))
@@ -250,26 +253,6 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
             check_budget(L, U, data.num_classes, config.kernel_options, full=full)
         except MemoryBudgetError as error:
             raise PipelineError(f"kernel.memory_budget: {error}") from error
-
-
-def choose_device(name: str) -> str:
-    """Resolve ``auto`` and check that torch can use the device.
-
-    Args:
-        name: such as ``cpu``, ``cuda:1`` or ``auto``.
-
-    Raises:
-        PipelineError: it cannot.
-
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.ones(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise PipelineError(f"device: expected one that torch can use, such as cpu; got {name!r} ({reason})") from error
-    return name
 
 
 def _read_pretrained(model: ModelSection) -> dict[str, Tensor] | None:

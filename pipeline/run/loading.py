@@ -15,6 +15,7 @@ from pipeline.run.began import (
     ways_to_read,
     what_changed,
 )
+from pipeline.run.embedding import Eye, embedder_of, features_of, fingerprint_with, stand_in
 from trainer.data import Before, DataSet, load
 from trainer.errors import TrainerError
 
@@ -29,6 +30,8 @@ def load_data(
     run: Path | None = None,
     *,
     checked: bool = True,
+    embedding: Callable[[int, int], None] | None = None,
+    features: bool = True,
 ) -> DataSet:
     """Load the data of a run, a user's own within a part of the free memory.
 
@@ -41,6 +44,10 @@ def load_data(
         progress: told how many images are decoded, of how many.
         run: the run's directory, where it has one.
         checked: whether all of it is compared with what the run began with.
+        embedding: told how many images have features, of how many, while a backbone computes them; by default a bar.
+
+        features: whether features are computed where the run learns from a backbone's; without them a run that has
+            begun needs no backbone, and its data are the images, with the fingerprint that its features have.
 
     Raises:
         PipelineError: it is missing, damaged, makes no data set or is not what the run began with; the message names
@@ -52,8 +59,9 @@ def load_data(
         refuse_runs(Path(folder).expanduser())
     start = first_event(run) if run is not None else None
     expected = start.get("dataset_sha256") if start else None
+    eye = (None if features else stand_in(config, start)) or embedder_of(config, start)
     if run is None or expected is None:
-        return _loaded(config, cache, progress, None)
+        return features_of(eye, _loaded(config, cache, progress, None, eye), embedding)
     began, kept = read_beginning(run), kept_files(cache)
     other = f"the data set {config.data.name} is not the one that the run began with"
     if began and checked and (changed := come_and_gone(began, config)):
@@ -62,12 +70,13 @@ def load_data(
     found, refused = list[DataSet](), list[PipelineError]()
     for before in ways:
         try:
-            data = _loaded(config, cache, progress, before)
+            data = _loaded(config, cache, progress, before, eye)
+            here = fingerprint_with(eye, data)
         except PipelineError as error:
             refused.append(error)
             continue
-        if not checked or data.fingerprint() == expected:
-            return data
+        if not checked or here == expected:
+            return features_of(eye, data, embedding)
         found.append(data)
     if not found:
         raise PipelineError(f"{other}: {refused[0]}" if began else str(refused[0])) from refused[0]
@@ -75,15 +84,20 @@ def load_data(
 
 
 def _loaded(
-    config: RunConfig, cache: Path | None, progress: Callable[[int, int], None] | None, before: Before
+    config: RunConfig,
+    cache: Path | None,
+    progress: Callable[[int, int], None] | None,
+    before: Before,
+    eye: Eye | None,
 ) -> DataSet:
     try:
+        options, folder = config.data.image_options, config.data.name.startswith("folder:")
         root = Path(config.data.root).expanduser() if config.data.root else None
         return load(
             config.data.name,
             root=root,
             download=config.data.download,
-            images=config.data.image_options,
+            images=options if eye is None or not folder else eye.options(options),
             memory_limit=available_memory() // SHARE_OF_IMAGES,
             labelled_only=config.simulated,
             cache=cache,

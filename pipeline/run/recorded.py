@@ -20,7 +20,8 @@ from pipeline.queries import strategy_code
 from pipeline.run.context import RunContext, open_context
 from pipeline.run.events import Event
 from pipeline.run.rundir import check_configuration
-from trainer.models import MODELS, custom_family
+from trainer.backbones import own_code
+from trainer.models import own_factory
 
 MOST_SHOWN = 200
 """Characters of a name or of arguments in a message."""
@@ -31,7 +32,7 @@ class Code:
     """Code that a configuration names.
 
     Args:
-        role: what it is taken for: ``model``, ``strategy`` or ``annotator``.
+        role: what it is taken for: ``model``, ``strategy``, ``annotator`` or ``backbone``.
         name: what it is called there.
         target: ``MODULE:OBJECT``.
         arguments: that it is called with.
@@ -85,7 +86,8 @@ def named_code(config: RunConfig) -> list[Code]:
         config: of a run.
 
     """
-    return _code_of(config.model.name, config.model.options, config.query.strategy, config.who)
+    backbone = config.data.backbone or ""
+    return _code_of(config.model.name, config.model.options, config.query.strategy, config.who, backbone)
 
 
 def code_of_file(
@@ -110,22 +112,25 @@ def code_of_file(
     return [code for code in named if (code.role, code.name) not in given]
 
 
-def _names(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], str, str]:
-    """Return a network, its options, a strategy and an annotator as plain values name them; else nothing."""
+def _names(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], str, str, str]:
+    """Return network, its options, strategy, annotator and backbone as plain values name them; else nothing."""
 
     def section(key: str) -> dict[str, Any]:
         return found if isinstance(found := values.get(key), dict) else {}
 
-    named = (section("model").get("name"), section("query").get("strategy"), section("annotator").get("name"))
-    network, strategy, annotator = (name if isinstance(name, str) else "" for name in named)
+    places = (("model", "name"), ("query", "strategy"), ("annotator", "name"), ("data", "backbone"))
+    named = (section(key).get(field) for key, field in places)
+    network, strategy, annotator, backbone = (name if isinstance(name, str) else "" for name in named)
     options = section("model").get("options")
-    return network, options if isinstance(options, dict) else {}, strategy, annotator
+    return network, options if isinstance(options, dict) else {}, strategy, annotator, backbone
 
 
-def _code_of(model: str, options: Mapping[str, Any], strategy: str, annotator: str) -> list[Code]:
+def _code_of(model: str, options: Mapping[str, Any], strategy: str, annotator: str, backbone: str) -> list[Code]:
     found = []
-    if model not in MODELS and custom_family(model):
-        found.append(Code("model", model, model, dict(options)))
+    if factory := own_factory(model):
+        found.append(Code("model", model, factory, dict(options)))
+    if own_code(backbone) and own_factory(model) != backbone:
+        found.append(Code("backbone", backbone, backbone))
     if is_plugin(annotator):
         found.append(Code("annotator", annotator, annotator))
     return found + strategies_code([strategy])

@@ -193,7 +193,7 @@ class Clerk:
             "sample": sample,
             "name": data.sample_path("train", sample),
             "text": data.sample_text("train", sample),
-            "image": not data.holds_features,
+            "image": not data.pictures.holds_features,
         }
 
     def answer(self, annotator: str, sample: int, label: str, seconds: float | None) -> dict[str, Any]:

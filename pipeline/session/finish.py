@@ -79,7 +79,9 @@ class Products:
         steps = []
         if "model/model.json" in (self._made or ()):
             model = shlex.quote(str(self._folder / "model"))
-            what, new = ("samples", "new.npz") if clerk.context.data.holds_features else ("images", "new_photos")
+            what, new = (
+                ("samples", "new.npz") if clerk.context.data.pictures.holds_features else ("images", "new_photos")
+            )
             steps.append((f"to predict other {what}", f"pipeline predict {model} {new} --out new.csv"))
         trust = " --trust-code" if named_code(clerk.context.config) else ""
         steps.append(("to see how it went", f"pipeline report {run}"))

@@ -97,6 +97,6 @@ def _check_start(run: Path, config: RunConfig, start: Event, found: Findings) ->
 
 def _data(run: Path, config: RunConfig, start: Event) -> DataSet:
     """Return a run's data, compared with what it began with."""
-    data = load_data(config, run / IMAGES if (run / IMAGES).is_dir() else None, run=run)
+    data = load_data(config, run / IMAGES if (run / IMAGES).is_dir() else None, run=run, features=False)
     check_unchanged(start, config, data.fingerprint())
     return data

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,6 +55,34 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """Of which images a data set holds features, and what made them.
+
+    Args:
+        images: the data set of the images.
+        backbone: name of the network.
+        sha256: digest of its weights.
+        size: (height, width) that it sees.
+
+    """
+
+    images: "DataSet"
+    backbone: str
+    sha256: str
+    size: tuple[int, int]
+
+    def fingerprint(self, classes: tuple[str, ...]) -> str:
+        """Hash what the features are made from: their last digits may differ between machines.
+
+        Args:
+            classes: names of the classes.
+
+        """
+        made_from = (self.images.fingerprint(), self.sha256, self.size, classes)
+        return hashlib.sha256(repr(("features", *made_from)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class DataSet:
     """A classification data set held as it is stored, with the constants that turn it into network inputs.
 
@@ -76,6 +104,7 @@ class DataSet:
         texts: what is shown of each sample to a person who labels, (training, test); None shows the image.
         depth: for data made of files, how 16-bit greys became bytes: value v became (v - first) / 2^second.
         listed: for data made of files, how they were listed, by which they can be read so again.
+        embedded: for features that a backbone made of images, of which and by what.
 
     Raises:
         TrainerError: the halves, labels or constants contradict each other.
@@ -96,6 +125,7 @@ class DataSet:
     texts: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     depth: tuple[int, int] = (0, 8)
     listed: Listed | None = None
+    embedded: Embedded | None = None
 
     def __post_init__(self) -> None:
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
@@ -133,6 +163,11 @@ class DataSet:
         return self.train.images.dtype != np.uint8
 
     @property
+    def pictures(self) -> "DataSet":
+        """The data set that can be shown: of features that a backbone made of images, these; else this one."""
+        return self if self.embedded is None else self.embedded.images
+
+    @property
     def labelled_ids(self) -> NDArray[np.int64]:
         """Ids ``[L]`` of the training samples that have a label, ascending."""
         return np.flatnonzero(self.train.labels != UNLABELLED)
@@ -141,7 +176,7 @@ class DataSet:
     def notes(self) -> tuple[str, ...]:
         """What a user should know before anything is trained: ``said``, and what looking at each own sample shows."""
         own = self.paths is not None or self.rows is not None
-        return (*self.said, *doubtful_samples(self)) if own else self.said
+        return (*self.said, *doubtful_samples(self.pictures)) if own else self.said
 
     def require_classes(self) -> None:
         """Refuse data whose classes are not known yet, where a network is to be trained.
@@ -281,13 +316,21 @@ class DataSet:
         return self._fingerprint
 
     @cached_property
+    def pixels_sha256(self) -> str:
+        """Digest of the values of all samples in their order, without labels, names and classes."""
+        digest = hashlib.sha256(repr(float(self.scale)).encode())
+        for array in (self.train.images, self.test.images):
+            _feed(digest, array)
+        return digest.hexdigest()
+
+    @cached_property
     def _fingerprint(self) -> str:
+        if self.embedded is not None:
+            return self.embedded.fingerprint(self.classes)
         digest = hashlib.sha256()
         digest.update(repr((self.name, self.classes, float(self.scale), self.mean, self.std)).encode())
         for array in (self.train.images, self.train.labels, self.test.images, self.test.labels):
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            if array.size:  # an empty half has no bytes, and a view of none cannot be cast
-                digest.update(np.ascontiguousarray(array).data.cast("B"))
+            _feed(digest, array)
         if self.paths is not None:
             digest.update(repr(self.paths).encode())
         if self.texts is not None:
@@ -301,3 +344,10 @@ class DataSet:
 
     def _checked(self, split: SplitName, indices: ArrayLike) -> NDArray[np.int64]:
         return check_ids(indices, len(self._half(split)), f"{self.name} {split} ids")
+
+
+def _feed(digest: "hashlib._Hash", array: NDArray[Any]) -> None:
+    """Let a digest take type, shape and bytes of an array in."""
+    digest.update(f"{array.dtype.str}{array.shape}".encode())
+    if array.size:  # an empty half has no bytes, and a view of none cannot be cast
+        digest.update(np.ascontiguousarray(array).data.cast("B"))

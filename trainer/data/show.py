@@ -33,7 +33,7 @@ def picture(data: DataSet, split: SplitName, index: int, side: int) -> tuple[byt
     after the other, so that many requests do not fill the memory.
 
     Args:
-        data: the data set.
+        data: the data set; of features that a backbone made of images, these are shown.
         split: "train" or "test".
         index: id within that half.
         side: the most pixels that height and width may have.
@@ -47,6 +47,7 @@ def picture(data: DataSet, split: SplitName, index: int, side: int) -> tuple[byt
         DataCorrupt: the file cannot be read any more.
 
     """
+    data = data.pictures
     if data.holds_features:
         raise TrainerError(f"{data.name}: a sample is a vector of features and has no picture; show its text")
     if not 1 <= side <= MOST_SIDE:

@@ -11,6 +11,7 @@ from common.settings import kept
 from trainer.errors import TrainerError
 from trainer.models import cnn, cnn_gap, convnet, linear, mlp, resnet, tutorial_cnn, vgg11, wide_resnet
 from trainer.models.custom import build_custom, custom_family, reason, source_sha256
+from trainer.models.on_backbone import PREFIX, backbone_family
 from trainer.models.size import require_memory
 from trainer.models.spec import Family, ModelSpec, Option
 from trainer.models.steady import require_steady
@@ -26,6 +27,7 @@ __all__ = [
     "check_evaluation",
     "custom_family",
     "family_of",
+    "own_factory",
     "require_fits",
     "source_sha256",
 ]
@@ -52,17 +54,33 @@ def family_of(name: str) -> Family:
     """Return the family of a name, or of a user's own factory ``PKG.MOD:FACTORY``, which is not imported.
 
     Args:
-        name: a key of ``MODELS``, or ``PKG.MOD:FACTORY``.
+        name: a key of ``MODELS``, ``on-backbone:NAME``, or ``PKG.MOD:FACTORY``.
 
     Raises:
         TrainerError: no such family; the message lists those there are.
 
     """
-    family = MODELS.get(name) or custom_family(name)
+    family = MODELS.get(name) or backbone_family(name) or custom_family(name)
     if family is None:
         names, meant = ", ".join(MODELS), did_you_mean(name, MODELS)
         raise TrainerError(f"there is no model {name!r}; choose one of {names}, or PKG.MOD:FACTORY{meant}")
     return family
+
+
+def own_factory(name: str) -> str | None:
+    """Return the factory of a user's own, ``PKG.MOD:FACTORY``, that building a network would import; None for none.
+
+    Args:
+        name: of the network.
+
+    """
+    if name in MODELS:
+        return None
+    if not name.startswith(PREFIX):
+        return name if custom_family(name) else None
+    from trainer.backbones import own_code
+
+    return own_code(name.removeprefix(PREFIX))
 
 
 def require_fits(spec: ModelSpec) -> None:

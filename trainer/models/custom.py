@@ -73,14 +73,23 @@ def source_sha256(name: str) -> str | None:
 
     """
     try:
-        file = inspect.getsourcefile(inspect.unwrap(_import(name)))
+        file = inspect.getsourcefile(inspect.unwrap(import_factory(name)))
         return sha256_of(Path(file)) if file else None
     except (TypeError, OSError):  # built in, or an instance of a class
         return None
 
 
-def _import(name: str) -> Callable[..., Any]:
-    """Return the factory, looked for in the current directory first, then among installed packages."""
+def import_factory(name: str, option: str = "--model") -> Callable[..., Any]:
+    """Return a factory, looked for in the current directory first, then among installed packages.
+
+    Args:
+        name: ``PKG.MOD:FACTORY``.
+        option: that names it, for messages.
+
+    Raises:
+        TrainerError: it cannot be imported, or is none; one line.
+
+    """
     module, _, attribute = name.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
@@ -90,12 +99,12 @@ def _import(name: str) -> Callable[..., Any]:
             factory = getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as error:  # a user's own code may do anything
         raise TrainerError(
-            f"--model {name} cannot be imported ({reason(error)}); it is looked for in {here} and among installed "
+            f"{option} {name} cannot be imported ({reason(error)}); it is looked for in {here} and among installed "
             "packages"
         ) from error
     if not callable(factory) or isinstance(factory, nn.Module):
         raise TrainerError(
-            f"--model {name} is a {type(factory).__name__}; expected a function or class that makes a torch.nn.Module"
+            f"{option} {name} is a {type(factory).__name__}; expected a function or class that makes a torch.nn.Module"
         )
     return factory
 
@@ -116,7 +125,7 @@ def build_custom(name: str, input_shape: Shape, num_classes: int, **options: Any
         TrainerError: it cannot be imported or called, or made something else; one line.
 
     """
-    factory = _import(name)
+    factory = import_factory(name)
     given = _arguments(name, factory, {"input_shape": input_shape, "num_classes": num_classes}, options)
     try:
         with kept(generators=False):  # of torch's it draws its weights

@@ -81,7 +81,7 @@ class Family:
     source: str
     builder: Callable[..., nn.Module]
     options: Mapping[str, Option]
-    training: Mapping[str, float] = field(default_factory=dict)
+    training: Mapping[str, float | str] = field(default_factory=dict)
 
     def resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options of this family: those given, checked, and the defaults of the others.

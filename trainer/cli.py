@@ -19,7 +19,7 @@ from common.files import replacing_folder
 from common.naming import did_you_mean
 from common.reading import parse_json, read_json, why
 from trainer.checkpoint import load_weights, trained_files
-from trainer.command_options import SETTABLE, data_options, regime_options
+from trainer.command_options import SETTABLE, data_options, image_options, regime_options
 from trainer.data import DataSet, ImageOptions, check_ids, custom_kind, load
 from trainer.errors import Diverged, TrainerError
 from trainer.files import require_free
@@ -27,6 +27,7 @@ from trainer.learners import Trained
 from trainer.models import MODELS, ModelSpec, build, check_evaluation, family_of
 from trainer.options import options_for
 from trainer.predict import accuracy, predict
+from trainer.pretraining.options import pretrain_options
 from trainer.regimes import Ended
 from trainer.targets import one_hot
 
@@ -48,6 +49,7 @@ class _Group(OneLineGroup):
 
 
 _FIT_EXAMPLE = "Example: trainer fit --model cnn --n-labelled 100 --out runs/fit"
+_PRETRAIN_EXAMPLE = "Example: trainer pretrain --dataset folder:photos --image-size 32 --minutes 30 --out features"
 _EXPORT_EXAMPLE = "Example: trainer export --n-labelled 100 --pool 500 --out runs/arrays"
 
 
@@ -197,10 +199,55 @@ def export(
     click.echo(str(out))
 
 
+@cli.command(epilog=_PRETRAIN_EXAMPLE)
+@image_options
+@pretrain_options
+def pretrain(
+    dataset: str,
+    image_size: str | None,
+    classes: str | None,
+    sets: tuple[str, ...],
+    data_root: Path | None,
+    download: bool,
+    model: str,
+    model_options: tuple[str, ...],
+    out: Path,
+    **options: Any,
+) -> None:
+    """Learn features from all training images, labelled or not, without their labels.
+
+    Writes weights.safetensors, the network with a last layer of zeros, and backbone.json, which says what it is, into
+    --out. Ended at any time, the same command goes on where it was and ends in the same weights.
+    """
+    from trainer.pretraining.command import learn, locked
+    from trainer.pretraining.folder import Folder
+
+    given = _parse_options(model_options)
+    resolved = family_of(model).resolve(given)
+    images: dict[str, Any] = {"dataset": dataset, "image_size": image_size, "classes": classes, "set": list(sets)}
+    options = {**images, "model": model, "option": given, **options}
+    folder = Folder(out)
+    if folder.begun:
+        folder.require_options(options)
+    if folder.finished:
+        click.echo(f"{out} is finished: nothing to do; another training wants another --out")
+        return
+    data = _load(dataset, data_root, download, {"image_size": image_size, "classes": classes}, sets, False)
+    spec = ModelSpec(model, data.input_shape, max(2, data.num_classes), resolved)
+    with locked(folder):
+        learn(data, spec, options, folder)
+    click.echo(str(out))
+
+
 def _load(
-    dataset: str, root: Path | None, download: bool, options: dict[str, str | None], sets: tuple[str, ...]
+    dataset: str,
+    root: Path | None,
+    download: bool,
+    options: dict[str, str | None],
+    sets: tuple[str, ...],
+    classes_needed: bool = True,
 ) -> DataSet:
-    """Load a data set with classes; what it has to say about files it left out goes to standard error."""
+    """Load a data set, with classes if need be; what it says about files it left out goes to standard error."""
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     for setting in sets:
         key, equals, value = setting.partition("=")
@@ -214,7 +261,8 @@ def _load(
     data = load(dataset, root=root, download=download, images=ImageOptions(**given))
     for note in data.notes:
         click.echo(f"note: {note}", err=True)
-    data.require_classes()
+    if classes_needed:
+        data.require_classes()
     return data
 
 

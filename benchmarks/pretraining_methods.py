@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/pretraining_methods.py --dataset cifar10 --dataset mnist --data-root data \
         --seconds 60 --seeds 0-1 --out methods.jsonl
     python benchmarks/pretraining_methods.py --table methods.jsonl
-    python benchmarks/pretraining_methods.py --speed --dataset cifar10 --data-root data      # what a step spends its time on
+    python benchmarks/pretraining_methods.py --speed --dataset cifar10 --data-root data      # what a step takes
 
 Each method of `trainer pretrain` learns from the first --train training images for --seconds of processor time, with
 the same network, batches and views.  A ridge regression of one-hot labels on the features of --labels random images
@@ -110,7 +110,7 @@ def speed(data: DataSet, options: dict[str, Any]) -> None:
     )
     print(f"  colours {seconds(lambda: recoloured(images, 1.0, generator)):.1f} ms")
     for method in METHODS:
-        body, training = made(data, options | {"seconds": 1.0}, method, 0)
+        _, training = made(data, options | {"seconds": 1.0}, method, 0)
         both = seconds(lambda: training.views(0))  # noqa: B023
         views = training.views(0)
 
@@ -119,8 +119,8 @@ def speed(data: DataSet, options: dict[str, Any]) -> None:
 
         whole = seconds(training.step)
         print(
-            f"{method}: {whole:.0f} ms a step ({1000 * options['batch_size'] / whole:,.0f} images/s), views {both:.0f}, "
-            f"network forward and backward {seconds(network):.0f}",
+            f"{method}: {whole:.0f} ms a step ({1000 * options['batch_size'] / whole:,.0f} images/s), "
+            f"views {both:.0f}, network forward and backward {seconds(network):.0f}",
             flush=True,
         )
 

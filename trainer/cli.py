@@ -235,7 +235,9 @@ def pretrain(
     data = _load(dataset, data_root, download, {"image_size": image_size, "classes": classes}, sets, False)
     spec = ModelSpec(model, data.input_shape, max(2, data.num_classes), resolved)
     with locked(folder):
-        learn(data, spec, options, folder)
+        head = learn(data, spec, options, folder)
+    weights = out / "weights.safetensors"
+    click.echo(f"a run of this network begins with it by --init-weights {weights} --set model.init_skip={head}")
     click.echo(str(out))
 
 

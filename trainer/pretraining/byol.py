@@ -11,7 +11,7 @@ from trainer.pretraining.base import Encoder, Method, Objective, projection
 
 PROJECTED = 128
 FOLLOWING = 0.97
-"""Share of itself that the copy keeps in the first step; 0.996 in the paper, whose trainings have 100 times the steps."""
+"""Share of itself that the copy keeps in the first step; 0.996 in the paper, whose trainings are 100 times as long."""
 
 
 def foresight(p: Tensor, z: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Body:
     layer: nn.Linear
 
 
-def learn(data: DataSet, spec: ModelSpec, options: dict[str, Any], folder: Folder) -> None:
+def learn(data: DataSet, spec: ModelSpec, options: dict[str, Any], folder: Folder) -> str:
     """Learn features of a data set's training images, or go on where an earlier call was ended.
 
     Args:
@@ -59,6 +59,9 @@ def learn(data: DataSet, spec: ModelSpec, options: dict[str, Any], folder: Folde
         spec: the network.
         options: of the command, by name.
         folder: where it is kept.
+
+    Returns:
+        The name of the network's last layer, which learned nothing.
 
     Raises:
         TrainerError: the images or the network are not fit for it, or others than the training was begun with.
@@ -104,6 +107,7 @@ def learn(data: DataSet, spec: ModelSpec, options: dict[str, Any], folder: Folde
             "batch_size": plan["batch_size"],
         }
         session.finish(body.net, body.head, body.layer, record)
+    return body.head
 
 
 @contextmanager

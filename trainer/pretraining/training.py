@@ -1,4 +1,4 @@
-"""The steps of a training without labels, each a function of the seed and its number: it can stop anywhere and go on."""
+"""The steps of a training without labels, each drawn by the seed and its number: it can stop anywhere and go on."""
 
 import math
 import time

@@ -237,7 +237,9 @@ def pretrain(
     with locked(folder):
         head = learn(data, spec, options, folder)
     weights = out / "weights.safetensors"
-    click.echo(f"a run of this network begins with it by --init-weights {weights} --set model.init_skip={head}")
+    known = f" with these {data.num_classes} classes" if data.num_classes > 1 else ""
+    click.echo(f"a run of this network{known} begins with it by --init-weights {weights}")
+    click.echo(f"{'with others' if known else 'with classes'} also --set model.init_skip={head}, a new last layer")
     click.echo(str(out))
 
 

@@ -16,13 +16,13 @@ def neighbours_accuracy(h: NDArray[np.float32], labels: NDArray[np.int64], k: in
     Args:
         h: features ``[N, d]``.
         labels: class numbers ``[N]``.
-        k: neighbours that vote, fewer than N.
+        k: neighbours that vote, fewer than N - 1.
 
     """
     u = h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), 1e-12)
     s = u @ u.T  # [N, N]
     np.fill_diagonal(s, -np.inf)
-    nearest = np.argsort(-s, axis=1, kind="stable")[:, :k]  # [N, k]
+    nearest = np.argpartition(-s, k, axis=1)[:, :k]  # [N, k]
     votes = np.zeros((len(h), int(labels.max()) + 1))
     for column in nearest.T:
         rows = np.arange(len(h))

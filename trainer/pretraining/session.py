@@ -124,7 +124,7 @@ class Session:
         line = f"step {done:,} of {training.steps:,}, epoch {len(self.losses):,} of {epochs:,}: "
         line += f"loss {self.losses[-1]:.3f}, {speed:,.0f} images/s"
         if self.looks:
-            line += f", neighbours agree {self.looks[-1][1]:.1%} of {len(self.watched.labels):,}"
+            line += f", neighbours agree for {self.looks[-1][1]:.1%} of {len(self.watched.labels):,}"
         self.say(line + f", {duration(clock.left(done))} left" * (done < training.steps))
 
     def _leave(self, number: int) -> None:

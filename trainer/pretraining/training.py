@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainer.data.by_id import Stored
 from trainer.errors import Diverged
 from trainer.pretraining import METHODS
 from trainer.pretraining.base import Encoder
@@ -27,14 +28,14 @@ class Pixels:
     """Images without labels, as they are stored, with the constants that make network inputs of them.
 
     Args:
-        images: uint8 ``[N, C, H, W]``.
+        images: uint8 ``[N, C, H, W]``; no features.
         scale: what a byte is divided by.
         mean: per channel, after that division.
         std: per channel, likewise.
 
     """
 
-    images: NDArray[np.uint8]
+    images: Stored
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]

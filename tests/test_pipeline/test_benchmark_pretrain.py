@@ -44,5 +44,5 @@ def test_methods_are_compared_and_gone_on_with(monkeypatch, tmp_path):
     invoke(script.main, *small, "--methods", "untrained,vicreg", "--seconds", 0.05, "--seeds", "0", "--out", out)
     monkeypatch.setattr(script, "cell", None)
     invoke(script.main, *small, "--methods", "untrained,vicreg", "--seconds", 0.05, "--seeds", "0", "--out", out)
-    assert "digits vicreg:" in invoke(script.main, "--table", out).output
+    assert "digits vicreg:" in invoke(script.main, "--table", out)
     assert len(out.read_text().splitlines()) == 2

@@ -283,7 +283,7 @@ def test_two_processes_do_not_work_in_one_folder(run, tmp_path):
 
 
 def test_a_loss_that_is_no_number_is_one_line(run, tmp_path, monkeypatch):
-    class Broken(base.Objective):
+    class Broken(base.Pretext):
         def __init__(self, encoder, d):
             super().__init__()
 

@@ -97,18 +97,18 @@ def test_every_method_lowers_its_loss_and_trains_the_network(name):
     net = build(ModelSpec("cnn", (1, 8, 8), 2, {"width": 4, "batch_norm": True}), seed=0)
     net[-1] = torch.nn.Identity()
     encoder = Encoder(net.train(), low_precision=False)
-    objective = METHODS[name].objective(encoder, 32).train()
+    task = METHODS[name].task(encoder, 32).train()
     x = torch.randn(32, 1, 8, 8)
     views = torch.cat([x, x + 0.1 * torch.randn_like(x)])
-    trained = [p for p in (*encoder.parameters(), *objective.parameters()) if p.requires_grad]
+    trained = [p for p in (*encoder.parameters(), *task.parameters()) if p.requires_grad]
     optimizer, before = torch.optim.AdamW(trained, 1e-3), net[0].weight.detach().clone()
     losses = []
     for step in range(12):
-        loss = objective(encoder, views)
+        loss = task(encoder, views)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        objective.after_step(encoder, step / 12)
+        task.after_step(encoder, step / 12)
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.9 * losses[0]
     assert not torch.equal(before, net[0].weight)
@@ -117,11 +117,11 @@ def test_every_method_lowers_its_loss_and_trains_the_network(name):
 def test_byols_copy_moves_by_the_average_alone():
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
     encoder = Encoder(net, low_precision=False)
-    objective = METHODS["byol"].objective(encoder, 3)
-    follower, own = objective.target[0].net[1].weight, net[1].weight
+    task = METHODS["byol"].task(encoder, 3)
+    follower, own = task.target[0].net[1].weight, net[1].weight
     start = follower.clone()
     with torch.no_grad():
         own += 1
-    objective.after_step(encoder, 0.0)
+    task.after_step(encoder, 0.0)
     torch.testing.assert_close(follower, FOLLOWING * start + (1 - FOLLOWING) * own)
     assert not follower.requires_grad

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from trainer.pretraining.base import Encoder, Method, Objective, off_diagonal, projection
+from trainer.pretraining.base import Encoder, Method, Pretext, off_diagonal, projection
 
 LAMBDA = 0.0051
 PROJECTED = 512
@@ -29,7 +29,7 @@ def redundancy(a: Tensor, b: Tensor, lam: float = LAMBDA) -> Tensor:
     return (1 - C.diagonal()).square().sum() + lam * off_diagonal(C).square().sum()
 
 
-class BarlowTwins(Objective):
+class BarlowTwins(Pretext):
     """A projection, and the loss ``redundancy`` of what it makes of two views.
 
     Args:
@@ -43,7 +43,7 @@ class BarlowTwins(Objective):
         self.project = projection(d, PROJECTED)
 
     def forward(self, encoder: Encoder, views: Tensor) -> Tensor:
-        """Return the loss of a step, see ``Objective``."""
+        """Return the loss of a step, see ``Pretext``."""
         a, b = self.project(encoder(views)).chunk(2)
         return redundancy(a, b)
 

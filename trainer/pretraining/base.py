@@ -31,7 +31,7 @@ class Encoder(nn.Module):
         return features.flatten(1).float()
 
 
-class Objective(nn.Module):
+class Pretext(nn.Module):
     """What is minimised, with the layers that it trains beside the network and that are given up afterwards."""
 
     def forward(self, encoder: Encoder, views: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class Method:
         name: what users choose it by.
         description: half a line.
         source: as in the bibliography.
-        objective: ``objective(encoder, d)`` makes what is minimised for features of d numbers; it draws initial weights
+        task: ``task(encoder, d)`` makes what is minimised for features of d numbers; it draws initial weights
             from torch's global generator.
 
     """
@@ -70,7 +70,7 @@ class Method:
     name: str
     description: str
     source: str
-    objective: Callable[[Encoder, int], Objective]
+    task: Callable[[Encoder, int], Pretext]
 
 
 def projection(d: int, out: int) -> nn.Sequential:

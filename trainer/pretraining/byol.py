@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.pretraining.base import Encoder, Method, Objective, projection
+from trainer.pretraining.base import Encoder, Method, Pretext, projection
 
 PROJECTED = 128
 FOLLOWING = 0.97
@@ -44,7 +44,7 @@ def kept_share(share: float) -> float:
     return 1 - (1 - FOLLOWING) * (math.cos(math.pi * share) + 1) / 2
 
 
-class BYOL(Objective):
+class BYOL(Pretext):
     """A projection, a prediction, and a copy of network and projection that follows them.
 
     Args:
@@ -60,7 +60,7 @@ class BYOL(Objective):
         self.target = nn.ModuleList([copy.deepcopy(encoder), copy.deepcopy(self.project)]).requires_grad_(False)
 
     def forward(self, encoder: Encoder, views: Tensor) -> Tensor:
-        """Return the loss of a step, see ``Objective``."""
+        """Return the loss of a step, see ``Pretext``."""
         p = self.predict(self.project(encoder(views)))
         with torch.no_grad():
             follower, project = self.target
@@ -69,7 +69,7 @@ class BYOL(Objective):
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder, share: float) -> None:
-        """Let the copy follow by a moving average; see ``Objective``."""
+        """Let the copy follow by a moving average; see ``Pretext``."""
         tau = kept_share(share)
         for followed, follower in zip((encoder, self.project), self.target, strict=True):
             for own, its in zip(followed.parameters(), follower.parameters(), strict=True):

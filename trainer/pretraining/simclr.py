@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.pretraining.base import Encoder, Method, Objective, projection
+from trainer.pretraining.base import Encoder, Method, Pretext, projection
 
 TEMPERATURE = 0.5
 """For 32x32 images (Chen et al. 2020, section B.9)."""
@@ -32,7 +32,7 @@ def nt_xent(z: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     return F.cross_entropy(s, other)
 
 
-class SimCLR(Objective):
+class SimCLR(Pretext):
     """A projection, and the loss ``nt_xent`` of what it makes of two views.
 
     Args:
@@ -46,7 +46,7 @@ class SimCLR(Objective):
         self.project = projection(d, PROJECTED)
 
     def forward(self, encoder: Encoder, views: Tensor) -> Tensor:
-        """Return the loss of a step, see ``Objective``."""
+        """Return the loss of a step, see ``Pretext``."""
         return nt_xent(self.project(encoder(views)))
 
 

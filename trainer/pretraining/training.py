@@ -87,8 +87,8 @@ class Training:
         self.viewer = Viewer(regime.views, pixels.scale, pixels.mean, pixels.std)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(regime.seed)
-            self.objective = METHODS[regime.method].objective(self.encoder, d).to(self.device).train()
-        trained = [*self.encoder.parameters(), *self.objective.parameters()]
+            self.task = METHODS[regime.method].task(self.encoder, d).to(self.device).train()
+        trained = [*self.encoder.parameters(), *self.task.parameters()]
         self.parameters = [parameter for parameter in trained if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, regime.max_lr, weight_decay=regime.weight_decay)
         self.order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))  # epoch, and its images
@@ -113,12 +113,12 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = regime.max_lr * rate(self.done, self.steps)
         with seeded(self.seed("dropout", self.done), self.device):
-            loss = self.objective(self.encoder, views)
+            loss = self.task(self.encoder, views)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.done += 1
-        self.objective.after_step(self.encoder, self.done / self.steps)
+        self.task.after_step(self.encoder, self.done / self.steps)
         value = loss.item()
         if not math.isfinite(value):
             raise Diverged(f"the loss was {value} in step {self.done:,} of {self.steps:,}", regime.max_lr)
@@ -163,7 +163,7 @@ class Training:
     def state(self) -> dict[str, Tensor]:
         """Return everything that the next step depends on but for the images and the regime, by name."""
         state = {f"encoder.{name}": value for name, value in self.encoder.state_dict().items()}
-        state |= {f"objective.{name}": value for name, value in self.objective.state_dict().items()}
+        state |= {f"task.{name}": value for name, value in self.task.state_dict().items()}
         for number, parameter in enumerate(self.parameters):
             for name, value in self.optimizer.state[parameter].items():
                 state[f"optimizer.{number}.{name}"] = value
@@ -181,7 +181,7 @@ class Training:
 
         """
         self.done = int(state["done"])
-        for name, module in (("encoder", self.encoder), ("objective", self.objective)):
+        for name, module in (("encoder", self.encoder), ("task", self.task)):
             module.load_state_dict(_within(name, state))
         for number, parameter in enumerate(self.parameters):
             for name, value in _within(f"optimizer.{number}", state).items():

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.pretraining.base import Encoder, Method, Objective, off_diagonal, projection
+from trainer.pretraining.base import Encoder, Method, Pretext, off_diagonal, projection
 
 AGREEMENT, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0
 SMALLEST = 1e-4  # added to a variance under a root
@@ -36,7 +36,7 @@ def variance_invariance_covariance(a: Tensor, b: Tensor) -> Tensor:
     return total
 
 
-class VICReg(Objective):
+class VICReg(Pretext):
     """A projection, and the loss ``variance_invariance_covariance`` of what it makes of two views.
 
     Args:
@@ -50,7 +50,7 @@ class VICReg(Objective):
         self.project = projection(d, PROJECTED)
 
     def forward(self, encoder: Encoder, views: Tensor) -> Tensor:
-        """Return the loss of a step, see ``Objective``."""
+        """Return the loss of a step, see ``Pretext``."""
         a, b = self.project(encoder(views)).chunk(2)
         return variance_invariance_covariance(a, b)
 

@@ -43,7 +43,8 @@ RAISED_BY = {
     "trainer/data/array_forms.py": OWN_DATA,
     "trainer/data/": TRAINS,
     "trainer/models/": TRAINS,
-    "trainer/cli.py": (),  # two commands, with options of their own
+    "trainer/cli.py": (),  # several commands, with options of their own
+    "trainer/pretraining/": ("trainer pretrain",),
     "trainer/": ("trainer fit",),
 }
 """Which commands a file's messages are for, the first prefix that fits; what goes on with a run is told apart below."""

@@ -98,6 +98,13 @@ def test_the_readmes_commands_on_ones_own_images_run(photos):
     assert json.loads((photos / "fit-photos/model.json").read_text())["input_shape"] == [1, 32, 32]
 
 
+@pytest.mark.long
+def test_the_readmes_features_without_labels_are_begun_with(photos):
+    run_commands("pretrain", photos, "--epochs", "2")
+    assert json.loads((photos / "features/backbone.json").read_text())["head"] == "10"
+    assert (photos / "runs/photos-cnn-margin-influence-sequential-seed0/metrics.csv").is_file()
+
+
 def test_the_readmes_network_of_ones_own_runs(photos, monkeypatch):
     block = re.search(r"<!-- own-network-file -->\s*```python\n(.*?)```", README.read_text(), re.DOTALL)
     (photos / "my_net.py").write_text(block[1])

@@ -21,7 +21,7 @@ from common.reading import parse_json, read_json, why
 from trainer.backbones.command import embedder, with_bar
 from trainer.backbones.tuned import AsImages, tuned_model
 from trainer.checkpoint import load_weights, trained_files
-from trainer.command_options import SETTABLE, data_options, regime_options
+from trainer.command_options import SETTABLE, data_options, image_options, regime_options
 from trainer.data import DataSet, ImageOptions, check_ids, custom_kind, load
 from trainer.errors import Diverged, TrainerError
 from trainer.files import require_free
@@ -30,6 +30,7 @@ from trainer.models import MODELS, ModelSpec, build, check_evaluation, family_of
 from trainer.models.on_backbone import PREFIX
 from trainer.options import options_for
 from trainer.predict import accuracy, predict
+from trainer.pretraining.options import pretrain_options
 from trainer.regimes import Ended
 from trainer.targets import one_hot
 
@@ -51,6 +52,7 @@ class _Group(OneLineGroup):
 
 
 _FIT_EXAMPLE = "Example: trainer fit --model cnn --n-labelled 100 --out runs/fit"
+_PRETRAIN_EXAMPLE = "Example: trainer pretrain --dataset folder:photos --image-size 32 --minutes 30 --out features"
 _EXPORT_EXAMPLE = "Example: trainer export --n-labelled 100 --pool 500 --out runs/arrays"
 
 
@@ -216,6 +218,52 @@ def export(
     click.echo(str(out))
 
 
+@cli.command(epilog=_PRETRAIN_EXAMPLE)
+@image_options
+@pretrain_options
+def pretrain(
+    dataset: str,
+    image_size: str | None,
+    classes: str | None,
+    sets: tuple[str, ...],
+    data_root: Path | None,
+    download: bool,
+    model: str,
+    model_options: tuple[str, ...],
+    out: Path,
+    **options: Any,
+) -> None:
+    """Learn features from all training images, labelled or not, without their labels.
+
+    Writes weights.safetensors, the network with a last layer of zeros, and backbone.json, which says what it is, into
+    --out. Ended at any time, the same command goes on where it was and ends in the same weights.
+    """
+    from trainer.pretraining.command import learn, locked
+    from trainer.pretraining.folder import Folder
+
+    given = _parse_options(model_options)
+    resolved = family_of(model).resolve(given)
+    images: dict[str, Any] = {"dataset": dataset, "image_size": image_size, "classes": classes, "set": list(sets)}
+    options = {**images, "model": model, "option": given, **options}
+    folder = Folder(out)
+    if folder.begun:
+        folder.require_options(options)
+    if folder.finished:
+        click.echo(f"{out} is finished: nothing to do; another training wants another --out")
+        return
+    data = _load(
+        dataset, data_root, download, {"image_size": image_size, "classes": classes}, sets, classes_needed=False
+    )
+    spec = ModelSpec(model, data.input_shape, max(2, data.num_classes), resolved)
+    with locked(folder):
+        head = learn(data, spec, options, folder)
+    weights = out / "weights.safetensors"
+    known = f" with these {data.num_classes} classes" if data.num_classes > 1 else ""
+    click.echo(f"a run of this network{known} begins with it by --init-weights {weights}")
+    click.echo(f"{'with others' if known else 'with classes'} also --set model.init_skip={head}, a new last layer")
+    click.echo(str(out))
+
+
 class Seen(NamedTuple):
     """By which pretrained network images are seen, and at which size; by none where it has no name."""
 
@@ -226,9 +274,15 @@ class Seen(NamedTuple):
 
 
 def _load(
-    dataset: str, root: Path | None, download: bool, options: dict[str, str | None], sets: tuple[str, ...], seen: Seen
+    dataset: str,
+    root: Path | None,
+    download: bool,
+    options: dict[str, str | None],
+    sets: tuple[str, ...],
+    seen: Seen | None = None,
+    classes_needed: bool = True,
 ) -> DataSet:
-    """Load a data set with classes; what it has to say about files it left out goes to standard error."""
+    """Load a data set, with classes if need be; what it says about files it left out goes to standard error."""
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     for setting in sets:
         key, equals, value = setting.partition("=")
@@ -237,7 +291,7 @@ def _load(
             meant = did_you_mean(key, SETTABLE)
             raise TrainerError(f"--set: expected one of {names} with =VALUE, got {setting!r}{meant}")
         given[key.removeprefix("data.")] = SETTABLE[key](value)
-    eye = embedder(*seen, given.pop("feature_store", None))
+    eye = embedder(*(seen or Seen(None, None, None)), given.pop("feature_store", None))
     if given and not custom_kind(dataset):
         raise TrainerError(f"{next(iter(given))}: expected --dataset folder:PATH or npz:PATH with it, got {dataset!r}")
     images = ImageOptions(**given)
@@ -247,7 +301,8 @@ def _load(
     data = eye(data) if isinstance(eye, AsImages) else data if eye is None else with_bar(eye, data)
     for note in data.notes:
         click.echo(f"note: {note}", err=True)
-    data.require_classes()
+    if classes_needed:
+        data.require_classes()
     return data
 
 

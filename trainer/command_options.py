@@ -111,39 +111,48 @@ def regime_options(command: Decorated) -> Decorated:
     return command
 
 
+IMAGES = (
+    click.option(
+        "--dataset",
+        default="digits",
+        show_default=True,
+        help=f"One of {', '.join(DATASETS)}, or your own: folder:PATH, npz:PATH.",
+    ),
+    click.option("--image-size", help="Scale and crop your own images to N or HxW pixels."),
+    click.option("--classes", help="Names of your own data's classes, such as cat,dog.  [those of its labels]"),
+    click.option(
+        "--set",
+        "sets",
+        multiple=True,
+        metavar="data.KEY=VALUE",
+        help=f"How your own data is read: {', '.join(SETTABLE)}.",
+    ),
+    click.option("--data-root", type=click.Path(path_type=Path), help="Folder in torchvision's layout."),
+    click.option("--download", is_flag=True, help="Fetch missing files into the data root."),
+)
+"""Which images, and how they are read."""
+BACKBONE = (
+    click.option(
+        "--backbone",
+        help="Learn from a pretrained network's features of the images; 'pipeline list backbones' names them.",
+    ),
+    click.option(
+        "--finetune",
+        type=click.Choice(["head", "all"]),
+        help="Train on the backbone with a new last layer: all of it, or the head alone.",
+    ),
+    click.option("--backbone-size", type=int, help="Pixels of a side that it sees.  [what suits it and the images]"),
+)
+"""By which pretrained network they are seen."""
+SEEDED = click.option("--seed", type=SEED, default=0, show_default=True, help="Of every choice.")
+
+
 def data_options(command: Decorated) -> Decorated:
     """Add the options that say which images, shared by every command."""
     for option in reversed(
         (
-            click.option(
-                "--dataset",
-                default="digits",
-                show_default=True,
-                help=f"One of {', '.join(DATASETS)}, or your own: folder:PATH, npz:PATH.",
-            ),
-            click.option("--image-size", help="Scale and crop your own images to N or HxW pixels."),
-            click.option("--classes", help="Names of your own data's classes, such as cat,dog.  [those of its labels]"),
-            click.option(
-                "--set",
-                "sets",
-                multiple=True,
-                metavar="data.KEY=VALUE",
-                help=f"How your own data is read: {', '.join(SETTABLE)}.",
-            ),
-            click.option(
-                "--backbone",
-                help="Learn from a pretrained network's features of the images; 'pipeline list backbones' names them.",
-            ),
-            click.option(
-                "--finetune",
-                type=click.Choice(["head", "all"]),
-                help="Train on the backbone with a new last layer: all of it, or the head alone.",
-            ),
-            click.option(
-                "--backbone-size", type=int, help="Pixels of a side that it sees.  [what suits it and the images]"
-            ),
-            click.option("--data-root", type=click.Path(path_type=Path), help="Folder in torchvision's layout."),
-            click.option("--download", is_flag=True, help="Fetch missing files into the data root."),
+            *IMAGES,
+            *BACKBONE,
             click.option(
                 "--n-labelled",
                 "--n-labeled",
@@ -156,9 +165,16 @@ def data_options(command: Decorated) -> Decorated:
                 type=click.Path(path_type=Path),
                 help="JSON list of the ids of the labelled training images.",
             ),
-            click.option("--seed", type=SEED, default=0, show_default=True, help="Of every choice."),
+            SEEDED,
             click.option("--out", type=click.Path(path_type=Path), required=True, help="A new or empty folder."),
         )
     ):
+        command = option(command)
+    return command
+
+
+def image_options(command: Decorated) -> Decorated:
+    """Add the options that say which images, without any that says which are labelled."""
+    for option in reversed(IMAGES):
         command = option(command)
     return command

@@ -76,6 +76,21 @@ def last_layer(model: nn.Module, x: NDArray[np.float32]) -> LastLayer:
     return LastLayer(W, b)
 
 
+def last_layer_name(model: nn.Module, x: NDArray[np.float32]) -> str:
+    """Return the name of the layer whose inputs ``embed`` gives; nothing where it is the network itself.
+
+    Args:
+        model: the network; its mode, device and hooks are afterwards what they were.
+        x: any of its inputs, float32 ``[N, C, H, W]``.
+
+    Raises:
+        TrainerError: the network does not end in a linear layer.
+
+    """
+    layer = _watched(model, x, len(x), "cpu")[0].layer
+    return next(name for name, module in model.named_modules() if module is layer)
+
+
 def _watched(
     model: nn.Module, x: NDArray[np.float32], batch_size: int, device: str
 ) -> tuple["_LastLinear", NDArray[np.float32]]:

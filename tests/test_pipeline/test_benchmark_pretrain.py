@@ -1,17 +1,12 @@
-"""`benchmarks/pretrain.py` learns features without labels, and runs start from them."""
+"""Runs start from what `trainer pretrain` learned: from its weights, and from its features as a data set."""
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
-from safetensors.torch import load_file
 
 import benchmark_scripts
 from benchmark_scripts import invoke
 from pipeline.cli import cli
-from trainer.data import load
+from trainer.cli import cli as trainer
 
 pytestmark = pytest.mark.long
 
@@ -22,58 +17,32 @@ def pretrain(monkeypatch):
 
 
 def test_runs_start_from_what_it_learned(pretrain, tmp_path):
-    weights, features = tmp_path / "pretrained.safetensors", tmp_path / "features.npz"
+    folder, features = tmp_path / "pretrained", tmp_path / "features.npz"
     network = ("--model", "cnn", "--option", "width=4")
-    invoke(pretrain.main, "train", "--dataset", "digits", *network, "--epochs", 1, "--out", weights)
-    state = load_file(weights)
-    assert not any(state[name].any() for name in list(state)[-2:])  # the last layer
-    invoke(pretrain.main, "features", "--dataset", "digits", *network, "--weights", weights, "--out", features)
+    invoke(trainer, "pretrain", "--dataset", "digits", *network, "--epochs", 1, "--out", folder)
+    invoke(pretrain.main, "--pretrained", folder, "--dataset", "digits", "--out", features)
     run = ("--strategy", "random", "--cycles", 2, "--epochs", 2)
-    options = ("--model", "cnn", "--set", "model.options.width=4", "--init-weights", weights)
+    weights = ("--init-weights", folder / "weights.safetensors", "--set", "model.init_skip=7")
+    options = ("--model", "cnn", "--set", "model.options.width=4", *weights)
     invoke(cli, "run", *options, *run, "--out", tmp_path / "tuned")
     invoke(cli, "run", "--dataset", f"npz:{features}", "--model", "mlp", *run, "--out", tmp_path / "frozen")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [(("--out", "missing/x"), "make missing first"), (("--out", "x", "--option", "width"), "expected KEY=VALUE")],
-)
-def test_mistakes_are_found_before_training(pretrain, monkeypatch, tmp_path, wrong, said):
+def test_mistakes_are_found_before_anything_is_computed(pretrain, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pretrain, "pretrain", None)
-    found = CliRunner().invoke(pretrain.main, ["train", "--dataset", "digits", *wrong])
+    monkeypatch.setattr(pretrain, "load", None)
+    found = CliRunner().invoke(pretrain.main, ["--pretrained", "there", "--dataset", "digits", "--out", "missing/x"])
     assert found.exit_code == 2
-    assert said in found.output
+    assert "make missing first" in found.output
 
 
-def test_it_reads_no_label(pretrain):
-    digits = load("digits")
-    shuffled = replace(digits, train=replace(digits.train, labels=np.roll(digits.train.labels, 7)))
-    weights = []
-    for data in (digits, shuffled):
-        torch.manual_seed(0)
-        net = pretrain.built(data, "cnn", ("width=4",))
-        pretrain.pretrain(net, data, epochs=1)
-        weights.append(torch.cat([value.flatten() for value in net.state_dict().values()]))
-    assert torch.equal(*weights)
-
-
-def test_the_contrast_is_the_entropy_of_finding_the_other_crop(pretrain):
-    torch.manual_seed(0)
-    z = torch.randn(6, 4, dtype=torch.float64)
-    unit, expected = z / z.norm(dim=1, keepdim=True), 0.0
-    for i in range(6):
-        others = torch.tensor([float(unit[i] @ unit[j]) / pretrain.TEMPERATURE for j in range(6) if j != i])
-        expected += float(others.exp().sum().log() - unit[i] @ unit[(i + 3) % 6] / pretrain.TEMPERATURE) / 6
-    assert float(pretrain.contrast(z)) == pytest.approx(expected, abs=1e-6)
-
-
-def test_colours_stay_colours_and_crops_stay_images(pretrain):
-    torch.manual_seed(0)
-    for channels in (1, 3):
-        x = torch.rand(16, channels, 8, 8)
-        for change in (pretrain.crops, pretrain.recoloured):
-            y = change(x)
-            assert y.shape == x.shape
-            assert 0 <= y.min() <= y.max() <= 1
-            assert not torch.equal(x, y)
+def test_methods_are_compared_and_gone_on_with(monkeypatch, tmp_path):
+    script = benchmark_scripts.benchmark(monkeypatch, "pretraining_methods")
+    small = ("--dataset", "digits", "--options", '{"width": 2}', "--train", 200, "--labels", 50, "--batch-size", 64)
+    monkeypatch.setattr(script, "TESTS", 100)
+    out = tmp_path / "methods.jsonl"
+    invoke(script.main, *small, "--methods", "untrained,vicreg", "--seconds", 0.05, "--seeds", "0", "--out", out)
+    monkeypatch.setattr(script, "cell", None)
+    invoke(script.main, *small, "--methods", "untrained,vicreg", "--seconds", 0.05, "--seeds", "0", "--out", out)
+    assert "digits vicreg:" in invoke(script.main, "--table", out)
+    assert len(out.read_text().splitlines()) == 2

@@ -89,24 +89,6 @@ def test_a_forked_cell_is_interrupted_and_killed_at_the_deadline(server, task, m
     assert not alive(server.pids["stubborn"])
 
 
-def test_cells_end_with_the_process_that_forked_them_and_others_start_afresh(task, tmp_path):
-    ours = ForkServer(1, str(tmp_path))
-    running = task("running", **ENDLESS)
-    cell = ForkedCell(ours, running)
-    wait(lambda: Path(running.run, "lock.holder").exists())
-    assert cell.poll() is None
-    child = ours.pids["running"]
-    ours._process.kill()
-    wait(lambda: not alive(child))
-    assert result_of(cell).reason == GONE
-    started = []
-    waiting = ForkedCell(ours, task("waiting"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forked, "CellProcess", lambda task: started.append(task.name))
-        assert waiting.poll() is None
-    assert started == ["waiting"]
-
-
 def test_nothing_is_forked_where_something_has_begun_threads(monkeypatch):
     class Bridge:
         _backends = ()
@@ -192,3 +174,20 @@ def _timeless(path):
     text = path.read_text()
     lines = text.splitlines() if path.suffix == ".jsonl" else [text]
     return [{k: v for k, v in json.loads(line).items() if "seconds" not in k and k != "time"} for line in lines]
+
+
+def test_cells_end_with_the_process_that_forked_them_and_others_start_afresh(server, task):
+    running = task("running", **ENDLESS)
+    cell = ForkedCell(server, running)
+    wait(lambda: Path(running.run, "lock.holder").exists())
+    assert cell.poll() is None
+    child = server.pids["running"]
+    server._process.kill()
+    wait(lambda: not alive(child))
+    assert result_of(cell).reason == GONE
+    started = []
+    waiting = ForkedCell(server, task("waiting"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forked, "CellProcess", lambda task: started.append(task.name))
+        assert waiting.poll() is None
+    assert started == ["waiting"]

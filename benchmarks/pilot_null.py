@@ -1,4 +1,4 @@
-"""How often ``pipeline pilot`` says yes where there is nothing to gain, and where there is: repeated pilots on new data.
+"""How often ``pipeline pilot`` says yes, where there is nothing to gain and where there is: pilots on new data.
 
     python benchmarks/pilot_null.py --kind random-labels --repetitions 30
     python benchmarks/pilot_null.py --kind boundary --repetitions 10

@@ -24,6 +24,9 @@ CHOSEN = {
 }
 
 
+ENGINE_FIELDS = tuple(flag.lstrip("-").replace("-", "_") for flag, *_ in ENGINE_OPTIONS)
+
+
 def _engine_options(command: Callable[..., None]) -> Callable[..., None]:
     for flag, kind, text in reversed(ENGINE_OPTIONS):
         command = click.option(flag, type=kind, default=None, help=text)(command)
@@ -81,8 +84,7 @@ def pilot(
     named = tuple(name for name in parse_strategies(strategies or DEFAULT_STRATEGY) if name != RANDOM)
     if not named:
         raise PipelineError("--strategies: expected some to compare with random, got random alone")
-    where = {flag.lstrip("-").replace("-", "_"): None for flag, *_ in ENGINE_OPTIONS}
-    where = {key: options.pop(key) for key in where}
+    where: dict[str, Any] = {key: options.pop(key) for key in ENGINE_FIELDS}
     engine = EngineOptions(**{key: value for key, value in where.items() if value is not None})
     fields = {key.replace("__", "."): value for key, value in options.items()}
     confirm_file(config_file, sets, fields, trust_code)

@@ -66,6 +66,8 @@ def area_weights(labels: Sequence[float]) -> NDArray[np.float64]:
 def gain_interval(gains: NDArray[np.float64], by_image: NDArray[np.float64], images: int) -> Interval:
     """Return the mean gain with an interval over seeds and test images, as the module says.
 
+    Source: Obuchowski & Rockette 1995; Hillis 2007 for the degrees of freedom.
+
     Args:
         gains: of each seed, on all test images ``[S]``.
         by_image: of each seed on each of some test images ``[S, m]``.
@@ -89,7 +91,9 @@ def gain_interval(gains: NDArray[np.float64], by_image: NDArray[np.float64], ima
 
 
 def monotone(accuracies: Sequence[float]) -> NDArray[np.float64]:
-    """Return the nearest curve that never falls (least squares; pool adjacent violators, Ayer et al. 1955).
+    """Return the nearest curve, in least squares, that never falls (pool adjacent violators).
+
+    Source: Ayer et al. 1955.
 
     Args:
         accuracies: by number of labels ``[K]``.
@@ -129,7 +133,7 @@ def saved_interval(
     """Return the mean labels saved with an interval over seeds and test images.
 
     The standard error is that of a bootstrap that draws seeds and images anew, both with replacement, which errs on the
-    side of caution (Owen 2007); the half-width t(0.975, S − 1) √(S / (S − 1)) times that, for few seeds.
+    side of caution; the half-width is t(0.975, S − 1) √(S / (S − 1)) times that, for few seeds.  Source: Owen 2007.
 
     Args:
         labels: rising ``[K]``.

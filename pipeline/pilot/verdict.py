@@ -45,13 +45,11 @@ def sentence(shown: Shown) -> str:
     if answer == "yes":
         return f"Yes: on this data {name} beats random ({numbers})."
     if answer == "open":
-        return f"These seeds do not decide it: {name} beside random is {numbers}."
+        why = " The interval lies above zero, but the seeds do not agree enough." * (gain.low > 0)
+        return f"These seeds do not decide it: {name} beside random is {numbers}.{why}"
     if gain.high < 0:
         return f"No: on this data {name} is worse than random ({numbers})."
-    return (
-        f"No: on this data {name} gains less than {100 * WORTH:g} point over random, whatever the seed or the test "
-        f"images ({numbers})."
-    )
+    return f"No: on this data {name} gains less over random than the {100 * WORTH:g} point asked of it ({numbers})."
 
 
 def about_saving(shown: Shown) -> Iterator[str]:

@@ -170,9 +170,9 @@ def shown(mean, half, winner=None, reached=3):
     ("gain", "answer", "said"),
     [
         ((0.04, 0.02, "mine"), "yes", "Yes: on this data mine beats random (+4.0 (95 % interval +2.0 to +6.0) points"),
-        ((0.04, 0.02), "open", "These seeds do not decide it: mine beside random is +4.0"),  # the test does not decide
+        ((0.04, 0.02), "open", "These seeds do not decide it: mine beside random is +4.0"),
         ((0.02, 0.03, "mine"), "open", "These seeds do not decide it"),
-        ((0.001, 0.005), "no", "No: on this data mine gains less than 1 point over random"),
+        ((0.001, 0.005), "no", "No: on this data mine gains less over random than the 1 point asked of it (+0.1"),
         ((-0.03, 0.01, "random"), "no", "No: on this data mine is worse than random (−3.0"),
         ((-0.03, 0.05), "open", "These seeds do not decide it"),
     ],
@@ -180,6 +180,7 @@ def shown(mean, half, winner=None, reached=3):
 def test_the_answer(gain, answer, said):
     assert answer_of(shown(*gain)) == answer
     assert sentence(shown(*gain)).startswith(said)
+    assert ("do not agree enough" in sentence(shown(*gain))) == (gain == (0.04, 0.02))
 
 
 def test_what_is_said_of_labels():

@@ -38,9 +38,7 @@ def _engine_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--strategies", help="Compared with random; names with commas.  [margin-influence-sequential]")
 @click.option("--seeds", type=click.IntRange(min=1), help="How many of each strategy.  [8, fewer for --minutes]")
 @click.option("--minutes", type=Finite(min=0, min_open=True), help="At most so long, measured first.  [no limit]")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Directory to make or go on with.  [runs/pilot-DATASET-MODEL]"
-)
+@click.option("--out", type=click.Path(path_type=Path), help="Directory to make or go on with.  [runs/pilot-DATASET]")
 @_engine_options
 @run_options(*FIXED, defaults=CHOSEN)
 @trust_code_option

@@ -15,7 +15,7 @@ from common.reading import parse_json, read_text, why
 from pipeline.config import RunConfig, load_config
 from pipeline.config.loading import gather
 from pipeline.errors import PipelineError
-from pipeline.files import slug_of, write_json
+from pipeline.files import slug, write_json
 from pipeline.interrupts import Interrupts
 from pipeline.pilot.sizes import FEW_TEST, Sizes, check_classes, choose, fit, how_many_seeds
 from pipeline.report.sources import RANDOM
@@ -131,7 +131,7 @@ def find_place(out: Path | None, asked: Asked) -> tuple[Path, Choice | None]:
 
     """
     if out is None:
-        first = f"pilot-{slug_of(asked.config(_base_of(asked)))}"
+        first = f"pilot-{slug(asked.data)}"
         names = (first if number == 1 else f"{first}-{number}" for number in itertools.count(1))
         for path in (Path("runs") / name for name in names):
             if not path.exists():
@@ -231,7 +231,7 @@ def choose_for(asked: Asked, path: Path, where: EngineOptions, trust_code: bool,
         base["data"]["image_size"] = size
         say(f"the network sees every image at {size} pixels (--image-size)")
     sizes = _sized(asked, data, given)
-    if base["data"].get("test_fraction") is not None:
+    if "test_fraction" in base["data"] and not len(data.test):
         base["data"]["test_fraction"] = round(sizes.test / (len(data.train) + len(data.test)), 4)
     base |= {"query": {"n_init": sizes.n_init, "size": sizes.query}, "cycles": sizes.cycles}
     choice = Choice(base, seeds)

@@ -32,8 +32,8 @@ class Row:
         labels: the number.
         accuracy: the strategy's mean over seeds.
         random: that of ``random``.
-        needed: labels at which ``random`` has the strategy's accuracy, the median over seeds; infinite where most seeds
-            do not reach it within the pilot.
+        needed: labels at which ``random`` has the strategy's accuracy, the lower median over seeds; infinite where
+            more than half do not reach it within the pilot.
 
     """
 
@@ -159,7 +159,7 @@ def _shown(
         final=gain_interval(a[:, -1] - b[:, -1], by_image[:, -1], images),
         saved=saved_interval(labels, by_a, by_b, saved),
         reached=int(np.isfinite(needed[:, -1]).sum()),
-        rows=tuple(map(Row, labels, a.mean(axis=0), b.mean(axis=0), np.median(needed, axis=0))),
+        rows=tuple(map(Row, labels, a.mean(axis=0), b.mean(axis=0), np.quantile(needed, 0.5, axis=0, method="lower"))),
     )
 
 

@@ -72,9 +72,15 @@ def what(pilot: Pilot) -> str:
     names = " and ".join(shown.strategy for shown in pilot.shown)
     few = ", ".join(pilot.classes[:6]) + ", …" * (len(pilot.classes) > 6)
     return (
-        f"{names} beside random on {pilot.experiment.config.data.name}: {len(pilot.classes)} classes ({few}), "
+        f"{names} beside random on {shown_name(pilot)}: {len(pilot.classes)} classes ({few}), "
         f"{pilot.pool:,} labelled images to choose among, {pilot.test:,} others to test on."
     )
+
+
+def shown_name(pilot: Pilot) -> str:
+    """Return the data's name without the folders that it lies in, which are nobody else's business."""
+    name = pilot.experiment.config.data.name
+    return Path(name.partition(":")[2]).name if ":" in name else name
 
 
 def how(pilot: Pilot) -> str:

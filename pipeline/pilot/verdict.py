@@ -135,7 +135,7 @@ def table(shown: Shown) -> list[tuple[str, str, str, str, str]]:
             _percent(row.accuracy),
             _percent(row.random),
             _points(row.accuracy - row.random),
-            f"more than {last}" if math.isinf(row.needed) else f"{row.needed:.0f}",
+            f"> {last}" if math.isinf(row.needed) else f"{row.needed:.0f}",
         )
         for row in shown.rows
     ]

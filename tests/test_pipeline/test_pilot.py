@@ -191,7 +191,7 @@ def test_what_is_said_of_labels():
     assert [*about_saving(shown(0.1, 0.1, reached=6))][1].endswith("6 of 6 seeds.")
     assert table(shown(0, 1)) == [
         ("20", "50.0 %", "50.0 %", "+0.0", "20"),
-        ("60", "81.0 %", "70.0 %", "+11.0", "more than 60"),
+        ("60", "81.0 %", "70.0 %", "+11.0", "> 60"),
     ]
 
 

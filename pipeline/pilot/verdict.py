@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from typing import Literal
 
-from pipeline.pilot.evidence import Interval
 from pipeline.pilot.measure import Pilot, Shown
 from pipeline.pilot.sizes import FEW_TEST
 from pipeline.report.sources import RANDOM
@@ -40,16 +39,17 @@ def sentence(shown: Shown) -> str:
     """
     name, gain = shown.strategy, shown.gain
     span = f"{shown.rows[0].labels} to {shown.rows[-1].labels} labels"
-    numbers = f"{points(gain)} points of accuracy over {span}, corrected {p_value(shown.test.corrected)}"
+    interval = f"95 % interval {_points(gain.low)} to {_points(gain.high)}; corrected {p_value(shown.test.corrected)}"
+    numbers = f"{_points(gain.mean)} points of accuracy over {span} ({interval})"
     answer = answer_of(shown)
     if answer == "yes":
-        return f"Yes: on this data {name} beats random ({numbers})."
+        return f"Yes: on this data {name} beats random: {numbers}."
     if answer == "open":
         why = " The interval lies above zero, but the seeds do not agree enough." * (gain.low > 0)
         return f"These seeds do not decide it: {name} beside random is {numbers}.{why}"
     if gain.high < 0:
-        return f"No: on this data {name} is worse than random ({numbers})."
-    return f"No: on this data {name} gains less over random than the {100 * WORTH:g} point asked of it ({numbers})."
+        return f"No: on this data {name} is worse than random: {numbers}."
+    return f"No: on this data {name} gains less over random than the {100 * WORTH:g} point asked of it: {numbers}."
 
 
 def about_saving(shown: Shown) -> Iterator[str]:
@@ -139,12 +139,6 @@ def table(shown: Shown) -> list[tuple[str, str, str, str, str]]:
         )
         for row in shown.rows
     ]
-
-
-def points(interval: Interval) -> str:
-    """Return a difference in points with its interval."""
-    low, high = _points(interval.low), _points(interval.high)
-    return f"{_points(interval.mean)} (95 % interval {low} to {high})"
 
 
 def _points(value: float) -> str:

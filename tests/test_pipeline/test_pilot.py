@@ -169,11 +169,15 @@ def shown(mean, half, winner=None, reached=3):
 @pytest.mark.parametrize(
     ("gain", "answer", "said"),
     [
-        ((0.04, 0.02, "mine"), "yes", "Yes: on this data mine beats random (+4.0 (95 % interval +2.0 to +6.0) points"),
+        (
+            (0.04, 0.02, "mine"),
+            "yes",
+            "Yes: on this data mine beats random: +4.0 points of accuracy over 20 to 60 labels (95 % interval +2.0 to",
+        ),
         ((0.04, 0.02), "open", "These seeds do not decide it: mine beside random is +4.0"),
         ((0.02, 0.03, "mine"), "open", "These seeds do not decide it"),
-        ((0.001, 0.005), "no", "No: on this data mine gains less over random than the 1 point asked of it (+0.1"),
-        ((-0.03, 0.01, "random"), "no", "No: on this data mine is worse than random (−3.0"),
+        ((0.001, 0.005), "no", "No: on this data mine gains less over random than the 1 point asked of it: +0.1"),
+        ((-0.03, 0.01, "random"), "no", "No: on this data mine is worse than random: −3.0"),
         ((-0.03, 0.05), "open", "These seeds do not decide it"),
     ],
 )

@@ -222,14 +222,13 @@ def choose_for(asked: Asked, path: Path, where: EngineOptions, trust_code: bool,
 
     """
     seeds = how_many_seeds(asked.strategies, asked.seeds)
-    base = _base_of(asked)
-    data = load_data(asked.config(base))
-    given = asked.given()
-    if data.holds_features and "name" not in given.get("model", {}):
-        base["model"] = {"name": FEATURES_MODEL}
-    elif asked.data.startswith("folder:") and (size := _image_size(asked, base)):
+    base, given = _base_of(asked), asked.given()
+    if asked.data.startswith("folder:") and (size := _image_size(asked, base)):
         base["data"]["image_size"] = size
         say(f"the network sees every image at {size} pixels (--image-size)")
+    data = load_data(asked.config(base))
+    if data.holds_features and "name" not in given.get("model", {}):
+        base["model"] = {"name": FEATURES_MODEL}
     sizes = _sized(asked, data, given)
     if "test_fraction" in base["data"] and not len(data.test):
         base["data"]["test_fraction"] = round(sizes.test / (len(data.train) + len(data.test)), 4)

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from sweep_cases import InProcess
 
 from pipeline.errors import PipelineError
+from pipeline.pilot.begin import Asked, choose_for, data_set, find_place, record
 from pipeline.pilot.evidence import (
     Interval,
     area_weights,
@@ -21,6 +23,7 @@ from pipeline.pilot.evidence import (
 from pipeline.pilot.measure import Row, Shown
 from pipeline.pilot.sizes import Sizes, check_classes, choose, fit, how_many_seeds
 from pipeline.pilot.verdict import about_saving, answer_of, sentence, table
+from pipeline.sweep.engine import EngineOptions
 
 LABELS = (20, 40, 60)
 
@@ -252,6 +255,59 @@ def test_a_pilot_goes_on_and_ends_in_a_page(pilot, engine, tmp_path):
     assert "begun with other options" in pilot("mine.npz", *SMALL, "--n-init", "9", "--out", out, code=2).stderr
     (out / "pilot.json").write_text("{")
     assert "pilot.json is damaged" in pilot("mine.npz", *SMALL, "--out", out, code=2).stderr
+
+
+def asked(data, **fields):
+    fields = {key.replace("__", "."): value for key, value in fields.items()}
+    return Asked(data_set(str(data)), ("margin",), None, None, None, fields, ())
+
+
+def test_what_is_chosen_for_a_folder_and_found_again(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(120):
+        place = tmp_path / "photos" / ("cat", "dog")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        side = (40, 50)[number % 3 == 0]
+        Image.fromarray(rng.integers(0, 255, (side, 40, 3), dtype=np.uint8)).save(place / f"{number}.png")
+    said, one = [], asked(tmp_path / "photos")
+    choice = choose_for(one, tmp_path / "out", EngineOptions(), trust_code=False, say=said.append)
+    assert said == ["the network sees every image at 32x32 pixels (--image-size)"]
+    grid = choice.grid(one)
+    config = grid.cells()[0].config
+    assert (grid.strategies, len(grid.seeds), config.cycles) == (("random", "margin"), 8, 6)
+    assert (config.data.image_size, config.data.stratified, config.data.test_fraction) == ("32x32", True, 0.6667)
+    assert (config.query.n_init, config.query.size) == (10, 2)
+    with pytest.raises(PipelineError, match="outside of the images' folder"):
+        find_place(tmp_path / "photos/out", one)
+    record(tmp_path / "out", one, choice)
+    assert find_place(tmp_path / "out", one) == (tmp_path / "out", choice)
+    with pytest.raises(PipelineError, match="begun with other options"):
+        find_place(tmp_path / "out", asked(tmp_path / "photos", model__name="mlp"))
+    mine = asked(tmp_path / "photos", data__image_size=16, data__test_fraction=0.5)
+    own = choose_for(mine, tmp_path / "out", EngineOptions(), trust_code=False, say=said.append)
+    assert own.grid(one).cells()[0].config.query.n_init == 10
+    assert "image_size" not in own.base["data"]
+
+
+def test_minutes_take_seeds_away_and_say_so(tmp_path, monkeypatch):
+    """Every training and every query takes 10 s."""
+    features(tmp_path / "mine.npz", samples=200)
+
+    def measured(cell, times, cpus, trust_code, first=0, run_task=None):
+        for cycle in (first, first + 1):
+            for stage in ("train", "score"):
+                times.stages[cell.strategy, stage].setdefault(cycle, []).append(10.0)
+
+    monkeypatch.setattr("pipeline.pilot.begin.measure", measured)
+    said, one = [], asked(tmp_path / "mine.npz")._replace(minutes=27.0)
+    options = EngineOptions(jobs=1, cpus_per_cell=1)
+    choice = choose_for(one, tmp_path / "out", options, trust_code=False, say=said.append)
+    assert (choice.seeds, choice.base["cycles"]) == (7, 6)  # 2 strategies of 6 trainings and 5 scores: 220 s a seed
+    assert choice.notes == ("To fit into 27 minutes it has 7 seeds of 6 cycles in place of 8 of 6.",)
+    tight = choose_for(one._replace(minutes=18.5), tmp_path / "out", options, trust_code=False, say=said.append)
+    assert (tight.seeds, tight.base["cycles"]) == (6, 5)
+    with pytest.raises(PipelineError, match="--minutes: expected at least 14, which 6 seeds of 4 cycles"):
+        choose_for(one._replace(minutes=2.0), tmp_path / "out", options, trust_code=False, say=said.append)
 
 
 def test_bad_input_is_one_line_and_nothing_is_written(pilot, tmp_path):

@@ -39,6 +39,7 @@ COMMANDS: tuple[str, ...] = (
     "fork",
     "ingest",
     "label",
+    "pilot",
     "predict",
     "products",
     "report",

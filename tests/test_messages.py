@@ -26,6 +26,7 @@ OWN_DATA, TRAINS = ("pipeline run", "pipeline compare", "trainer fit"), (*RUNS, 
 RAISED_BY = {
     "pipeline/analyse/": ("pipeline analyse dynamics",),
     "pipeline/fidelity/": ("pipeline fidelity",),
+    "pipeline/pilot/": ("pipeline pilot",),
     "pipeline/report/provenance.py": (),  # writes commands, which tests of it run
     "pipeline/report/": ("pipeline report",),
     "pipeline/sweep/": GRIDS,
@@ -113,6 +114,7 @@ def test_the_options_that_trust_code_are_those_of_commands_that_ask_for_it():
         "fidelity",
         "compare",
         "experiments run",
+        "pilot",
         "label",
         "products",
         "predict",

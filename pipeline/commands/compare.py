@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -22,6 +22,7 @@ ENGINE_OPTIONS: tuple[tuple[str, Any, str], ...] = (
     ("--jobs", click.IntRange(min=1), "Cells at once, of the local engine.  [half of the cores; 1 on a GPU]"),
     ("--cpus-per-cell", click.IntRange(min=1), "Threads of one cell; results depend on it.  [cores / jobs; 1 on Ray]"),
     ("--gpus-per-cell", Finite(min=0), "GPUs of one cell on Ray; 0.5 lets two share one.  [0]"),
+    ("--start", click.Choice(["fork", "fresh"]), "How a cell starts, on this machine's CPUs.  [fork on Linux]"),
     ("--address", str, "Of the Ray cluster: auto, HOST:PORT, or local for one on this machine.  [auto]"),
 )
 
@@ -54,6 +55,7 @@ def compare(
     cpus_per_cell: int | None,
     gpus_per_cell: float | None,
     address: str | None,
+    start: Literal["fork", "fresh"] | None,
     config_file: Path | None,
     sets: tuple[str, ...],
     **options: Any,
@@ -66,7 +68,7 @@ def compare(
     Example: pipeline compare --dataset mnist --data-root data --strategies random,mlmoc,entropy,margin --seeds 0-5
     """
     grid = _grid(strategies, seeds, out, trust_code, config_file, sets, options)
-    carry_out(grid, out, dry_run, trust_code, engine, jobs, cpus_per_cell, gpus_per_cell, address)
+    carry_out(grid, out, dry_run, trust_code, engine, jobs, cpus_per_cell, gpus_per_cell, address, start)
 
 
 def carry_out(
@@ -79,6 +81,7 @@ def carry_out(
     cpus_per_cell: int | None = None,
     gpus_per_cell: float | None = None,
     address: str | None = None,
+    start: Literal["fork", "fresh"] | None = None,
 ) -> None:
     """Compute a grid, or print its forecast; takes what ``engine_options`` gives.
 
@@ -92,6 +95,7 @@ def carry_out(
         cpus_per_cell: each cell's cores.
         gpus_per_cell: each cell's share of GPUs.
         address: of a Ray cluster.
+        start: how a cell starts.
 
     Raises:
         PipelineError: bad input; nothing was written.
@@ -107,7 +111,7 @@ def carry_out(
     from pipeline.sweep.engine import EngineOptions
     from pipeline.sweep.session import run_grid
 
-    where = EngineOptions(engine or "local", jobs, cpus_per_cell, gpus_per_cell or 0.0, address)  # type: ignore[arg-type]
+    where = EngineOptions(engine or "local", jobs, cpus_per_cell, gpus_per_cell or 0.0, address, start)  # type: ignore[arg-type]
     path = out or choose_directory(grid)
     if dry_run:
         _forecast(grid, path, where, trust_code)

@@ -10,7 +10,7 @@ from pipeline.run.rundir import create_run, cycle_path
 from pipeline.sweep.cells import cycles_done
 from pipeline.sweep.estimate import Times
 from pipeline.sweep.grid import Cell
-from pipeline.sweep.process import Task, run_to_end
+from pipeline.sweep.process import Attempt, Task, run_to_end
 
 
 def calibrate(
@@ -45,7 +45,14 @@ def calibrate(
     return measured
 
 
-def measure(cell: Cell, times: Times, cpus: int, trust_code: bool = False, first: int = 0) -> list[int]:
+def measure(
+    cell: Cell,
+    times: Times,
+    cpus: int,
+    trust_code: bool = False,
+    first: int = 0,
+    run_task: Callable[[Task], Attempt] | None = None,
+) -> list[int]:
     """Run the first two cycles of a cell for real.
 
     Args:
@@ -54,6 +61,7 @@ def measure(cell: Cell, times: Times, cpus: int, trust_code: bool = False, first
         cpus: threads of a cell.
         trust_code: whether code that the cell names may run.
         first: the cycle that the first one stands for, where it begins with as many labels as that has.
+        run_task: runs a cell to its end, where it is not to be a fresh process.
 
     Returns:
         The bytes that each cycle left on the disk.
@@ -67,7 +75,7 @@ def measure(cell: Cell, times: Times, cpus: int, trust_code: bool = False, first
         run = folder / cell.name
         create_run(run, cell.config.model_copy(update={"cycles": min(2, cell.config.cycles)}))
         log, here = str(folder / "log"), str(Path.cwd())
-        attempt = run_to_end(Task(cell.name, str(run), log, cpus, here, trust_code=trust_code))
+        attempt = (run_task or run_to_end)(Task(cell.name, str(run), log, cpus, here, trust_code=trust_code))
         if attempt.exit_code:
             raise RunFailedError(f"{cell.name}: {attempt.reason}")
         done = cycles_done(run)

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from common.memory import available_memory
 from pipeline.errors import PipelineError
+from pipeline.sweep.forked import can_fork
 from pipeline.sweep.process import Attempt, Task
 
 
@@ -20,6 +21,7 @@ class EngineOptions:
         cpus_per_cell: threads of one cell; the cores shared between the jobs by default, 1 on Ray.
         gpus_per_cell: GPUs of one cell, such as 0.5, on Ray.
         address: of the Ray cluster: ``auto``, ``HOST:PORT``, ``ray://HOST:PORT``, or ``local`` for one made for this.
+        start: ``fork`` or ``fresh``, how the local engine starts a cell; forked where that can be done by default.
 
     Raises:
         PipelineError: a number that makes no sense, or an option of the other engine.
@@ -31,6 +33,7 @@ class EngineOptions:
     cpus_per_cell: int | None = None
     gpus_per_cell: float = 0.0
     address: str | None = None
+    start: Literal["fork", "fresh"] | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("--jobs", self.jobs), ("--cpus-per-cell", self.cpus_per_cell)):
@@ -42,6 +45,10 @@ class EngineOptions:
             raise PipelineError("--address and --gpus-per-cell: options of --engine ray, but the engine is local")
         if self.engine == "ray" and self.jobs is not None:
             raise PipelineError("--jobs: an option of --engine local; on Ray --cpus-per-cell says how many cells fit")
+        if self.engine == "ray" and self.start is not None:
+            raise PipelineError("--start: an option of --engine local; on Ray every cell is a fresh process")
+        if self.start == "fork" and not can_fork():
+            raise PipelineError("--start fork: cells are forked on Linux alone: leave it away")
 
 
 class Engine(Protocol):

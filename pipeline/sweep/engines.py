@@ -3,6 +3,7 @@
 from pipeline.errors import PipelineError
 from pipeline.sweep.cluster import RayEngine
 from pipeline.sweep.engine import Engine, EngineOptions, available_cores
+from pipeline.sweep.forked import can_fork
 from pipeline.sweep.local import LocalEngine
 
 
@@ -26,4 +27,5 @@ def open_engine(options: EngineOptions, cpus: int | None, wanted: str, device: s
     cores = available_cores()
     each = options.cpus_per_cell or cpus
     jobs = options.jobs or (1 if device.startswith("cuda") else max(1, cores // (each or 2)))
-    return LocalEngine(jobs, each or max(1, cores // jobs))
+    fork = options.start == "fork" or (options.start is None and can_fork() and device == "cpu")
+    return LocalEngine(jobs, each or max(1, cores // jobs), fork)

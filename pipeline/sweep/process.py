@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from common.reading import read_json
 
@@ -107,16 +107,8 @@ class CellProcess:
         if code is None:
             return None
         self._close()
-        return Attempt(
-            cell=self.task.name,
-            exit_code=code,
-            reason="" if code == 0 else failure(code, Path(self.task.log), self._offset),
-            seconds=round(time.monotonic() - self._started, 2),
-            stage_seconds=round(stage_seconds(Path(self.task.run)) - self._before, 2),
-            peak_memory=self._peak,
-            host=socket.gethostname(),
-            cpus=self.task.cpus,
-        )
+        taken = time.monotonic() - self._started
+        return attempt_of(self.task, code, self._offset, taken, self._before, self._peak)
 
     def interrupt(self) -> None:
         """Ask the cell to stop at its next safe place."""
@@ -137,7 +129,50 @@ class CellProcess:
             self._process.stdin.close()
 
 
-def stop(processes: Iterable[CellProcess]) -> None:
+def attempt_of(
+    task: Task, code: int, offset: int, seconds: float, before: float, peak: int, reason: str = ""
+) -> Attempt:
+    """Return what became of an attempt that has ended.
+
+    Args:
+        task: what ran.
+        code: exit code; minus the signal that killed it.
+        offset: where its output begins in the log.
+        seconds: that it took.
+        before: seconds that the run's stages had taken before it.
+        peak: most bytes resident at once.
+        reason: why it failed, where its log does not tell.
+
+    """
+    return Attempt(
+        cell=task.name,
+        exit_code=code,
+        reason="" if code == 0 else reason or failure(code, Path(task.log), offset),
+        seconds=round(seconds, 2),
+        stage_seconds=round(stage_seconds(Path(task.run)) - before, 2),
+        peak_memory=peak,
+        host=socket.gethostname(),
+        cpus=task.cpus,
+    )
+
+
+class Running(Protocol):
+    """An attempt that goes on, however it was started."""
+
+    def poll(self) -> Attempt | None:
+        """Return how it ended, or None while it goes on."""
+        ...
+
+    def interrupt(self) -> None:
+        """Ask it to stop at its next safe place."""
+        ...
+
+    def end(self, deadline: float) -> None:
+        """Wait until it has stopped; kill it at the deadline (of the monotonic clock)."""
+        ...
+
+
+def stop(processes: Iterable[Running]) -> None:
     """Stop every process, giving all of them the same time for it."""
     listed = list(processes)
     for process in listed:

@@ -142,7 +142,13 @@ def left_out_lines(reasons: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"left out: {', '.join(names)} ({reason})" for reason, names in alike.items())
 
 
-def run_grid(wanted: Grid, out: Path, options: EngineOptions | None = None, trust_code: bool = False) -> list[Outcome]:
+def run_grid(
+    wanted: Grid,
+    out: Path,
+    options: EngineOptions | None = None,
+    trust_code: bool = False,
+    again: str | None = None,
+) -> list[Outcome]:
     """Compute every cell of a grid that is not finished, and check that the strategies of a seed had the same start.
 
     Args:
@@ -150,6 +156,7 @@ def run_grid(wanted: Grid, out: Path, options: EngineOptions | None = None, trus
         out: the grid's directory.
         options: where to compute.
         trust_code: as of ``make_plan``.
+        again: the command that goes on after an interruption, where it is not ``pipeline compare``.
 
     Returns:
         What became of every cell, in the order of ``Grid.cells``.
@@ -161,7 +168,7 @@ def run_grid(wanted: Grid, out: Path, options: EngineOptions | None = None, trus
     """
     plan = make_plan(wanted, out, options or EngineOptions(), trust_code)
     trust = " --trust-code" if plan.trust_code else ""
-    interrupts = Interrupts(f"interrupted; go on with: pipeline compare --out {out}{trust}")
+    interrupts = Interrupts(f"interrupted; go on with: {again or f'pipeline compare --out {out}{trust}'}")
     try:
         with interrupts, opened(plan.out, plan.grid, plan.wanted):
             return _Session(plan, interrupts).run()

@@ -1,5 +1,6 @@
 """``pipeline export``."""
 
+import itertools
 from pathlib import Path
 
 import click
@@ -71,8 +72,8 @@ def export(run_directory: Path, format_: str, out: Path | None, predictions: boo
 
 def _fresh(path: Path) -> Path:
     """Return a folder that is not there yet, for each round gets one of its own."""
-    numbered = (path.with_name(f"{path.name}-{number}") for number in range(2, 10**6))
-    return next(one for one in (path, *numbered) if not one.exists()) if path.exists() else path
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], numbered) if not one.exists())
 
 
 def _check_folder(path: Path) -> None:

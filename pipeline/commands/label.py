@@ -305,7 +305,8 @@ def _serve(
     for line in notes_of(context):
         note(line)
     trust, quoted = " --trust-code" if named_code(context.config) else "", shlex.quote(str(path))
-    hint = f"stopped; every answer is saved. Go on with: pipeline label {quoted}{trust}"
+    there = studio.options if studio else ""
+    hint = f"stopped; every answer is saved. Go on with: pipeline label {quoted}{trust}{there}"
     with RunDirectory(path, warn, lock) as run, Interrupts(hint, "stopping …"):
         if run.config.annotator != context.config.annotator:  # another budget: nobody else has the run
             write_atomically(path / CONFIG, context.config.to_yaml())

@@ -68,7 +68,8 @@ class _Calls:
     async def predict(self, request: Request) -> Response:
         samples = _samples(await _body(request))
         known = await run_sync(self._predict, [sample for sample in samples if sample is not None])
-        results = [[choice_of(known[sample])] if sample in known else [] for sample in samples]
+        labels = [None if sample is None else known.get(sample) for sample in samples]
+        results = [[] if label is None else [choice_of(label)] for label in labels]
         return JSONResponse({"results": [{"model_version": BACKEND, "result": result} for result in results]})
 
 

@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pipeline.errors import PipelineError, RunFailedError
@@ -66,6 +67,7 @@ class Link:
         self._tasks: dict[int, dict[str, Any]] = {}  # by number, those of this run
         self._by_sample: dict[int, set[int]] = {}
         self._foreign: set[int] = set()
+        self._unshown: set[int] = set()
         self._present: set[int] = set()
         self._mark, self._read_whole = "", 0.0
         self._classes = session.clerk.classes
@@ -201,7 +203,7 @@ class Link:
         for sample in sorted(said, key=lambda each: (last[each], each)):
             each = said[sample]
             try:
-                heard = self._session.do(lambda sample=sample, each=each: self._outside.hear(sample, each))
+                heard = self._session.do(partial(self._outside.hear, sample, each))
             except DeskError as error:
                 self._tasks_again(sample, error)
                 continue
@@ -238,16 +240,18 @@ class Link:
     def _ready(self) -> None:
         """Import what is to be asked next and does not lie ready there yet."""
         lately = sum(time.monotonic() - seen < LATELY for seen in self._seen.values())
-        count = AHEAD + max(0, lately - 1)
+        count = AHEAD + max(0, lately - 1) + len(self._unshown)
         wanted = self._session.do(lambda: self._outside.ahead(count))
-        missing = [sample for sample in wanted if not self._open(sample)]
-        if not missing:
+        addresses = {sample: self._address(sample) for sample in wanted if not self._open(sample)}
+        shown = {sample: address for sample, address in addresses.items() if address is not None}
+        if not shown:
             return
+        missing = [*shown]
         rounds = self._session.do(lambda: [self._session.clerk.pool.asked_in(sample) for sample in missing])
         guesses = self.predict(missing)
         made = [
-            task(self._run_id, round_, wanted.index(s) + 1, s, self._images.address(s), guesses.get(s))
-            for s, round_ in zip(missing, rounds, strict=True)
+            task(self._run_id, round_, wanted.index(sample) + 1, sample, shown[sample], guesses.get(sample))
+            for sample, round_ in zip(missing, rounds, strict=True)
         ]
         numbers = self._project.add(made)
         if len(numbers) != len(made):
@@ -255,6 +259,15 @@ class Link:
             return
         for number, each in zip(numbers, made, strict=True):
             self._keep({"id": number, "data": each["data"], "annotations": []})
+
+    def _address(self, sample: int) -> str | None:
+        """Return the address of a picture; None where there is none any more, which keeps nothing else waiting."""
+        try:
+            return self._images.address(sample)
+        except PipelineError as error:
+            self._unshown.add(sample)
+            self._once(f"{error}; it is not asked about in Label Studio")
+            return None
 
     def _open(self, sample: int) -> bool:
         """Tell whether a task of a sample waits there for somebody."""
@@ -272,5 +285,5 @@ def _word(row: Row) -> Word | None:
     if not skipped and not label:
         return None
     seconds = float(row.cells["seconds"] or "nan")
-    label = None if skipped else checked("label", label)
-    return Word(label, seconds if 0 <= seconds < math.inf else None, row.cells["time"] or None)
+    name = None if skipped else str(checked("label", label))
+    return Word(name, seconds if 0 <= seconds < math.inf else None, row.cells["time"] or None)

@@ -132,7 +132,7 @@ class Project:
 
         """
         try:
-            self._server.bytes("GET", self._images.address(sample))
+            self._server.content("GET", self._images.address(sample))
         except Refused as error:
             raise PipelineError(
                 f"{self._server.url}: it shows no pictures (HTTP {error.status}): {self._start()}"
@@ -199,9 +199,7 @@ class Project:
 
     def _made(self, classes: tuple[str, ...]) -> int:
         if not classes:
-            raise PipelineError(
-                "--label-studio: expected the names of the classes, which its page shows: --classes cat,dog"
-            )
+            raise PipelineError("--label-studio: expected names of classes, which it has to show: --classes cat,dog")
         made = self._server.call(
             "POST",
             "/api/projects/",

@@ -105,13 +105,13 @@ class Server:
             PipelineError: the server refuses or does not answer.
 
         """
-        content = self.bytes(method, path, value)
+        content = self.content(method, path, value)
         try:
             return parse_json(content) if content.strip() else None
         except ValueError as error:
             raise Refused(f"{self.url}{path}: expected JSON: is it a Label Studio server?", 200) from error
 
-    def bytes(self, method: str, path: str, value: Any = None) -> bytes:
+    def content(self, method: str, path: str, value: Any = None) -> bytes:
         """Return the content of a reply.
 
         Args:
@@ -140,7 +140,11 @@ class Server:
 
     def _renewed(self) -> str:
         reply = self._send("POST", "/api/token/refresh/", {"refresh": self._token}, None)
-        access = json.loads(reply).get("access") if reply[:1] == b"{" else None
+        try:
+            value = parse_json(reply)
+        except ValueError:
+            value = None
+        access = value.get("access") if isinstance(value, dict) else None
         if not isinstance(access, str):
             raise Refused(f"{self.url}: it gives no access for this token: make a new one there", 401)
         self._access = access
@@ -184,7 +188,7 @@ def _refusal(url: str, path: str, status: int, content: bytes) -> str:
     reason = " ".join("; ".join(map(str, said)).split())[:SHOWN]
     if 300 <= status < 400:
         return f"{url}: it leads elsewhere (HTTP {status}): give the address that the browser ends at"
-    if status in (401, 403):
+    if status == 401:
         return (
             f"{url}: Label Studio refuses the token{f' ({reason})' if reason else ''}: make a personal access token "
             "under Account & Settings and give it as --label-studio-token or LABEL_STUDIO_API_KEY"

@@ -1,6 +1,7 @@
 """A Label Studio that people label in, as ``pipeline label --label-studio`` begins and ends with it."""
 
 import secrets
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,12 @@ class Studio:
     def __init__(self, url: str, token: str, image_root: Path | None, predictions: bool) -> None:
         self._server, self._image_root, self._predictions = Server(url, token), image_root, predictions
         self._server.get("/api/current-user/whoami")
+
+    @property
+    def options(self) -> str:
+        """What has to be said again to go on with it; the token is never repeated."""
+        root = f" --image-root {shlex.quote(str(self._image_root))}" if self._image_root is not None else ""
+        return f" --label-studio {shlex.quote(self._server.url)}{root}{' --predictions' if self._predictions else ''}"
 
     @contextmanager
     def linked(self, session: Session, warn: Callable[[str], None], news: Callable[[str], None]) -> Iterator[None]:

@@ -248,6 +248,22 @@ def test_a_server_that_is_gone_for_a_while(run):
     assert len([line for line in warnings if "does not answer" in line]) == 1
 
 
+def test_pictures_that_are_gone_keep_nothing_waiting(run, tmp_path):
+    fake, warnings = FakeLabelStudio(), []
+    with serving(fake) as url, opened(run, warnings) as session:
+        kept = [session.clerk.context.data.sample_path("train", n) for n in range(16)]
+        for name in kept[:8]:
+            (tmp_path / "photos" / name).unlink()
+        with Studio(url, TOKEN, None, False).linked(session, warnings.append, print):
+            for _ in range(8):
+                eventually(lambda: fake.open_tasks())
+                task = fake.open_tasks()[0]
+                assert fake.sample(task) >= 8
+                fake.annotate(task, 1, "dark")
+                eventually(heard(run, fake.sample(task), ANNA, 0))
+    assert any("is gone since the data was loaded" in line for line in warnings)
+
+
 def test_tasks_end_with_the_budget(run, tmp_path):
     path = make(
         tmp_path / "other",
@@ -379,7 +395,7 @@ def test_a_server_that_does_not_do_says_how_it_has_to_be_started(invoke, tmp_pat
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", TOKEN)
     with serving(fake) as url:
         for serves, classes, message in (
-            (False, ("--classes", "a,b"), "LOCAL_FILES_SERVING_ENABLED is disabled; start Label Studio with"),
+            (False, ("--classes", "a,b"), "LOCAL_FILES_SERVING_ENABLED is disabled); start Label Studio with"),
             ("storage alone", ("--classes", "a,b"), "it shows no pictures (HTTP 404): start Label Studio with"),
             (True, (), "expected names of classes"),
             (True, ("--classes", "a,b", "--overlap", "0.5"), "--overlap: Label Studio itself says how many"),
@@ -399,7 +415,7 @@ def test_an_address_of_something_else(run, reply):
     fake = FakeLabelStudio()
     with serving(fake) as url, opened(run) as session:
         studio = Studio(url, TOKEN, None, False)
-        studio._server.bytes = lambda *_: reply
+        studio._server.content = lambda *_: reply
         with pytest.raises(PipelineError, match="is it"), studio.linked(session, print, print):
             pass
 

@@ -430,7 +430,7 @@ def test_lines_of_json(tmp_path):
         ('{"file_name": "2.png", "label": ["cat"]}', "line 1: label: expected a name or a number, got ['cat']"),
         ('{"file_name": "2.png", "label": "cat", "run_id": "x"}', "line 1: run_id: expected an answer to this run"),
         (
-            '{"file_name": "2.png", "label": "cat", "sample_id": %d}' % sample_of(path, "5.png"),
+            json.dumps({"file_name": "2.png", "label": "cat", "sample_id": sample_of(path, "5.png")}),
             "is not '2.png', which is",
         ),
     ):

@@ -118,7 +118,7 @@ def test_live_with_a_real_label_studio(studio):
         gone = studio.annotate(third, 2, "dark")
         heard(samples[2], BEA, 0)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
         studio.delete(gone, 2)
         studio.annotate(fourth, 2, "bright")
         process, _ = begin(studio, run)
@@ -134,6 +134,8 @@ def test_live_with_a_real_label_studio(studio):
         assert process.returncode == 0
     finally:
         process.kill()
+        process.wait()
+        process.stdout.close()
     theirs = {}
     for task in studio.tasks():
         for each in sorted(task["annotations"], key=lambda each: each["updated_at"]):

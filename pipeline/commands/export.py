@@ -1,6 +1,7 @@
 """``pipeline export``."""
 
 import itertools
+import shlex
 from pathlib import Path
 
 import click
@@ -67,7 +68,8 @@ def export(run_directory: Path, format_: str, out: Path | None, predictions: boo
     for number, step in enumerate(steps, start=1):
         click.echo(f"{number}. {step}")
     if steps:
-        click.echo(f"{len(steps) + 1}. pipeline ingest {run_directory} EXPORTED")
+        back = shlex.quote(str(path)) if format_ == "imagefolder" else "EXPORTED"
+        click.echo(f"{len(steps) + 1}. pipeline ingest {shlex.quote(str(run_directory))} {back}")
 
 
 def _fresh(path: Path) -> Path:

@@ -53,8 +53,9 @@ class FiftyOne:
             copy_pictures(asked.data, asked.samples, folder / DATA)
             labels = dict.fromkeys(stems.values())
             write_json(folder / LABELS, {"classes": list(asked.classes), "labels": labels})
+        kind = "fiftyone.types.FiftyOneImageClassificationDataset"
         return [
-            f"fiftyone.Dataset.from_dir('{out.absolute()}', fiftyone.types.FiftyOneImageClassificationDataset)",
+            f"in Python: fiftyone.Dataset.from_dir({str(out.absolute())!r}, {kind})",
             "give each sample its class in 'ground_truth', and export it in the same type; what has none stays open",
         ]
 

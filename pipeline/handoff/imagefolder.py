@@ -60,8 +60,8 @@ class ImageFolder:
             copy_pictures(asked.data, asked.samples, folder)
             write_atomically(folder / METADATA, text.getvalue())
         return [
-            f"fill in the column 'label' of {out / METADATA}; datasets.load_dataset('imagefolder', data_dir="
-            f"'{out.absolute()}') opens it",
+            f"fill in the column 'label' of {out / METADATA}; in Python, "
+            f"datasets.load_dataset('imagefolder', data_dir={str(out.absolute())!r}) opens it",
         ]
 
 

@@ -272,7 +272,7 @@ def test_out_to_a_tool_and_back(tmp_path, name):
     path = asked(tmp_path)
     out = tmp_path / "out"
     output = call("export", path, "--format", name, "-o", out)
-    assert f"pipeline ingest {path} EXPORTED" in output
+    assert f"pipeline ingest {path} {out if name == 'imagefolder' else 'EXPORTED'}" in output
     assert "0 labels" in call("ingest", path, out)  # nobody has answered yet
     labels = {"a/1.png": "cat", "b/1.png": "dog", "3.jpg": "dog", "b/Größe 4.png": "cat"}
     ANSWER[name](out, path, labels)

@@ -85,7 +85,7 @@ class Server:
 
         Args:
             path: of it.
-            query: of it.
+            **query: of it.
 
         Raises:
             PipelineError: the server refuses or does not answer.

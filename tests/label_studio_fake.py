@@ -162,6 +162,11 @@ class FakeLabelStudio:
             shown = json.loads(json.dumps(newest[(page - 1) * size : page * size]))
             return 200, {"tasks": shown, "total": len(newest), "total_annotations": counted}
 
+    def patch_tasks(self, number, parts, query, sent):
+        self.tasks[number] |= sent
+        self._touch(number)
+        return 200, self.tasks[number]
+
     def get_storages(self, *_):
         return 200, [*self.storages.values()]
 

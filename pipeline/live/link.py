@@ -69,6 +69,7 @@ class Link:
         self._foreign: set[int] = set()
         self._unshown: set[int] = set()
         self._present: set[int] = set()
+        self._checked = False
         self._mark, self._read_whole = "", 0.0
         self._classes = session.clerk.classes
         self._seen: dict[str, float] = {}  # annotators, by when they last said something
@@ -84,9 +85,6 @@ class Link:
 
         """
         self.step()
-        if self._tasks:
-            sample = int(next(iter(self._tasks.values()))["data"]["sample_id"])
-            self._project.require_picture(sample)
         self._thread.start()
 
     def wake(self) -> None:
@@ -189,7 +187,7 @@ class Link:
             self._foreign.add(number)
             self._once(f"Label Studio: task {number} is not one of this run: nothing of it is taken in")
             return set()
-        kept = {"id": number, "data": {"sample_id": sample, "run_id": self._run_id}, "annotations": annotations}
+        kept = {"id": number, "data": data, "annotations": annotations}
         if self._tasks.get(number) == kept:
             return set()
         self._tasks[number] = kept
@@ -242,11 +240,16 @@ class Link:
         lately = sum(time.monotonic() - seen < LATELY for seen in self._seen.values())
         count = AHEAD + max(0, lately - 1) + len(self._unshown)
         wanted = self._session.do(lambda: self._outside.ahead(count))
-        addresses = {sample: self._address(sample) for sample in wanted if not self._open(sample)}
+        addresses = {sample: self._address(sample) for sample in wanted}
         shown = {sample: address for sample, address in addresses.items() if address is not None}
-        if not shown:
+        if shown and not self._checked:
+            self._project.require_picture(next(iter(shown.values())))  # before anybody is shown an empty frame
+            self._checked = True
+        for sample, address in shown.items():
+            self._moved(sample, address)
+        missing = [sample for sample in shown if not self._open(sample)]
+        if not missing:
             return
-        missing = [*shown]
         rounds = self._session.do(lambda: [self._session.clerk.pool.asked_in(sample) for sample in missing])
         guesses = self.predict(missing)
         made = [
@@ -271,7 +274,19 @@ class Link:
 
     def _open(self, sample: int) -> bool:
         """Tell whether a task of a sample waits there for somebody."""
-        return any(not self._tasks[number]["annotations"] for number in self._by_sample.get(sample, ()))
+        return bool(self._waiting(sample))
+
+    def _waiting(self, sample: int) -> list[int]:
+        """Return the tasks of a sample that nobody has answered."""
+        return [number for number in self._by_sample.get(sample, ()) if not self._tasks[number]["annotations"]]
+
+    def _moved(self, sample: int, address: str) -> None:
+        """Lead the tasks of a sample to where its picture is now: an earlier start may have had another root."""
+        for number in self._waiting(sample):
+            data = self._tasks[number]["data"]
+            if data.get("image") != address:
+                self._tasks[number]["data"] = data | {"image": address}
+                self._project.change(number, self._tasks[number]["data"])
 
     def _once(self, line: str) -> None:
         if line not in self._said:

@@ -121,18 +121,28 @@ class Project:
             if len(tasks) < size:
                 return
 
-    def require_picture(self, sample: int) -> None:
+    def change(self, number: int, data: dict[str, Any]) -> None:
+        """Give a task other data.
+
+        Args:
+            number: of the task.
+            data: of it.
+
+        """
+        self._server.call("PATCH", f"/api/tasks/{number}/", {"data": data})
+
+    def require_picture(self, address: str) -> None:
         """Refuse a server that does not show a picture, which people would see as an empty frame.
 
         Args:
-            sample: whose.
+            address: of the picture.
 
         Raises:
             PipelineError: it does not; the message says how it has to be started.
 
         """
         try:
-            self._server.content("GET", self._images.address(sample))
+            self._server.content("GET", address)
         except Refused as error:
             raise PipelineError(
                 f"{self._server.url}: it shows no pictures (HTTP {error.status}): {self._start()}"

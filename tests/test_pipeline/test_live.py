@@ -169,6 +169,23 @@ def test_the_page_and_the_other_tool_do_not_ask_about_the_same_image(run):
         assert [each.attributes["value"] for each in top.all("Choices")[0].children] == ["dark", "bright", "grey"]
 
 
+def test_images_that_are_served_from_elsewhere_now(run, tmp_path):
+    fake = FakeLabelStudio()
+    with serving(fake) as url:
+        fake.serves = "storage alone"
+        with pytest.raises(PipelineError, match="it shows no pictures"), linked(run, fake, url):
+            pass
+        assert not fake.tasks  # nobody is shown an empty frame
+        fake.serves = True
+        with linked(run, fake, url):
+            before = {task["data"]["image"] for task in fake.tasks.values()}
+        with linked(run, fake, url, image_root=tmp_path):
+            after = {task["data"]["image"] for task in fake.tasks.values()}
+            assert {image.partition("?d=")[2].partition("/")[0] for image in before} == {"images"}
+            assert {image.partition("?d=")[2].partition("/")[0] for image in after} == {"photos"}
+            assert len(fake.tasks) == AHEAD
+
+
 def test_a_class_that_is_added_there(run):
     fake, warnings = FakeLabelStudio(), []
     with serving(fake) as url, linked(run, fake, url, warnings) as session:

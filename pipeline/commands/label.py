@@ -24,6 +24,7 @@ from pipeline.places import CONFIG, check_place, refuse_runs
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
+    from pipeline.live.studio import Studio
     from pipeline.run.context import RunContext
 
 DEMO = "mnist5k"
@@ -52,6 +53,10 @@ FIXED = ("--dataset", "--cycles", "--annotator", "--classes", *SIMULATED)
 @click.option("--overlap", type=Finite(0, 1), help="Share of the images that everybody is asked.  [0]")
 @click.option("--port", type=int, default=0, show_default=True, help="Of 127.0.0.1; 0 takes a free one.")
 @click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
+@click.option("--label-studio", metavar="URL", help="Label in a Label Studio server, beside the page.")
+@click.option("--label-studio-token", metavar="TOKEN", envvar="LABEL_STUDIO_API_KEY", show_envvar=True, help="Its.")
+@click.option("--image-root", type=click.Path(path_type=Path), help="Folder that Label Studio serves files from.")
+@click.option("--predictions", is_flag=True, help="Show what the network predicts in Label Studio; it sways people.")
 @run_options(
     *FIXED,
     defaults={"--n-init": "20", "--subset-size": "1000", "--model": "cnn, for features and with --backbone linear"},
@@ -67,6 +72,10 @@ def label(
     overlap: float | None,
     port: int,
     browser: bool,
+    label_studio: str | None,
+    label_studio_token: str | None,
+    image_root: Path | None,
+    predictions: bool,
     out: Path | None,
     trust_code: bool,
     config_file: Path | None,
@@ -91,16 +100,17 @@ def label(
     if going_on and (given or sets or config_file or out or overlap is not None):
         raise PipelineError(
             f"{source} is a run, which goes on as it began: expected no options beside --classes, --budget, "
-            "--annotator, --port, --no-browser and --trust-code"
+            "--annotator, --port, --no-browser, --trust-code and those of Label Studio"
         )
     annotator = _annotator(name)
+    studio = _studio(label_studio, label_studio_token, image_root, predictions)
     keep_compiled()
     if going_on and source is not None:
         path, added = Path(source), _names(classes)
         _confirm(path, trust_code)
         with _listening(port) as listener, DirectoryLock(path, IN_USE) as lock:  # first: another server may have it
             context = _recorded(path, budget)
-            _serve(path, context, annotator, listener, browser, added, lock)
+            _serve(path, context, annotator, listener, browser, added, lock, studio)
         _leave()
         return
     with _listening(port) as listener:  # before anything is made
@@ -110,8 +120,19 @@ def label(
             fields["data.backbone"] = str(Path(folder).expanduser().resolve())  # so that the run goes on from anywhere
         confirm_file(config_file, sets, fields, trust_code, base)
         path, context = _begun(base, out, config_file, sets, fields)
-        _serve(path, context, annotator, listener, browser, [])
+        _serve(path, context, annotator, listener, browser, [], None, studio)
     _leave()
+
+
+def _studio(url: str | None, token: str | None, image_root: Path | None, predictions: bool) -> "Studio | None":
+    """Return the Label Studio to label in, where one is named; it answers, and takes the token."""
+    if url is None:
+        if image_root is not None or predictions:
+            raise PipelineError(f"--{'image-root' if image_root else 'predictions'}: expected with --label-studio URL")
+        return None
+    from pipeline.live.studio import Studio
+
+    return Studio(url, token or "", image_root, predictions)
 
 
 def _listening(port: int) -> socket.socket:
@@ -274,6 +295,7 @@ def _serve(
     browser: bool,
     added: list[str],
     lock: DirectoryLock | None = None,
+    studio: "Studio | None" = None,
 ) -> None:
     """Serve the page until somebody stops it."""
     from pipeline.files import write_atomically
@@ -290,7 +312,8 @@ def _serve(
     for line in notes_of(context):
         note(line)
     trust, quoted = " --trust-code" if named_code(context.config) else "", shlex.quote(str(path))
-    hint = f"stopped; every answer is saved. Go on with: pipeline label {quoted}{trust}"
+    there = studio.options if studio else ""
+    hint = f"stopped; every answer is saved. Go on with: pipeline label {quoted}{trust}{there}"
     with RunDirectory(path, warn, lock) as run, Interrupts(hint, "stopping …"):
         if run.config.annotator != context.config.annotator:  # another budget: nobody else has the run
             write_atomically(path / CONFIG, context.config.to_yaml())
@@ -299,8 +322,9 @@ def _serve(
             with PageServer(session, listener) as server:
                 for each in added:
                     session.ensure_class(each)
-                _invite(server.access.link(), path, browser)
-                server.wait()
+                with contextlib.nullcontext() if studio is None else studio.linked(session, warn, click.echo):
+                    _invite(server.access.link(), path, browser and studio is None)
+                    server.wait()
         except KeyboardInterrupt:
             pass  # which was said already
         finally:

@@ -25,18 +25,21 @@ class PageServer:
     Args:
         desk: answers.
         port: on 127.0.0.1; 0: any that is free; or what ``listening`` returned.
+        build: makes another application than the page.
 
     Raises:
         PipelineError: the port is taken or out of range, or a package is missing.
 
     """
 
-    def __init__(self, desk: Desk, port: int | socket.socket = 0) -> None:
+    def __init__(
+        self, desk: Desk, port: int | socket.socket = 0, build: Callable[[Desk, Access], Any] | None = None
+    ) -> None:
         self._socket = port if isinstance(port, socket.socket) else listening(port)
         self.port = int(self._socket.getsockname()[1])
         self.access = Access(self.port)
         try:
-            self._server = _server(desk, self.access)
+            self._server = _server(desk, self.access, build)
         except BaseException:
             self._socket.close()
             raise
@@ -120,7 +123,7 @@ def listening(port: int) -> socket.socket:
     return bound
 
 
-def _server(desk: Desk, access: Access) -> Any:
+def _server(desk: Desk, access: Access, build: Callable[[Desk, Access], Any] | None) -> Any:
     try:
         import uvicorn
 
@@ -138,7 +141,7 @@ def _server(desk: Desk, access: Access) -> Any:
 
     return Quiet(
         uvicorn.Config(
-            build_app(desk, access),
+            (build or build_app)(desk, access),
             loop="asyncio",
             http="h11",
             ws="none",

@@ -10,6 +10,7 @@ from pipeline.run.pool import GIVEN, INITIAL, Pool
 from pipeline.run.round_files import LABELS, answer_rows, question_rows
 from pipeline.run.rundir import RunDirectory
 from pipeline.run.stages.select import QUERY
+from pipeline.run.votes import Votes
 from trainer.data import DataSet
 
 
@@ -35,6 +36,15 @@ class Rounds:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes: the data's, then those added while labelling."""
         return (*self._data.classes, *self.pool.added_classes)
+
+    @property
+    def run_id(self) -> str:
+        """Names the run."""
+        return self._run.run_id
+
+    def votes(self) -> Votes:
+        """Return who said what so far."""
+        return Votes(self._run.events)
 
     def add_classes(self, round_: int, names: Sequence[str]) -> None:
         """Log classes that are known from now on; the networks after this round have them.

@@ -150,10 +150,16 @@ class Clerk:
             return self._nothing(annotator)
         turn = self.turns.current(annotator)
         if turn is None or (turn.adds and self.budget_left == 0):
-            self.turns.of(annotator).turn = turn = self._next_turn(annotator)
+            self.turns.of(annotator).turn = turn = self.next_turn(annotator)
         return self._shown(turn, annotator) if turn is not None else self._nothing(annotator)
 
-    def _next_turn(self, annotator: str) -> Turn | None:
+    def next_turn(self, annotator: str) -> Turn | None:
+        """Choose what an annotator is shown next, and log it where it is new; None where there is nothing now.
+
+        Args:
+            annotator: who.
+
+        """
         left = self.budget_left
         adding = left is None or left > self.turns.labels_to_come(annotator)
         if (turn := self.turns.known(annotator, adding)) is not None or not adding:
@@ -221,7 +227,7 @@ class Clerk:
             portion.insert(0, Undo(sample, annotator))
         elif said is None and self.pool.skipped_by(sample, annotator):
             raise DeskError("you skipped it already: undo that first")
-        self._record(portion)
+        self.take(portion)
         return self.question(annotator)
 
     def skip(self, annotator: str, sample: int, reason: str, seconds: float | None) -> dict[str, Any]:
@@ -240,7 +246,7 @@ class Clerk:
         self._asked(sample)
         if (said := self.pool.votes(sample).get(annotator)) is not None:
             raise DeskError(f"you called it {self.classes[said]!r} already: undo that first")
-        self._record([Skip(sample, annotator, reason, seconds, _now())])
+        self.take([Skip(sample, annotator, reason, seconds, _now())])
         return self.question(annotator)
 
     def undo(self, annotator: str, sample: int | None) -> dict[str, Any]:
@@ -263,12 +269,17 @@ class Clerk:
         if not self.pool.said_anything(sample, annotator):
             others = ", ".join(self.pool.votes(sample))
             raise DeskError(f"only {others} can undo that" if others else "there is nothing of yours to undo there")
-        self._record([Undo(sample, annotator)])
+        self.take([Undo(sample, annotator)])
         self.turns.of(annotator).turn = Turn(sample, "undo")
         return self.question(annotator)
 
-    def _record(self, portion: list[Answer | Skip | Undo]) -> None:
-        """Log a portion; only then let anything depend on it."""
+    def take(self, portion: Sequence[Answer | Skip | Undo]) -> None:
+        """Log a portion; only then let anything depend on it.
+
+        Args:
+            portion: what was said, in order.
+
+        """
         fresh = self.rounds.record(self.round, portion)
         self.sayings.take(self.run.events)
         for each in portion:
@@ -327,7 +338,7 @@ class Clerk:
             self._asked(sample)
         self.grids.check(annotator, number, right, wrong)
         each = None if seconds is None else seconds / max(1, len(right) + len(wrong))
-        self._record([Answer(sample, number, annotator, each, _now()) for sample in right])
+        self.take([Answer(sample, number, annotator, each, _now()) for sample in right])
         self.grids.close(annotator, wrong)
         return self.question(annotator)
 

@@ -114,6 +114,18 @@ class Session(Desk):
         self._do(lambda: self.clerk.add_class(name))
         return self.state("")
 
+    def do(self, what: Job) -> Any:
+        """Have the session's thread do something for another front end than the page, and return its result.
+
+        Args:
+            what: is done; it may touch the clerk.
+
+        Raises:
+            DeskError: it is refused, or the session is stopping.
+
+        """
+        return self._do(what)
+
     def ensure_class(self, name: str) -> None:
         """Add a class where there is none of that name.
 

@@ -95,6 +95,11 @@ def test_a_part_a_skip_and_the_rest_a_round_later(begun):
     assert [row["sample_id"] for row in rows(begun)] == [late["sample_id"]]
     assert f"pipeline resume {begun}" in call("ingest", begun, file, "--close")
     call("resume", begun, code=WAITING)
+    call("export", begun, "--format", "label-studio", "--predictions", "-o", begun / "tasks")
+    tasks = json.loads((begun / "tasks/tasks.json").read_text())
+    guesses = [task["predictions"][0]["result"][0]["value"]["choices"] for task in tasks]
+    assert len(guesses) == 4
+    assert all(guess[0] in load("digits").classes for guess in guesses)
     call("ingest", begun, table(begun, [late, *answered(begun)]), "--annotator", "bea")
     assert "with 15 labels" in call("resume", begun)
     closed = [event for event in read_events(begun) if event["event"] == "round_closed"]

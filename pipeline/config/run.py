@@ -58,6 +58,8 @@ LATER = {
 MOST_THREADS = 4096
 LATER_DATA = {"stratified": False}
 """Likewise of ``data``."""
+LATER_QUERY = {"initial": "random"}
+"""Likewise of ``query``."""
 
 
 class RunConfig(Section):
@@ -169,6 +171,7 @@ class RunConfig(Section):
         plain["data"]["name"] = custom_kind(self.data.name) or self.data.name
         plain["train"] = {name: value for name, value in plain["train"].items() if value != LATER.get(name)}
         plain["data"] = {name: value for name, value in plain["data"].items() if value != LATER_DATA.get(name)}
+        plain["query"] = {name: value for name, value in plain["query"].items() if value != LATER_QUERY.get(name)}
         sections = (plain, plain["train"], plain["data"], plain["model"], plain["query"], plain["annotator"] or {})
         for section in sections:  # an absent field says nothing
             for name in [name for name, value in section.items() if value is None]:

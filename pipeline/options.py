@@ -38,7 +38,13 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
         "Query strategy; see 'pipeline list strategies'. Your own: MODULE:STRATEGY.  [margin-influence-sequential]",
     ),
     ("--on", "query.on", str, "Whose outputs entropy, margin, least-confidence read: network (default), linearized."),
-    ("--n-init", "query.n_init", int, "Labels to start with, drawn uniformly.  [40]"),
+    ("--n-init", "query.n_init", int, "Labels to start with.  [40]"),
+    (
+        "--initial",
+        "query.initial",
+        str,
+        "How those are chosen, without any label: auto, random, typiclust, k-means.  [auto]",
+    ),
     ("--query-size", "query.size", int, "Labels asked for in a query, of which a cycle has one.  [20]"),
     (
         "--subset-size",

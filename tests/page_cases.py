@@ -30,7 +30,9 @@ class FakeDesk:
         self.more = {}  # of the state
         self.asks = {}  # of every question
         self.extra = {}  # of one sample's question
+        self.copies = {}  # sample -> its near-copies
         self.again = {}  # annotator -> what was withdrawn
+        self.together = []  # what was labelled at once as near-copies
         self.done = None
         self.folder = Path("/home/anna/runs/photos/products")
         self.fail = None  # raised by the next call that changes something
@@ -98,6 +100,7 @@ class FakeDesk:
             "milliseconds": None,
             "prediction": None,
             "next": [other for other in open_ if other != sample][:2],
+            "copies": len(self.copies.get(sample, ())),
             **self.asks,
             **self.extra.get(sample, {}),
         }
@@ -168,11 +171,45 @@ class FakeDesk:
             self.version += 1
             return self.question(annotator)
 
+    def near_copies(self, annotator, sample):
+        with self.lock:
+            self._called("near_copies", annotator, sample)
+            items = [
+                {"sample": one, "name": self.names[one], "probability": None, "image": True, "text": None}
+                for one in (sample, *self.copies[sample])
+            ]
+            return {"sample": sample, "items": items}
+
+    def label_copies(self, annotator, sample, label, right, wrong, seconds):
+        with self.lock:
+            self._called("label_copies", annotator, sample, label, right, wrong, seconds)
+            self._class(label)
+            self.said |= {(annotator or "anna", one): label for one in (sample, *right)}
+            self.together = [sample, *right]
+            self.version += 1
+            return self.question(annotator)
+
+    def undo_copies(self, annotator, sample):
+        with self.lock:
+            self._called("undo_copies", annotator, sample)
+            for one in self.together:
+                del self.said[annotator or "anna", one]
+            self.again[annotator or "anna"] = self.together[0]
+            self.version += 1
+            return self.question(annotator)
+
     def history(self, annotator, limit):
         with self.lock:
             annotator = annotator or "anna"
             items = [
-                {"sample": sample, "name": self.names[sample], "said": label, "annotator": who, "final": False}
+                {
+                    "sample": sample,
+                    "name": self.names[sample],
+                    "said": label,
+                    "annotator": who,
+                    "final": False,
+                    "copies": len(self.together) - 1 if sample in self.together else 0,
+                }
                 for (who, sample), label in reversed(self.said.items())
                 if who == annotator
             ]

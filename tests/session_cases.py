@@ -21,6 +21,7 @@ OPTIONS = {
     "model.options": {"width": 16},
     "query.strategy": "margin",
     "query.n_init": 12,
+    "query.initial": "random",
     "query.size": 4,
     "query.subset": 60,
     "train.epochs": 8,

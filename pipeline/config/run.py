@@ -65,6 +65,8 @@ FEATURES_MODEL = "linear"
 """What learns from features, where no network is named: there is nothing in them to convolve."""
 LATER_DATA = {"stratified": False}
 """Likewise of ``data``."""
+LATER_QUERY = {"initial": "random"}
+"""Likewise of ``query``."""
 
 
 class RunConfig(Section):
@@ -202,6 +204,7 @@ class RunConfig(Section):
             plain["model"]["name"] = plain["model"]["name"].replace(self.data.backbone, "FOLDER")
         plain["train"] = {name: value for name, value in plain["train"].items() if value != LATER.get(name)}
         plain["data"] = {name: value for name, value in plain["data"].items() if value != LATER_DATA.get(name)}
+        plain["query"] = {name: value for name, value in plain["query"].items() if value != LATER_QUERY.get(name)}
         sections = (plain, plain["train"], plain["data"], plain["model"], plain["query"], plain["annotator"] or {})
         for section in sections:  # an absent field says nothing
             for name in [name for name, value in section.items() if value is None]:

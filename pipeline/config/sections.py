@@ -258,6 +258,8 @@ class QuerySection(Section):
         on: whose outputs entropy, margin and least-confidence read, the ``network``'s or the ``linearized`` network's;
             resolved to the strategy's name, ``margin-lin`` for ``margin`` on the latter.
         n_init: labels to start with.
+        initial: how those are chosen: ``auto`` or a name of ``cold.representatives``; absent in runs of older versions,
+            which drew them at random.
         size: asked for in one query.
         subset: candidates of a cycle.
         mode: how a query of several is chosen, see ``linearize.Mode``; as the strategy's name says, else ``top``.
@@ -272,6 +274,7 @@ class QuerySection(Section):
 
     strategy: str = DEFAULT_STRATEGY
     n_init: int = Field(default=40, ge=1)
+    initial: Literal["auto", "random", "typiclust", "k-means"] | None = None
     size: int = Field(default=20, ge=1)
     subset: int = Field(default=400, ge=1)
     on: Literal["network", "linearized"] | None = None
@@ -314,6 +317,8 @@ class QuerySection(Section):
 
     @model_validator(mode="after")
     def _fits(self, info: ValidationInfo) -> Self:
+        if "initial" not in self.model_fields_set and not _recorded(info):
+            object.__setattr__(self, "initial", "auto")
         if self.mode is not None and "strategy" not in self.model_fields_set:
             object.__setattr__(self, "strategy", DEFAULT_CRITERION)
         if self.on is not None or not _recorded(info):

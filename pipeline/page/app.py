@@ -34,6 +34,9 @@ POSTS: Mapping[str, tuple[str, Sequence[str]]] = {  # of each address the method
     "/class": ("add_class", ("name",)),
     "/grid": ("grid", ("annotator", "label", "size")),
     "/grid/confirm": ("confirm", ("annotator", "label", "right", "wrong", "seconds")),
+    "/copies": ("near_copies", ("annotator", "sample")),
+    "/copies/label": ("label_copies", ("annotator", "sample", "label", "right", "wrong", "seconds")),
+    "/copies/undo": ("undo_copies", ("annotator", "sample")),
     "/finish": ("finish", ()),
 }
 NULLABLE = {"undo": ("sample",)}

@@ -24,7 +24,7 @@ COLUMNS = (
     "round",
     "asked_by",
 )
-RANDOM = "random"
+RANDOM, COPY = "random", "copy"
 SKIPPED = "(skipped)"
 
 
@@ -40,7 +40,8 @@ def write_labels(
     """Write the labels of a run, and return how many samples have each status, those for testing as ``test``.
 
     Of images in files that are held out for testing there are rows as well, and a column ``split``: without them the
-    list, put into the folder, would take their labels away.
+    list, put into the folder, would take their labels away.  Where near-copies were labelled with others, a column
+    ``copy_of`` says with which.
 
     Args:
         path: the file.
@@ -54,14 +55,16 @@ def write_labels(
     tests = range(len(data.test)) if data.root is not None else range(0)
     counts = Counter(test=len(tests))
     rows = _rows(data, classes, votes, known, random, counts)
+    columns = (*COLUMNS, "copy_of") if votes.copies else COLUMNS
     if not tests:
-        write_table(path, COLUMNS, rows)
+        write_table(path, columns, rows)
         return counts
-    given = (
+    given: Iterator[tuple[object, ...]] = (
         (safe_path(data.sample_path("test", i)), safe_text(classes[label]), "", "labeled", GIVEN, "", "", "", "", GIVEN)
         for i, label in zip(tests, data.labels("test"), strict=True)
     )
-    write_table(path, (*COLUMNS, "split"), chain(_of_half(rows, "train"), _of_half(given, "test")))
+    given = ((*row, "") if votes.copies else row for row in given)
+    write_table(path, (*columns, "split"), chain(_of_half(rows, "train"), _of_half(given, "test")))
     return counts
 
 
@@ -79,6 +82,9 @@ def _rows(
         counts[status] += 1
         last = next(reversed(said.values()))
         seconds = votes.seconds.get(sample)
+        copied = next((votes.copies[sample, who] for who in said if (sample, who) in votes.copies), None)
+        if copied is not None:
+            counts[COPY] += 1
         yield (
             safe_path(data.sample_path("train", sample)),
             "" if label is None else safe_text(classes[label]),
@@ -89,7 +95,8 @@ def _rows(
             "" if seconds is None else f"{seconds:.6g}",
             last.time or "",
             "initial" if last.round == INITIAL else last.round,
-            _asked_by(sample, said, votes, random),
+            _asked_by(sample, said, votes, random) if copied is None else COPY,
+            *(("" if copied is None else copied,) if votes.copies else ()),
         )
 
 
@@ -117,5 +124,7 @@ def _votes(said: Mapping[str, Say], classes: Sequence[str]) -> str:
 def _asked_by(sample: int, said: Mapping[str, Say], votes: Votes, random: bool) -> object:
     if GIVEN in said:
         return GIVEN
+    if sample in votes.first:
+        return votes.first[sample]
     network = votes.asked_by.get(sample)
     return RANDOM if random or network is None else network

@@ -43,8 +43,10 @@ def picks_of(events: Iterable[Event]) -> Picks:
             continue
         round_ = event.get("cycle", INITIAL)
         network = event.get("network", round_)  # a run that nobody serves has one network a round, and says none
-        if round_ == INITIAL:
+        if round_ == INITIAL or "initial" in event:
             group, key = 0, INITIAL
+        elif "copies_of" in event:
+            group, key = 2, round_
         elif network is None:
             group, key = 1, round_
         else:

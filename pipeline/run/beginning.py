@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from pipeline import seeds
-from pipeline.config import RunConfig
+from pipeline.cold.representatives import chosen_by, first_samples, method_of
 from pipeline.machine import hardware
 from pipeline.run.began import write_beginning, write_samples
 from pipeline.run.context import RunContext
@@ -45,23 +42,21 @@ def begin(run: RunDirectory, context: RunContext) -> int:
     return threads
 
 
-def draw_initial(run: RunDirectory, pool: Pool, config: RunConfig, given: Sequence[int]) -> None:
-    """Ask for the initial set, once: uniformly drawn samples beside those that came with a label.
+def draw_initial(run: RunDirectory, pool: Pool, context: RunContext, given: Sequence[int]) -> None:
+    """Ask for the initial set, once: representatives or uniformly drawn samples, beside those that came with a label.
 
     Args:
         run: the open run directory.
         pool: the state of its labelling.
-        config: how many the initial set has, and the seed.
+        context: of the run: how many the initial set has, how it is chosen, and the seed.
         given: the samples that came with a label.
 
     """
+    config = context.config
     missing = config.query.n_init - len(given)
     if missing <= 0 or not pool.asked(INITIAL) <= set(given):
         return
-    rng = seeds.generator(config.seed, 0, "initial")
-    if given:
-        ids = np.setdiff1d(rng.permutation(pool.size), given, assume_unique=True)[:missing]  # keeps the order drawn
-    else:
-        ids = rng.choice(pool.size, size=missing, replace=False)
-    if len(ids):
-        run.append("query", cycle=INITIAL, ids=ids.tolist(), scores=[0.0] * len(ids))
+    method = method_of(config, context.data)
+    ids = first_samples(context.data, method, config.seed, missing, given).tolist()
+    if ids:
+        run.append("query", cycle=INITIAL, ids=ids, scores=[0.0] * len(ids), **chosen_by(method))

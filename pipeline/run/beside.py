@@ -72,7 +72,7 @@ def random_config(config: RunConfig, threads: int) -> RunConfig:
 
     """
     plain = config.model_dump(mode="json")
-    sizes = {name: plain["query"][name] for name in ("n_init", "size", "subset", "retrain_every")}
+    sizes = {name: plain["query"][name] for name in ("n_init", "initial", "size", "subset", "retrain_every")}
     return validate({**plain, "query": {"strategy": NAME, **sizes}, "threads": threads})
 
 

@@ -110,7 +110,7 @@ class ActiveLearningLoop:
 
     def _initial_set(self) -> None:
         given = self.rounds.take_given() if self.config.takes_given_labels else []
-        draw_initial(self.run, self._pool(), self.config, given)
+        draw_initial(self.run, self._pool(), self.context, given)
         self._label(INITIAL)
 
     def _cycle(self, cycle: int, last: bool) -> None:

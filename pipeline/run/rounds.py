@@ -160,7 +160,7 @@ class Rounds:
                 self._check(each, asked)
             self.record(question.round, said)
 
-    def record(self, round_: int, said: Sequence[Said]) -> list[Said]:
+    def record(self, round_: int, said: Sequence[Said], *, copy_of: int | None = None) -> list[Said]:
         """Log what is new of a portion: what it takes back, its skips, then its labels, in one event each.
 
         Where a process dies between them, the labels are asked for again.
@@ -168,6 +168,7 @@ class Rounds:
         Args:
             round_: in which it came.
             said: of samples that were asked for.
+            copy_of: the sample whose label its answers were given with, as near-copies of it.
 
         Returns:
             What nobody had said before.
@@ -186,7 +187,8 @@ class Rounds:
             )
         if answers:
             labels = [[each.sample, each.label] for each in answers]
-            self._run.append("label", cycle=round_, labels=labels, annotator=_annotators(answers), **_measured(answers))
+            more = _measured(answers) | ({} if copy_of is None else {"copy_of": copy_of})
+            self._run.append("label", cycle=round_, labels=labels, annotator=_annotators(answers), **more)
         return [*undone, *fresh]
 
     def _known(self, said: Answer | Skip) -> bool:

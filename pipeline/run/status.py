@@ -16,6 +16,7 @@ from pipeline.run.identity import origin_cycle
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.reading import check_configuration
 from pipeline.run.recorded import named_code
+from pipeline.run.votes import Votes
 
 
 class Status(NamedTuple):
@@ -55,7 +56,7 @@ def read_status(run: Path, config: RunConfig, events: Sequence[Event]) -> Status
     if origin := events[0].get("origin"):
         lines.append(("forked from", f"run {origin['run']} at cycle {origin_cycle(events)}"))
     lines += [("state", f"{holder} works on it" if holder else what), ("cycle", _cycle(config, events))]
-    lines.append(("labels", _labels(config, pool)))
+    lines.append(("labels", _labels(config, pool, len({sample for sample, _ in Votes(events).copies}))))
     if failure is not None:
         lines.append(("last error", str(failure["reason"])))
         if not config.paged:
@@ -102,11 +103,12 @@ def _cycle(config: RunConfig, events: Sequence[Event]) -> str:
     return f"{done}{of} done{last}"
 
 
-def _labels(config: RunConfig, pool: Pool) -> str:
+def _labels(config: RunConfig, pool: Pool, copies: int) -> str:
     planned = "" if config.paged else f" of {config.query.n_init + config.query.answers * (config.cycles - 1)}"
     skipped = len(set().union(*pool.skipped.values())) if pool.skipped else 0
     more: list[tuple[int, str]] = [
-        (len(pool.open_samples), "asked for and open"), (skipped, "skipped"), (len(pool.disputed), "disputed"),
+        (copies, "as near-copies of others"), (len(pool.open_samples), "asked for and open"), (skipped, "skipped"),
+        (len(pool.disputed), "disputed"),
     ]  # fmt: skip
     return ", ".join([f"{len(pool.current)}{planned}", *(f"{number} {what}" for number, what in more if number)])
 

@@ -41,8 +41,10 @@ class Votes:
         self.differing: set[int] = set()  # samples on which two annotators differed at any time
         self.seconds: dict[int, float] = {}  # by sample, all answers together, withdrawn ones too
         self.answers: dict[str, list[float]] = {}  # seconds of every answer that was timed, by annotator
+        self.copies: dict[tuple[int, str], int] = {}  # by sample and annotator: the one whose label it was given with
         self.undone: Counter[str] = Counter()  # answers and skips withdrawn, by annotator
         self.asked_by: dict[int, int | None] = {}  # the cycle of the network that asked; None: drawn at random
+        self.first: dict[int, str] = {}  # what chose samples before there was a network, where that was not chance
         for event in events:
             self.take(event)
 
@@ -62,12 +64,17 @@ class Votes:
             network = event.get("network", None if round_ == INITIAL else round_)
             for sample in event["ids"]:
                 self.asked_by.setdefault(sample, network)
+                if "initial" in event:
+                    self.first.setdefault(sample, event["initial"])
         elif kind == "undo":
             for sample, who in zip(event["ids"], _names(event), strict=True):
                 self._undo(sample, who)
         elif kind in ("label", "skip"):
             for entry in _entries(event):
                 self._say(*entry)
+                self.copies.pop(entry[:2], None)
+                if "copy_of" in event:
+                    self.copies[entry[:2]] = event["copy_of"]
             self._compare({sample for sample, *_ in _entries(event)})
 
     def _say(self, sample: int, who: str, say: Say, seconds: float | None) -> None:
@@ -92,6 +99,7 @@ class Votes:
         if self.says.get(sample, {}).pop(who, None) is None:
             return
         self.undone[who] += 1
+        self.copies.pop((sample, who), None)
         if sample not in self.differing:
             self.independent.get(sample, {}).pop(who, None)
         if (skip := self._beside.pop((sample, who), None)) is not None:

@@ -11,6 +11,7 @@ from pipeline.run.context import RunContext
 from pipeline.run.rounds import Rounds
 from pipeline.run.rundir import RunDirectory
 from pipeline.session.asking import LEFT_OUT, OPEN
+from pipeline.session.copies import Copies, items_of
 from pipeline.session.desk import DeskError
 from pipeline.session.finish import Products
 from pipeline.session.grids import SPENT, Grids
@@ -71,6 +72,7 @@ class Clerk:
         self.turns.put_off.update(self.sayings.grid_asked & set(self.pool.open_samples))
         self.networks = Networks(self)
         self.grids = Grids(self)
+        self.copies = Copies(self)
         self.products = Products(self)
         self.networks.go_on()
 
@@ -173,6 +175,8 @@ class Clerk:
             return {"kind": "done", "reason": "budget", "text": SPENT}
         if self.networks.opening:
             return {"kind": "wait", "text": "The network is being opened."}
+        if self.networks.waiting:
+            return {"kind": "wait", "text": "The first images are being chosen."}
         if self.pool.open_samples:
             text = "Nothing is left for you: others are looking at what is not labelled yet."
             return {"kind": "done", "reason": "yours", "text": text}
@@ -190,6 +194,7 @@ class Clerk:
             "milliseconds": None if turn.milliseconds is None else round(turn.milliseconds, 1),
             "prediction": self.networks.predictions([sample]).get(sample),
             "next": list(turn.following[:PREFETCHED]),
+            "copies": 0 if turn.why in ("overlap", "disputed") else len(self.copies.of(sample, annotator)),
         }
 
     def named(self, sample: int) -> dict[str, Any]:
@@ -273,16 +278,19 @@ class Clerk:
         self.turns.of(annotator).turn = Turn(sample, "undo")
         return self.question(annotator)
 
-    def take(self, portion: Sequence[Answer | Skip | Undo]) -> None:
-        """Log a portion; only then let anything depend on it.
+    def take(self, portion: Sequence[Answer | Skip | Undo], copies: Sequence[Answer] = ()) -> None:
+        """Log a portion, and what was said of near-copies of its first sample; only then let anything depend on it.
 
         Args:
             portion: what was said, in order.
+            copies: answers about near-copies of its first sample.
 
         """
         fresh = self.rounds.record(self.round, portion)
+        for copy in copies:  # an event of its own, which says what it rests on
+            fresh += self.rounds.record(self.round, [copy], copy_of=portion[0].sample)
         self.sayings.take(self.run.events)
-        for each in portion:
+        for each in (*portion, *copies):
             if not isinstance(each, Undo):
                 self.turns.answered(each.sample, each.annotator)
         if fresh:
@@ -342,6 +350,74 @@ class Clerk:
         self.grids.close(annotator, wrong)
         return self.question(annotator)
 
+    def near_copies(self, annotator: str, sample: int) -> dict[str, Any]:
+        """Return a sample and those near-copies of it of which nobody said anything yet.
+
+        Args:
+            annotator: who is shown them.
+            sample: that they are asked about.
+
+        Raises:
+            DeskError: it was never asked about, or there are none.
+
+        """
+        self._not_finished()
+        self._asked(sample)
+        if not (copies := self.copies.of(sample, annotator)):
+            raise DeskError("there are no near-copies of it that nobody has labelled")
+        return items_of(self, sample, copies)
+
+    def label_copies(
+        self, annotator: str, sample: int, label: str, right: list[int], wrong: list[int], seconds: float | None
+    ) -> dict[str, Any]:
+        """Record one label of a sample and of its near-copies, each in an event of its own.
+
+        Args:
+            annotator: who says so.
+            sample: that was asked about.
+            label: name of the class of all of them.
+            right: near-copies that are of it, too.
+            wrong: those that are not; nothing is said of them.
+            seconds: that all of them took.
+
+        Raises:
+            DeskError: it contradicts what is asked or was said.
+
+        """
+        self._not_finished()
+        self._asked(sample)
+        number = self._class(label)
+        if self.pool.votes(sample).get(annotator, number) != number:
+            raise DeskError("you called it something else already: undo that first")
+        if self.pool.skipped_by(sample, annotator):
+            raise DeskError("you skipped it already: undo that first")
+        fresh = self.copies.check(annotator, sample, number, right, wrong)
+        if new := [one for one in fresh if self.pool.asked_in(one) is None]:
+            self.networks.ask_of_copies(sample, new)
+        each = None if seconds is None else seconds / (1 + len(right) + len(wrong))
+        answers = [Answer(one, number, annotator, each, _now()) for one in (sample, *fresh)]
+        self.take([answers[0]], answers[1:])
+        return self.question(annotator)
+
+    def undo_copies(self, annotator: str, sample: int) -> dict[str, Any]:
+        """Withdraw a label together with those of the near-copies that were given with it; return that question.
+
+        Args:
+            annotator: who.
+            sample: id of any of them.
+
+        Raises:
+            DeskError: it contradicts what is asked or was said.
+
+        """
+        self._not_finished()
+        together = self.sayings.together(sample, annotator)
+        first = together[0] if together else sample
+        self.turns.put_off.update(together[1:])  # not asked one by one right after
+        if together:
+            self.take([Undo(one, annotator) for one in reversed(together[1:])])
+        return self.undo(annotator, first)
+
     def history(self, annotator: str, limit: int) -> list[dict[str, Any]]:
         """Return what an annotator said, the latest first.
 
@@ -358,6 +434,7 @@ class Clerk:
                 "said": None if label is None else classes[label],
                 "annotator": annotator,
                 "final": sample in trained,
+                "copies": max(0, len(self.sayings.together(sample, annotator)) - 1),
             }
             for sample, label in said
         ]

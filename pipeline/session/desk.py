@@ -131,6 +131,61 @@ class Desk(Protocol):
         """
         ...
 
+    def near_copies(self, annotator: str, sample: int) -> dict[str, Any]:
+        """Show near-copies of a sample that is asked about, those of which nobody said anything.
+
+        Args:
+            annotator: who sees them.
+            sample: data-set-absolute id.
+
+        Returns:
+            ``sample`` and ``items``, that sample first.
+
+        Raises:
+            DeskError: it was never asked about (404), or there are none (409).
+
+        """
+        ...
+
+    def label_copies(
+        self, annotator: str, sample: int, label: str, right: list[int], wrong: list[int], seconds: float | None
+    ) -> dict[str, Any]:
+        """Take in one label of a sample and its near-copies and return the next question.
+
+        Args:
+            annotator: who says so.
+            sample: that was asked about.
+            label: name of a class.
+            right: near-copies that are of it, too.
+            wrong: those that are not: nothing is said of them.
+            seconds: that the person looked at all of them; None where nobody measured.
+
+        Returns:
+            The next question.
+
+        Raises:
+            DeskError: an unknown sample or one that is no near-copy (404), an unknown class (400) or what contradicts
+                the state (409).
+
+        """
+        ...
+
+    def undo_copies(self, annotator: str, sample: int) -> dict[str, Any]:
+        """Withdraw a label with those of the near-copies that were given with it, and ask for it again.
+
+        Args:
+            annotator: who takes it back.
+            sample: any of them.
+
+        Returns:
+            A question: the sample that was asked about.
+
+        Raises:
+            DeskError: this annotator said nothing of it (409), or no such sample (404).
+
+        """
+        ...
+
     def history(self, annotator: str, limit: int) -> dict[str, Any]:
         """What this annotator said, latest first.
 

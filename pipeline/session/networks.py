@@ -16,6 +16,7 @@ from pipeline.run.stages.score import SCORES, read_scores
 from pipeline.run.stages.train import rate_left, training_cautions
 from pipeline.session.child import RESULTS, stages_before
 from pipeline.session.desk import DeskError
+from pipeline.session.first import FirstQuestions
 from pipeline.session.network import LostError, NetworkProcess
 from pipeline.session.order import Failure, Order, Ready
 from pipeline.session.turns import Turn
@@ -47,6 +48,7 @@ class Networks:
         order = seeds.generator(clerk.context.config.seed, 0, "initial").permutation(clerk.pool.size)
         self._drawn = iter(order.tolist())
         self._following: list[int] = []
+        self._first = self._first_questions()
         if clerk.pool.round == INITIAL:  # the first network is the one that is waited for
             with suppress(LostError):  # its end is reported
                 self._spare.rehearse(clerk.threads)
@@ -65,6 +67,11 @@ class Networks:
     def opening(self) -> bool:
         """Whether a network that asked before is being opened again, and none asks meanwhile."""
         return self._serving is None and self._restoring
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the first question is being chosen, and will be there in a moment."""
+        return self._serving is None and self._first.awaited
 
     @property
     def making(self) -> NetworkProcess | None:
@@ -96,7 +103,7 @@ class Networks:
     def new_turn(self) -> Turn | None:
         """Choose something new to ask, and log it before anybody is shown it; None where nothing can be chosen now."""
         if self._serving is None:
-            return None if self.opening else self._draw()
+            return None if self.opening or self.waiting else self._draw()
         record = self._clerk.record(self._serving.cycle, self._serving.late)
         try:
             chosen = self._serving.choose(record)
@@ -147,6 +154,16 @@ class Networks:
                 f"{clerk.classes[label]!r}; the next network looks at others"
             )
         return (*left, *likely.ids)
+
+    def ask_of_copies(self, sample: int, copies: list[int]) -> None:
+        """Log that somebody asked to label near-copies, before their labels are.
+
+        Args:
+            sample: that they are copies of.
+            copies: ids that nobody was asked about.
+
+        """
+        self._log_query(copies, [0.0] * len(copies), self.serving, copies_of=sample)
 
     def predictions(self, samples: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Return what the network takes samples for, and how likely, as far as it says.
@@ -372,8 +389,22 @@ class Networks:
         first = dict.fromkeys([*asked, *following])
         return np.array([*first, *(sample for sample in drawn.tolist() if sample not in first)], np.int64)
 
+    def _first_questions(self) -> FirstQuestions:
+        """Have representatives chosen, where no network was due yet."""
+        clerk, context = self._clerk, self._clerk.context
+        given = context.data.labelled_ids.tolist() if context.config.takes_given_labels else []
+        wanted = context.config.query.n_init - len(given) if clerk.pool.round == INITIAL else 0
+
+        def warn(line: str) -> None:
+            clerk.tell(lambda: clerk.warn(line))
+
+        return FirstQuestions(context, given, wanted, warn)
+
     def _draw(self) -> Turn | None:
         pool = self._clerk.pool
+        if self._serving is None and (first := self._first.next(lambda one: pool.asked_in(one) is None)) is not None:
+            self._log_query([first.sample], [0.0], None, initial=first.method)
+            return Turn(first.sample, "typical", following=first.following)
         sample = next((sample for sample in self._drawn if pool.asked_in(sample) is None), None)
         if sample is None:
             return None

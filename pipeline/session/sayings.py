@@ -17,7 +17,7 @@ class Sayings:
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.votes = Votes()
-        self.grid_asked: set[int] = set()
+        self.grid_asked: set[int] = set()  # those asked about as near-copies of others, too
         self._order: dict[str, dict[int, None]] = {}  # of every annotator the samples, in the order of what was said
         self._given: set[int] = set()
         self._taken = 0
@@ -37,7 +37,7 @@ class Sayings:
 
     def _apply(self, event: Event) -> None:
         kind = event["event"]
-        if kind == "query" and "grid" in event:
+        if kind == "query" and ("grid" in event or "copies_of" in event):
             self.grid_asked.update(event["ids"])
         elif kind in ("label", "skip"):
             samples = event["ids"] if kind == "skip" else [sample for sample, _ in event["labels"]]
@@ -51,6 +51,22 @@ class Sayings:
         elif kind == "undo":
             for sample in event["ids"]:
                 self._order.get(event["annotator"], {}).pop(sample, None)
+
+    def together(self, sample: int, annotator: str) -> list[int]:
+        """Return the samples that an annotator labelled at once as near-copies, that one which was asked about first.
+
+        Args:
+            sample: id of one of them.
+            annotator: who.
+
+        Returns:
+            Ids; none where it was labelled by itself.
+
+        """
+        copies, said = self.votes.copies, self._order.get(annotator, {})
+        first = copies.get((sample, annotator), sample)
+        found = [one for one in said if copies.get((one, annotator)) == first]
+        return [*([first] if first in said else []), *found] if found else []
 
     def asked_by(self, sample: int) -> int | None:
         """Return the network that asked for a sample; None where it was drawn at random.
@@ -69,6 +85,7 @@ class Sayings:
 
         """
         unsaid = {sample for sample in self.grid_asked if not self.votes.in_force(sample)}
+        unsaid |= {sample for sample, _ in self.votes.copies}  # which nobody asked about
         return sum(by == network and sample not in unsaid for sample, by in self.votes.asked_by.items())
 
     def all(self) -> list[tuple[int, str]]:

@@ -105,6 +105,20 @@ class Session(Desk):
         """Record the labels of a grid; those that are wrong are asked about one by one."""
         return self._do(lambda: self.clerk.confirm(self._name(annotator), label, right, wrong, seconds))
 
+    def near_copies(self, annotator: str, sample: int) -> dict[str, Any]:
+        """Return a sample and its near-copies that nobody said anything of."""
+        return self._do(lambda: self.clerk.near_copies(self._name(annotator), sample))
+
+    def label_copies(
+        self, annotator: str, sample: int, label: str, right: list[int], wrong: list[int], seconds: float | None
+    ) -> dict[str, Any]:
+        """Record one label of a sample and its near-copies, and return the next question."""
+        return self._do(lambda: self.clerk.label_copies(self._name(annotator), sample, label, right, wrong, seconds))
+
+    def undo_copies(self, annotator: str, sample: int) -> dict[str, Any]:
+        """Withdraw a label with those of the near-copies given with it, and return that sample as the question."""
+        return self._do(lambda: self.clerk.undo_copies(self._name(annotator), sample))
+
     def history(self, annotator: str, limit: int) -> dict[str, Any]:
         """Return what an annotator said, the latest first."""
         return self._do(lambda: {"items": self.clerk.history(self._name(annotator), limit)})

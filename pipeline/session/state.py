@@ -79,6 +79,7 @@ def describe(clerk: "Clerk", annotator: str) -> dict[str, Any]:
         "labelled": len(pool.current),
         "skipped": len(skipped),
         "disputed": len(pool.disputed),
+        "copies": len({sample for sample, _ in clerk.sayings.votes.copies}),
         "images": pool.size,
         "budget": None if config.annotator is None else config.annotator.budget,
         "network": _network(clerk),

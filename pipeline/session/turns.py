@@ -8,7 +8,7 @@ from typing import Literal
 from pipeline import seeds
 from pipeline.run.pool import Pool
 
-Why = Literal["random", "network", "disputed", "left", "undo", "overlap"]
+Why = Literal["random", "typical", "network", "disputed", "left", "undo", "overlap"]
 LEASE = 600.0
 """Seconds after which an image that somebody was shown and did not answer may be shown to somebody else."""
 
@@ -90,7 +90,7 @@ class Turns:
             adding: whether it may be a label more, or only about one that somebody gave.
 
         """
-        pool, taken = self._pool, self._taken(annotator)
+        pool, taken = self._pool, self.taken(annotator)
 
         def free(samples: Iterable[int]) -> int | None:
             mine = (s for s in samples if s not in taken and not pool.said_anything(s, annotator))
@@ -115,7 +115,7 @@ class Turns:
         """Return what was put off and nobody else has before them, in the order in which it was asked."""
         if not self.put_off:
             return []
-        taken = self._taken(annotator)
+        taken = self.taken(annotator)
         return [s for s in self._pool.open_samples if s in self.put_off and s not in taken]
 
     def answered(self, sample: int, annotator: str) -> None:
@@ -157,8 +157,8 @@ class Turns:
             return False
         return turn.why in ("undo", "overlap") or sample in pool.open_samples
 
-    def _taken(self, annotator: str) -> set[int]:
-        """Samples that others are shown, and have not left lying about."""
+    def taken(self, annotator: str) -> set[int]:
+        """Return the samples that others are shown and have not left lying about, and those of one's own grid."""
         taken = set(self.of(annotator).grid)
         for _, desk in self._others(annotator):
             taken.update(desk.grid)

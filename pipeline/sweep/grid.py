@@ -166,6 +166,8 @@ class Grid:
         for plain in (mine, theirs):
             if plain["train"]["learner"] == LATER["learner"]:  # saying so says nothing
                 plain["train"]["learner"] = None
+        if mine["query"]["initial"] is None and theirs["query"]["initial"] in ("auto", "random"):
+            theirs["query"]["initial"] = None  # a grid of an older version drew at random
         if changed := differences(mine, theirs):
             raise PipelineError(
                 f"{where} holds a grid of other runs ({'; '.join(changed)}): give the same options or another --out"

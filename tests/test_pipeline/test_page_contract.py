@@ -81,10 +81,17 @@ def test_an_answer_reaches_the_desk_as_it_was_sent_and_the_next_question_comes_b
             {"annotator": "ben", "label": "dog", "right": [3, 5], "wrong": [4], "seconds": 9},
             ("confirm", "ben", "dog", [3, 5], [4], 9.0),
         ),
+        ("/copies", {"annotator": "ben", "sample": 2}, ("near_copies", "ben", 2)),
+        (
+            "/copies/label",
+            {"annotator": "ben", "sample": 2, "label": "dog", "right": [5], "wrong": [4], "seconds": None},
+            ("label_copies", "ben", 2, "dog", [5], [4], None),
+        ),
         ("/finish", {}, ("finish",)),
     ],
 )
 def test_each_address_calls_its_method(client, desk, path, body, call):
+    desk.copies = {2: [4, 5]}
     response = client.post(path, json=body)
     assert response.status_code == 200, response.text
     assert desk.calls == [call]
@@ -96,6 +103,13 @@ def test_undo_withdraws_one_sample_or_what_was_said_last(client, desk):
     assert client.post("/undo", json={"annotator": "anna", "sample": 1}).json()["sample"] == 1
     assert client.post("/undo", json={"annotator": "anna", "sample": None}).json()["sample"] == 2
     assert list(desk.said) == [("anna", 0)]
+
+
+def test_near_copies_are_taken_back_together(client, desk):
+    body = {"annotator": "ben", "sample": 2, "label": "dog", "right": [5, 6], "wrong": [], "seconds": 4}
+    assert client.post("/copies/label", json=body).status_code == 200
+    assert client.post("/copies/undo", json={"annotator": "ben", "sample": 6}).json()["sample"] == 2
+    assert desk.said == {}
 
 
 def test_what_is_read_is_what_the_desk_says(client, desk):

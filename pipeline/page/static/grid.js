@@ -2,7 +2,7 @@
 
 import { $, fill, make, percent, plural, setText, show } from "./dom.js";
 import { act, NO_NETWORK, page, refreshState, say, setView, who } from "./core.js";
-import { drawClass, makeClassButton, returnToQuestion } from "./label.js";
+import { drawClass, lookingBack, makeClassButton, returnToQuestion, showQuestion } from "./label.js";
 import { Clock } from "./clock.js";
 import { nothing } from "./look.js";
 import { imageAddress, post } from "./net.js";
@@ -12,8 +12,11 @@ const TINY = 64;
 const GLANCE = 0.5; // seconds: who confirms sooner has not looked at the images
 const CHOOSE = "You see the images that the network takes for it. Press the key of a class, or click it.";
 
+const COPIES = "They are nearly the same as the first, and may be wrong: look at each, and mark those that are not of its class " +
+  "(click, or arrows and space). The key of a class, or its button, labels all the others.";
+
 export const gridClock = new Clock();
-let shown = null; // {label, items}, or null while a class is chosen
+let shown = null; // {label, items}, of near-copies {sample, items}; null while a class is chosen
 let wrong = new Set();
 let settled = new Set(); // samples whose image came
 let focused = 0;
@@ -35,6 +38,46 @@ export function closeGrid() {
   returnToQuestion();
 }
 
+const ofCopies = () => shown !== null && shown.label === undefined;
+
+// Near-copies of the image in question: they are labelled with it by the key of a class.
+export async function openCopies() {
+  if (page.view !== "label" || lookingBack() || !page.question?.copies) return;
+  await act(async () => {
+    const found = await post("/copies", { ...who(), sample: page.question.sample });
+    drop();
+    nothing();
+    setView("grid");
+    present(found);
+  });
+}
+
+function present(items) {
+  shown = items;
+  focused = 0;
+  settled = new Set(shown.items.filter((item) => item.image === false).map((item) => item.sample));
+  drawGrid();
+  gridClock.start();
+  $("tiles").children[0].focus();
+}
+
+async function labelCopies(label) {
+  if (!seen()) return;
+  const { sample } = shown;
+  const others = shown.items.map((item) => item.sample).filter((one) => one !== sample);
+  const [right, left] = [others.filter((one) => !wrong.has(one)), others.filter((one) => wrong.has(one))];
+  const seconds = gridClock.seconds();
+  const done = await act(async () => {
+    const question = await post("/copies/label", { ...who(), sample, label, right, wrong: left, seconds });
+    page.said = true;
+    drop();
+    page.view = "label";
+    showQuestion(question);
+    say(`Saved: ${1 + right.length} × ${label}`, "good");
+  });
+  if (done) refreshState().catch(() => {});
+}
+
 function drop() {
   shown = null;
   wrong = new Set();
@@ -49,10 +92,10 @@ function chooseClass() {
 
 export function drawGrid() {
   if (page.view !== "grid") return;
-  setText($("grid-title"), shown ? `Which are not ${shown.label}?` : "Which class?");
-  setText($("grid-hint"), shown ? hint(shown.label) : CHOOSE);
-  show($("grid-classes"), !shown);
-  show($("confirm-grid"), Boolean(shown));
+  setText($("grid-title"), ofCopies() ? "Which are no copies?" : shown ? `Which are not ${shown.label}?` : "Which class?");
+  setText($("grid-hint"), ofCopies() ? COPIES : shown ? hint(shown.label) : CHOOSE);
+  show($("grid-classes"), !shown || ofCopies());
+  show($("confirm-grid"), Boolean(shown) && !ofCopies());
   fill($("grid-classes"), page.state.classes, makeChoice, drawClass);
   const items = shown?.items ?? [];
   fill($("tiles"), items, makeTile, drawTile);
@@ -69,6 +112,10 @@ function makeChoice() {
 }
 
 export async function load(label) {
+  if (ofCopies()) {
+    await labelCopies(label);
+    return;
+  }
   if (page.view !== "grid" || shown) return;
   const size = Number($("grid-size").value);
   await act(async () => {
@@ -78,12 +125,7 @@ export async function load(label) {
       return;
     }
     drop();
-    shown = grid;
-    focused = 0;
-    settled = new Set(grid.items.filter((item) => item.image === false).map((item) => item.sample));
-    drawGrid();
-    gridClock.start();
-    $("tiles").children[0].focus();
+    present(grid);
   });
 }
 
@@ -129,11 +171,11 @@ function drawTile(node, item, at) {
 function mark(node) {
   const out = wrong.has(node.sample);
   node.setAttribute("aria-pressed", out);
-  setText(node.lastElementChild, out ? `not ${shown?.label ?? ""}` : "");
+  setText(node.lastElementChild, ofCopies() ? (node.sample === shown.sample ? "asked" : out ? "no copy" : "") : out ? `not ${shown?.label ?? ""}` : "");
 }
 
 function toggle(node) {
-  if (page.busy || node.classList.contains("absent")) return;
+  if (page.busy || node.classList.contains("absent") || (ofCopies() && node.sample === shown.sample)) return;
   if (!wrong.delete(node.sample)) wrong.add(node.sample);
   mark(node);
   drawCount();
@@ -141,7 +183,7 @@ function toggle(node) {
 
 // What the button does now.
 function drawCount() {
-  if (!shown) return;
+  if (!shown || ofCopies()) return;
   const right = shown.items.length - wrong.size;
   setText($("confirm-text"), right ? `Label ${plural(right, "image")} as ${shown.label}` : `None is ${shown.label}`);
 }
@@ -162,17 +204,18 @@ export function moveFocus(key) {
   return true;
 }
 
+// Whether everything is there and was looked at.
+function seen() {
+  if (!shown || page.busy) return false;
+  const ready = shown.items.every((item) => settled.has(item.sample));
+  if (!ready) say("Not all images are shown yet");
+  else if (gridClock.seconds() < GLANCE) say("Look at each first");
+  return ready && gridClock.seconds() >= GLANCE;
+}
+
 export async function confirmGrid() {
-  if (!shown || page.busy) return;
+  if (ofCopies() || !seen()) return;
   const samples = shown.items.map((item) => item.sample);
-  if (!samples.every((sample) => settled.has(sample))) {
-    say("Not all images are shown yet");
-    return;
-  }
-  if (gridClock.seconds() < GLANCE) {
-    say("Look at each first");
-    return;
-  }
   const { label } = shown;
   const right = samples.filter((sample) => !wrong.has(sample));
   const left = samples.filter((sample) => wrong.has(sample));
@@ -189,7 +232,10 @@ export async function confirmGrid() {
 // The server refused the grid: what is shown is not to be trusted.
 export function leaveGrid() {
   if (page.view !== "grid") return;
-  chooseClass();
+  if (ofCopies()) {
+    drop();
+    page.view = "label";
+  } else chooseClass();
 }
 
 export const choosing = () => page.view === "grid" && !shown;

@@ -57,6 +57,12 @@ export function draw() {
   $("back").disabled = $("undo").disabled = !saidAnything();
   drawClasses(back ? trail[at].said : null);
   drawGuess(back ? null : page.question.prediction);
+  drawCopies(back ? 0 : page.question.copies ?? 0);
+}
+
+function drawCopies(copies) {
+  show($("copies-line"), copies > 0);
+  setText($("copies-text"), `Show ${plural(copies, "near-copy", "near-copies")} of it, to label all at once`);
 }
 
 // The state is a moment late: what was said a moment ago counts.
@@ -113,6 +119,7 @@ function whyLine(question) {
   if (!page.state.classes.length) return "There is no class yet: press n to add the first";
   if (question.why === "undo") return said ? `Taken back: ${said}` : "Taken back: what is it?";
   if (question.why === "disputed") return `Annotators disagree: ${said}`;
+  if (question.why === "typical") return "Typical of many others, chosen before there is a network";
   if (question.asked_by === null) {
     return page.state.network ? "Drawn at random, not by the network" : "Drawn at random until there is a network";
   }
@@ -232,10 +239,11 @@ export async function undo() {
   let latest = null;
   const done = await act(async () => {
     latest = at >= 0 ? trail[at] : (await get("/history", { ...who(), limit: 1 })).items[0];
-    if (latest) showQuestion(await post("/undo", { ...who(), sample: latest.sample }));
+    if (latest) showQuestion(await post(latest.copies ? "/copies/undo" : "/undo", { ...who(), sample: latest.sample }));
   });
   if (!done) return;
-  say(latest ? `Taken back: ${latest.said ?? "skipped"}` : "There is nothing to take back");
+  const all = latest?.copies ? `, of ${1 + latest.copies} images` : "";
+  say(latest ? `Taken back: ${latest.said ?? "skipped"}${all}` : "There is nothing to take back");
   refreshState().catch(() => {});
 }
 

@@ -3,7 +3,7 @@
 import { $, fill, make, sentence, setText, show } from "./dom.js";
 import { act, gate, page, refreshState, say, setState, setView, trouble } from "./core.js";
 import { back, choose, draw, forward, loadAll, refreshQuestion, showQuestion, skip, undo } from "./label.js";
-import { choosing, closeGrid, confirmGrid, drawGrid, gridClock, leaveGrid, load, moveFocus, openGrid } from "./grid.js";
+import { choosing, closeGrid, confirmGrid, drawGrid, gridClock, leaveGrid, load, moveFocus, openCopies, openGrid } from "./grid.js";
 import { clock, retryMissing } from "./look.js";
 import { get, net, NO_ACCESS, post, postOnce, Refused, silent, Unreachable } from "./net.js";
 
@@ -120,7 +120,7 @@ function listen() {
   addEventListener("pageshow", poll);
   addEventListener("beforeunload", (event) => page.busy && !$("trouble").hidden && event.preventDefault());
   click({ back, forward, undo, skip, "over-back": back, "close-grid": closeGrid, "confirm-grid": confirmGrid });
-  click({ "open-grid": toggleGrid, "toggle-predictions": togglePredictions });
+  click({ "open-grid": toggleGrid, "open-copies": openCopies, "toggle-predictions": togglePredictions });
   click({ "open-class": askClass, "over-class": askClass, "over-finish": askFinish, "open-finish": askFinish });
   click({ "open-help": openHelp, "open-link": askLink, "copy-link": copyLink, finish });
   for (const node of document.querySelectorAll("[data-close]")) {
@@ -135,7 +135,7 @@ function click(handlers) {
   for (const [id, handler] of Object.entries(handlers)) $(id).addEventListener("click", () => handler());
 }
 
-const COMMANDS = { s: skip, u: undo, n: askClass, "+": askClass, p: togglePredictions, g: toggleGrid, "?": openHelp };
+const COMMANDS = { s: skip, u: undo, n: askClass, "+": askClass, p: togglePredictions, g: toggleGrid, "=": openCopies, "?": openHelp };
 
 // True if the key meant something.
 function handle(event) {

@@ -140,6 +140,45 @@ def test_the_grid_by_keys(page, desk):
     press(page, "g", then=0)
 
 
+def test_near_copies_are_shown_labelled_at_once_and_taken_back_at_once(page, desk):
+    desk.copies = {1: [5, 6, 9]}
+    press(page, "=")  # nothing: of the first there are none
+    assert not page.locator("#open-copies").is_visible()
+    press(page, "1", then=1)
+    says(page, "#copies-text", "Show 3 near-copies of it, to label all at once")
+    press(page, "=")
+    tiles(page, 4)
+    says(page, "#grid-title", "Which are no copies?")
+    assert not page.locator("#confirm-grid").is_visible()
+    press(page, "2 2")
+    says(page, "#status", "Look at each first")
+    page.wait_for_timeout(500)
+    press(page, "Space ArrowRight ArrowRight Space")  # the one that is asked about stays
+    says(page, ".tile:nth-child(1)", "asked")
+    says(page, ".tile:nth-child(3)", "no copy")
+    press(page, "2", then=2)
+    says(page, "#status", "Saved: 3 × dog")
+    ((_, sample, label, right, wrong, seconds),) = desk.made("label_copies")
+    assert (sample, label, right, wrong) == (1, "dog", [5, 9], [6])
+    assert 0 < seconds < 60
+    press(page, "u", then=1)
+    says(page, "#status", "Taken back: dog, of 3 images")
+    assert desk.made("undo_copies") == [("", 9)]
+    assert desk.said == {("anna", 0): "cat"}
+    page.click("#open-copies")
+    tiles(page, 4)
+    press(page, "Escape")
+    ready(page, 1)
+    press(page, "3", then=2)
+    assert desk.said == {("anna", 0): "cat", ("anna", 1): "bird"}
+
+
+def test_who_chose_the_first_ones_is_said(page, desk):
+    desk.asks = {"why": "typical"}
+    press(page, "1", then=1)
+    says(page, "#why", "Typical of many others, chosen before there is a network")
+
+
 def test_a_mouse_does_what_keys_do(page, desk):
     page.click("#classes button:nth-child(2)")
     ready(page, 1)

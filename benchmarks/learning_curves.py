@@ -1,11 +1,11 @@
 """Learning curves of unlike data sets and networks, for the prior of the stop advice and for its validation.
 
-    python benchmarks/learning_curves.py --data-root data --photos photos --features c.npz,p.npz --seeds 4 --out curves.csv
+    python benchmarks/learning_curves.py --data-root data --photos photos --features c.npz,p.npz --out curves.csv
 
 Each curve is one labelling: its first images are drawn at random, the others at random too or by the smallest margin
-of the network before, and a network is trained anew at each number of labels.  Kept are the accuracy on all test images
-and, of the first 240 of them in an order of the seed's, which it gets right, so that check sets can be drawn afterwards.
-A file that is there already is gone on with.
+of the network before, and a network is trained anew at each number of labels.  Kept are the accuracy on all test
+images and, of the first 240 of them in an order of the seed's, which it gets right, so that check sets can be drawn
+afterwards.  A file that is there already is gone on with.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Data(NamedTuple):
 
     @property
     def classes(self) -> int:
+        """How many there are."""
         return int(max(self.y.max(), self.y_test.max())) + 1
 
 
@@ -129,7 +130,7 @@ def sets(root: Path | None, photos: Path | None, features: str) -> dict[str, Cal
 
 
 def ridge(data: Data, ids: NDArray[np.int64], seed: int) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
-    """Ridge regression of one-hot labels, with the λ of the smallest leave-one-out error: a linear network at its best."""
+    """Ridge regression of one-hot labels, with the λ of the smallest leave-one-out error."""
     X = data.x[ids].reshape(len(ids), -1).astype(np.float64)
     T = np.eye(data.classes)[data.y[ids]] - 1 / data.classes
     values, vectors = np.linalg.eigh(X @ X.T + 1.0)

@@ -4,9 +4,9 @@
     python benchmarks/stop_advice.py fit benchmarks/stop_advice/*.csv.gz --out pipeline/advise/prior.json
     python benchmarks/stop_advice.py validate benchmarks/stop_advice/*.csv.gz
 
-Curves come from ``learning_curves.py`` and from comparisons of real runs.  ``validate`` leaves each data set out in turn,
-with what is made of its features, fits the prior to all others, and asks for advice along each of its curves as a person
-would: from a held-out test set, and from check sets of 60 and 120 images of which one third of the questions were about.
+Curves come from ``learning_curves.py`` and from comparisons of real runs.  ``validate`` leaves each data set out in
+turn, with its features, fits the prior to all others, and asks for advice along each of its curves as a person would:
+from a held-out test set, and from check sets of 60 and 120 images, which a third of the questions were about.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -23,10 +24,10 @@ from typing import NamedTuple
 import click
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import logit
+from scipy.special import gammaln, logit, stdtrit
 
 from common.reading import read_text
-from pipeline.advise.curves import Point, Prior, condition, forecast, measured
+from pipeline.advise.curves import Forecast, Point, Prior, condition, forecast, measured
 from pipeline.advise.verdict import MORE, decide
 from pipeline.run.reading import read_config
 from pipeline.run.summary import accuracy_curve, read_rows
@@ -38,7 +39,8 @@ LEAST_SPREAD = 1.5
 """Of the intercept: a backbone that the fitted curves know nothing of may begin anywhere."""
 SEEN = (10, 20, 40, 60, 80, 100, 120, 160, 180, 200, 220, 260)
 """Rungs at which a run has a network; the others are there to be predicted."""
-WORTH = 0.01
+WORTHS = (0.01, 0.02, 0.03, 0.05)
+RANGES = (("all", 0, 999), ("to 20", 0, 20), ("21 to 80", 21, 80), ("over 80", 81, 999))
 
 
 class Curve(NamedTuple):
@@ -50,6 +52,7 @@ class Curve(NamedTuple):
         classes: C.
         points: measured on all test images.
         right: by labels, which of the first test images are right; empty where nobody kept it.
+
     """
 
     family: str
@@ -60,7 +63,7 @@ class Curve(NamedTuple):
 
 
 FAMILIES = {"cats and dogs": "cifar10", "features of catsdogs": "cifar10", "features of cifar10": "cifar10",
-            "features of photos": "photos", "features of cifar": "cifar10"}  # fmt: skip
+            "features of photos": "photos", "mnist": "mnist5k"}  # fmt: skip
 
 
 def read(paths: Sequence[Path]) -> list[Curve]:
@@ -83,8 +86,17 @@ def read(paths: Sequence[Path]) -> list[Curve]:
 
 
 def prior_of(values: Sequence[float]) -> Prior:
-    a, log_sa, b, log_sb, log_sg, log_l, s0, s1 = map(float, values)
-    return Prior(a, max(float(np.exp(log_sa)), LEAST_SPREAD), b, *np.exp([log_sb, log_sg, log_l]), s0, s1, SHARED)
+    a, log_sa, b, log_sb, log_sg, log_l, s0, s1, log_dof = map(float, values)
+    return Prior(
+        a,
+        max(float(np.exp(log_sa)), LEAST_SPREAD),
+        b,
+        *np.exp([log_sb, log_sg, log_l]),
+        s0,
+        s1,
+        SHARED,
+        float(np.exp(log_dof)),
+    )
 
 
 class Group(NamedTuple):
@@ -98,18 +110,20 @@ class Group(NamedTuple):
 
 def values_of(prior: Prior) -> list[float]:
     logs = [float(np.log(one)) for one in (prior.intercept_sd, prior.slope_sd, prior.bend_sd, prior.bend_length)]
-    return [prior.intercept, logs[0], prior.slope, *logs[1:], prior.noise, prior.noise_slope]
+    return [prior.intercept, logs[0], prior.slope, *logs[1:], prior.noise, prior.noise_slope, float(np.log(prior.dof))]
 
 
 def surprise(values: Sequence[float], groups: Sequence[Group]) -> float:
-    """Negative log marginal likelihood (Rasmussen & Williams 2006, eq. 2.30), every data set with the same weight."""
+    """Negative log marginal likelihood (Shah, Wilson & Ghahramani 2014), every data set with the same weight."""
     prior, total = prior_of(values), 0.0
     for group in groups:
         F = np.linalg.cholesky(
             prior.covariance(group.x, group.x) + np.diag(prior.training_variance(group.x)) + group.error
         )
         w = np.linalg.solve(F, (group.z - prior.mean(group.x))[..., None])[..., 0]  # [curves, n]
-        each = (w**2).sum(1) / 2 + np.log(np.diagonal(F, axis1=1, axis2=2)).sum(1)
+        nu, n = prior.dof, len(group.x)
+        each = (nu + n) / 2 * np.log1p((w**2).sum(1) / nu) + np.log(np.diagonal(F, axis1=1, axis2=2)).sum(1)
+        each += gammaln(nu / 2) - gammaln((nu + n) / 2) + n / 2 * np.log(nu)
         total += float(group.weight @ each)
     return total
 
@@ -128,8 +142,8 @@ def grouped(curves: Sequence[Curve]) -> list[Group]:
 
 def fitted(curves: Sequence[Curve], start: Sequence[float] | None = None, steps: int = 40) -> Prior:
     """The prior under which the curves are likeliest."""
-    bounds = [(-5, 5), (-3, 2), (-1, 3), (-4, 1), (-4, 1), (-2, 2), (-4, 0), (-1, 1)]
-    start = (-0.4, -0.3, 0.5, -1.4, -1.2, -0.3, -3.0, -0.3) if start is None else start
+    bounds = [(-5, 5), (-3, 2), (-1, 3), (-4, 1), (-4, 1), (-2, 2), (-4, 0), (-1, 1), (0.7, 4)]
+    start = (-0.4, -0.3, 0.5, -1.4, -1.2, -0.3, -3.0, -0.3, 1.6) if start is None else start
     found = minimize(
         surprise, start, (grouped(curves),), "L-BFGS-B", bounds=bounds, options={"maxiter": steps, "ftol": 1e-6}
     )
@@ -150,7 +164,12 @@ class Asked(NamedTuple):
     inside: bool
     width: float
     gain: float
-    verdict: str
+    expected: Forecast
+    points: list[Point]
+
+    def verdict(self, worth: float) -> str:
+        """What was said."""
+        return decide(self.expected, worth, self.points)
 
 
 def checked(curve: Curve, labels: Sequence[int], size: int) -> list[Point]:
@@ -173,15 +192,14 @@ def sources(curve: Curve) -> Iterator[tuple[str, list[Point], dict[int, Point]]]
 def asked(curve: Curve, prior: Prior) -> Iterator[Asked]:
     for basis, points, later in sources(curve):
         now = points[-1].labels
-        expected = forecast(prior, points, curve.classes, MORE)
-        verdict = decide(expected, WORTH)
+        expected = forecast(prior, points, curve.classes, MORE, draws=1000)
         for more, point in later.items():
             k, truth = MORE.index(more), point.right / point.images
             here = curve.points[now].right / curve.points[now].images
             half = 0.5 / point.images
             inside = expected.low[k] - half <= truth <= expected.high[k] + half
             width = float(expected.high[k] - expected.low[k])
-            yield Asked(curve.family, curve.name, basis, now, more, bool(inside), width, truth - here, verdict)
+            yield Asked(curve.family, curve.name, basis, now, more, bool(inside), width, truth - here, expected, points)
 
 
 def share_inside(rows: Sequence[Asked], more: int | None = None) -> float:
@@ -210,17 +228,17 @@ def widened(curves: Sequence[Curve], prior: Prior) -> Prior:
         weight += [1 / max(len(found), 1)] * len(found)
     order = np.argsort(apart)
     reached = np.searchsorted(np.cumsum(np.array(weight)[order]) / sum(weight), 0.95)
-    return replace(prior, widening=float(max(1.0, np.array(apart)[order][reached] / 1.96)))
+    return replace(prior, widening=float(max(1.0, np.array(apart)[order][reached])))
 
 
 def standardised(curve: Curve, prior: Prior, points: Sequence[Point], later: dict[int, Point]) -> list[float]:
-    """How many standard deviations the truth was from what was expected, an image more or less left out."""
+    """How far the truth was from what was expected, as a share of half the band, half an image left out."""
     posterior = condition(prior, points, curve.classes, [point.labels for point in later.values()])
     found = []
     for mean, sd, point in zip(posterior.mean, posterior.sd, later.values(), strict=True):
         share, half = point.right / point.images, 0.5 / point.images
         ends = logit(np.clip([share - half, share + half], 1e-12, 1 - 1e-12))
-        found.append(float(max(0.0, ends[0] - mean, mean - ends[1]) / sd))
+        found.append(float(max(0.0, ends[0] - mean, mean - ends[1]) / sd / stdtrit(posterior.dof, 0.975)))
     return found
 
 
@@ -268,15 +286,20 @@ def fit(files: Sequence[Path], out: Path, coverage: str) -> None:
     """Fit the prior that the project ships."""
     curves = read(files)
     prior = widened(curves, fitted(curves))
-    data = sorted({curve.name[0] for curve in curves})
+    data, networks, strategies = (sorted({curve.name[part] for curve in curves}) for part in range(3))
     content = {
         "format": 1,
         "what": "prior over learning curves of 'pipeline advise', made by benchmarks/stop_advice.py fit",
-        "fitted_on": {"curves": len(curves), "points": sum(len(c.points) for c in curves), "data": data,
-                      "networks": sorted({c.name[1] for c in curves}), "strategies": sorted({c.name[2] for c in curves})},
+        "fitted_on": {
+            "curves": len(curves),
+            "points": sum(len(curve.points) for curve in curves),
+            "data": data,
+            "networks": networks,
+            "strategies": strategies,
+        },
         "prior": {name: round(value, 4) for name, value in asdict(prior).items()},
         "validated": json.loads(coverage) if coverage else {},
-    }  # fmt: skip
+    }
     out.write_text(json.dumps(content, indent=2) + "\n")
     click.echo(json.dumps(content["prior"]))
 
@@ -311,51 +334,46 @@ def coverage_of(rows: Sequence[Asked]) -> dict[str, object]:
 
 
 def report(rows: Sequence[Asked], runs: int) -> None:
+    print(f"\n{runs} runs; in brackets with the same weight for every data set\n")
+    print("| from | labels now | more | advice | inside the band | median width |\n|---|---|---|---|---|---|")
+    bases = sorted({row.basis for row in rows})
+    for basis, (name, low, high), more in itertools.product(bases, RANGES, MORE):
+        some = [row for row in rows if (row.basis, row.more) == (basis, more) and low <= row.labels <= high]
+        if some:
+            inside, equal = 100 * float(np.mean([row.inside for row in some])), 100 * share_inside(some)
+            width = 100 * float(np.median([row.width for row in some]))
+            print(f"| {basis} | {name} | {more} | {len(some)} | {inside:.1f} % ({equal:.1f} %) | {width:.1f} points |")
+    print("\n| from | worth | verdict | asked | gained in 100 labels, mean | over what it is worth |")
+    print("|---|---|---|---|---|---|")
+    for basis, worth, verdict in itertools.product(bases, WORTHS, ("stop", "go on", "cannot tell yet")):
+        some = [row for row in rows if (row.basis, row.more) == (basis, 100) and row.verdict(worth) == verdict]
+        if some:
+            gains = np.array([row.gain for row in some])
+            over = f"{100 * (gains >= worth).mean():.0f} %"
+            print(
+                f"| {basis} | {100 * worth:g} | {verdict} | {len(some)} | {100 * gains.mean():+.2f} points | {over} |"
+            )
     print(
-        f"\n{runs} runs\n\n| from | labels now | more | advice | inside the band | median width |\n|---|---|---|---|---|---|"
+        "\n| from | worth | runs told to stop | after the best moment, median labels | before it | never told in time |"
     )
-    for basis in sorted({row.basis for row in rows}):
-        mine = [row for row in rows if row.basis == basis]
-        for name, of in (("all", (0, 999)), ("to 20", (0, 20)), ("21 to 80", (21, 80)), ("over 80", (81, 999))):
-            for more in MORE:
-                some = [row for row in mine if row.more == more and of[0] <= row.labels <= of[1]]
-                if some:
-                    width = 100 * float(np.median([row.width for row in some]))
-                    inside = 100 * float(np.mean([row.inside for row in some]))
-                    equal = 100 * share_inside(some)
-                    print(
-                        f"| {basis} | {name} | {more} | {len(some)} | {inside:.1f} % ({equal:.1f} %) | {width:.1f} points |"
-                    )
-    print(
-        "\n| from | verdict | asked | gained in 100 labels, mean | over 1 point | wasted, median labels |\n|---|---|---|---|---|---|"
-    )
-    for basis in sorted({row.basis for row in rows}):
-        for verdict in ("stop", "go on", "cannot tell yet"):
-            some = [row for row in rows if (row.basis, row.verdict, row.more) == (basis, verdict, 100)]
-            if some:
-                gains = np.array([row.gain for row in some])
-                print(
-                    f"| {basis} | {verdict} | {len(some)} | {100 * gains.mean():+.2f} points | {100 * (gains > WORTH).mean():.0f} % | |"
-                )
-    missed(rows)
+    print("|---|---|---|---|---|---|")
+    for basis, worth in itertools.product(bases, WORTHS):
+        print(stopped([row for row in rows if (row.basis, row.more) == (basis, 100)], basis, worth))
 
 
-def missed(rows: Sequence[Asked]) -> None:
-    """How late or early "stop" came, by curve: against the first point from which 100 labels brought under a point."""
-    for basis in sorted({row.basis for row in rows}):
-        late, early, never, none = [], [], 0, 0
-        for name in {row.name for row in rows}:
-            mine = sorted((r for r in rows if (r.basis, r.name, r.more) == (basis, name, 100)), key=lambda r: r.labels)
-            if not mine:
-                continue
-            best = next((r.labels for k, r in enumerate(mine) if all(s.gain < WORTH for s in mine[k:])), None)
-            said = next((r.labels for r in mine if r.verdict == "stop"), None)
-            never += best is not None and said is None
-            none += best is None and said is None
-            if said is not None:
-                (late if best is not None and said >= best else early).append(0 if best is None else said - best)
-        print(f"{basis}: stopped {len(late)} in time or late (median {np.median(late) if late else 0:.0f} labels late), "
-              f"{len(early)} too early; {never} could have stopped and were not told; {none} rightly never")  # fmt: skip
+def stopped(rows: Sequence[Asked], basis: str, worth: float) -> str:
+    """How late or early "stop" came: the best moment is that after which 100 labels never brought their worth."""
+    late, early, never = list[int](), 0, 0
+    for name in {row.name for row in rows}:
+        mine = sorted((row for row in rows if row.name == name), key=lambda row: row.labels)
+        best = next((row.labels for k, row in enumerate(mine) if all(s.gain < worth for s in mine[k:])), None)
+        said = next((row.labels for row in mine if row.verdict(worth) == "stop"), None)
+        never += best is not None and said is None
+        if said is not None and best is not None and said >= best:
+            late.append(said - best)
+        early += said is not None and (best is None or said < best)
+    wasted = f"{np.median(late):.0f} ({len(late)} runs)" if late else "-"
+    return f"| {basis} | {100 * worth:g} | {len(late) + early} | {wasted} | {early} | {never} |"
 
 
 if __name__ == "__main__":

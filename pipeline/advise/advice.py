@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from common.reading import read_json
 from pipeline.advise.curves import Forecast, Point, Prior, forecast
-from pipeline.advise.verdict import MORE, WORTH, Verdict, decide
+from pipeline.advise.verdict import MORE, WORTH, Verdict, decide, too_little
 from pipeline.products.agreement import binomial_interval
 from pipeline.run.check_set import CheckSet
 from pipeline.run.summary import CycleRow
@@ -52,6 +52,7 @@ class Advice(NamedTuple):
         high: upper end.
         forecast: of ``MORE``; None where ``now`` is.
         verdict: what to do.
+        early: whether too little was measured for another.
         worth: accuracy that the last of ``MORE`` must bring, as a share.
         check_set: how far it is, where there is one.
 
@@ -63,6 +64,7 @@ class Advice(NamedTuple):
     high: float
     forecast: Forecast | None
     verdict: Verdict
+    early: bool
     worth: float
     check_set: CheckSet | None
 
@@ -79,10 +81,12 @@ def advise(points: Sequence[Point], classes: int, basis: str, check_set: CheckSe
 
     """
     if not points:
-        return Advice(basis, None, 0.0, 1.0, None, "cannot tell yet", worth, check_set)
+        return Advice(basis, None, 0.0, 1.0, None, "cannot tell yet", True, worth, check_set)
     expected = forecast(known().prior, points, classes, MORE)
     low, high = binomial_interval(points[-1].right, points[-1].images)
-    return Advice(basis, points[-1], low, high, expected, decide(expected, worth), worth, check_set)
+    return Advice(
+        basis, points[-1], low, high, expected, decide(expected, worth, points), too_little(points), worth, check_set
+    )
 
 
 def points_of(

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.advise.advice import Advice, advice_of, plain
 from pipeline.advise.doubts import Doubts
 from pipeline.advise.review import doubts_of, write_review
-from pipeline.advise.wording import accuracy_line, expected_lines, reason, rests_on
+from pipeline.advise.wording import lines_of
 from pipeline.errors import PipelineError
 from pipeline.files import naming
 from pipeline.heldout import unclaimed
@@ -121,15 +121,7 @@ def shown(found: Found) -> list[tuple[str, str]]:
         found: of the run.
 
     """
-    advice = found.advice
-    lines = [("accuracy", accuracy_line(advice) if advice.now else _no_accuracy(found)), *expected_lines(advice)]
-    if advice.check_set is not None:
-        lines.append(("check set", advice.check_set.told))
-    if advice.forecast is None:
-        lines.append(("advice", "cannot tell yet: nothing measures the accuracy"))
-    else:
-        lines += [("advice", f"{advice.verdict}: {reason(advice)}"), ("rests on", rests_on(advice))]
-    return [*lines, *_look_again(found)]
+    return [*lines_of(found.advice, _no_accuracy(found)), *_look_again(found)]
 
 
 def _no_accuracy(found: Found) -> str:

@@ -5,9 +5,10 @@ A curve is the log odds of being right over the logarithm of the labels of a cla
     z(x) = f(x) + ε(x),   f = a + b x + g(x),   ε ~ N(0, s(x)²)
 
 A straight f is a power law of the odds, odds = e^a (n/C)^b; g bends it, and ε is what one training differs from another
-at the same number of labels.  a, b and g are Gaussian with a mean and a spread that many stored runs had, so everything
-that is asked of a curve is Gaussian regression (Rasmussen & Williams 2006, eqs. 2.23, 2.24 and 2.41).  What is measured
-on m images is off by about 1/√(m p (1-p)) in z, and mostly to the same side at every n, since they are the same images.
+at the same number of labels.  a, b and g are Gaussian with a mean and a spread that many stored runs had, and every run
+has a scale of its own, so everything that is asked of a curve is regression by Student's t (Rasmussen & Williams 2006,
+eq. 2.24; Shah, Wilson & Ghahramani 2014).  What is measured on m images is off by about 1/√(m p (1-p)) in z, and mostly
+to the same side at every n, since they are the same images.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,15 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import expit, logit, ndtri
+from scipy.special import expit, logit, stdtrit
 
 LEVEL = 0.95
 DRAWS = 4000
 """Curves that are drawn for the band of a gain; their seed is fixed, so the same run gets the same advice."""
+
+
+FEWEST = 200
+"""Of them that must rise for the others to be left out: a run that falls all the time is taken at its word."""
 
 
 class Point(NamedTuple):
@@ -52,6 +57,7 @@ class Prior:
         noise: log of s, what trainings differ by, at x = 0.
         noise_slope: how log s changes with x.
         shared: correlation of what two networks of one run measure wrongly, as both are measured on the same images.
+        dof: ν: how alike runs are in how far they stray; every run has a scale of its own, 1/σ² ~ Gamma(ν/2, ν/2).
         widening: by which bands are wider than the model says, from runs of other data than it was fitted on.
 
     """
@@ -65,6 +71,7 @@ class Prior:
     noise: float
     noise_slope: float
     shared: float
+    dof: float = 1e6
     widening: float = 1.0
 
     def mean(self, x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -105,18 +112,20 @@ def measured(points: Sequence[Point], shared: float) -> tuple[np.ndarray, np.nda
 
 
 class Posterior(NamedTuple):
-    """What is known of f at some places.
+    """What is known of f at some places: Student's t.
 
     Args:
         mean: ``[m]``.
-        covariance: ``[m, m]``.
-        training: variance of one training at each ``[m]``.
+        covariance: of its Gaussian, times the run's scale ``[m, m]``.
+        training: variance of one training at each ``[m]``, likewise.
+        dof: degrees of freedom.
 
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     training: np.ndarray
+    dof: float
 
     @property
     def sd(self) -> np.ndarray:
@@ -125,7 +134,11 @@ class Posterior(NamedTuple):
 
 
 def condition(prior: Prior, points: Sequence[Point], classes: int, labels: Sequence[int]) -> Posterior:
-    """Return what a run's points say of f at other numbers of labels.  Source: Rasmussen & Williams 2006, eq. 2.24.
+    """Return what a run's points say of f at other numbers of labels.
+
+    With K of n points and r what they differ from the mean, the Gaussian's covariance (Rasmussen & Williams 2006,
+    eq. 2.24) is multiplied by (ν + rᵀ K⁻¹ r) / (ν + n), and Student's t with ν + n degrees of freedom takes its place:
+    a run that strays less than others has narrower bands.  Source: Shah, Wilson & Ghahramani 2014, lemma 3.
 
     Args:
         prior: of curves.
@@ -138,10 +151,11 @@ def condition(prior: Prior, points: Sequence[Point], classes: int, labels: Seque
     x_new = np.log(np.asarray(labels) / classes)
     z, error = measured(points, prior.shared)
     K = prior.covariance(x, x) + np.diag(prior.training_variance(x)) + error
-    across = np.linalg.solve(K, prior.covariance(x, x_new)).T  # [m, n]
-    mean = prior.mean(x_new) + across @ (z - prior.mean(x))
-    covariance = prior.covariance(x_new, x_new) - across @ prior.covariance(x, x_new)
-    return Posterior(mean, covariance, prior.training_variance(x_new))
+    across, r = np.linalg.solve(K, prior.covariance(x, x_new)).T, z - prior.mean(x)  # [m, n], [n]
+    mean = prior.mean(x_new) + across @ r
+    scale = (prior.dof + r @ np.linalg.solve(K, r)) / (prior.dof + len(x))
+    covariance = scale * (prior.covariance(x_new, x_new) - across @ prior.covariance(x, x_new))
+    return Posterior(mean, covariance, scale * prior.training_variance(x_new), prior.dof + len(x))
 
 
 class Forecast(NamedTuple):
@@ -167,23 +181,30 @@ class Forecast(NamedTuple):
     gain_high: np.ndarray
 
 
-def forecast(prior: Prior, points: Sequence[Point], classes: int, more: Sequence[int]) -> Forecast:
+def forecast(prior: Prior, points: Sequence[Point], classes: int, more: Sequence[int], draws: int = DRAWS) -> Forecast:
     """Return bands for the accuracy after some more labels, and for what they would add.
+
+    What they would add is counted over curves that do not fall from now on.
 
     Args:
         prior: of curves.
         points: the run's, in order of labels; at least one.
         classes: C.
         more: numbers of labels beside those of the last point.
+        draws: curves to count gains with.
 
     """
     now = points[-1].labels
     posterior = condition(prior, points, classes, [now, *(now + one for one in more)])
     tails = np.array([0.5, (1 - LEVEL) / 2, (1 + LEVEL) / 2])
     sd = prior.widening * posterior.sd[1:]
-    accuracy = expit(posterior.mean[1:] + ndtri(tails)[:, None] * sd)
+    accuracy = expit(posterior.mean[1:] + stdtrit(posterior.dof, tails)[:, None] * sd)
     root = np.linalg.cholesky(posterior.covariance + 1e-9 * np.eye(len(posterior.mean)))
-    f = np.random.default_rng(0).standard_normal((DRAWS, len(posterior.mean))) @ root.T
+    rng = np.random.default_rng(0)
+    f = rng.standard_normal((draws, len(posterior.mean))) @ root.T
+    f /= np.sqrt(rng.chisquare(posterior.dof, draws) / posterior.dof)[:, None]
     p = expit(posterior.mean + prior.widening * f)
+    rising = (np.diff(p, axis=1) >= 0).all(axis=1)  # trainings averaged, labels do not harm
+    p = p[rising] if rising.sum() >= FEWEST else p
     gain = np.quantile(p[:, 1:] - p[:, :1], (0.5, 1 - LEVEL, LEVEL), axis=0)
     return Forecast(tuple(more), *accuracy, *gain)

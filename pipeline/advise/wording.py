@@ -1,9 +1,7 @@
 """Advice in plain words, the same on the terminal, on the page and in the report."""
 
 from pipeline.advise.advice import CHECK, Advice, known
-from pipeline.advise.verdict import MORE
-
-LATER = "later labels of the check set narrow it"
+from pipeline.advise.verdict import FEWEST_IMAGES, FEWEST_NETWORKS, MORE
 
 
 def percent(share: float) -> str:
@@ -60,6 +58,8 @@ def reason(advice: Advice) -> str:
     gain, low, high = (100 * float(column[-1]) for column in (found.gain, found.gain_low, found.gain_high))
     worth = f"{100 * advice.worth:g} point{'' if advice.worth == 0.01 else 's'}"
     band = f"{MORE[-1]} labels more would bring {gain:+.1f} points (95 % sure: over {low:+.1f}, under {high:+.1f})"
+    if advice.early:
+        return f"{band}; before {FEWEST_NETWORKS} networks were measured on {FEWEST_IMAGES} images nobody is told more"
     why = {
         "stop": f"less than the {worth} that they must be worth",
         "go on": f"the {worth} that they must be worth, at least",
@@ -83,3 +83,19 @@ def rests_on(advice: Advice) -> str:
         f"this run's own accuracies and the curves of earlier runs of other data; in {validation.runs} runs of "
         f"{validation.data} data sets that were left out in turn, the accuracy then lay in such a band in {shares}"
     )
+
+
+def lines_of(advice: Advice, unmeasured: str) -> list[tuple[str, str]]:
+    """Return all of it, one fact a line: what it is called, and what is said.
+
+    Args:
+        advice: of a run.
+        unmeasured: what is said in the place of an accuracy where there is none.
+
+    """
+    lines = [("accuracy", accuracy_line(advice) if advice.now else unmeasured), *expected_lines(advice)]
+    if advice.check_set is not None:
+        lines.append(("check set", advice.check_set.told))
+    if advice.forecast is None:
+        return [*lines, ("advice", "cannot tell yet: nothing measures the accuracy")]
+    return [*lines, ("advice", f"{advice.verdict}: {reason(advice)}"), ("rests on", rests_on(advice))]

@@ -18,7 +18,7 @@ from linearize.errors import LinearizeError
 from linearize.inputs import Data, Network, check_finite
 from linearize.kernel import empirical_ntk, network_outputs
 from linearize.options import KernelOptions
-from linearize.posterior import Dense, Lazy, Posterior
+from linearize.posterior import Dense, LabelledFactor, Lazy, Posterior
 from linearize.storage import fingerprint, read_state, write_state
 from linearize.types import ApplyFn, Progress, Variables
 
@@ -119,6 +119,11 @@ class LookAhead:
     def full(self) -> bool:
         """Whether the covariance is there."""
         return self._posterior.dense
+
+    @property
+    def labelled(self) -> LabelledFactor:
+        """The labelled set's factor; nothing of the pool's covariance is computed for it."""
+        return self._posterior.labelled
 
     @property
     def posterior(self) -> Posterior:

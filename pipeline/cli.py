@@ -29,6 +29,7 @@ BAD_INPUT, FAILED, INTERRUPTED, WAITING = 2, 1, 130, 75
 
 
 COMMANDS: tuple[str, ...] = (
+    "advise",
     "analyse",
     "compare",
     "doctor",

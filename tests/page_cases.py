@@ -33,6 +33,7 @@ class FakeDesk:
         self.copies = {}  # sample -> its near-copies
         self.again = {}  # annotator -> what was withdrawn
         self.together = []  # what was labelled at once as near-copies
+        self.doubtful = []  # samples whose labels look wrong
         self.done = None
         self.folder = Path("/home/anna/runs/photos/products")
         self.fail = None  # raised by the next call that changes something
@@ -214,6 +215,24 @@ class FakeDesk:
                 if who == annotator
             ]
             return {"items": items[:limit]}
+
+    def doubts(self, annotator):
+        with self.lock:
+            items = [
+                {"sample": s, "name": self.names[s], "image": True, "text": None, "said": label, "annotator": who}
+                | {"mine": who == (annotator or "anna"), "suggested": "bird", "final": True}
+                for (who, s), label in self.said.items()
+                if s in self.doubtful
+            ]
+            return {"items": items, "basis": "the network's last layer"}
+
+    def keep(self, annotator, sample):
+        with self.lock:
+            self._called("keep", annotator or "anna", sample)
+            self._known(sample)
+            self.doubtful.remove(sample)
+            self.version += 1
+            return self.state("")
 
     def picture(self, sample, side):
         self._known(sample)

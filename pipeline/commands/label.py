@@ -51,6 +51,7 @@ FIXED = ("--dataset", "--cycles", "--annotator", "--classes", *SIMULATED)
 @click.option("--annotator", "name", help="Who labels.  [the user's name]")
 @click.option("--budget", type=click.IntRange(min=1), help="Labels after which it stops asking.  [none]")
 @click.option("--overlap", type=Finite(0, 1), help="Share of the images that everybody is asked.  [0]")
+@click.option("--check", type=click.IntRange(min=1), help="Images drawn at random, only to measure accuracy.  [none]")
 @click.option("--port", type=int, default=0, show_default=True, help="Of 127.0.0.1; 0 takes a free one.")
 @click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
 @click.option("--label-studio", metavar="URL", help="Label in a Label Studio server, beside the page.")
@@ -70,6 +71,7 @@ def label(
     name: str | None,
     budget: int | None,
     overlap: float | None,
+    check: int | None,
     port: int,
     browser: bool,
     label_studio: str | None,
@@ -100,7 +102,7 @@ def label(
     if going_on and (given or sets or config_file or out or overlap is not None):
         raise PipelineError(
             f"{source} is a run, which goes on as it began: expected no options beside --classes, --budget, "
-            "--annotator, --port, --no-browser, --trust-code and those of Label Studio"
+            "--check, --annotator, --port, --no-browser, --trust-code and those of Label Studio"
         )
     annotator = _annotator(name)
     studio = _studio(label_studio, label_studio_token, image_root, predictions)
@@ -109,12 +111,12 @@ def label(
         path, added = Path(source), _names(classes)
         _confirm(path, trust_code)
         with _listening(port) as listener, DirectoryLock(path, IN_USE) as lock:  # first: another server may have it
-            context = _recorded(path, budget)
+            context = _recorded(path, budget, check)
             _serve(path, context, annotator, listener, browser, added, lock, studio)
         _leave()
         return
     with _listening(port) as listener:  # before anything is made
-        base = _base(source, classes, budget, overlap)
+        base = _base(source, classes, budget, overlap, check)
         fields = {name.replace("__", "."): value for name, value in options.items()}
         if (folder := fields.get("data.backbone")) and Path(folder).expanduser().is_dir():
             fields["data.backbone"] = str(Path(folder).expanduser().resolve())  # so that the run goes on from anywhere
@@ -160,14 +162,16 @@ def _names(classes: str | None) -> list[str]:
     return [str(checked("label", name)) for name in names]
 
 
-def _base(source: str | None, classes: str | None, budget: int | None, overlap: float | None) -> dict[str, Any]:
+def _base(
+    source: str | None, classes: str | None, budget: int | None, overlap: float | None, check: int | None
+) -> dict[str, Any]:
     """Return what a new run is where nothing else is said."""
     from trainer.data import custom_kind
 
     data_set = DEMO if source is None else _data_set(source)
     base: dict[str, Any] = {
         "data": {"name": data_set} | OWN_DATA.get(custom_kind(data_set) or "", {}),
-        "annotator": {"name": "page", "budget": budget, "overlap": overlap},
+        "annotator": {"name": "page", "budget": budget, "overlap": overlap, "check": check},
         "query": QUERY,
     }
     if classes is not None:
@@ -183,6 +187,7 @@ def _begun(
     from pipeline.config.run import FEATURES_MODEL
     from pipeline.files import slug
     from pipeline.products.watching import watching
+    from pipeline.run.check_set import require_room
     from pipeline.run.context import load_data, open_context
     from pipeline.run.rundir import create_run
 
@@ -200,7 +205,10 @@ def _begun(
     try:
         with watching(lambda: None) as progress:
             read, embedded = (partial(progress, what) for what in ("images read", "features computed"))
-            return path, open_context(config, path / IMAGES, read, embedding=embedded)
+            context = open_context(config, path / IMAGES, read, embedding=embedded)
+        given = len(context.data.labelled_ids) if config.takes_given_labels else 0
+        require_room(_wanted(config), 0, len(context.data.train) - given)
+        return path, context
     except BaseException:
         shutil.rmtree(path)  # nothing was said yet
         raise
@@ -274,17 +282,35 @@ def _confirm(path: Path, trust_code: bool) -> None:
     confirm_recorded(path, config, read_begun(path), trust_code, note)
 
 
-def _recorded(path: Path, budget: int | None) -> "RunContext":
-    """Open a run that goes on, with another budget where one is given."""
+def _wanted(config: "RunConfig") -> int | None:
+    """Return the size that a run's check set is to have."""
+    return config.annotator.check if config.annotator else None
+
+
+def _recorded(path: Path, budget: int | None, check: int | None) -> "RunContext":
+    """Open a run that goes on, with another budget or a larger check set where one is given."""
     from pipeline.config import validate
     from pipeline.plain import merged
+    from pipeline.run.check_set import require_room
     from pipeline.run.context import open_context
+    from pipeline.run.pool import Pool
+    from pipeline.run.reading import read_begun
     from pipeline.run.rundir import read_config
 
     config = read_config(path)
-    if budget is not None:
-        config = validate(merged(config.model_dump(), {"annotator": {"budget": budget}}), recorded=True)
-    return open_context(config, path / IMAGES, run=path)
+    given = {name: value for name, value in (("budget", budget), ("check", check)) if value is not None}
+    if given:
+        config = validate(merged(config.model_dump(), {"annotator": given}), recorded=True)
+    context = open_context(config, path / IMAGES, run=path)
+    if check is not None:
+        pool = Pool(len(context.data.train), read_begun(path))
+        asked = sum(len(ids) for ids in pool.queries.values()) + sum(pool.asked_in(s) is None for s in pool.check_set)
+        if check < len(pool.check_set):
+            raise PipelineError(
+                f"--check: expected at least the {len(pool.check_set)} images drawn before, got {check}"
+            )
+        require_room(check, len(pool.check_set), pool.size - asked)
+    return context
 
 
 def _serve(

@@ -39,6 +39,7 @@ UNSCIENTIFIC = (
     "kernel.memory_budget",
     "model.init_weights",
     "annotator.budget",
+    "annotator.check",
 )
 """Fields that say where and with what a run is computed, not what: they may change when it is resumed.
 

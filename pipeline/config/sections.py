@@ -214,6 +214,7 @@ class AnnotatorSection(Section):
         missing: never answered.
         budget: labels that people give on the page before it stops asking; None for no limit.
         overlap: share of the images that the page asks every annotator about.
+        check: images drawn at random that the page asks about to measure accuracy, and that nothing is trained on.
 
     """
 
@@ -225,6 +226,7 @@ class AnnotatorSection(Section):
     missing: float = Field(default=0.0, ge=0, le=1)
     budget: int | None = Field(default=None, ge=1)
     overlap: float | None = Field(default=None, ge=0, le=1)
+    check: int | None = Field(default=None, ge=1)
 
     @field_validator("name")
     @classmethod
@@ -238,8 +240,8 @@ class AnnotatorSection(Section):
     def _check_shares(self) -> Self:
         if self.name != "simulated" and self.habits != Habits():
             raise ValueError(f"expected habits of the simulated annotator alone, got some of {self.name}")
-        if self.name != "page" and (self.budget is not None or self.overlap is not None):
-            raise ValueError(f"budget and overlap: expected with the annotator page alone, got {self.name}")
+        if self.name != "page" and any(one is not None for one in (self.budget, self.overlap, self.check)):
+            raise ValueError(f"budget, overlap and check: expected with the annotator page alone, got {self.name}")
         if (total := self.skip + self.late + self.missing) > 1:
             raise ValueError(f"skip, late and missing: expected shares that add up to at most 1, got {total:g}")
         return self
@@ -247,7 +249,7 @@ class AnnotatorSection(Section):
     @property
     def habits(self) -> Habits:
         """The annotator's."""
-        return Habits(**self.model_dump(exclude={"name", "budget", "overlap"}))
+        return Habits(**self.model_dump(exclude={"name", "budget", "overlap", "check"}))
 
 
 class QuerySection(Section):

@@ -37,6 +37,7 @@ POSTS: Mapping[str, tuple[str, Sequence[str]]] = {  # of each address the method
     "/copies": ("near_copies", ("annotator", "sample")),
     "/copies/label": ("label_copies", ("annotator", "sample", "label", "right", "wrong", "seconds")),
     "/copies/undo": ("undo_copies", ("annotator", "sample")),
+    "/keep": ("keep", ("annotator", "sample")),
     "/finish": ("finish", ()),
 }
 NULLABLE = {"undo": ("sample",)}
@@ -53,7 +54,9 @@ def build_app(desk: Desk, access: Access) -> Starlette:
     endpoints = Endpoints(desk, access)
     routes = [Route("/", _static("index.html"))]
     routes += [Route(f"/static/{path.name}", _static(path.name)) for path in STATIC.iterdir() if path.suffix in KINDS]
-    routes += [Route(f"/{name}", _said(getattr(endpoints, name))) for name in ("state", "question", "history")]
+    routes += [
+        Route(f"/{name}", _said(getattr(endpoints, name))) for name in ("state", "question", "history", "doubts")
+    ]
     routes.append(Route("/image/{sample}", _said(endpoints.image)))
     routes.append(Route("/product/{name}", _said(endpoints.product)))
     routes += [Route(f"/{name}", _said(getattr(endpoints, name)), methods=["POST"]) for name in ("session", "link")]
@@ -91,6 +94,10 @@ class Endpoints:
         """GET /history?annotator=&limit="""
         limit = fields.checked("limit", fields.number("limit", request.query_params.get("limit", "")))
         return await self._reply(self.desk.history, _annotator(request), limit)
+
+    async def doubts(self, request: Request) -> Response:
+        """GET /doubts?annotator="""
+        return await self._reply(self.desk.doubts, _annotator(request))
 
     async def image(self, request: Request) -> Response:
         """GET /image/{sample}?side="""

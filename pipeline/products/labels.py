@@ -1,7 +1,7 @@
 """``labels.csv``: one row for each sample that anybody said something of; ``folder:PATH`` reads it back."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -24,7 +24,7 @@ COLUMNS = (
     "round",
     "asked_by",
 )
-RANDOM, COPY = "random", "copy"
+RANDOM, COPY, CHECK = "random", "copy", "check"
 SKIPPED = "(skipped)"
 
 
@@ -34,14 +34,15 @@ def write_labels(
     classes: Sequence[str],
     votes: Votes,
     known: Mapping[int, int],
+    checked: Collection[int] = (),
     *,
     random: bool = False,
 ) -> Counter[str]:
     """Write the labels of a run, and return how many samples have each status, those for testing as ``test``.
 
     Of images in files that are held out for testing there are rows as well, and a column ``split``: without them the
-    list, put into the folder, would take their labels away.  Where near-copies were labelled with others, a column
-    ``copy_of`` says with which.
+    list, put into the folder, would take their labels away.  Labels of the check set are for testing there, too.
+    Where near-copies were labelled with others, a column ``copy_of`` says with which.
 
     Args:
         path: the file.
@@ -49,14 +50,15 @@ def write_labels(
         classes: names of all classes, added ones too.
         votes: what was said.
         known: the label that counts, by sample.
+        checked: samples of the check set.
         random: whether the run draws all its questions at random.
 
     """
     tests = range(len(data.test)) if data.root is not None else range(0)
-    counts = Counter(test=len(tests))
-    rows = _rows(data, classes, votes, known, random, counts)
+    counts = Counter(test=len(tests), check=len(checked))
+    rows = _rows(data, classes, votes, known, random, checked, counts)
     columns = (*COLUMNS, "copy_of") if votes.copies else COLUMNS
-    if not tests:
+    if not tests and not (checked and data.root is not None):
         write_table(path, columns, rows)
         return counts
     given: Iterator[tuple[object, ...]] = (
@@ -64,16 +66,19 @@ def write_labels(
         for i, label in zip(tests, data.labels("test"), strict=True)
     )
     given = ((*row, "") if votes.copies else row for row in given)
-    write_table(path, (*columns, "split"), chain(_of_half(rows, "train"), _of_half(given, "test")))
+    mine = ((*row, "test" if row[2] in checked and row[1] else "train") for row in rows)
+    write_table(path, (*columns, "split"), chain(mine, ((*row, "test") for row in given)))
     return counts
 
 
-def _of_half(rows: Iterable[tuple[object, ...]], half: str) -> Iterator[tuple[object, ...]]:
-    return ((*row, half) for row in rows)
-
-
 def _rows(
-    data: DataSet, classes: Sequence[str], votes: Votes, known: Mapping[int, int], random: bool, counts: Counter[str]
+    data: DataSet,
+    classes: Sequence[str],
+    votes: Votes,
+    known: Mapping[int, int],
+    random: bool,
+    checked: Collection[int],
+    counts: Counter[str],
 ) -> Iterator[tuple[object, ...]]:
     for sample in sorted(votes.says):
         if not (said := votes.in_force(sample)):
@@ -95,7 +100,7 @@ def _rows(
             "" if seconds is None else f"{seconds:.6g}",
             last.time or "",
             "initial" if last.round == INITIAL else last.round,
-            _asked_by(sample, said, votes, random) if copied is None else COPY,
+            COPY if copied is not None else CHECK if sample in checked else _asked_by(sample, said, votes, random),
             *(("" if copied is None else copied,) if votes.copies else ()),
         )
 

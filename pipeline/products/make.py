@@ -12,6 +12,7 @@ import numpy as np
 
 from common.cells import safe_text
 from common.files import sha256_of, sync_file, sync_folder
+from pipeline.advise import review
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import naming, write_atomically, write_json
@@ -89,13 +90,14 @@ class _Maker:
         self.run, self.config, self.events, self.data, self.folder = run, config, events, data, folder
         self._say, self._progress = say, progress
         self.classes = classes_now(data.classes, events)
-        self.votes, self.known = Votes(events), Pool(len(data.train), events).known()
+        pool = Pool(len(data.train), events)
+        self.votes, self.known, self.checked = Votes(events), pool.known() | pool.checked, frozenset(pool.check_set)
 
     def write(self, trust_code: bool) -> None:
         self._progress("labels", 0, 1)
         random = self.config.query.strategy == labels.RANDOM
         counts = labels.write_labels(
-            self.folder / labels.NAME, self.data, self.classes, self.votes, self.known, random=random
+            self.folder / labels.NAME, self.data, self.classes, self.votes, self.known, self.checked, random=random
         )
         about = None
         if (trained := last_trained(self.run, self.events, self._say)) is None:
@@ -103,6 +105,7 @@ class _Maker:
         else:
             about, outputs = self._model(trained, trust_code)
             self._predictions(about, outputs)
+            self._review(trained)
         self._describe(counts, about)
 
     def _model(self, trained: Trained, trust_code: bool) -> tuple[About, Outputs]:
@@ -110,6 +113,12 @@ class _Maker:
         (self.folder / FOLDER).mkdir()
         writer = ModelWriter(self.run, self.config, self.events, self.data, trust_code, self._say)
         return writer.write(trained, self.classes, reading_of(self.config, self.data), self.folder / FOLDER)
+
+    def _review(self, trained: Trained) -> None:
+        self._progress("labels that look wrong", 0, 1)
+        pool = Pool(len(self.data.train), self.events)
+        doubts = review.doubts_of(trained, pool, self.data, self._say)
+        review.write_review(self.folder / review.NAME, self.data, self.classes, doubts, pool.current, pool.kept)
 
     def _predictions(self, about: About, outputs: Outputs) -> None:
         n, n_test = len(self.data.train), len(self.data.test)
@@ -131,11 +140,13 @@ class _Maker:
         def name(i: int) -> str:
             return self.data.sample_path("train", i) if i < n else self.data.sample_path("test", i - n)
 
+        def split(i: int) -> str:
+            return "test" if i >= n else "check" if i in self.checked else "train"
+
         judged = judge(pieces(), outputs, about.trained_with)
         path = self.folder / predictions.NAME
-        half_of = ("train", "test")
         columns = ("label", "split")
-        write_predictions(path, judged, about.classes, name, columns, lambda i: (label(i), half_of[i >= n]))
+        write_predictions(path, judged, about.classes, name, columns, lambda i: (label(i), split(i)))
 
     def _describe(self, counts: Mapping[str, int], about: About | None) -> None:
         """Write the README and the list of all files with their hashes."""

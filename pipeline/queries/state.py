@@ -117,9 +117,18 @@ class QueryState:
         """The network's outputs on the candidates, ``[U, C]``; computed when first asked for."""
         return read_only(self._in_parts(self.evaluate))
 
-    def _in_parts(self, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        starts = range(0, max(len(self.candidates), 1), CHUNK)
-        parts = [self.candidates[start : start + CHUNK] for start in starts]
+    def outputs_of(self, ids: np.ndarray) -> np.ndarray:
+        """Return the network's outputs on any samples, ``[N, C]``.
+
+        Args:
+            ids: of the samples ``[N]``.
+
+        """
+        return self._in_parts(self.evaluate, ids)
+
+    def _in_parts(self, of: Callable[[np.ndarray], np.ndarray], ids: np.ndarray | None = None) -> np.ndarray:
+        ids = self.candidates if ids is None else ids
+        parts = [ids[start : start + CHUNK] for start in range(0, max(len(ids), 1), CHUNK)]
         return np.concatenate([of(self.inputs(part)) for part in parts])
 
     @cached_property

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.reading import parse_json, read_text
+from pipeline.advise.advice import advice_of
+from pipeline.advise.wording import lines_of
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import slug
@@ -15,6 +17,7 @@ from pipeline.plain import differences
 from pipeline.report.labellers import Labellers, labellers_of
 from pipeline.report.picks import Pick, Picks, picks_of
 from pipeline.report.sources import EVERYTHING, Choice, Source, check_baseline, find_sources
+from pipeline.run.check_set import check_set_of
 from pipeline.run.events import Event
 from pipeline.run.pool import INITIAL
 from pipeline.run.rundir import cycle_path, read_config, read_events
@@ -49,6 +52,7 @@ class Run:
         classes: names of the classes at the end.
         start: the first event: versions and the data set's hash.
         labellers: who labelled it; None where only simulated annotators did.
+        advice: whether to go on, one fact a line, where people answered on the page.
 
     """
 
@@ -59,6 +63,7 @@ class Run:
     classes: tuple[str, ...]
     start: Event
     labellers: Labellers | None = None
+    advice: tuple[tuple[str, str], ...] = ()
 
     @property
     def strategy(self) -> str:
@@ -229,9 +234,15 @@ def _read_run(source: Source) -> Run | Excluded:
         rows = read_rows(path)
         classes = _classes(path, rows, events)
         who = labellers_of(events, classes)
-        return Run(path, config, tuple(rows), picks_of(events), classes, events[0], who)
+        told = _advice(rows, events, classes) if config.paged else ()
+        return Run(path, config, tuple(rows), picks_of(events), classes, events[0], who, told)
     except (PipelineError, OSError, ValueError, KeyError, TypeError) as error:
         return Excluded(path, f"damaged: {' '.join(str(error).split())}")
+
+
+def _advice(rows: Sequence[CycleRow], events: list[Event], classes: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    advice = advice_of(rows, max(2, len(classes)), check_set_of(events))
+    return tuple(lines_of(advice, "not claimed, for nothing measures it"))
 
 
 def _unfinished(config: RunConfig, events: list[Event]) -> str:

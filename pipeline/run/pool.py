@@ -47,6 +47,7 @@ class Pool:
     that comes later changes what was known by then.  Each annotator has one say a sample, the last one, until an
     ``undo`` withdraws it; a sample on which no class has more votes than every other is disputed, and no label of the
     set.  A sample that one annotator skips and another labels has that label; the skip stands in the log.
+    The check set is asked about like others, but its labels are no label of any round: nothing is trained on them.
 
     Args:
         size: number of training samples in the data set.
@@ -66,6 +67,9 @@ class Pool:
         self.added_classes: list[str] = []
         self._added_in: list[int] = []  # the rounds in which they were
         self.current: dict[int, int] = {}  # every label that counts now, by sample
+        self.check_set: dict[int, int] = {}  # the round in which each sample of it was drawn
+        self.kept: dict[int, int] = {}  # labels that somebody stands by although they look wrong, by sample
+        self.checked: dict[int, int] = {}  # every label of the check set that counts now, by sample
         self._decided: dict[int, dict[int, int | None]] = {}  # by round; None where a label is withdrawn
         self._votes: dict[int, dict[str, tuple[int, int]]] = {}  # by sample and annotator: round and label
         self._skips: dict[int, dict[str, int]] = {}  # by sample and annotator: round
@@ -78,6 +82,8 @@ class Pool:
             "skip": self._skip,
             "undo": self._undo,
             "class_added": self._class_added,
+            "check_drawn": self._check_drawn,
+            "kept": self._kept,
             "round_closed": self._close,
             "stage_done": self._stage_done,
         }
@@ -125,6 +131,12 @@ class Pool:
         self.added_classes.append(event["name"])
         self._added_in.append(round_)
 
+    def _check_drawn(self, event: Event, round_: int) -> None:
+        self.check_set |= dict.fromkeys(event["ids"], round_)
+
+    def _kept(self, event: Event, round_: int) -> None:
+        self.kept |= dict(event["labels"])
+
     def _close(self, event: Event, round_: int) -> None:
         self._closed = max(self._closed, round_)
 
@@ -144,11 +156,13 @@ class Pool:
 
         """
         kind, round_ = event["event"], event.get("cycle", INITIAL)
-        if kind not in ("query", "label", "skip", "undo"):
+        if kind not in ("query", "label", "skip", "undo", "check_drawn"):
             return
         if self.closed(round_):
             raise PipelineError(f"round {round_} is closed: expected no {kind} of it any more")
-        if kind == "query":
+        if kind == "check_drawn":
+            self._check_draw(event)
+        elif kind == "query":
             self._check_query(event, round_)
         elif kind == "undo":
             self._check_undo(event)
@@ -162,6 +176,15 @@ class Pool:
             )
         if len(set(event["ids"])) != len(event["ids"]):
             raise PipelineError(f"a sample was asked for twice in round {round_}")
+        if strange := [sample for sample in event["ids"] if (sample in self.check_set) != ("check" in event)]:
+            what = (
+                "of the check set was chosen to be trained on" if strange[0] in self.check_set else "is of no check set"
+            )
+            raise PipelineError(f"sample {strange[0]} {what} in round {round_}")
+
+    def _check_draw(self, event: Event) -> None:
+        if twice := [sample for sample in event["ids"] if sample in self._asked or sample in self.check_set]:
+            raise PipelineError(f"sample {twice[0]} was drawn for the check set after it was asked for or drawn")
 
     def _check_undo(self, event: Event) -> None:
         for sample in event["ids"]:
@@ -188,7 +211,7 @@ class Pool:
             skipped_in = self._skips[sample].pop(annotator)
             if skipped_in not in self._skips[sample].values() and not self.closed(skipped_in):
                 self.skipped[skipped_in].discard(sample)
-            if sample not in self.current and not self._skips[sample]:
+            if sample not in self._counting(sample) and not self._skips[sample]:
                 self._open[sample] = self._asked[sample]
 
     def _decide(self, round_: int, sample: int) -> None:
@@ -196,15 +219,20 @@ class Pool:
         counts = Counter(label for _, label in self._votes[sample].values()).most_common(2)
         tie = len(counts) == 2 and counts[0][1] == counts[1][1]
         decided = None if tie or not counts else counts[0][0]
-        self._decided.setdefault(round_, {})[sample] = decided
+        if sample not in self.check_set:
+            self._decided.setdefault(round_, {})[sample] = decided
         (self.disputed.add if tie else self.disputed.discard)(sample)
         if decided is not None:
-            self.current[sample] = decided
+            self._counting(sample)[sample] = decided
             self._open.pop(sample, None)
             return
-        self.current.pop(sample, None)
+        self._counting(sample).pop(sample, None)
         if tie or not self._skips.get(sample):
             self._open[sample] = self._asked[sample]
+
+    def _counting(self, sample: int) -> dict[int, int]:
+        """The labels among which one of this sample is."""
+        return self.checked if sample in self.check_set else self.current
 
     def said(self, sample: int, annotator: str, round_: int | None = None) -> int | None:
         """Return the label that an annotator last gave a sample, if any.
@@ -314,7 +342,7 @@ class Pool:
         return [sample for sample, asked in self._open.items() if asked < round_]
 
     def candidates(self, cycle: int, subset: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw the candidate subset of a cycle uniformly from what no earlier round asked for.
+        """Draw the candidate subset of a cycle uniformly from what no earlier round asked for, the check set left out.
 
         The order of the whole data set is drawn first and labelled samples are passed over, so that every strategy at
         one seed sees the same subset but for what it has labelled itself.
@@ -330,6 +358,7 @@ class Pool:
         """
         taken = np.zeros(self.size, dtype=bool)
         taken[[sample for sample, round_ in self._asked.items() if round_ < cycle]] = True
+        taken[[sample for sample, round_ in self.check_set.items() if round_ <= cycle]] = True
         order = rng.permutation(self.size)
         return order[~taken[order]][:subset]
 

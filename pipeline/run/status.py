@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.lock import LOCK, holder_of, is_held
+from pipeline.products.agreement import binomial_interval
+from pipeline.run.check_set import CheckSet, check_set_of
 from pipeline.run.cut_back import refuse_cut_back
 from pipeline.run.events import Event
 from pipeline.run.former_names import present_name
@@ -57,6 +59,8 @@ def read_status(run: Path, config: RunConfig, events: Sequence[Event]) -> Status
         lines.append(("forked from", f"run {origin['run']} at cycle {origin_cycle(events)}"))
     lines += [("state", f"{holder} works on it" if holder else what), ("cycle", _cycle(config, events))]
     lines.append(("labels", _labels(config, pool, len({sample for sample, _ in Votes(events).copies}))))
+    if (checked := check_set_of(events, pool)) is not None:
+        lines.append(("check set", _check_set(checked)))
     if failure is not None:
         lines.append(("last error", str(failure["reason"])))
         if not config.paged:
@@ -111,6 +115,15 @@ def _labels(config: RunConfig, pool: Pool, copies: int) -> str:
         (len(pool.disputed), "disputed"),
     ]  # fmt: skip
     return ", ".join([f"{len(pool.current)}{planned}", *(f"{number} {what}" for number, what in more if number)])
+
+
+def _check_set(checked: CheckSet) -> str:
+    if not checked.measured:
+        return checked.told
+    last = checked.measured[-1]
+    low, high = binomial_interval(last.right, last.images)
+    accuracy = f"accuracy {last.right / last.images:.1%} ({low:.1%} to {high:.1%}) after {last.labels} labels"
+    return f"{checked.told}; {accuracy}"
 
 
 def _resume(run: Path, config: RunConfig) -> str:

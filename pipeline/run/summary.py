@@ -50,6 +50,7 @@ class CycleRow:
         classes: their names.
         diagnostics: ``SCORE_METRICS`` by name, those that the strategy has; empty where nothing was queried.
         ended: what ended training, see ``trainer.regimes.Ended``.
+        test_images: on how many the test accuracy was measured; None of older versions.
 
     """
 
@@ -68,6 +69,7 @@ class CycleRow:
     classes: tuple[str, ...] = ()
     diagnostics: dict[str, float] = field(default_factory=dict)
     ended: str = "tolerance"
+    test_images: int | None = None
 
     def metrics(self) -> list[tuple[str, str, float]]:
         """Return everything measured as (split, metric, value); a class's accuracy is named ``accuracy[CLASS]``."""
@@ -111,6 +113,7 @@ def read_row(run: Path, cycle: int) -> CycleRow:
         test_class_accuracy=tuple(summary.get("test_class_accuracy", ())),
         classes=tuple(summary.get("classes", ())),
         diagnostics=_diagnostics(directory / "score"),
+        test_images=summary.get("n_test"),
     )
 
 

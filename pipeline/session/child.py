@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.advise.doubts import doubts_of_state
 from pipeline.errors import DivergedError, PipelineError, RunFailedError
+from pipeline.queries import QueryState
 from pipeline.run.context import RunContext, open_context
 from pipeline.run.rundir import Stage, cycle_path, read_config
 from pipeline.run.stages.binding import Binding, inputs_sha256
@@ -169,8 +171,16 @@ class _Network:
                 state.dynamics  # noqa: B018 - likewise
             asking = Asking(strategy, state, _covering(read_scores(scored), candidates), sizes[0], len(sizes) > 1)
             asking.choose(self._ask("record"))  # what was answered meanwhile: the first question need not wait for it
-        self.ready = Ready(candidates, len(order.labelled))
+            doubts = doubts_of_state(state, strategy.needs_kernel and bool(len(candidates)))
+        self.ready = Ready(candidates, len(order.labelled), self._predicted(state), doubts)
         return asking
+
+    def _predicted(self, state: QueryState) -> dict[int, int]:
+        """The class that the network takes each sample of the check set for."""
+        check = np.array(self._order.check, np.int64)
+        if not len(check):
+            return {}
+        return dict(zip(check.tolist(), state.outputs_of(check).argmax(1).tolist(), strict=True))
 
     def _remembered(self) -> Path | None:
         """Return the score stage that holds what the strategy remembers, if it is what the order says."""

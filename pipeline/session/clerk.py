@@ -11,10 +11,12 @@ from pipeline.run.context import RunContext
 from pipeline.run.rounds import Rounds
 from pipeline.run.rundir import RunDirectory
 from pipeline.session.asking import LEFT_OUT, OPEN
+from pipeline.session.checks import Checks
 from pipeline.session.copies import Copies, items_of
 from pipeline.session.desk import DeskError
 from pipeline.session.finish import Products
 from pipeline.session.grids import SPENT, Grids
+from pipeline.session.looks import Looks
 from pipeline.session.network import NetworkProcess
 from pipeline.session.networks import Networks
 from pipeline.session.sayings import Sayings
@@ -70,6 +72,8 @@ class Clerk:
             *_, last = self.sayings.votes.in_force(sample)
             self.turns.differ(sample, last)
         self.turns.put_off.update(self.sayings.grid_asked & set(self.pool.open_samples))
+        self.checks = Checks(self)
+        self.looks = Looks(self)
         self.networks = Networks(self)
         self.grids = Grids(self)
         self.copies = Copies(self)
@@ -132,7 +136,7 @@ class Clerk:
         return max(0, annotators.budget - self.sayings.labelled(self.pool))
 
     def record(self, since: int, late: Sequence[int] = ()) -> dict[int, int]:
-        """Return what became of every sample that was asked about in a round or after it.
+        """Return what became of every sample that was asked about in a round or after it; the check set is left out.
 
         Args:
             since: the round.
@@ -141,7 +145,8 @@ class Clerk:
         """
         pool = self.pool
         asked = [*late, *(sample for round_, ids in pool.queries.items() if round_ >= since for sample in ids)]
-        return {sample: pool.current.get(sample, LEFT_OUT if self._settled(sample) else OPEN) for sample in asked}
+        found = {sample: pool.current.get(sample, LEFT_OUT if self._settled(sample) else OPEN) for sample in asked}
+        return found | dict.fromkeys(pool.check_set, LEFT_OUT)
 
     def _settled(self, sample: int) -> bool:
         return sample in self.pool.disputed or self.pool.left_out(sample)
@@ -166,7 +171,8 @@ class Clerk:
         adding = left is None or left > self.turns.labels_to_come(annotator)
         if (turn := self.turns.known(annotator, adding)) is not None or not adding:
             return turn
-        return self.networks.new_turn() or self.turns.last_resort(annotator)
+        new = self.checks.new_turn() or self.networks.new_turn() or self.checks.new_turn(due=False)
+        return new or self.turns.last_resort(annotator)
 
     def _nothing(self, annotator: str) -> dict[str, Any]:
         if self.products.finished:
@@ -296,6 +302,20 @@ class Clerk:
         if fresh:
             self.version += 1
             self.networks.go_on()
+
+    def log_query(self, ids: list[int], scores: list[float], network: int | None, **more: Any) -> None:
+        """Log what is asked, before anybody is shown it.
+
+        Args:
+            ids: samples.
+            scores: theirs.
+            network: number of the one that chose them; None where chance did.
+            **more: fields of the event.
+
+        """
+        self.run.append("query", cycle=self.round, ids=ids, scores=scores, network=network, **more)
+        self.sayings.take(self.run.events)
+        self.version += 1
 
     def add_class(self, name: str) -> None:
         """Add a class, after those there are."""

@@ -41,7 +41,7 @@ class Copies:
         """
         clerk, left = self._clerk, self._clerk.budget_left
         group = self._groups.get(sample, ())
-        if not group:
+        if not group or sample in clerk.pool.check_set:
             return []
         taken = clerk.turns.taken(annotator)
         free = [one for one in group if one != sample and one not in taken and self._open(one)]
@@ -74,7 +74,8 @@ class Copies:
 
     def _open(self, sample: int) -> bool:
         pool = self._clerk.pool
-        return not pool.votes(sample) and not pool.left_out(sample) and sample not in pool.disputed
+        said = pool.votes(sample) or pool.left_out(sample) or sample in pool.disputed
+        return not said and sample not in pool.check_set  # of which each is asked about by itself
 
     def _find(self) -> None:
         clerk = self._clerk

@@ -199,6 +199,31 @@ class Desk(Protocol):
         """
         ...
 
+    def doubts(self, annotator: str) -> dict[str, Any]:
+        """Labels that look wrong to the others, the most doubtful first, to be looked at again by this annotator.
+
+        Args:
+            annotator: who looks.
+
+        Returns:
+            ``items`` as of ``history``, each with ``suggested``, and ``basis``, what they rest on.
+
+        """
+        ...
+
+    def keep(self, annotator: str, sample: int) -> dict[str, Any]:
+        """Say that a label that looks wrong is right, so that nobody is shown it again; return the state.
+
+        Args:
+            annotator: who says so.
+            sample: data-set-absolute id.
+
+        Raises:
+            DeskError: an unknown sample (404), or one without a label (409).
+
+        """
+        ...
+
     def picture(self, sample: int, side: int) -> tuple[bytes, str]:
         """Encode an image for the page.
 

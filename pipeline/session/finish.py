@@ -7,10 +7,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.advise.advice import advice_of
+from pipeline.advise.wording import expected_lines, reason, rests_on
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.interrupts import kept_from_children
+from pipeline.run.check_set import CheckSet
 from pipeline.run.recorded import named_code
-from pipeline.run.summary import read_rows
+from pipeline.run.summary import CycleRow, read_rows
 
 if TYPE_CHECKING:
     from pipeline.session.clerk import Clerk
@@ -35,6 +38,8 @@ class Products:
         self.curve: list[tuple[int, float]] = []
         self._process: Any = None
         self._made: list[str] | None = None
+        self._rows: list[CycleRow] = []
+        self._advised: tuple[Any, dict[str, Any] | None] = (None, None)
         self.read_curve()
 
     def want(self) -> None:
@@ -90,8 +95,28 @@ class Products:
 
     def read_curve(self) -> None:
         """Take the accuracy of the latest network in, where there are images to measure it on."""
-        measured = [(row.n_labelled, row.test_accuracy) for row in read_rows(self._clerk.run.path)]
+        self._rows = read_rows(self._clerk.run.path)
+        measured = [(row.n_labelled, row.test_accuracy) for row in self._rows]
         self.curve = [(labels, accuracy) for labels, accuracy in measured if accuracy is not None]
+
+    @property
+    def advice(self) -> dict[str, Any] | None:
+        """Whether to go on, as far as the networks so far say; None where nothing measures them."""
+        clerk = self._clerk
+        checked = clerk.checks.set
+        key = (len(self._rows), checked)
+        if self._advised[0] != key:
+            self._advised = key, self._advise(checked)
+        return self._advised[1]
+
+    def _advise(self, checked: CheckSet | None) -> dict[str, Any] | None:
+        clerk = self._clerk
+        classes = max(2, len(clerk.context.data.classes) + len(clerk.pool.classes_before(clerk.networks.serving or 0)))
+        found = advice_of(self._rows, classes, checked, test_images=len(clerk.context.data.test))
+        if found.forecast is None:
+            return None
+        lines = [f"{name}: {text}" for name, text in expected_lines(found)]
+        return {"verdict": found.verdict, "reason": reason(found), "lines": lines, "rests_on": rests_on(found)}
 
     def stop(self) -> None:
         """End what goes on."""

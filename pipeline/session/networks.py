@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline import seeds
+from pipeline.advise.doubts import Doubts
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.run.pool import INITIAL
 from pipeline.run.rundir import Stage
@@ -79,6 +80,11 @@ class Networks:
         return self._making
 
     @property
+    def doubts(self) -> Doubts:
+        """Labels that look wrong to the network that asks."""
+        return Doubts() if self._serving is None or self._serving.ready is None else self._serving.ready.doubts
+
+    @property
     def learned(self) -> set[int]:
         """What the network that asks was trained on."""
         return set() if self._serving is None else set(self._serving.order.labelled.ids.tolist())
@@ -118,7 +124,7 @@ class Networks:
             return self._draw()
         if not chosen.ids:
             return self._draw()  # the candidates are used up: the others are, until there is a new network
-        self._log_query(chosen.ids, chosen.scores, self._serving.cycle)
+        self._clerk.log_query(chosen.ids, chosen.scores, self._serving.cycle)
         self._following = chosen.following
         return Turn(chosen.ids[0], "network", chosen.milliseconds, (*chosen.ids[1:], *chosen.following))
 
@@ -145,7 +151,7 @@ class Networks:
             self._lost(str(error))
             raise DeskError("the network has to be opened again: try again in a moment", 503) from error
         if likely.ids:
-            self._log_query(likely.ids, likely.probabilities, serving.cycle, grid=clerk.classes[label])
+            clerk.log_query(likely.ids, likely.probabilities, serving.cycle, grid=clerk.classes[label])
             clerk.turns.put_off.update(likely.ids)
         if not left and not likely.ids:
             looked_at = 0 if serving.ready is None else len(serving.ready.candidates)
@@ -237,6 +243,7 @@ class Networks:
                 max_lr=rate_left(run.events, cycle),
                 threads=clerk.threads,
                 remembered=self._remembered(cycle),
+                check=clerk.checks.ids,
             )
             process, self._spare = self._spare or self._new_process(), None
             process.begin(order)
@@ -325,6 +332,7 @@ class Networks:
         self._serving = network
         if not self._run.has("cycle_done", cycle=cycle):
             self._run.append("cycle_done", cycle=cycle)
+        clerk.checks.note(cycle, ready.checked)
         clerk.settled(cycle)
         for caution in training_cautions(self._run.stage_path(cycle, "train")):
             clerk.say(f"{self._named(cycle)}: {caution}")
@@ -382,11 +390,11 @@ class Networks:
         else:
             generator = seeds.generator(clerk.context.config.seed, cycle, "subset")
             learned = set(network.order.labelled.ids.tolist())
-            late = [sample for sample in pool.open(cycle) if sample not in learned]
+            late = [sample for sample in pool.open(cycle) if sample not in learned and sample not in pool.check_set]
             drawn = np.array([*late, *pool.candidates(cycle, clerk.context.config.query.subset, generator)], np.int64)
         asked = [sample for round_, ids in pool.queries.items() if round_ >= cycle for sample in ids]
         following = [sample for sample in self._following if pool.asked_in(sample) is None]
-        first = dict.fromkeys([*asked, *following])
+        first = dict.fromkeys(sample for sample in (*asked, *following) if sample not in pool.check_set)
         return np.array([*first, *(sample for sample in drawn.tolist() if sample not in first)], np.int64)
 
     def _first_questions(self) -> FirstQuestions:
@@ -402,17 +410,15 @@ class Networks:
 
     def _draw(self) -> Turn | None:
         pool = self._clerk.pool
-        if self._serving is None and (first := self._first.next(lambda one: pool.asked_in(one) is None)) is not None:
-            self._log_query([first.sample], [0.0], None, initial=first.method)
+
+        def free(sample: int) -> bool:
+            return pool.asked_in(sample) is None and sample not in pool.check_set
+
+        if self._serving is None and (first := self._first.next(free)) is not None:
+            self._clerk.log_query([first.sample], [0.0], None, initial=first.method)
             return Turn(first.sample, "typical", following=first.following)
-        sample = next((sample for sample in self._drawn if pool.asked_in(sample) is None), None)
+        sample = next(filter(free, self._drawn), None)
         if sample is None:
             return None
-        self._log_query([sample], [0.0], None)
+        self._clerk.log_query([sample], [0.0], None)
         return Turn(sample, "random")
-
-    def _log_query(self, ids: list[int], scores: list[float], network: int | None, **more: Any) -> None:
-        clerk = self._clerk
-        self._run.append("query", cycle=clerk.round, ids=ids, scores=scores, network=network, **more)
-        clerk.sayings.take(self._run.events)
-        clerk.version += 1

@@ -1,9 +1,10 @@
 """What a network process is told to do, and what it reports in the end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipeline.advise.doubts import Doubts
 from pipeline.run.pool import Labelled
 
 
@@ -21,6 +22,7 @@ class Order:
         max_lr: the highest rate to try, see ``rate_left``.
         threads: of torch.
         remembered: the last score stage before, of a strategy that remembers: its cycle and the hash of its scores.
+        check: samples of the check set, which it is asked about and never trained on.
 
     """
 
@@ -32,6 +34,7 @@ class Order:
     max_lr: float | None
     threads: int
     remembered: tuple[int, str] | None = None
+    check: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,12 @@ class Ready:
     Args:
         candidates: that it chooses among ``[U]``.
         labels: that its network was trained on.
+        checked: the class that it takes each sample of the check set for.
+        doubts: labels that look wrong to it.
 
     """
 
     candidates: np.ndarray
     labels: int
+    checked: dict[int, int] = field(default_factory=dict)
+    doubts: Doubts = field(default_factory=Doubts)

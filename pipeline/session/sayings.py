@@ -118,10 +118,10 @@ class Sayings:
         return [sample for sample, _ in zip(said, range(limit), strict=False)]
 
     def labelled(self, pool: Pool) -> int:
-        """Return how many labels that count people gave.
+        """Return how many labels that count people gave, the check set's among them.
 
         Args:
             pool: the state of the labelling.
 
         """
-        return len(pool.current) - sum(sample in pool.current for sample in self._given)
+        return len(pool.current) + len(pool.checked) - sum(sample in pool.current for sample in self._given)

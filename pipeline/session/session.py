@@ -123,6 +123,15 @@ class Session(Desk):
         """Return what an annotator said, the latest first."""
         return self._do(lambda: {"items": self.clerk.history(self._name(annotator), limit)})
 
+    def doubts(self, annotator: str) -> dict[str, Any]:
+        """Return labels that look wrong, the most doubtful first."""
+        return self._do(lambda: self.clerk.looks.items(self._name(annotator)))
+
+    def keep(self, annotator: str, sample: int) -> dict[str, Any]:
+        """Say that a label that looks wrong is right, and return the state."""
+        self._do(lambda: self.clerk.looks.keep(self._name(annotator), sample))
+        return self.state(annotator)
+
     def add_class(self, name: str) -> dict[str, Any]:
         """Add a class, after those there are, and return the state."""
         self._do(lambda: self.clerk.add_class(name))

@@ -85,9 +85,12 @@ def describe(clerk: "Clerk", annotator: str) -> dict[str, Any]:
         "network": _network(clerk),
         "training": _training(clerk),
         "accuracy": _accuracy(clerk),
+        "check": _check(clerk),
+        "advice": clerk.products.advice,
+        "doubts": len(clerk.looks.shown()),
         "held_out": len(clerk.context.data.test),
         "how_to_measure": None if len(clerk.context.data.test) else _how_to_measure(config.data.name),
-        "curve": clerk.products.curve,
+        "curve": clerk.products.curve or _check_curve(clerk),
         "agreement": _agreement(clerk),
         "notes": notes_for_people(clerk.context),
         "warnings": list(clerk.warnings),
@@ -113,15 +116,39 @@ def _training(clerk: "Clerk") -> dict[str, Any] | None:
 
 
 def _accuracy(clerk: "Clerk") -> dict[str, Any] | None:
-    """Accuracy on held-out images with labels, with its Clopper-Pearson interval; None where there are none."""
+    """Accuracy on held-out images with labels, else on the check set, with its Clopper-Pearson interval; else None."""
     cycle, images = clerk.networks.serving, len(clerk.context.data.test)
-    if cycle is None or not images:
+    if cycle is None:
         return None
+    if not images:
+        return _checked_accuracy(clerk, cycle)
     value = read_summary(clerk.run.stage_path(cycle, "train")).get("test_accuracy")
     if value is None:
         return None
     low, high = binomial_interval(round(value * images), images)
     return {"value": value, "low": low, "high": high, "images": images, "labels": clerk.networks.serving_labels}
+
+
+def _checked_accuracy(clerk: "Clerk", cycle: int) -> dict[str, Any] | None:
+    checked = clerk.checks.set
+    mine = [one for one in checked.measured if one.cycle == cycle] if checked else []
+    if not mine:
+        return None
+    [(_, labels, right, images)] = mine
+    low, high = binomial_interval(right, images)
+    value = right / images
+    return {"value": value, "low": low, "high": high, "images": images, "labels": labels, "of": "check"}
+
+
+def _check(clerk: "Clerk") -> dict[str, Any] | None:
+    """How far the check set is; None where there is none."""
+    checked = clerk.checks.set
+    return None if checked is None else {"size": checked.size, "answered": checked.answered, "told": checked.told}
+
+
+def _check_curve(clerk: "Clerk") -> list[tuple[int, float]]:
+    checked = clerk.checks.set
+    return [(one.labels, one.right / one.images) for one in checked.measured] if checked else []
 
 
 def _how_to_measure(name: str) -> str:
@@ -131,7 +158,8 @@ def _how_to_measure(name: str) -> str:
         kind or ""
     )
     some = "hold some of those with labels out (--set data.test_fraction=0.2)"
-    return f"To have it measured, begin again and {f'{place}, or ' if place else ''}{some}."
+    begin = f"begin again and {f'{place}, or ' if place else ''}{some}"
+    return f"To have it measured, start again with --check 60 (60 images drawn at random, for that alone), or {begin}."
 
 
 def _agreement(clerk: "Clerk") -> dict[str, Any] | None:

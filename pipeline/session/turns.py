@@ -8,7 +8,7 @@ from typing import Literal
 from pipeline import seeds
 from pipeline.run.pool import Pool
 
-Why = Literal["random", "typical", "network", "disputed", "left", "undo", "overlap"]
+Why = Literal["random", "typical", "network", "check", "disputed", "left", "undo", "overlap"]
 LEASE = 600.0
 """Seconds after which an image that somebody was shown and did not answer may be shown to somebody else."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.places import EVENTS
+from pipeline.run.check_set import DRAWN, PREDICTED
 from pipeline.run.events import Event
 from pipeline.run.former_names import present_name
 from pipeline.run.logged import LogIndex
@@ -76,10 +77,11 @@ def check_labels(record: Record, found: Findings) -> None:
     size, classes = record.pool.size, len(record.classes)
     for event in record.events:
         where = f"line {event['seq'] + 1}"
-        labels = event["labels"] if event["event"] == "label" else []
-        ids = [pair[0] for pair in labels] or (event["ids"] if event["event"] in ("query", "skip") else [])
+        kind = event["event"]
+        labels = event["labels"] if kind in ("label", "kept", PREDICTED) else []
+        ids = [pair[0] for pair in labels] or (event["ids"] if kind in ("query", "skip", DRAWN) else [])
         if strange := [sample for sample in ids if not (type(sample) is int and 0 <= sample < size)]:
             found.fault(record.run / EVENTS, f"{where} names sample {strange[0]!r}, but ids run from 0 to {size - 1}")
         if strange := [label for _, label in labels if not (type(label) is int and 0 <= label < classes)]:
             found.fault(record.run / EVENTS, f"{where} gives label {strange[0]!r}, but there are {classes} classes")
-        found.count("labels", len(labels))
+        found.count("labels", len(labels) if kind == "label" else 0)

@@ -117,6 +117,17 @@ def test_what_is_read_is_what_the_desk_says(client, desk):
     assert client.get("/state", params={"annotator": "ben"}).json() == desk.state("ben")
     assert client.get("/question", params={"annotator": ""}).json() == desk.question("")
     assert client.get("/history", params={"annotator": "anna", "limit": 5}).json() == desk.history("anna", 5)
+
+
+def test_labels_that_look_wrong_come_and_are_kept(client, desk):
+    client.post("/answer", json=ANSWER)
+    desk.doubtful = [0]
+    [item] = client.get("/doubts", params={"annotator": "anna"}).json()["items"]
+    assert (item["sample"], item["said"], item["suggested"], item["mine"]) == (0, "cat", "bird", True)
+    assert client.post("/keep", json={"annotator": "anna", "sample": 0}).json() == desk.state("")
+    assert client.get("/doubts", params={"annotator": "anna"}).json()["items"] == []
+    refused(client.post("/keep", json={"annotator": "anna", "sample": "0"}), 400)
+    refused(client.post("/keep", json={"annotator": "anna"}), 400)
     image = client.get("/image/3", params={"side": 256})
     assert image.content == desk.picture(3, 256)[0]
     assert image.headers["content-type"] == "image/png"

@@ -109,7 +109,12 @@ function drawGuess(prediction) {
 }
 
 function backLine() {
-  const { said } = trail[at];
+  const { said, suggested, annotator, mine } = trail[at];
+  if (suggested) {
+    const who = mine ? "you" : annotator;
+    return `Look again, ${plural(at + 1, "image")} to go: ${who} said ${said}, all the other labels together say ${suggested}. ` +
+      "Press the key of what it is; that of the same class keeps it.";
+  }
   const what = said === null ? "you skipped it" : `you said ${said}`;
   return `${at + 1} back: ${what}. Press the key of a class to correct it.`;
 }
@@ -117,6 +122,7 @@ function backLine() {
 function whyLine(question) {
   const said = question.said.map(({ annotator, label }) => `${annotator} said ${label ?? "nothing"}`).join(", ");
   if (!page.state.classes.length) return "There is no class yet: press n to add the first";
+  if (question.why === "check") return "Drawn at random to measure accuracy: no network learns from it";
   if (question.why === "undo") return said ? `Taken back: ${said}` : "Taken back: what is it?";
   if (question.why === "disputed") return `Annotators disagree: ${said}`;
   if (question.why === "typical") return "Typical of many others, chosen before there is a network";
@@ -153,6 +159,7 @@ function drawOver() {
 const WHAT = {
   "README.md": "what each file is, and how to use it",
   "labels.csv": "every label, and who gave it",
+  "review.csv": "labels that look wrong to all the others, the most doubtful first",
   "predictions.csv": "what the network takes every image for, the least sure first",
   "model/": "the network",
   "products.json": "the files' checksums",
@@ -216,12 +223,13 @@ async function tell(path, what, line) {
 async function correct(label) {
   const item = trail[at];
   if (item.said === label) {
-    say(`Unchanged: ${label ?? "skipped"}`);
+    if (item.suggested) keep(item);
+    else say(`Unchanged: ${label ?? "skipped"}`);
     return;
   }
   const seconds = clock.seconds();
   const done = await act(async () => {
-    await post("/undo", { ...who(), sample: item.sample });
+    if (item.mine ?? true) await post("/undo", { ...who(), sample: item.sample });
     const path = label === null ? "/skip" : "/answer";
     const what = label === null ? { reason: "" } : { label };
     page.question = await post(path, { ...who(), sample: item.sample, ...what, seconds });
@@ -231,6 +239,31 @@ async function correct(label) {
     view();
   });
   if (done) refreshState().catch(() => {});
+}
+
+// A label that looks wrong and is right: nobody is shown it again.
+async function keep(item) {
+  const done = await act(async () => {
+    setState(await post("/keep", { ...who(), sample: item.sample }));
+    say(`Kept: ${item.said}`, "good");
+    at -= 1;
+    view();
+  });
+  if (done) refreshState().catch(() => {});
+}
+
+// The labels that look wrong, one by one; the most doubtful first, which is the last of the trail.
+export async function lookAgain() {
+  if (page.busy || !["label", "over"].includes(page.view)) return;
+  await act(async () => {
+    const items = (await get("/doubts", who())).items.reverse();
+    if (!items.length) {
+      say("No label looks wrong now");
+      return;
+    }
+    trail = items;
+    move(items.length - 1);
+  });
 }
 
 // Names the sample, so that to send it twice takes nothing else back.

@@ -2,7 +2,7 @@
 
 import { $, fill, make, sentence, setText, show } from "./dom.js";
 import { act, gate, page, refreshState, say, setState, setView, trouble } from "./core.js";
-import { back, choose, draw, forward, loadAll, refreshQuestion, showQuestion, skip, undo } from "./label.js";
+import { back, choose, draw, forward, loadAll, lookAgain, refreshQuestion, showQuestion, skip, undo } from "./label.js";
 import { choosing, closeGrid, confirmGrid, drawGrid, gridClock, leaveGrid, load, moveFocus, openCopies, openGrid } from "./grid.js";
 import { clock, retryMissing } from "./look.js";
 import { get, net, NO_ACCESS, post, postOnce, Refused, silent, Unreachable } from "./net.js";
@@ -122,6 +122,7 @@ function listen() {
   click({ back, forward, undo, skip, "over-back": back, "close-grid": closeGrid, "confirm-grid": confirmGrid });
   click({ "open-grid": toggleGrid, "open-copies": openCopies, "toggle-predictions": togglePredictions });
   click({ "open-class": askClass, "over-class": askClass, "over-finish": askFinish, "open-finish": askFinish });
+  click({ "look-again": lookAgain });
   click({ "open-help": openHelp, "open-link": askLink, "copy-link": copyLink, finish });
   for (const node of document.querySelectorAll("[data-close]")) {
     node.addEventListener("click", () => node.closest("dialog").close());

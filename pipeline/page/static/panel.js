@@ -9,6 +9,8 @@ export function drawPanel(state) {
   drawProgress(state);
   drawCounts(state);
   drawAccuracy(state);
+  drawAdvice(state);
+  drawDoubts(state);
   drawNetwork(state);
   const { agreement } = state;
   setText($("agreement"), agreement ? agreementLine(agreement) : "");
@@ -79,16 +81,35 @@ function makeCount() {
   return make("li", "", make("span", "name"), make("span", "number"), bar);
 }
 
-function drawAccuracy({ accuracy, curve, held_out: heldOut, how_to_measure: how }) {
+function drawAccuracy({ accuracy, check, curve, held_out: heldOut, how_to_measure: how }) {
   setText($("accuracy"), accuracy ? percent(accuracy.value) : "");
   show($("accuracy"), accuracy !== null);
   setText($("accuracy-hint"), accuracy
-    ? `${percent(accuracy.low)} to ${percent(accuracy.high)}, on ${plural(accuracy.images, "held-out image")}, ` +
+    ? `${percent(accuracy.low)} to ${percent(accuracy.high)}, on ${plural(accuracy.images, accuracy.of === "check" ? "check image" : "held-out image")}, ` +
       `after ${plural(accuracy.labels, "label")}`
+    : check && !heldOut
+      ? "Measured on the check images that have a label, once there is a network."
     : heldOut
       ? `Measured on ${plural(heldOut, "held-out image")} once there is a network.`
       : `No held-out images with labels: accuracy is not claimed. ${how ?? ""}`);
   drawCurve($("curve"), curve);
+}
+
+// Whether to go on, with what it rests on.
+function drawAdvice({ advice, check }) {
+  show($("check-set"), Boolean(check));
+  if (check) setText($("check-set"), `Check set: ${check.told}.`);
+  show($("advice"), Boolean(advice));
+  if (!advice) return;
+  setText($("verdict"), `${advice.verdict[0].toUpperCase()}${advice.verdict.slice(1)}`);
+  setText($("advice-reason"), `${advice.reason}.`);
+  fill($("advice-lines"), advice.lines, () => make("li"), setText);
+  setText($("advice-basis"), `Rests on ${advice.rests_on}.`);
+}
+
+function drawDoubts({ doubts, finished }) {
+  show($("doubts"), Boolean(doubts) && !finished);
+  setText($("look-again"), doubts === 1 ? "Look again at this one" : `Look again at these ${doubts}`);
 }
 
 // Labels to the right, accuracy upwards.

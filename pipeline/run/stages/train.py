@@ -72,7 +72,7 @@ def run_train(
         "n_labeled": len(labelled),
         **result.figures(),
         **result.attempts(),
-        **(test_metrics(context, model) if len(context.data.test) else {}),
+        **(test_metrics(context, model) | {"n_test": len(context.data.test)} if len(context.data.test) else {}),
         "classes": list(context.data.classes),
     }
     write_json(into / SUMMARY, summary)

@@ -43,6 +43,33 @@ def test_arrows_look_back_and_a_key_corrects(page, desk):
     assert desk.said == {("anna", 0): "cat"}
 
 
+def test_labels_that_look_wrong_are_looked_at_again_one_by_one(page, desk):
+    press(page, "1", then=1)
+    press(page, "2", then=2)
+    press(page, "1", then=3)
+    desk.said["ben", 3], desk.doubtful = "cat", [0, 1, 3]
+    desk.more, desk.version = {"doubts": 3}, desk.version + 1
+    says(page, "#look-again", "Look again at these 3")
+    page.click("#look-again")
+    ready(page, 0)
+    says(page, "#why", "Look again, 3 images to go: you said cat, all the other labels together say bird.")
+    press(page, "1", then=1)  # the same class: it is kept
+    assert desk.made("keep") == [("anna", 0)]
+    says(page, "#status", "Kept: cat")
+    press(page, "3", then=3)  # corrected
+    assert [call[:3] for call in desk.calls[-2:]] == [("undo", "anna", 1), ("answer", "anna", 1)]
+    says(page, "#why", "Look again, 1 image to go: ben said cat")
+    press(page, "2", then=4)  # what somebody else said is not taken back: two say two things now
+    assert desk.calls[-1][:4] == ("answer", "anna", 3, "dog")
+    says(page, "#why", "Drawn at random")
+
+
+def test_a_question_of_the_check_set_says_so(page, desk):
+    desk.extra[1] = {"why": "check"}
+    press(page, "1", then=1)
+    says(page, "#why", "Drawn at random to measure accuracy: no network learns from it")
+
+
 def test_a_key_that_is_held_or_hit_twice_answers_once(page, desk):
     held = "document.dispatchEvent(new KeyboardEvent('keydown', {key: '1', repeat: %s, bubbles: true}))"
     page.evaluate(f"{held % 'false'}; {held % 'false'}")

@@ -51,6 +51,24 @@ def test_accuracy_that_was_not_measured_yet_is_told_from_none(page, desk):
     assert "not claimed" not in page.locator("#panel").inner_text()
 
 
+def test_advice_stands_beside_the_accuracy_with_what_it_rests_on(page, desk):
+    assert not page.locator("#advice").is_visible()
+    assert not page.locator("#doubts").is_visible()
+    accuracy = {"value": 0.8, "low": 0.614, "high": 0.923, "images": 30, "labels": 60, "of": "check"}
+    advice = {"verdict": "cannot tell yet", "reason": "100 labels more would bring +2.0 points"}
+    advice |= {"lines": ["+20 labels: 81.0 % (95 % band 60.0 % to 92.0 %)"], "rests_on": "this run's own accuracies"}
+    desk.more = {"check": {"told": "30 of 60 images labelled, 30 to come"}, "accuracy": accuracy, "advice": advice}
+    desk.version += 1
+    says(page, "#accuracy-hint", "61 % to 92 %, on 30 check images, after 60 labels".replace(" %", "\u00a0%"))
+    says(page, "#check-set", "Check set: 30 of 60 images labelled, 30 to come.")
+    says(page, "#advice", "Cannot tell yet: 100 labels more would bring +2.0 points.")
+    says(page, "#advice-lines", "+20 labels: 81.0 % (95 % band 60.0 % to 92.0 %)")
+    page.click("#advice summary")
+    says(page, "#advice-basis", "Rests on this run's own accuracies.")
+    desk.more, desk.version = {"check": {"told": "0 of 60 images labelled, 60 to come"}}, desk.version + 1
+    says(page, "#accuracy-hint", "Measured on the check images that have a label, once there is a network.")
+
+
 def test_what_cannot_be_done_yet_is_not_offered(page, desk):
     for node in ("#open-grid", "#back", "#undo", "#forward"):
         assert page.locator(node).is_disabled(), node

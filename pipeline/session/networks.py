@@ -169,7 +169,7 @@ class Networks:
             copies: ids that nobody was asked about.
 
         """
-        self._log_query(copies, [0.0] * len(copies), self.serving, copies_of=sample)
+        self._clerk.log_query(copies, [0.0] * len(copies), self.serving, copies_of=sample)
 
     def predictions(self, samples: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Return what the network takes samples for, and how likely, as far as it says.

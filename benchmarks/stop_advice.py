@@ -28,7 +28,7 @@ from scipy.special import gammaln, logit, stdtrit
 
 from common.reading import read_text
 from pipeline.advise.curves import Forecast, Point, Prior, condition, forecast, measured
-from pipeline.advise.verdict import MORE, decide
+from pipeline.advise.verdict import MORE, WORTH, decide
 from pipeline.run.reading import read_config
 from pipeline.run.summary import accuracy_curve, read_rows
 
@@ -330,7 +330,13 @@ def coverage_of(rows: Sequence[Asked]) -> dict[str, object]:
         basis: {str(more): round(share_inside([r for r in rows if r.basis == basis], more), 3) for more in MORE}
         for basis in sorted({row.basis for row in rows})
     }
-    return {"runs": len({row.name for row in rows}), "data": len({row.family for row in rows}), "inside": inside}
+    right: dict[str, dict[str, list[int]]] = {}
+    for basis, verdict in itertools.product(inside, ("stop", "go on")):
+        some = [row for row in rows if (row.basis, row.more) == (basis, 100) and row.verdict(WORTH) == verdict]
+        held = sum((row.gain < WORTH) == (verdict == "stop") for row in some)
+        right.setdefault(basis, {})[verdict] = [held, len(some)]
+    runs = {basis: len({row.name for row in rows if row.basis == basis}) for basis in inside}
+    return {"runs": runs, "data": len({row.family for row in rows}), "inside": inside, "right": right}
 
 
 def report(rows: Sequence[Asked], runs: int) -> None:

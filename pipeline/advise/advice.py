@@ -22,16 +22,18 @@ class Known(NamedTuple):
 
     Args:
         prior: of curves.
-        runs: how many it was validated on.
+        runs: how many it was validated on, by what the advice rested on.
         data: of how many data sets.
         inside: share of truths that lay in the band, by what the advice rested on and by labels more.
+        right: how often a verdict was, and how often it was given, likewise and by verdict, at ``WORTH``.
 
     """
 
     prior: Prior
-    runs: int
+    runs: dict[str, int]
     data: int
     inside: dict[str, dict[str, float]]
+    right: dict[str, dict[str, list[int]]]
 
 
 @lru_cache(maxsize=1)
@@ -39,7 +41,7 @@ def known() -> Known:
     """Return the prior and its validation."""
     content = read_json(PRIOR)
     validated = content["validated"]
-    return Known(Prior(**content["prior"]), validated["runs"], validated["data"], validated["inside"])
+    return Known(Prior(**content["prior"]), *(validated[name] for name in Known._fields[1:]))
 
 
 class Advice(NamedTuple):

@@ -167,8 +167,8 @@ class Forecast(NamedTuple):
         low: lower end of its 95 % band ``[m]``.
         high: upper end.
         gain: median of what the labels would add to the accuracy, trainings averaged ``[m]``.
-        gain_low: with 95 % certainty it is more.
-        gain_high: with 95 % certainty it is less.
+        gain_low: lower end of its 90 % band: 95 % lies above it.
+        gain_high: upper end: 95 % lies below it.
 
     """
 

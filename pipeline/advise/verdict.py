@@ -26,7 +26,7 @@ def too_little(points: Sequence[Point]) -> bool:
 
 
 def decide(forecast: Forecast, worth: float, points: Sequence[Point]) -> Verdict:
-    """Return "stop" where the gain is under what is worth it with 95 % certainty, "go on" where it is above.
+    """Return "stop" where 95 % of what the gain may be lies under what is worth it, "go on" where 95 % lies above.
 
     Args:
         forecast: of ``MORE``.

@@ -3,6 +3,9 @@
 from pipeline.advise.advice import CHECK, Advice, known
 from pipeline.advise.verdict import FEWEST_IMAGES, FEWEST_NETWORKS, MORE
 
+MANY_IMAGES = 90
+"""From so many on, a check set is compared with those of 120 and not of 60."""
+
 
 def percent(share: float) -> str:
     """Return a share in percent with one decimal.
@@ -57,7 +60,7 @@ def reason(advice: Advice) -> str:
     assert found is not None
     gain, low, high = (100 * float(column[-1]) for column in (found.gain, found.gain_low, found.gain_high))
     worth = f"{100 * advice.worth:g} point{'' if advice.worth == 0.01 else 's'}"
-    band = f"{MORE[-1]} labels more would bring {gain:+.1f} points (95 % sure: over {low:+.1f}, under {high:+.1f})"
+    band = f"{MORE[-1]} labels more would bring {gain:+.1f} points (90 % band {low:+.1f} to {high:+.1f})"
     if advice.early:
         return f"{band}; before {FEWEST_NETWORKS} networks were measured on {FEWEST_IMAGES} images nobody is told more"
     why = {
@@ -76,12 +79,14 @@ def rests_on(advice: Advice) -> str:
 
     """
     validation = known()
-    kind = f"check set of {60 if advice.now is None or advice.now.images < 90 else 120}"
-    inside = validation.inside[kind if advice.basis == CHECK else "test set"]
-    shares = ", ".join(f"{100 * inside[str(more)]:.0f} % at +{more}" for more in MORE)
+    images = 0 if advice.now is None else advice.now.images
+    kind = "test set" if advice.basis != CHECK else f"check set of {60 if images < MANY_IMAGES else 120}"
+    shares = ", ".join(f"{100 * validation.inside[kind][str(more)]:.0f} % at +{more}" for more in MORE)
+    right, given = validation.right[kind]["go on"]
     return (
-        f"this run's own accuracies and the curves of earlier runs of other data; in {validation.runs} runs of "
-        f"{validation.data} data sets that were left out in turn, the accuracy then lay in such a band in {shares}"
+        f"this run's own accuracies and the curves of earlier runs of other data; in {validation.runs[kind]} runs of "
+        f"{validation.data} data sets that were left out in turn, the accuracy then lay in such a band in {shares}; "
+        f"where they were told to go on, 100 labels brought a point or more in {100 * right / given:.0f} %"
     )
 
 

@@ -55,7 +55,9 @@ def write_labels(
 
     """
     tests = range(len(data.test)) if data.root is not None else range(0)
-    counts = Counter(test=len(tests), check=len(checked))
+    counts = Counter(test=len(tests))
+    if checked:
+        counts["check"] = len(checked)
     rows = _rows(data, classes, votes, known, random, checked, counts)
     columns = (*COLUMNS, "copy_of") if votes.copies else COLUMNS
     if not tests and not (checked and data.root is not None):

@@ -125,7 +125,7 @@ def test_points_of_held_out_images_come_first_and_then_the_check_set():
 
 def test_the_shipped_prior_was_validated():
     found = known()
-    assert found.runs >= 200
+    assert found.runs["test set"] >= 200
     assert all(0.85 < share <= 1 for shares in found.inside.values() for share in shares.values())
     assert expit(found.prior.intercept) < expit(found.prior.mean(np.array([3.0]))[0])  # labels help
     assert logit(0.5) == 0
@@ -141,7 +141,7 @@ def test_words():
     assert "less than the 2 points that" in reason(found._replace(worth=0.02, verdict="stop"))
     early = advise([Point(20, 4, 5)], 3, CHECK, checked, 0.01)
     assert reason(early).endswith("; before 2 networks were measured on 20 images nobody is told more")
-    assert f"in {known().runs} runs of {known().data} data sets" in rests_on(found)
+    assert f"in {known().runs['check set of 60']} runs of {known().data} data sets" in rests_on(found)
 
 
 def test_what_is_looked_at_again():

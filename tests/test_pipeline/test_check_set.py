@@ -100,7 +100,7 @@ def test_a_session_asks_about_it_and_never_learns_from_it(tmp_path, strategy):
         assert state["accuracy"]["images"] == state["check"]["answered"] >= 2
         assert state["accuracy"]["low"] < state["accuracy"]["value"] <= state["accuracy"]["high"] == 1.0
         assert state["advice"]["verdict"] == "cannot tell yet"
-        assert len(state["curve"]) == 2
+        assert len(state["curve"]) >= 2
         assert "of 6 images labelled" in state["check"]["told"]
     events = read_events(path)
     pool = Pool(40, events)
@@ -111,7 +111,8 @@ def test_a_session_asks_about_it_and_never_learns_from_it(tmp_path, strategy):
     for cycle in (0, 1):
         assert not set(pool.labelled(cycle).ids.tolist()) & set(pool.check_set)
     predicted = {event["cycle"]: len(event["labels"]) for event in events if event["event"] == "check_predicted"}
-    assert predicted == {0: 6, 1: 6}
+    assert {0, 1} <= predicted.keys()
+    assert set(predicted.values()) == {6}
     assert verify(path).faults == []
     lines = dict(read_status(path, read_config(path), events).lines)
     assert "of 6 images labelled" in lines["check set"]

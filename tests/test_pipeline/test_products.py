@@ -33,6 +33,7 @@ ALL = {
     "README.md",
     "labels.csv",
     "predictions.csv",
+    "review.csv",
     "products.json",
     "model/model.json",
     "model/network.py",

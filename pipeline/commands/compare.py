@@ -153,7 +153,7 @@ def _grid(
     as_there = config_file is None and not sets and all(value is None for value in options.values())
     if there and out:
         of_strategies = strategies_code(names) if strategies is None else []
-        of_model = [code for code in named_code(there.cells()[0].config) if code.role == "model"] if as_there else []
+        of_model = [code for code in named_code(there.cells()[0].config) if code.role != "strategy"] if as_there else []
         confirm_code(out, [*of_model, *of_strategies], trust_code, note)
     if there and as_there:
         return Grid(names, numbers, there.run, optional=frozenset(unnamed(strategies)))

@@ -11,6 +11,7 @@ import torch
 from backbone_cases import write_folder, write_own
 from click.testing import CliRunner
 from folder_cases import put
+from marks import some_long
 from products_cases import CLASSES, begin, go_on, make_folder
 from safetensors.torch import load_file
 
@@ -257,7 +258,7 @@ def test_lists_and_doctor_know_backbones(monkeypatch):
     assert doctor._backbone().state == "absent"
 
 
-@pytest.mark.parametrize("finetune", ["head", "all"])
+@pytest.mark.parametrize("finetune", ["all", *some_long("head")])
 def test_a_backbone_is_trained_on(here, finetune):
     name = write_own(here)
     rate = ["--set", "train.max_lr=0.1", "--set", "query.strategy=margin-influence-greedy"]

@@ -79,7 +79,7 @@ class Embedded:
 
         """
         made_from = (self.images.fingerprint(), self.sha256, self.size, classes)
-        return hashlib.sha256(repr(("features", *made_from)).encode()).hexdigest()
+        return hashlib.sha256(repr(("features", *made_from)).encode()).hexdigest()  # scaled otherwise: another word
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def test_it_writes_a_network_and_what_it_is(run, tmp_path):
     assert f"neighbours agree for {last['accuracy']:.1%} of 1,000" in result.output
 
 
-@pytest.mark.parametrize("method", ["simclr", "byol", *some_long("barlow-twins", "vicreg")])
+@pytest.mark.parametrize("method", ["vicreg", "byol", *some_long("barlow-twins", "simclr")])
 def test_going_on_from_any_step_gives_the_same_bits(pixels, method):
     whole = begun(pixels, method)
     losses = steps(whole, 12)

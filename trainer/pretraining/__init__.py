@@ -6,4 +6,5 @@ from trainer.pretraining.base import Encoder, Method, Pretext
 __all__ = ["DEFAULT_METHOD", "METHODS", "Encoder", "Method", "Pretext"]
 
 METHODS: dict[str, Method] = {module.METHOD.name: module.METHOD for module in (simclr, byol, barlow_twins, vicreg)}
-DEFAULT_METHOD = "simclr"
+DEFAULT_METHOD = "vicreg"
+"""Of what was tried at equal time, the best in mean (benchmarks/RESULTS.md)."""

@@ -124,7 +124,7 @@ class Folder:
             OSError: the disk is full, for one; the checkpoint before is still there.
 
         """
-        write_bytes(self.path / CHECKPOINT, state_bytes(state | {"begun": self._digest()}))
+        self._write(CHECKPOINT, state_bytes(state | {"begun": self._digest()}))
 
     def kept(self) -> dict[str, Tensor] | None:
         """Return the checkpoint; None where there is none yet.
@@ -152,7 +152,7 @@ class Folder:
             record: what ``backbone.json`` says.
 
         """
-        write_bytes(self.path / WEIGHTS, weights)
+        self._write(WEIGHTS, weights)
         self._write_json(BACKBONE, record)
         (self.path / CHECKPOINT).unlink(missing_ok=True)
 
@@ -161,7 +161,15 @@ class Folder:
         return read_backbone(self.path)
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        write_bytes(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
+        self._write(name, (json.dumps(content, indent=2) + "\n").encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Replace a file as a whole; where that fails, say which and what to do."""
+        try:
+            write_bytes(self.path / name, content)
+        except OSError as error:
+            reason = f"{error.strerror or error}; make room, and the same command goes on"
+            raise OSError(error.errno, reason, str(self.path / name)) from error
 
     def _digest(self) -> Tensor:
         """The hash of the settings, by which a checkpoint says what it is of."""

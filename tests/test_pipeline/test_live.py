@@ -150,8 +150,9 @@ def test_people_who_differ_are_asked_once_more(run):
         [again] = [task for task in fake.open_tasks() if fake.sample(task) == sample]
         word = fake.annotate(again, 2, "bright")  # nobody gives way, and nobody is asked for ever
         for task in fake.open_tasks():
-            fake.annotate(task, 1, "dark")
-            eventually(heard(run, fake.sample(task), ANNA, 0))
+            if fake.sample(task) != sample:
+                fake.annotate(task, 1, "dark")
+                eventually(heard(run, fake.sample(task), ANNA, 0))
         assert sample in session.clerk.pool.disputed
         assert sample not in [fake.sample(task) for task in fake.open_tasks()]
         fake.relabel(word, "dark")  # the later word of the same person counts

@@ -16,6 +16,8 @@ from trainer.errors import TrainerError
 
 CHOICES = "label"
 """Name of the control that holds the class."""
+MODEL = "ntk-lookahead"
+"""Version of all predictions: of a project Label Studio shows those of one."""
 PICTURES = "images"
 TASKS, CONFIG = "tasks.json", "config.xml"
 SERVED = "/data/local-files/?d="
@@ -74,10 +76,7 @@ def task(run_id: str, round_: int, rank: int, sample: int, image: str, predictio
     data = {"image": image, "sample_id": sample, "run_id": run_id, "cycle": round_, "rank": rank}
     if prediction is None:
         return {"data": data}
-    return {
-        "data": data,
-        "predictions": [{"model_version": f"cycle {round_}", "result": [choice_of(prediction)]}],
-    }
+    return {"data": data, "predictions": [{"model_version": MODEL, "result": [choice_of(prediction)]}]}
 
 
 class Images:

@@ -9,7 +9,7 @@ from typing import Any
 from common.reading import read_json
 from pipeline.errors import PipelineError
 from pipeline.files import write_json
-from pipeline.handoff.label_studio_tasks import CHOICES, Images, labelling_config, title_of
+from pipeline.handoff.label_studio_tasks import CHOICES, MODEL, Images, labelling_config, title_of
 from pipeline.handoff.plain_xml import Element, parse_xml
 from pipeline.live.server import Refused, Server
 
@@ -17,14 +17,13 @@ FOLDER, KEY_FILE = "label_studio", "project.json"
 """Of a run: what its project is known by, and the pictures that are shown there."""
 PAGE = 100
 """Tasks or projects that are asked for at once."""
-BACKEND = "ntk-lookahead"
+BACKEND = MODEL
 OPENED = re.compile(rf"<Choices\b[^<]*\bname\s*=\s*['\"]{CHOICES}['\"]")
 SETTINGS: dict[str, Any] = {
     "sampling": "Sequential sampling",
     "skip_queue": "IGNORE_SKIPPED",
     "show_skip_button": True,
     "enable_empty_annotation": False,
-    "show_collab_predictions": False,
     "evaluate_predictions_automatically": False,
 }
 """Of a new project: tasks in the order in which they were asked, and what was skipped is not shown again."""
@@ -46,8 +45,8 @@ class Project:
         self, server: Server, run: Path, images: Images, classes: Sequence[str], predictions: bool = False
     ) -> None:
         self._server, self._run, self._images = server, run, images
-        self._settings = SETTINGS | ({"show_collab_predictions": True} if predictions else {})
         self.id = self._found() or self._made(tuple(classes))
+        server.call("PATCH", f"/api/projects/{self.id}", {"show_collab_predictions": predictions})
         self.url = f"{server.url}/projects/{self.id}/data"
         self.show(classes)
         self._cover()
@@ -218,7 +217,7 @@ class Project:
                 "description": f"Images are chosen while you label. {self._mark}",
                 "label_config": labelling_config(classes),
             }
-            | self._settings,
+            | SETTINGS,
         )
         return int(made["id"])
 

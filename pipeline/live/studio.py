@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.handoff.label_studio_tasks import Images
-from pipeline.live.backend import build_backend
 from pipeline.live.link import POLL, Link
 from pipeline.live.project import BACKEND, FOLDER, Project
 from pipeline.live.server import Server
@@ -57,6 +56,8 @@ class Studio:
             PipelineError: it does not show the pictures, or refuses something else.
 
         """
+        from pipeline.live.backend import build_backend  # of packages that whoever starts the page asks for
+
         clerk = session.clerk
         settings = clerk.context.config.annotator
         if settings is not None and settings.overlap:

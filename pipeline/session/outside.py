@@ -100,6 +100,6 @@ class Outside:
             )
         if said:
             clerk.take(said)
-            desk = clerk.turns.of(QUEUE)
-            desk.grid = tuple(each for each in desk.grid if each != sample)
+        desk = clerk.turns.of(QUEUE)  # where it is still open, it is chosen anew
+        desk.grid = tuple(each for each in desk.grid if each != sample)
         return bool(said)

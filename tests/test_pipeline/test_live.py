@@ -144,10 +144,18 @@ def test_people_who_differ_are_asked_once_more(run):
         fake.annotate(first, 2, "bright")
         eventually(lambda: sample in session.clerk.pool.disputed)
         for task in fake.open_tasks():  # it takes its turn after what lies ready
-            fake.annotate(task, 1, "dark")
+            if fake.sample(task) != sample:
+                fake.annotate(task, 1, "dark")
         eventually(lambda: sample in [fake.sample(task) for task in fake.open_tasks()])
         [again] = [task for task in fake.open_tasks() if fake.sample(task) == sample]
-        fake.annotate(again, 2, "dark")  # the later word of the same person counts
+        word = fake.annotate(again, 2, "bright")  # nobody gives way, and nobody is asked for ever
+        for task in fake.open_tasks():
+            if fake.sample(task) != sample:
+                fake.annotate(task, 1, "dark")
+                eventually(heard(run, fake.sample(task), ANNA, 0))
+        assert sample in session.clerk.pool.disputed
+        assert sample not in [fake.sample(task) for task in fake.open_tasks()]
+        fake.relabel(word, "dark")  # the later word of the same person counts
         eventually(lambda: session.clerk.pool.current.get(sample) == 0)
         assert said(run)[sample, BEA] == 0
 
@@ -218,6 +226,7 @@ def test_what_cannot_be_an_answer_is_said_and_left(run):
             fake.annotate(reply["task_ids"][0], 1, "dark")
             eventually(lambda: any("sample 15 was never asked about" in line for line in warnings))
     assert len(said(run)) == 1
+    assert len(warnings) == len(set(warnings))
 
 
 @pytest.mark.parametrize("blocks", ["backends", "webhooks"])
@@ -235,9 +244,11 @@ def test_an_action_that_touches_no_task_is_noticed(run, monkeypatch):
     monkeypatch.setattr(link_module, "POLL_PUSHED", 0.1)
     fake = FakeLabelStudio("backends")
     with serving(fake) as url, linked(run, fake, url):
-        task = fake.open_tasks()[0]
+        task, later, *_ = fake.open_tasks()
         number = fake.annotate(task, 1, "dark")
+        fake.annotate(later, 2, "dark")
         eventually(heard(run, fake.sample(task), ANNA, 0))
+        eventually(heard(run, fake.sample(later), BEA, 0))
         fake.delete(number, touch=False)
         eventually(heard(run, fake.sample(task), ANNA, "nothing"))
         fake.annotate(task, 1, "dark")
@@ -247,7 +258,7 @@ def test_an_action_that_touches_no_task_is_noticed(run, monkeypatch):
         fake.annotate(other, 1, "dark")
         eventually(heard(run, fake.sample(other), ANNA, 0))
         assert heard(run, fake.sample(other), ANNA, 0)()
-    assert len(said(run)) == 2
+    assert len(said(run)) == 3
 
 
 def test_a_server_that_is_gone_for_a_while(run):

@@ -37,7 +37,7 @@ def balanced_seeds(experiment: Experiment) -> list[int]:
     found = {
         run.config.seed
         for run in experiment.runs
-        if run.picks.first == "random"
+        if run.first_by == "random"
         and (picks := initial_set(run))
         and len(set(np.bincount([label for _, label in picks], minlength=size))) == 1
     }

@@ -20,14 +20,12 @@ class Picks(NamedTuple):
         asked: by the network with which the strategy chose, in rank order; the initial set is that of ``INITIAL``.
         drawn: by chance after the initial set, as no network could choose, by round.
         grids: of grids, in which a person asked a network for the likeliest of one class, by network; and near-copies.
-        first: what chose the initial set; ``random`` where that was chance.
 
     """
 
     asked: Groups
     drawn: Groups
     grids: Groups
-    first: str = "random"
 
 
 def picks_of(events: Iterable[Event]) -> Picks:
@@ -40,7 +38,6 @@ def picks_of(events: Iterable[Event]) -> Picks:
     events = list(events)
     known = Pool(0, events).known()
     found: tuple[dict[int, list[Pick]], ...] = ({}, {}, {})
-    first = "random"
     for event in events:
         if event["event"] != "query":
             continue
@@ -48,7 +45,6 @@ def picks_of(events: Iterable[Event]) -> Picks:
         network = event.get("network", round_)  # a run that nobody serves has one network a round, and says none
         if round_ == INITIAL or "initial" in event:
             group, key = 0, INITIAL
-            first = event.get("initial", first)
         elif "copies_of" in event:
             group, key = 2, round_
         elif network is None:
@@ -56,5 +52,14 @@ def picks_of(events: Iterable[Event]) -> Picks:
         else:
             group, key = 2 if "grid" in event else 0, network
         found[group].setdefault(key, []).extend((s, known[s]) for s in event["ids"] if s in known)
-    asked, drawn, grids = ({key: tuple(picks) for key, picks in sorted(groups.items())} for groups in found)
-    return Picks(asked, drawn, grids, first)
+    return Picks(*({key: tuple(picks) for key, picks in sorted(groups.items())} for groups in found))
+
+
+def first_by(events: Iterable[Event]) -> str:
+    """Return what chose a run's initial set; ``random`` where that was chance.
+
+    Args:
+        events: of the run.
+
+    """
+    return next((event["initial"] for event in events if "initial" in event), "random")

@@ -13,7 +13,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import slug
 from pipeline.plain import differences
 from pipeline.report.labellers import Labellers, labellers_of
-from pipeline.report.picks import Pick, Picks, picks_of
+from pipeline.report.picks import Pick, Picks, first_by, picks_of
 from pipeline.report.sources import EVERYTHING, Choice, Source, check_baseline, find_sources
 from pipeline.run.events import Event
 from pipeline.run.pool import INITIAL
@@ -49,6 +49,7 @@ class Run:
         classes: names of the classes at the end.
         start: the first event: versions and the data set's hash.
         labellers: who labelled it; None where only simulated annotators did.
+        first_by: what chose the initial set; ``random`` where that was chance.
 
     """
 
@@ -59,6 +60,7 @@ class Run:
     classes: tuple[str, ...]
     start: Event
     labellers: Labellers | None = None
+    first_by: str = "random"
 
     @property
     def strategy(self) -> str:
@@ -229,7 +231,7 @@ def _read_run(source: Source) -> Run | Excluded:
         rows = read_rows(path)
         classes = _classes(path, rows, events)
         who = labellers_of(events, classes)
-        return Run(path, config, tuple(rows), picks_of(events), classes, events[0], who)
+        return Run(path, config, tuple(rows), picks_of(events), classes, events[0], who, first_by(events))
     except (PipelineError, OSError, ValueError, KeyError, TypeError) as error:
         return Excluded(path, f"damaged: {' '.join(str(error).split())}")
 

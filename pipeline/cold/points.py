@@ -10,7 +10,7 @@ SIDE = 16
 """Pixels of height and width, at most, that an image is shrunk to."""
 DIMENSIONS = 64
 """Principal components that clusters are looked for in."""
-BLOCK = 512  # samples that are read at once
+BLOCK_BYTES = 32 * 2**20  # of the normalised samples that are held at once before they are shrunk
 
 
 def vectors(data: DataSet, ids: np.ndarray, side: int = SIDE) -> np.ndarray:
@@ -27,8 +27,9 @@ def vectors(data: DataSet, ids: np.ndarray, side: int = SIDE) -> np.ndarray:
     """
     images, parts = data.view("train"), list[np.ndarray]()
     whole = min(data.input_shape[1:]) == 1  # features, also where they are stored as one row of pixels
-    for start in range(0, len(ids), BLOCK):
-        x = images(ids[start : start + BLOCK])  # [B, C, H, W]
+    block = max(1, BLOCK_BYTES // (4 * math.prod(data.input_shape)))
+    for start in range(0, len(ids), block):
+        x = images(ids[start : start + block])  # [B, C, H, W]
         parts.append((x if whole else shrunk(x, side)).reshape(len(x), -1))
     return np.concatenate(parts) if parts else np.empty((0, math.prod(data.input_shape)), np.float32)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from pipeline import seeds
+from pipeline.cold.copies import near_groups
 from pipeline.cold.medoids import k_means_medoids
 from pipeline.cold.points import directions, vectors
 from pipeline.cold.typical import in_rounds
@@ -77,10 +78,22 @@ def first_samples(data: DataSet, method: str, seed: int, n: int, given: Sequence
     wanted = min(n, MOST_CHOSEN, len(free))
     among = free[: min(MOST_CANDIDATES, max(len(free) // 2, 10 * wanted))]
     known = np.array(given, np.int64)[:MOST_KNOWN]
-    points = directions(vectors(data, np.concatenate([known, among])), seed)
+    x = vectors(data, np.concatenate([known, among]))
+    once = _one_of_copies(x, len(known), seed)
+    among, wanted = among[once], min(wanted, len(once))
+    points = directions(x[[*range(len(known)), *(len(known) + once)]], seed)
     chosen = among[METHODS[method](points, wanted, len(known), rng) - len(known)]
     more = free[~np.isin(free, chosen)][: n - wanted]
     return np.concatenate([chosen, more])
+
+
+def _one_of_copies(points: np.ndarray, known: int, seed: int) -> np.ndarray:
+    """Return the positions of candidates without those that are near-copies of known samples or of earlier ones.
+
+    They would stand for nothing more, and make each other typical.
+    """
+    dropped = [at for group in near_groups(points, seed).values() for at in group[1:]]
+    return np.setdiff1d(np.arange(len(points))[known:], dropped) - known
 
 
 def _drawn(size: int, n: int, given: Sequence[int], rng: np.random.Generator) -> np.ndarray:

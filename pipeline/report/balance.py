@@ -32,12 +32,14 @@ def class_balance(experiment: Experiment) -> dict[str, np.ndarray]:
 
 
 def balanced_seeds(experiment: Experiment) -> list[int]:
-    """Return the seeds whose initial set has exactly as many samples of every class: hidden labels may have told."""
+    """Return the seeds whose drawn initial set has exactly as many of every class: hidden labels may have told."""
     size = len(experiment.classes)
     found = {
         run.config.seed
         for run in experiment.runs
-        if (picks := initial_set(run)) and len(set(np.bincount([label for _, label in picks], minlength=size))) == 1
+        if run.first_by == "random"
+        and (picks := initial_set(run))
+        and len(set(np.bincount([label for _, label in picks], minlength=size))) == 1
     }
     return sorted(found)
 

@@ -19,7 +19,7 @@ class Picks(NamedTuple):
     Args:
         asked: by the network with which the strategy chose, in rank order; the initial set is that of ``INITIAL``.
         drawn: by chance after the initial set, as no network could choose, by round.
-        grids: of grids, in which a person asked a network for the likeliest of one class, by network.
+        grids: of grids, in which a person asked a network for the likeliest of one class, by network; and near-copies.
 
     """
 
@@ -53,3 +53,13 @@ def picks_of(events: Iterable[Event]) -> Picks:
             group, key = 2 if "grid" in event else 0, network
         found[group].setdefault(key, []).extend((s, known[s]) for s in event["ids"] if s in known)
     return Picks(*({key: tuple(picks) for key, picks in sorted(groups.items())} for groups in found))
+
+
+def first_by(events: Iterable[Event]) -> str:
+    """Return what chose a run's initial set; ``random`` where that was chance.
+
+    Args:
+        events: of the run.
+
+    """
+    return next((event["initial"] for event in events if "initial" in event), "random")

@@ -15,7 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import slug
 from pipeline.plain import differences
 from pipeline.report.labellers import Labellers, labellers_of
-from pipeline.report.picks import Pick, Picks, picks_of
+from pipeline.report.picks import Pick, Picks, first_by, picks_of
 from pipeline.report.sources import EVERYTHING, Choice, Source, check_baseline, find_sources
 from pipeline.run.check_set import check_set_of
 from pipeline.run.events import Event
@@ -53,6 +53,7 @@ class Run:
         start: the first event: versions and the data set's hash.
         labellers: who labelled it; None where only simulated annotators did.
         advice: whether to go on, one fact a line, where people answered on the page.
+        first_by: what chose the initial set; ``random`` where that was chance.
 
     """
 
@@ -64,6 +65,7 @@ class Run:
     start: Event
     labellers: Labellers | None = None
     advice: tuple[tuple[str, str], ...] = ()
+    first_by: str = "random"
 
     @property
     def strategy(self) -> str:
@@ -235,7 +237,8 @@ def _read_run(source: Source) -> Run | Excluded:
         classes = _classes(path, rows, events)
         who = labellers_of(events, classes)
         told = _advice(rows, events, classes) if config.paged else ()
-        return Run(path, config, tuple(rows), picks_of(events), classes, events[0], who, told)
+        first = first_by(events)
+        return Run(path, config, tuple(rows), picks_of(events), classes, events[0], who, told, first)
     except (PipelineError, OSError, ValueError, KeyError, TypeError) as error:
         return Excluded(path, f"damaged: {' '.join(str(error).split())}")
 

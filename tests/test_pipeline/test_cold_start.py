@@ -165,6 +165,19 @@ def test_what_is_known_is_not_asked_again_and_counts(data):
     assert 2 in groups[chosen]
 
 
+def test_copies_are_asked_about_once_and_make_nothing_typical(tmp_path, tiny):
+    x, _ = features()
+    x[60:] = x[59]  # half of all
+    np.savez(tmp_path / "f.npz", X=x)
+    options = {"data.name": f"npz:{tmp_path / 'f.npz'}", "data.classes": "a,b", "annotator.name": "page",
+               "data.test_fraction": 0.0}  # fmt: skip
+    held = open_context(load_config(options={**tiny, **options})).data
+    for method in ("typiclust", "k-means"):
+        assert sum(first_samples(held, method, 0, 10) >= 59) <= 1
+    assert len(set(first_samples(held, "typiclust", 0, 120).tolist())) == 120
+    assert not (first_samples(held, "typiclust", 0, 10, [59]) >= 59).any()
+
+
 def test_candidates_are_a_bounded_part_of_all(data, monkeypatch):
     seen = []
     monkeypatch.setattr(representatives, "vectors", lambda data, ids: seen.append(len(ids)) or vectors(data, ids))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from session_cases import LOOKS_AHEAD, ask, make, network, opened, until
+from session_cases import LOOKS_AHEAD, ask, make, opened, until
 
 from pipeline.run.rundir import cycle_path, read_events
 from pipeline.run.stages.train import read_summary
@@ -58,7 +58,8 @@ def test_a_class_that_comes_after_two_networks_is_known_to_the_next(tmp_path, of
         newest = -1
         while newest < 1:
             say(session, {0, 1})
-            newest = until(session, network(newest + 1))["network"]["cycle"]
+            state = until(session, lambda state: not state["training"])
+            newest = state["network"]["cycle"] if state["network"] else -1
         session.add_class("three")
         assert session.state("anna")["classes"][2]["count"] == 0
         with pytest.raises(Exception, match="none is left that it takes for 'three'"):

@@ -18,10 +18,9 @@ from pipeline.run.status import read_status
 from pipeline.run.votes import Votes
 from pipeline.session.desk import DeskError
 
-# Eight directions of a circle, 45° apart: each is 2 sin 22.5° = 0.7654 from the next. One more, 10° from the first, is
-# 2 sin 5° = 0.1743 from it and one 20° from it as far from that: 0.3 · 0.1743 < 0.1743, so it takes points of which
-# most have no copy. The mean of all of them is 0 once each has its opposite.
-CIRCLE = np.array([[np.cos(a), np.sin(a)] for a in np.radians(np.arange(0, 360, 45))])
+# Sixteen directions of a circle, 22.5° apart: each is 2 sin 11.25° = 0.3902 from the next; their mean is 0.
+CIRCLE = np.array([[np.cos(a), np.sin(a)] for a in np.radians(np.arange(0, 360, 22.5))])
+NEXT = 2 * np.sin(np.radians(11.25))
 
 
 def turned(degrees):
@@ -29,19 +28,19 @@ def turned(degrees):
 
 
 def test_the_typical_distance_by_hand():
-    assert typical_distance(CIRCLE.astype(np.float32), 0) == pytest.approx(2 * np.sin(np.radians(22.5)), rel=1e-5)
+    assert typical_distance(CIRCLE.astype(np.float32), 0) == pytest.approx(NEXT, rel=1e-5)
     twice = np.concatenate([CIRCLE, CIRCLE]).astype(np.float32)  # exact copies say nothing of it
-    assert typical_distance(twice, 0) == pytest.approx(2 * np.sin(np.radians(22.5)), rel=1e-5)
+    assert typical_distance(twice, 0) == pytest.approx(NEXT, rel=1e-5)
     assert typical_distance(np.ones((4, 2), np.float32), 0) == 0
 
 
 def test_groups_by_hand():
-    # 0.3 · 0.7654 = 0.2296, which is an angle of 13.2°: 10° are copies, and 20° over the one between, 26° are none.
-    near = turned([10, 190, 20, 200, 71, 251])
-    points = np.concatenate([CIRCLE, near])  # opposite ones, so that the mean stays 0
-    assert dict(near_groups(points, 0)) == {0: (0, 8, 10), 4: (4, 9, 11)}
+    # 0.3 · 0.3902 = 0.1171, an angle of 6.7°: 5° apart are copies, so are 10° over the one between, and 12.5° are none.
+    # Of the 20 points 6 are 5° from their nearest, 2 are 12.5° and 12 are 22.5°: the median stays 0.3902.
+    near = turned([5, 185, 10, 190])  # opposite ones, so that the mean stays 0
+    assert dict(near_groups(np.concatenate([CIRCLE, near]), 0)) == {0: (0, 16, 18), 8: (8, 17, 19)}
     assert near_groups(CIRCLE, 0) == {}
-    assert near_groups(np.concatenate([CIRCLE, CIRCLE[[2, 2, 6, 6]]]), 0) == {2: (2, 8, 9), 6: (6, 10, 11)}
+    assert near_groups(np.concatenate([CIRCLE, CIRCLE[[2, 2, 10, 10]]]), 0) == {2: (2, 16, 17), 10: (10, 18, 19)}
     assert near_groups(np.ones((5, 3)), 0) == {0: (0, 1, 2, 3, 4)}
 
 
@@ -142,8 +141,8 @@ def test_one_label_for_all_and_each_says_what_it_rests_on(run):
     pool = Pool(40, read_events(run))
     assert not {1, 3, 5} & set(pool.current)
     with opened(run) as session:  # what was taken back is offered again, also after a new start
-        session.clerk.copies.wait()
-        assert ask(session)["copies"] == 2
+        question = until_copied(session)
+        assert (question["sample"], question["copies"]) == (sample, 2)
         session.label_copies("anna", sample, "bright", [others[0]], [others[1]], None)
         assert session.question("anna")["sample"] != others[0]
     assert set(Votes(read_events(run)).copies) == {(others[0], "anna")}
@@ -213,7 +212,8 @@ def test_labels_csv_says_which_are_copies(run, tmp_path):
         session.label_copies("anna", sample, "bright", [one, other], [], None)
         data, pool = session.clerk.context.data, session.clerk.pool
         counts = write_labels(tmp_path / "l.csv", data, data.classes, session.clerk.sayings.votes, pool.known())
-    rows = {int(row["sample_id"]): row for row in csv.DictReader((tmp_path / "l.csv").open(encoding="utf-8-sig"))}
+    text = (tmp_path / "l.csv").read_text(encoding="utf-8-sig")
+    rows = {int(row["sample_id"]): row for row in csv.DictReader(text.splitlines())}
     assert counts["copy"] == 2
     assert [rows[i]["asked_by"] for i in (sample, one, other)] == ["random", "copy", "copy"]
     assert [rows[i]["copy_of"] for i in (sample, one, other)] == ["", str(sample), str(sample)]

@@ -96,6 +96,7 @@ export function drawGrid() {
   setText($("grid-hint"), ofCopies() ? COPIES : shown ? hint(shown.label) : CHOOSE);
   show($("grid-classes"), !shown || ofCopies());
   show($("confirm-grid"), Boolean(shown) && !ofCopies());
+  show($("grid-size").parentElement, !ofCopies());
   fill($("grid-classes"), page.state.classes, makeChoice, drawClass);
   const items = shown?.items ?? [];
   fill($("tiles"), items, makeTile, drawTile);
@@ -164,14 +165,15 @@ function drawTile(node, item, at) {
   if (address === null) image.removeAttribute("src");
   else if (image.getAttribute("src") !== address) image.src = address;
   else if (image.complete && image.naturalWidth) settled.add(item.sample);
-  setText(caption, page.predictions ? percent(item.probability) : "");
+  const asked = ofCopies() && item.sample === shown.sample;
+  setText(caption, asked ? "asked about" : page.predictions && !ofCopies() ? percent(item.probability) : "");
   mark(node);
 }
 
 function mark(node) {
   const out = wrong.has(node.sample);
   node.setAttribute("aria-pressed", out);
-  setText(node.lastElementChild, ofCopies() ? (node.sample === shown.sample ? "asked" : out ? "no copy" : "") : out ? `not ${shown?.label ?? ""}` : "");
+  setText(node.lastElementChild, out ? (ofCopies() ? "no copy" : `not ${shown?.label ?? ""}`) : "");
 }
 
 function toggle(node) {

@@ -151,7 +151,7 @@ function drawCurve(svg, curve) {
 function noNetwork({ opening, first, finished, training }) {
   if (finished) return "There is none.";
   if (opening) return "It is opened again, which takes a moment.";
-  const random = "Until it asks, images are drawn at random.";
+  const random = "Until it asks, images are chosen without it.";
   if (training) return `The first one is being made. ${random}`;
   return `There is none yet. The first one learns from ${first} labels, and asks some seconds to minutes later. ${random}`;
 }

@@ -9,7 +9,7 @@ from session_cases import LOOKS_AHEAD, ask, make, network, opened, say, shade, s
 from pipeline.errors import PipelineError
 from pipeline.run.check_set import check_set_of, require_room, unpredicted
 from pipeline.run.pool import Pool
-from pipeline.run.rundir import read_config, read_events
+from pipeline.run.rundir import RunDirectory, read_config, read_events
 from pipeline.run.status import read_status
 from pipeline.verify.run import verify
 
@@ -115,6 +115,12 @@ def test_a_session_asks_about_it_and_never_learns_from_it(tmp_path, strategy):
     assert set(predicted.values()) == {6}
     assert verify(path).faults == []
     lines = dict(read_status(path, read_config(path), events).lines)
+    with RunDirectory(path, lambda line: None) as run:  # what no weights say is found
+        wrong = [[sample, 1 - label] for event in events if event["event"] == "check_predicted" and not event["cycle"]
+                 for sample, label in event["labels"]]  # fmt: skip
+        run.append("check_predicted", cycle=0, labels=wrong)
+    [fault] = verify(path).faults
+    assert "takes the check set for, but its weights take 6 of 6 images for something else" in str(fault)
     assert "of 6 images labelled" in lines["check set"]
     assert "accuracy" in lines["check set"]
 

@@ -36,6 +36,7 @@ RAISED_BY = {
     "pipeline/run/going_on.py": (),  # writes commands, which tests of it run
     "pipeline/run/context.py": RUNS,  # comparisons refuse an annotator of files before
     "pipeline/run/beside.py": RUNS,
+    "pipeline/run/check_set.py": ("pipeline label",),
     "pipeline/run/": (*RUNS, *GRIDS),
     "pipeline/config": (*RUNS, *GRIDS),
     "trainer/data/folder.py": OWN_DATA,  # a preset has no data of one's own
@@ -116,6 +117,7 @@ def test_the_options_that_trust_code_are_those_of_commands_that_ask_for_it():
         "experiments run",
         "pilot",
         "label",
+        "advise",
         "products",
         "predict",
         "analyse dynamics",

@@ -15,7 +15,7 @@ from handoff_cases import GOLDEN, NAMES, asked, asking, call, run_id, said, samp
 
 from pipeline.errors import PipelineError
 from pipeline.handoff.base import Given
-from pipeline.handoff.label_studio import USER, LabelStudio
+from pipeline.handoff.label_studio import USER, LabelStudio, words
 from pipeline.handoff.plain_xml import parse_xml
 from pipeline.handoff.registry import HANDOFFS, read_answers
 from pipeline.run.rundir import read_events
@@ -61,6 +61,14 @@ def test_the_last_word_of_every_annotator_in_label_studios_own_exports(name):
     assert {cells["run_id"] for cells in rows.values()} == {"0123456789ab"}
     assert float(rows[101, ANNA]["seconds"]) == 9.5
     assert rows[101, ANNA]["time"] == "2026-11-27T07:31:06.741643+00:00"
+
+
+def test_label_studios_interface_says_the_same_as_its_export():
+    tasks = json.loads((GOLDEN / "tasks.json").read_text())["tasks"]
+    rows = {(int(row.cells["sample_id"]), row.cells["annotator"]): row.cells for row in words(tasks)}
+    labels = {key: cells["label"] for key, cells in rows.items() if cells["label"]}
+    assert labels == {key: label for key, label in TRUTH.items() if key[0] in (103, 107)}
+    assert [key for key, cells in rows.items() if cells["status"] == "skipped"] == [(102, ANNA)]
 
 
 @pytest.mark.parametrize("name", ["export.json", "export_min.json", "export.csv"])

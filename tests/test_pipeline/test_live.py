@@ -153,6 +153,7 @@ def test_people_who_differ_are_asked_once_more(run):
             if fake.sample(task) != sample:
                 fake.annotate(task, 1, "dark")
                 eventually(heard(run, fake.sample(task), ANNA, 0))
+        eventually(lambda: len(fake.open_tasks()) >= AHEAD)
         assert sample in session.clerk.pool.disputed
         assert sample not in [fake.sample(task) for task in fake.open_tasks()]
         fake.relabel(word, "dark")  # the later word of the same person counts

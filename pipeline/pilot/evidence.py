@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report.statistics import CONFIDENCE, labels_to_reach
+from pipeline.report.statistics import CONFIDENCE, TIE_DIGITS, labels_to_reach
 
 REPLICATES = 1000
 SEED = 0
@@ -101,7 +101,8 @@ def monotone(accuracies: Sequence[float]) -> NDArray[np.float64]:
     """
     from scipy.optimize import isotonic_regression
 
-    return np.asarray(isotonic_regression(np.asarray(accuracies, np.float64)).x)
+    smooth = isotonic_regression(np.asarray(accuracies, np.float64)).x
+    return np.asarray(np.round(smooth, TIE_DIGITS))  # what is equal but for rounding is reached at once
 
 
 def labels_saved(labels: Sequence[float], strategy: Sequence[float], baseline: Sequence[float]) -> float:

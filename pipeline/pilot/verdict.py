@@ -108,6 +108,7 @@ def limits(pilot: Pilot) -> Iterator[str]:
         "The test images were looked at once after each training and chose nothing; all seeds share them and the pool. "
         "More seeds added after seeing this page would make its figures optimistic."
     )
+    yield "Where curves are nearly flat, a small difference in accuracy is one of many labels."
     if pilot.test < FEW_TEST:
         yield f"{pilot.test} test images are few: at least {FEW_TEST} should be labelled for a firm answer."
     yield (

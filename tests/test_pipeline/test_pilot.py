@@ -95,7 +95,11 @@ def test_the_interval_of_labels_saved():
     found = saved_interval(LABELS, strategy.astype(float), random.astype(float), each)
     assert found.mean == pytest.approx(np.mean(each))
     assert 0 < found.low < found.mean < 40
-    nothing = saved_interval(LABELS, strategy.astype(float), strategy.astype(float), [0.0] * 6)
+    strategy, random = np.ones((6, 6, 100)), np.ones((6, 6, 100))
+    strategy[0, 1, 3] = 0  # one image at one seed: 8 labels more there, if it is drawn, and nothing elsewhere
+    one = saved_interval((10, 14, 18, 22, 26, 30), strategy, random, [-8.0, 0, 0, 0, 0, 0])
+    assert one.low < -3 < 0 < one.high
+    nothing = saved_interval(LABELS, random[:, :3], random[:, :3], [0.0] * 6)
     assert (nothing.mean, nothing.half) == (0.0, 0.0)
 
 

@@ -203,7 +203,7 @@ def test_the_server_calls_a_function_and_sees_how_far_it_is(finished, tmp_path):
     files = make_products(finished, data, tmp_path / "out", progress=lambda *far: seen.append(far))
     assert files[0] == "README.md"
     assert set(files) == ALL
-    assert [what for what, *_ in seen] == ["labels", "model", "predictions", "predictions"]
+    assert [what for what, *_ in seen] == ["labels", "model", "predictions", "predictions", "labels that look wrong"]
     assert seen[-1] == ("predictions", 40, 46)
 
 

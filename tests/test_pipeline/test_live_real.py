@@ -16,7 +16,7 @@ from label_studio_real import real_server
 
 from pipeline.handoff.label_studio import USER
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.servers
 ANNA, BEA = USER.format(1), USER.format(2)
 
 

@@ -24,7 +24,7 @@ def require_pictures(data: DataSet) -> None:
         PipelineError: its samples are features.
 
     """
-    if data.holds_features:
+    if data.pictures.holds_features:
         raise PipelineError(
             f"{data.name}: expected images, but its samples are features, which these tools cannot show: use the "
             "page of 'pipeline label', or --format table"

@@ -241,7 +241,10 @@ def choose_for(asked: Asked, path: Path, where: EngineOptions, trust_code: bool,
 
 def _image_size(asked: Asked, base: Plain) -> str | None:
     """Return the size at which images of several sizes are read, where none was given."""
-    options = asked.config(base).data.image_options
+    config = asked.config(base)
+    if config.data.backbone is not None:  # which sees them at a size of its own
+        return None
+    options = config.data.image_options
     try:
         size = suggested_size(Path(asked.data.removeprefix("folder:")), options)
     except TrainerError as error:

@@ -187,9 +187,9 @@ def _begun(
     from pipeline.config.run import FEATURES_MODEL
     from pipeline.files import slug
     from pipeline.products.watching import watching
-    from pipeline.run.check_set import require_room
     from pipeline.run.context import load_data, open_context
     from pipeline.run.rundir import create_run
+    from pipeline.session.checks import require_room
 
     config = load_config(config_file, fields, sets, base)
     if not config.paged:
@@ -291,11 +291,11 @@ def _recorded(path: Path, budget: int | None, check: int | None) -> "RunContext"
     """Open a run that goes on, with another budget or a larger check set where one is given."""
     from pipeline.config import validate
     from pipeline.plain import merged
-    from pipeline.run.check_set import require_room
     from pipeline.run.context import open_context
     from pipeline.run.pool import Pool
     from pipeline.run.reading import read_begun
     from pipeline.run.rundir import read_config
+    from pipeline.session.checks import require_room
 
     config = read_config(path)
     given = {name: value for name, value in (("budget", budget), ("check", check)) if value is not None}

@@ -7,13 +7,10 @@ labels and skips are like others; ``check_predicted`` says what a cycle's networ
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pipeline.errors import PipelineError
 from pipeline.run.events import Event
 from pipeline.run.pool import Pool
 
 DRAWN, PREDICTED = "check_drawn", "check_predicted"
-LARGEST_SHARE = 0.5
-"""Of the images without a label that may be drawn: the others are there to be learned from."""
 
 
 class Measured(NamedTuple):
@@ -110,23 +107,3 @@ def unpredicted(events: Sequence[Event], cycle: int, check_set: Iterable[int]) -
     """
     mine = (event for event in events if event["event"] == PREDICTED and event["cycle"] == cycle)
     return set(check_set) - {sample for event in mine for sample, _ in event["labels"]}
-
-
-def require_room(wanted: int | None, drawn: int, unlabelled: int) -> None:
-    """Refuse a check set that would leave too little to learn from.
-
-    Args:
-        wanted: images that it should have; None for no check set.
-        drawn: that it has.
-        unlabelled: images that nobody was asked about and that are of no check set.
-
-    Raises:
-        PipelineError: it is larger than its share.
-
-    """
-    most = drawn + int(LARGEST_SHARE * unlabelled)
-    if wanted is not None and wanted > max(most, drawn):
-        raise PipelineError(
-            f"--check: expected at most {most}, half of the {unlabelled} images that nobody was asked about"
-            f"{f' beside the {drawn} drawn before' if drawn else ''}, got {wanted}"
-        )

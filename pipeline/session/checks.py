@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline import seeds
-from pipeline.run.check_set import DRAWN, PREDICTED, CheckSet, check_set_of, require_room, unpredicted
+from pipeline.errors import PipelineError
+from pipeline.run.check_set import DRAWN, PREDICTED, CheckSet, check_set_of, unpredicted
 from pipeline.session.turns import Turn
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 EVERY = 3
 """One question in so many is about the check set, while there is something left of it."""
+LARGEST_SHARE = 0.5
+"""Of the images without a label that may be drawn: the others are there to be learned from."""
 
 
 class Checks:
@@ -98,3 +101,23 @@ class Checks:
         if self._known[0] != len(events):
             self._known = len(events), check_set_of(events, self._clerk.pool)
         return self._known[1]
+
+
+def require_room(wanted: int | None, drawn: int, unlabelled: int) -> None:
+    """Refuse a check set that would leave too little to learn from.
+
+    Args:
+        wanted: images that it should have; None for no check set.
+        drawn: that it has.
+        unlabelled: images that nobody was asked about and that are of no check set.
+
+    Raises:
+        PipelineError: it is larger than its share.
+
+    """
+    most = drawn + int(LARGEST_SHARE * unlabelled)
+    if wanted is not None and wanted > max(most, drawn):
+        raise PipelineError(
+            f"--check: expected at most {most}, half of the {unlabelled} images that nobody was asked about"
+            f"{f' beside the {drawn} drawn before' if drawn else ''}, got {wanted}"
+        )

@@ -7,10 +7,11 @@ import pytest
 from session_cases import LOOKS_AHEAD, ask, make, network, opened, say, shade, squares, until
 
 from pipeline.errors import PipelineError
-from pipeline.run.check_set import check_set_of, require_room, unpredicted
+from pipeline.run.check_set import check_set_of, unpredicted
 from pipeline.run.pool import Pool
 from pipeline.run.rundir import RunDirectory, read_config, read_events
 from pipeline.run.status import read_status
+from pipeline.session.checks import require_room
 from pipeline.verify.run import verify
 
 

@@ -204,7 +204,7 @@ def test_the_server_calls_a_function_and_sees_how_far_it_is(finished, tmp_path):
     assert files[0] == "README.md"
     assert set(files) == ALL
     assert [what for what, *_ in seen] == ["labels", "model", "predictions", "predictions", "labels that look wrong"]
-    assert seen[-1] == ("predictions", 40, 46)
+    assert seen[-2] == ("predictions", 40, 46)
 
 
 def test_earlier_products_are_replaced_as_a_whole(finished, tmp_path):

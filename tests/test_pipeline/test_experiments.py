@@ -321,7 +321,7 @@ def test_show_prints_what_would_run(invoke):
 
 def test_the_help_of_run_names_no_default_of_a_run_without_a_preset(invoke):
     text = " ".join(invoke("run", "-h").stdout.split())
-    assert "Labels to start with, drawn uniformly. --query-size" in text
+    assert "Labels to start with. --initial" in text
     assert "[the preset's]" in text
 
 

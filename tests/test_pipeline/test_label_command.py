@@ -122,7 +122,7 @@ def test_a_second_run_of_the_same_images_says_where_the_first_is(invoke):
 
 def test_the_help_names_its_own_defaults(invoke):
     text = " ".join(invoke("--help").stdout.split())
-    assert f"drawn uniformly. [{command.QUERY['n_init']}]" in text
+    assert f"Labels to start with. [{command.QUERY['n_init']}]" in text
     assert f"at most the pool. [{command.QUERY['subset']}]" in text
 
 

@@ -76,7 +76,7 @@ def describe(clerk: "Clerk", annotator: str) -> dict[str, Any]:
         "classes": [{"name": name, "key": key, "count": count} for name, key, count in classes],
         "annotator": annotator,
         "said": clerk.sayings.last(annotator) is not None,
-        "labelled": len(pool.current),
+        "labelled": len(pool.current) + len(pool.checked),
         "skipped": len(skipped),
         "disputed": len(pool.disputed),
         "copies": len({sample for sample, _ in clerk.sayings.votes.copies}),

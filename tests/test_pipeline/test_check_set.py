@@ -156,6 +156,7 @@ def test_it_counts_in_the_budget(tmp_path):
         state = session.state("anna")
     pool = Pool(40, read_events(path))
     assert len(pool.checked) + len(pool.current) == 5
+    assert state["labelled"] == 5  # as the page counts what is left
     assert state["check"]["answered"] == len(pool.checked)
 
 

@@ -44,7 +44,7 @@ def embedder_of(config: RunConfig, start: Event | None) -> Embedder | AsImages |
         if section.backbone_size is None and square is not None and frozen and not embedder.backbone.fixed:
             embedder = Embedder(section.backbone, square, store, lambda: choose_device(config.device))
     except (TrainerError, RuntimeError) as error:  # RuntimeError: the home directory of ~user is not known
-        raise PipelineError(f"data.{error}") from error
+        raise _placed(error) from error
     found = embedder.backbone.sha256
     if began is not None and began.sha256 != found:
         raise PipelineError(
@@ -148,7 +148,7 @@ def fingerprint_with(embedder: Eye | None, images: DataSet) -> str:
     try:
         return embedder.fingerprint(images)
     except TrainerError as error:
-        raise PipelineError(f"data.{error}") from error
+        raise _placed(error) from error
 
 
 def features_of(embedder: Eye | None, images: DataSet, progress: Progress | None = None) -> DataSet:
@@ -170,4 +170,9 @@ def features_of(embedder: Eye | None, images: DataSet, progress: Progress | None
             return embedder(images)
         return with_bar(embedder, images) if progress is None else embedder(images, progress)
     except TrainerError as error:
-        raise PipelineError(f"data.{error}" if str(error).startswith("backbone") else str(error)) from error
+        raise _placed(error) from error
+
+
+def _placed(error: Exception) -> PipelineError:
+    """Return an error of the trainer as one that names the field, where it begins with its name."""
+    return PipelineError(f"data.{error}" if str(error).startswith("backbone") else str(error))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fidelity_cases import Quiet, make_run
 
-from linearize import LookAhead, Measure
+from linearize import CRITERIA, LookAhead, Measure
 from pipeline.annotators import SimulatedAnnotator
 from pipeline.config import load_config
 from pipeline.fidelity.changes import predicted_changes
@@ -135,5 +135,5 @@ def test_fidelity_retrains_and_predicts_with_this_loss(run):
 @pytest.mark.parametrize("criterion", ["margin-lin", "entropy-lin"])
 def test_half_way_criteria_are_judged_on_softmax(run, criterion):
     setting = open_setting(run, 0, 8)
-    still = _finished(setting, criterion, setting.posterior.mean, np.random.default_rng(0))
+    still = _finished(setting, CRITERIA[criterion], setting.posterior.mean, np.random.default_rng(0))
     assert still.spearman.value == pytest.approx(1)

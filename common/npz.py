@@ -43,6 +43,24 @@ def array_names(path: Path) -> list[str]:
         return [entry.filename.removesuffix(ENDING) for entry in archive.infolist()]
 
 
+def array_shape(path: Path, name: str) -> tuple[int, ...]:
+    """Return the shape of an array by its header; its values are not read.
+
+    Args:
+        path: the archive.
+        name: of the array.
+
+    Raises:
+        ArchiveError: it is no archive, has no such array, or that is not what its header says.
+        OSError: it cannot be opened, or is no regular file.
+
+    """
+    with _archive(path) as archive:
+        entry = archive.getinfo(f"{name}{ENDING}")
+        with archive.open(entry) as stream:
+            return _check_header(stream, entry.file_size, name)  # type: ignore[arg-type]
+
+
 def read_arrays(path: Path, names: Collection[str] | None = None, limit: int | None = None) -> dict[str, NDArray[Any]]:
     """Read arrays of an archive that ``numpy.savez`` wrote; nothing in it is executed.
 
@@ -80,19 +98,20 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> NDArr
         return array
 
 
-def _check_header(stream: BinaryIO, size: int, name: str) -> None:
-    """Refuse an array whose header promises anything but the bytes that follow it."""
+def _check_header(stream: BinaryIO, size: int, name: str) -> tuple[int, ...]:
+    """Return an array's shape, after refusing one whose header promises anything but the bytes that follow it."""
     version = npy.read_magic(stream)
     if version not in _HEADERS:
         raise ArchiveError(f"{name} is an array of named fields; save plain arrays")
     shape, _, dtype = _HEADERS[version](stream)
     if dtype.hasobject:
-        return  # which reading it refuses
+        return tuple(shape)  # which reading it refuses
     count, follows = math.prod(shape), size - stream.tell()
     if min(shape, default=0) < 0 or count * dtype.itemsize != follows:
         raise ArchiveError(f"{name} says that it is {list(shape)} of {dtype}, but {follows:,} bytes follow")
     if not follows and max(shape, default=0) > MOST_EMPTY:
         raise ArchiveError(f"{name} says that it is {list(shape)} of {dtype}, which holds nothing")
+    return tuple(shape)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
         "--model",
         "model.name",
         str,
-        "Network; 'pipeline list models' names them. Your own: PKG.MOD:FACTORY.  [cnn; with --backbone linear]",
+        "Network; 'pipeline list models' names them. Your own: PKG.MOD:FACTORY.  [cnn; for features linear]",
     ),
     ("--init-weights", "model.init_weights", str, "Start from these weights, .safetensors or .pt.  [random ones]"),
     (

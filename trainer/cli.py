@@ -22,7 +22,7 @@ from trainer.backbones.command import embedder, with_bar
 from trainer.backbones.tuned import AsImages, tuned_model
 from trainer.checkpoint import load_weights, trained_files
 from trainer.command_options import SETTABLE, data_options, image_options, regime_options
-from trainer.data import DataSet, ImageOptions, check_ids, custom_kind, load
+from trainer.data import DataSet, ImageOptions, check_ids, custom_kind, holds_features, load
 from trainer.errors import Diverged, TrainerError
 from trainer.files import require_free
 from trainer.learners import Trained
@@ -64,9 +64,7 @@ def cli() -> None:
 
 @cli.command(epilog=_FIT_EXAMPLE)
 @data_options
-@click.option(
-    "--model", help=f"One of {', '.join(MODELS)}, or your own: PKG.MOD:FACTORY.  [cnn; with --backbone linear]"
-)
+@click.option("--model", help=f"One of {', '.join(MODELS)}, or your own: PKG.MOD:FACTORY.  [cnn; for features linear]")
 @click.option(
     "--option", "model_options", multiple=True, metavar="KEY=VALUE", help="Option of the model, e.g. width=64."
 )
@@ -118,7 +116,7 @@ def fit(
         model, given = tuned["name"], tuned["options"] | given
     elif model is not None and model.startswith(PREFIX):
         raise TrainerError(f"--model {model}: give --backbone {model.removeprefix(PREFIX)} --finetune all instead")
-    model = model or ("cnn" if backbone is None else "linear")
+    model = model or ("linear" if backbone is not None or holds_features(dataset) else "cnn")
     options = options_for(model, **training)
     family_of(model).resolve(given)
     own = {"image_size": image_size, "classes": classes}

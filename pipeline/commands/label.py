@@ -60,7 +60,7 @@ FIXED = ("--dataset", "--cycles", "--annotator", "--classes", *SIMULATED)
 @click.option("--predictions", is_flag=True, help="Show what the network predicts in Label Studio; it sways people.")
 @run_options(
     *FIXED,
-    defaults={"--n-init": "20", "--subset-size": "1000", "--model": "cnn, for features and with --backbone linear"},
+    defaults={"--n-init": "20", "--subset-size": "1000", "--model": "cnn, for features linear"},
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.  [runs/FOLDER-label]")
 @trust_code_option
@@ -184,10 +184,9 @@ def _begun(
 ) -> tuple[Path, "RunContext"]:
     """Make the directory of a new run, and open it; nothing is left of it where its data is no good."""
     from pipeline.config import load_config
-    from pipeline.config.run import FEATURES_MODEL
     from pipeline.files import slug
     from pipeline.products.watching import watching
-    from pipeline.run.context import load_data, open_context
+    from pipeline.run.context import open_context
     from pipeline.run.rundir import create_run
     from pipeline.session.checks import require_room
 
@@ -195,8 +194,6 @@ def _begun(
     if not config.paged:
         raise PipelineError(f"annotator.name: expected page, got {config.who!r}")
     backbone = config.data.backbone is not None
-    if config.data.name.startswith("npz:") and not backbone and load_data(config).holds_features:
-        config = load_config(config_file, fields, sets, base | {"model": {"name": FEATURES_MODEL}})
     if config.data.name.startswith("folder:") and not backbone and config.data.image_size is None:
         config = _with_size(config)
     path = out or _fresh(f"{slug(config.data.name)}-label", config.data.name)

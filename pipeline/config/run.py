@@ -24,7 +24,7 @@ from pipeline.parsing import to_yaml
 from pipeline.plain import merged
 from trainer.backbones import OWN, kind_of
 from trainer.backbones.tuned import tuned_model
-from trainer.data import custom_kind
+from trainer.data import custom_kind, holds_features
 from trainer.errors import TrainerError
 from trainer.models import ModelSpec
 from trainer.models.on_backbone import PREFIX
@@ -106,7 +106,7 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _of_features(cls, values: Any) -> Any:
-        """Let the network be ``linear`` on a backbone's features, or the backbone, where nobody names another."""
+        """Let the network be ``linear`` on features, or the backbone, where nobody names another."""
         data, model = (values.get("data"), values.get("model")) if isinstance(values, dict) else (None, None)
         if not (model is None or (isinstance(model, dict) and "name" not in model)):
             return values
@@ -118,6 +118,8 @@ class RunConfig(Section):
         if isinstance(backbone, str):
             named = {"name": FEATURES_MODEL} if finetune is None else tuned_model(backbone, finetune, size)
             return {**values, "model": merged(named, model or {})}
+        if holds_features(of_data("name")):
+            return {**values, "model": merged({"name": FEATURES_MODEL}, model or {})}
         return values
 
     @model_validator(mode="after")

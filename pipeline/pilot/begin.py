@@ -32,8 +32,6 @@ from trainer.data.suggest import suggested_size
 from trainer.errors import TrainerError
 
 RECORD, COMPARISON = "pilot.json", "comparison"
-FEATURES_MODEL = "linear"
-"""What learns from features, where no network is named."""
 
 Plain = dict[str, Any]
 
@@ -165,9 +163,7 @@ def _recorded(path: Path, asked: Asked) -> Choice | None:
         data = {
             key: chosen[key] for key in ("test_fraction", "stratified", "image_size") if chosen.get(key) is not None
         }
-        return Choice(
-            _base(asked, data, bool(chosen["features"]), _sizes(chosen)), int(plain["seeds"]), tuple(plain["notes"])
-        )
+        return Choice(_base(asked, data, _sizes(chosen)), int(plain["seeds"]), tuple(plain["notes"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = why(error) if isinstance(error, OSError) else error
         raise PipelineError(f"{path / RECORD} is damaged ({reason}): begin another pilot (--out)") from error
@@ -184,7 +180,6 @@ def record(path: Path, asked: Asked, choice: Choice) -> None:
     """
     path.mkdir(parents=True, exist_ok=True)
     chosen = {**choice.base["data"], **choice.base["query"], "cycles": choice.base["cycles"]}
-    chosen["features"] = "model" in choice.base
     del chosen["name"]
     write_json(
         path / RECORD, {"asked": asked.plain(), "chosen": chosen, "seeds": choice.seeds, "notes": list(choice.notes)}
@@ -198,12 +193,11 @@ def _sizes(chosen: Plain) -> Plain:
 def _base_of(asked: Asked) -> Plain:
     """Return what a pilot's runs are before its data is seen: every labelled image is one to choose."""
     own = {"test_fraction": 0.0, "stratified": True} if custom_kind(asked.data) else {}
-    return _base(asked, own, False, {})
+    return _base(asked, own, {})
 
 
-def _base(asked: Asked, data: Plain, features: bool, sizes: Plain) -> Plain:
-    model = {"model": {"name": FEATURES_MODEL}} if features else {}
-    return {"data": {"name": asked.data, **data}, **model, **sizes}
+def _base(asked: Asked, data: Plain, sizes: Plain) -> Plain:
+    return {"data": {"name": asked.data, **data}, **sizes}
 
 
 def choose_for(asked: Asked, path: Path, where: EngineOptions, trust_code: bool, say: Callable[[str], None]) -> Choice:
@@ -227,8 +221,6 @@ def choose_for(asked: Asked, path: Path, where: EngineOptions, trust_code: bool,
         base["data"]["image_size"] = size
         say(f"the network sees every image at {size} pixels (--image-size)")
     data = load_data(asked.config(base))
-    if data.holds_features and "name" not in given.get("model", {}):
-        base["model"] = {"name": FEATURES_MODEL}
     sizes = _sized(asked, data, given)
     if "test_fraction" in base["data"] and not len(data.test):
         base["data"]["test_fraction"] = round(sizes.test / (len(data.train) + len(data.test)), 4)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.naming import did_you_mean
+from trainer.data import npz
 from trainer.data.arrays import DataSet, Split
 from trainer.data.by_id import ImageView, check_ids
 from trainer.data.custom import ImageOptions
@@ -13,7 +14,6 @@ from trainer.data.digits import load_digits
 from trainer.data.labels import UNLABELLED
 from trainer.data.listed import Listed
 from trainer.data.mnist5k import load_mnist5k
-from trainer.data.npz import load_npz
 from trainer.data.vision import load_cifar10, load_cifar100, load_fashion_mnist, load_mnist, load_svhn
 from trainer.errors import TrainerError
 
@@ -31,6 +31,7 @@ __all__ = [
     "Split",
     "check_ids",
     "custom_kind",
+    "holds_features",
     "load",
 ]
 
@@ -152,7 +153,7 @@ def _folder(path: Path, options: ImageOptions, reading: Reading) -> DataSet:
 
 
 def _npz(path: Path, options: ImageOptions, reading: Reading) -> DataSet:
-    return load_npz(path, options, reading.memory_limit, reading.labelled_only)
+    return npz.load_npz(path, options, reading.memory_limit, reading.labelled_only)
 
 
 CUSTOM_DATA: dict[str, CustomDataEntry] = {
@@ -185,6 +186,20 @@ def custom_kind(name: str) -> str | None:
     """
     kind, colon, path = name.partition(":")
     return kind if colon and path and kind in CUSTOM_DATA else None
+
+
+def holds_features(name: object) -> bool:
+    """Whether a name such as ``npz:PATH`` is that of features of a user's own, by the header of the file alone.
+
+    Args:
+        name: what the user gave.
+
+    """
+    path = name.removeprefix("npz:") if isinstance(name, str) and custom_kind(name) == "npz" else None
+    try:
+        return path is not None and npz.holds_features(Path(path).expanduser())
+    except RuntimeError:  # the home directory of ~user is not known
+        return False
 
 
 def load(

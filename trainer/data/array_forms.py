@@ -63,7 +63,7 @@ def read_inputs(
         inputs: list[Stored] = [_features(*named) for named in arrays]
         notes: tuple[str, ...] = (
             f"{arrays[0].what} holds {inputs[0].shape[1]:,} features of each sample, not images: a network is given "
-            f"{list(inputs[0].shape[1:])}, for which --model mlp is made",
+            f"{list(inputs[0].shape[1:])}, for which --model linear is made",
         )
     else:
         images = [Named(what, _channels_first(what, x)) for what, x in arrays]

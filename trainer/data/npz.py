@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.npz import ArchiveError, array_shape
 from trainer.data.archive import Part, array_names, find_parts, read_arrays
 from trainer.data.array_forms import Labels, Named, number_classes, read_inputs, read_labels, read_texts, strange_number
 from trainer.data.arrays import DataSet
@@ -67,6 +68,19 @@ def load_npz(
         return _data_set(path, parts, arrays, options, labelled_only, notes)
     except TrainerError as error:
         raise type(error)(f"npz:{path}: {error}") from error
+
+
+def holds_features(path: Path) -> bool:
+    """Whether an archive has features ``[N, d]`` and no images, by the header of its first array.
+
+    Args:
+        path: the archive; of one that cannot be read, or is no data set, ``load_npz`` will say so.
+
+    """
+    try:
+        return len(array_shape(path, find_parts(path, array_names(path))[0].x)) == 2
+    except (TrainerError, ArchiveError, OSError):
+        return False
 
 
 def _refuse_file_options(options: ImageOptions) -> None:

@@ -3,7 +3,7 @@
     pip install ".[backbone]"
     python benchmarks/backbone_features.py --dataset cifar10 --data-root data --train 10000 --test 2000 --out c.npz
     python benchmarks/backbone_features.py --dataset folder:photos --size 128 --out photos.npz
-    pipeline compare --dataset npz:c.npz --model mlp
+    pipeline compare --dataset npz:c.npz --model linear
 
 EfficientNet-Lite0 (17 MB, in a package, so that nothing is downloaded from elsewhere): what its last layer sees, 1,280
 features of every image, scaled to SIZE pixels, as images of one channel and height 1 from 0 to 1.  The range that

@@ -2,7 +2,7 @@
 
     trainer pretrain --dataset cifar10 --data-root data --model resnet18 --option width=16 --epochs 25 --out pretrained
     python benchmarks/pretrain.py --pretrained pretrained --dataset cifar10 --data-root data --out features.npz
-    pipeline run --dataset npz:features.npz --model mlp
+    pipeline run --dataset npz:features.npz --model linear
 
 What the network's last layer sees of every image, as images of one channel and height 1 from 0 to 1.  The range that
 scales them is that of the training images'.

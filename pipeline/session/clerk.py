@@ -1,6 +1,5 @@
 """What is done at the desk, one request after another: check it, log it, and only then let anything depend on it."""
 
-import datetime
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from pipeline.run.rounds import Rounds
 from pipeline.run.rundir import RunDirectory
 from pipeline.session.asking import LEFT_OUT, OPEN
 from pipeline.session.checks import Checks
-from pipeline.session.copies import Copies, items_of
+from pipeline.session.copies import Copies
 from pipeline.session.desk import DeskError
 from pipeline.session.finish import Products
 from pipeline.session.grids import SPENT, Grids
@@ -20,6 +19,7 @@ from pipeline.session.looks import Looks
 from pipeline.session.network import NetworkProcess
 from pipeline.session.networks import Networks
 from pipeline.session.sayings import Sayings
+from pipeline.session.times import now
 from pipeline.session.turns import Turn, Turns
 from trainer.data.labels import shown_apart, taken_for
 
@@ -226,12 +226,12 @@ class Clerk:
             DeskError: it contradicts what is asked or was said.
 
         """
-        self._asked(sample)
-        number = self._class(label)
+        self.require_asked(sample)
+        number = self.number_of(label)
         said = self.pool.votes(sample).get(annotator)
         turn = self.turns.of(annotator).turn
         again = turn is not None and turn.sample == sample and turn.why == "disputed"
-        portion: list[Answer | Skip | Undo] = [Answer(sample, number, annotator, seconds, _now())]
+        portion: list[Answer | Skip | Undo] = [Answer(sample, number, annotator, seconds, now())]
         if said is not None and said != number:
             if not again:
                 raise DeskError(f"you called it {self.classes[said]!r} already: undo that first")
@@ -254,10 +254,10 @@ class Clerk:
             DeskError: it contradicts what is asked or was said.
 
         """
-        self._asked(sample)
+        self.require_asked(sample)
         if (said := self.pool.votes(sample).get(annotator)) is not None:
             raise DeskError(f"you called it {self.classes[said]!r} already: undo that first")
-        self.take([Skip(sample, annotator, reason, seconds, _now())])
+        self.take([Skip(sample, annotator, reason, seconds, now())])
         return self.question(annotator)
 
     def undo(self, annotator: str, sample: int | None) -> dict[str, Any]:
@@ -271,12 +271,12 @@ class Clerk:
             DeskError: it contradicts what is asked or was said.
 
         """
-        self._not_finished()
+        self.require_open()
         if sample is None:
             sample = self.sayings.last(annotator)
             if sample is None:
                 raise DeskError("there is nothing of yours to undo")
-        self._asked(sample)
+        self.require_asked(sample)
         if not self.pool.said_anything(sample, annotator):
             others = ", ".join(self.pool.votes(sample))
             raise DeskError(f"only {others} can undo that" if others else "there is nothing of yours to undo there")
@@ -328,116 +328,6 @@ class Clerk:
         self.rounds.add_classes(self.round, [name])
         self.version += 1
 
-    def grid(self, annotator: str, label: str, size: int) -> dict[str, Any]:
-        """Ask about the likeliest samples of a class at once.
-
-        Args:
-            annotator: who is shown them.
-            label: name of the class.
-            size: how many at most.
-
-        Raises:
-            DeskError: it contradicts what is asked or was said.
-
-        """
-        self._not_finished()
-        number = self._class(label)
-        self.version += 1
-        return {"label": label, "items": self.grids.shown(annotator, number, size), "asked_by": self.networks.serving}
-
-    def confirm(
-        self, annotator: str, label: str, right: list[int], wrong: list[int], seconds: float | None
-    ) -> dict[str, Any]:
-        """Record the labels of a grid; those that are wrong are asked about one by one.
-
-        Args:
-            annotator: who says so.
-            label: name of the class.
-            right: samples that are of it.
-            wrong: samples that are not.
-            seconds: that all of them took.
-
-        Raises:
-            DeskError: it contradicts what is asked or was said.
-
-        """
-        number = self._class(label)
-        for sample in (*right, *wrong):
-            self._asked(sample)
-        self.grids.check(annotator, number, right, wrong)
-        each = None if seconds is None else seconds / max(1, len(right) + len(wrong))
-        self.take([Answer(sample, number, annotator, each, _now()) for sample in right])
-        self.grids.close(annotator, wrong)
-        return self.question(annotator)
-
-    def near_copies(self, annotator: str, sample: int) -> dict[str, Any]:
-        """Return a sample and those near-copies of it of which nobody said anything yet.
-
-        Args:
-            annotator: who is shown them.
-            sample: that they are asked about.
-
-        Raises:
-            DeskError: it was never asked about, or there are none.
-
-        """
-        self._not_finished()
-        self._asked(sample)
-        if not (copies := self.copies.of(sample, annotator)):
-            raise DeskError("there are no near-copies of it that nobody has labelled")
-        return items_of(self, sample, copies)
-
-    def label_copies(
-        self, annotator: str, sample: int, label: str, right: list[int], wrong: list[int], seconds: float | None
-    ) -> dict[str, Any]:
-        """Record one label of a sample and of its near-copies, each in an event of its own.
-
-        Args:
-            annotator: who says so.
-            sample: that was asked about.
-            label: name of the class of all of them.
-            right: near-copies that are of it, too.
-            wrong: those that are not; nothing is said of them.
-            seconds: that all of them took.
-
-        Raises:
-            DeskError: it contradicts what is asked or was said.
-
-        """
-        self._not_finished()
-        self._asked(sample)
-        number = self._class(label)
-        if self.pool.votes(sample).get(annotator, number) != number:
-            raise DeskError("you called it something else already: undo that first")
-        if self.pool.skipped_by(sample, annotator):
-            raise DeskError("you skipped it already: undo that first")
-        fresh = self.copies.check(annotator, sample, number, right, wrong)
-        if new := [one for one in fresh if self.pool.asked_in(one) is None]:
-            self.networks.ask_of_copies(sample, new)
-        each = None if seconds is None else seconds / (1 + len(right) + len(wrong))
-        answers = [Answer(one, number, annotator, each, _now()) for one in (sample, *fresh)]
-        self.take([answers[0]], answers[1:])
-        return self.question(annotator)
-
-    def undo_copies(self, annotator: str, sample: int) -> dict[str, Any]:
-        """Withdraw a label together with those of the near-copies that were given with it; return that question.
-
-        Args:
-            annotator: who.
-            sample: id of any of them.
-
-        Raises:
-            DeskError: it contradicts what is asked or was said.
-
-        """
-        self._not_finished()
-        together = self.sayings.together(sample, annotator)
-        first = together[0] if together else sample
-        self.turns.put_off.update(together[1:])  # not asked one by one right after
-        if together:
-            self.take([Undo(one, annotator) for one in reversed(together[1:])])
-        return self.undo(annotator, first)
-
     def history(self, annotator: str, limit: int) -> list[dict[str, Any]]:
         """Return what an annotator said, the latest first.
 
@@ -465,20 +355,39 @@ class Clerk:
         self.networks.go_on()
         self.version += 1
 
-    def _not_finished(self) -> None:
-        """Refuse what would leave a sample open that nobody is asked about any more."""
+    def require_open(self) -> None:
+        """Refuse what would leave a sample open that nobody is asked about any more.
+
+        Raises:
+            DeskError: labelling is finished.
+
+        """
         if self.products.finished:
             raise DeskError(f"labelling is finished: to change anything, start 'pipeline label {self.run.path}' again")
 
-    def _asked(self, sample: int) -> None:
+    def require_asked(self, sample: int) -> None:
+        """Refuse a sample that nobody was asked about.
+
+        Args:
+            sample: id.
+
+        Raises:
+            DeskError: it is one.
+
+        """
         if self.pool.asked_in(sample) is None:
             raise DeskError(f"sample {sample} was never asked about", 404)
 
-    def _class(self, name: str) -> int:
+    def number_of(self, name: str) -> int:
+        """Return the number of a class.
+
+        Args:
+            name: its name.
+
+        Raises:
+            DeskError: there is no such class.
+
+        """
         if name not in self.classes:
             raise DeskError(f"label: expected one of {', '.join(self.classes) or 'no class yet'}; got {name!r}", 400)
         return self.classes.index(name)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -3,8 +3,10 @@
 import threading
 from typing import TYPE_CHECKING, Any
 
+from pipeline.annotators import Answer, Undo
 from pipeline.cold.copies import copy_groups
 from pipeline.session.desk import DeskError
+from pipeline.session.times import now
 
 if TYPE_CHECKING:
     from pipeline.session.clerk import Clerk
@@ -47,20 +49,79 @@ class Copies:
         free = [one for one in group if one != sample and one not in taken and self._open(one)]
         return free[: MOST_SHOWN if left is None else max(0, min(MOST_SHOWN, left - 1))]
 
-    def check(self, annotator: str, sample: int, label: int, copies: list[int], wrong: list[int]) -> list[int]:
-        """Return those copies that have no label yet, of a confirmation that is no contradiction.
+    def show(self, annotator: str, sample: int) -> dict[str, Any]:
+        """Return a sample and those near-copies of it of which nobody said anything yet.
+
+        Args:
+            annotator: who is shown them.
+            sample: that they are asked about.
+
+        Raises:
+            DeskError: it was never asked about, or there are none.
+
+        """
+        clerk = self._clerk
+        clerk.require_open()
+        clerk.require_asked(sample)
+        if not (copies := self.of(sample, annotator)):
+            raise DeskError("there are no near-copies of it that nobody has labelled")
+        return {"sample": sample, "items": [{**clerk.named(one), "probability": None} for one in (sample, *copies)]}
+
+    def label(
+        self, annotator: str, sample: int, label: str, right: list[int], wrong: list[int], seconds: float | None
+    ) -> dict[str, Any]:
+        """Record one label of a sample and of its near-copies, each in an event of its own.
 
         Args:
             annotator: who says so.
-            sample: that they are copies of.
-            label: the class.
-            copies: samples that are of it, too.
-            wrong: samples that are no copies.
+            sample: that was asked about.
+            label: name of the class of all of them.
+            right: near-copies that are of it, too.
+            wrong: those that are not; nothing is said of them.
+            seconds: that all of them took.
 
         Raises:
-            DeskError: it names others than were shown, or samples of which something else was said meanwhile.
+            DeskError: it contradicts what is asked or was said.
 
         """
+        clerk = self._clerk
+        clerk.require_open()
+        clerk.require_asked(sample)
+        number = clerk.number_of(label)
+        if clerk.pool.votes(sample).get(annotator, number) != number:
+            raise DeskError("you called it something else already: undo that first")
+        if clerk.pool.skipped_by(sample, annotator):
+            raise DeskError("you skipped it already: undo that first")
+        fresh = self._fresh(annotator, sample, number, right, wrong)
+        if new := [one for one in fresh if clerk.pool.asked_in(one) is None]:
+            clerk.networks.ask_of_copies(sample, new)
+        each = None if seconds is None else seconds / (1 + len(right) + len(wrong))
+        answers = [Answer(one, number, annotator, each, now()) for one in (sample, *fresh)]
+        clerk.take([answers[0]], answers[1:])
+        return clerk.question(annotator)
+
+    def undo(self, annotator: str, sample: int) -> dict[str, Any]:
+        """Withdraw a label together with those of the near-copies that were given with it; return that question.
+
+        Args:
+            annotator: who.
+            sample: id of any of them.
+
+        Raises:
+            DeskError: it contradicts what is asked or was said.
+
+        """
+        clerk = self._clerk
+        clerk.require_open()
+        together = clerk.sayings.together(sample, annotator)
+        first = together[0] if together else sample
+        clerk.turns.put_off.update(together[1:])  # not asked one by one right after
+        if together:
+            clerk.take([Undo(one, annotator) for one in reversed(together[1:])])
+        return clerk.undo(annotator, first)
+
+    def _fresh(self, annotator: str, sample: int, label: int, copies: list[int], wrong: list[int]) -> list[int]:
+        """Return those copies that have no label yet, of a confirmation that is no contradiction."""
         group, pool = self._groups.get(sample, ()), self._clerk.pool
         if sample in (*copies, *wrong) or len({*copies, *wrong}) != len(copies) + len(wrong):
             raise DeskError("expected every copy once, as right or as wrong", 400)
@@ -89,15 +150,3 @@ class Copies:
 
     def _found(self) -> None:
         self._clerk.version += 1
-
-
-def items_of(clerk: "Clerk", sample: int, copies: list[int]) -> dict[str, Any]:
-    """Return what the page shows of a sample and its near-copies, that sample first.
-
-    Args:
-        clerk: whose.
-        sample: id.
-        copies: of it.
-
-    """
-    return {"sample": sample, "items": [{**clerk.named(one), "probability": None} for one in (sample, *copies)]}

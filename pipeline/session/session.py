@@ -97,27 +97,27 @@ class Session(Desk):
 
     def grid(self, annotator: str, label: str, size: int) -> dict[str, Any]:
         """Ask about the likeliest samples of a class at once."""
-        return self._do(lambda: self.clerk.grid(self._name(annotator), label, size))
+        return self._do(lambda: self.clerk.grids.ask(self._name(annotator), label, size))
 
     def confirm(
         self, annotator: str, label: str, right: list[int], wrong: list[int], seconds: float | None
     ) -> dict[str, Any]:
         """Record the labels of a grid; those that are wrong are asked about one by one."""
-        return self._do(lambda: self.clerk.confirm(self._name(annotator), label, right, wrong, seconds))
+        return self._do(lambda: self.clerk.grids.confirm(self._name(annotator), label, right, wrong, seconds))
 
     def near_copies(self, annotator: str, sample: int) -> dict[str, Any]:
         """Return a sample and its near-copies that nobody said anything of."""
-        return self._do(lambda: self.clerk.near_copies(self._name(annotator), sample))
+        return self._do(lambda: self.clerk.copies.show(self._name(annotator), sample))
 
     def label_copies(
         self, annotator: str, sample: int, label: str, right: list[int], wrong: list[int], seconds: float | None
     ) -> dict[str, Any]:
         """Record one label of a sample and its near-copies, and return the next question."""
-        return self._do(lambda: self.clerk.label_copies(self._name(annotator), sample, label, right, wrong, seconds))
+        return self._do(lambda: self.clerk.copies.label(self._name(annotator), sample, label, right, wrong, seconds))
 
     def undo_copies(self, annotator: str, sample: int) -> dict[str, Any]:
         """Withdraw a label with those of the near-copies given with it, and return that sample as the question."""
-        return self._do(lambda: self.clerk.undo_copies(self._name(annotator), sample))
+        return self._do(lambda: self.clerk.copies.undo(self._name(annotator), sample))
 
     def history(self, annotator: str, limit: int) -> dict[str, Any]:
         """Return what an annotator said, the latest first."""

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import click
 import numpy as np
-from backbone_features import backbone, embedded
+from backbone_features import BACKBONE, embedded
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pipeline.cold.copies import SHARE, typical_distance
 from pipeline.cold.points import SIDE, shrunk
+from trainer.backbones import open_backbone
 from trainer.data import load
 
 SHARES = (0.2, SHARE, 0.4, 0.5)
@@ -84,7 +85,7 @@ def main(dataset: str, data_root: Path | None, count: int, copied: int, size: in
     """Count what is found and what is joined."""
     images, classes = stored(dataset, data_root, count)
     side = size or (128 if features else 28 if dataset == "mnist" else 32)
-    net = backbone() if features else None
+    net = open_backbone(BACKBONE) if features else None
 
     def points(of: list[Image.Image]) -> NDArray[np.float32]:
         x = pixels(of, side)

@@ -257,6 +257,7 @@ def pretrain(
         head = learn(data, spec, options, folder)
     weights = out / "weights.safetensors"
     known = f" with these {data.num_classes} classes" if data.num_classes > 1 else ""
+    click.echo(f"a linear network learns from its features by --backbone {out}")
     click.echo(f"a run of this network{known} begins with it by --init-weights {weights}")
     click.echo(f"{'with others' if known else 'with classes'} also --set model.init_skip={head}, a new last layer")
     click.echo(str(out))

@@ -149,8 +149,8 @@ def plain(advice: Advice) -> dict[str, Any]:
         accuracy = {"value": value, "low": advice.low, "high": advice.high, "images": now.images, "labels": now.labels}
     later = []
     if expected is not None:
-        columns = zip(*(column.tolist() for column in expected[1:]), strict=True)
-        names = Forecast._fields[1:]
+        columns = zip(*(column.tolist() for column in expected.by_labels), strict=True)
+        names = Forecast._fields[1:-1]
         later = [{"labels": n, **dict(zip(names, row, strict=True))} for n, row in zip(MORE, columns, strict=True)]
     return {
         "verdict": advice.verdict,

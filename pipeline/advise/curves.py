@@ -169,6 +169,7 @@ class Forecast(NamedTuple):
         gain: median of what the labels would add to the accuracy, trainings averaged ``[m]``.
         gain_low: lower end of its 90 % band: 95 % lies above it.
         gain_high: upper end: 95 % lies below it.
+        now: median of what the curve has now, trainings averaged, which gains are counted from.
 
     """
 
@@ -179,6 +180,12 @@ class Forecast(NamedTuple):
     gain: np.ndarray
     gain_low: np.ndarray
     gain_high: np.ndarray
+    now: float
+
+    @property
+    def by_labels(self) -> tuple[np.ndarray, ...]:
+        """All that there is one of for each number of labels, in the order of the fields."""
+        return (self.accuracy, self.low, self.high, self.gain, self.gain_low, self.gain_high)
 
 
 def forecast(prior: Prior, points: Sequence[Point], classes: int, more: Sequence[int], draws: int = DRAWS) -> Forecast:
@@ -207,4 +214,6 @@ def forecast(prior: Prior, points: Sequence[Point], classes: int, more: Sequence
     rising = (np.diff(p, axis=1) >= 0).all(axis=1)  # trainings averaged, labels do not harm
     p = p[rising] if rising.sum() >= FEWEST else p
     gain = np.quantile(p[:, 1:] - p[:, :1], (0.5, 1 - LEVEL, LEVEL), axis=0)
-    return Forecast(tuple(more), *accuracy, *gain)
+    level = float(np.median(p[:, 0]))
+    (mid, low, high), (gain_mid, gain_low, gain_high) = accuracy, gain
+    return Forecast(tuple(more), mid, low, high, gain_mid, gain_low, gain_high, level)

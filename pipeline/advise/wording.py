@@ -60,7 +60,10 @@ def reason(advice: Advice) -> str:
     assert found is not None
     gain, low, high = (100 * float(column[-1]) for column in (found.gain, found.gain_low, found.gain_high))
     worth = f"{100 * advice.worth:g} point{'' if advice.worth == 0.01 else 's'}"
-    band = f"{MORE[-1]} labels more would bring {gain:+.1f} points (90 % band {low:+.1f} to {high:+.1f})"
+    band = (
+        f"{MORE[-1]} labels more would bring {gain:+.1f} points (90 % band {low:+.1f} to {high:+.1f}) beside the "
+        f"{percent(found.now)} that the curve has now"
+    )
     if advice.early:
         return f"{band}; before {FEWEST_NETWORKS} networks were measured on {FEWEST_IMAGES} images nobody is told more"
     why = {

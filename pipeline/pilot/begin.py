@@ -197,7 +197,9 @@ def _base_of(asked: Asked) -> Plain:
 
 
 def _base(asked: Asked, data: Plain, sizes: Plain) -> Plain:
-    return {"data": {"name": asked.data, **data}, **sizes}
+    """Let every run begin with labels drawn at random, so that what they begin with is no part of the comparison."""
+    query = {"initial": RANDOM, **sizes.get("query", {})}
+    return {"data": {"name": asked.data, **data}, **sizes, "query": query}
 
 
 def choose_for(asked: Asked, path: Path, where: EngineOptions, trust_code: bool, say: Callable[[str], None]) -> Choice:
@@ -224,7 +226,7 @@ def choose_for(asked: Asked, path: Path, where: EngineOptions, trust_code: bool,
     sizes = _sized(asked, data, given)
     if "test_fraction" in base["data"] and not len(data.test):
         base["data"]["test_fraction"] = round(sizes.test / (len(data.train) + len(data.test)), 4)
-    base |= {"query": {"n_init": sizes.n_init, "size": sizes.query}, "cycles": sizes.cycles}
+    base |= {"query": {**base["query"], "n_init": sizes.n_init, "size": sizes.query}, "cycles": sizes.cycles}
     choice = Choice(base, seeds)
     if asked.minutes is not None:
         choice = _within(asked, choice, sizes, make_plan(choice.grid(asked), path / COMPARISON, where, trust_code), say)

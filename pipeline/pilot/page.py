@@ -91,10 +91,12 @@ def how(pilot: Pilot) -> str:
 
     """
     config = pilot.experiment.config
+    initial = config.query.initial
+    first = "drawn at random" if initial == "random" else f"chosen before any answer (query.initial {initial})"
     return (
-        f"Each run began with {config.query.n_init} labels drawn at random, asked {config.cycles - 1} times for "
-        f"{config.query.answers}, and trained the network {config.model.name} after each; at a seed all strategies "
-        "began with the same labels and weights."
+        f"Each run began with {config.query.n_init} labels {first}, asked {config.cycles - 1} times for "
+        f"{config.query.answers}, and trained the network {verdict.network_of(pilot)} after each; at a seed all "
+        "strategies began with the same labels and weights."
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 from pipeline.pilot.measure import Pilot, Shown
@@ -12,6 +13,18 @@ from pipeline.report.wording import p_value
 Answer = Literal["yes", "no", "open"]
 WORTH = 0.01
 """A gain over the range of labels that is worth having: where the interval ends below it, the answer is no."""
+
+
+def network_of(pilot: Pilot) -> str:
+    """Return what was trained, and on whose features.
+
+    Args:
+        pilot: what it shows.
+
+    """
+    config = pilot.experiment.config
+    seen = "" if config.data.backbone is None else f" on {Path(config.data.backbone).name}"
+    return f"{config.model.name}{seen}"
 
 
 def answer_of(shown: Shown) -> Answer:
@@ -112,7 +125,7 @@ def limits(pilot: Pilot) -> Iterator[str]:
     if pilot.test < FEW_TEST:
         yield f"{pilot.test} test images are few: at least {FEW_TEST} should be labelled for a firm answer."
     yield (
-        f"It holds for this network ({pilot.experiment.config.model.name}) and these numbers of labels; labels are "
+        f"It holds for this network ({network_of(pilot)}) and these numbers of labels; labels are "
         "taken to be right and equally dear."
     )
     if stopped := sum(not row.converged for row in rows):

@@ -72,8 +72,8 @@ def random_config(config: RunConfig, threads: int) -> RunConfig:
 
     """
     plain = config.model_dump(mode="json")
-    sizes = {name: plain["query"][name] for name in ("n_init", "initial", "size", "subset", "retrain_every")}
-    return validate({**plain, "query": {"strategy": NAME, **sizes}, "threads": threads})
+    sizes = {name: plain["query"][name] for name in ("n_init", "size", "subset", "retrain_every")}
+    return validate({**plain, "query": {"strategy": NAME, "initial": NAME, **sizes}, "threads": threads})
 
 
 def train_beside(run: RunDirectory, context: RunContext, reporter: Reporter) -> None:

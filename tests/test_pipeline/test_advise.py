@@ -95,7 +95,7 @@ def test_less_is_sure_with_few_labels_and_few_images():
 )
 def test_what_follows_of_a_gain(low, high, worth, verdict):
     none = np.zeros(3)
-    found = Forecast(MORE, none, none, none, none, np.array([0, 0, low]), np.array([1, 1, high]))
+    found = Forecast(MORE, none, none, none, none, np.array([0, 0, low]), np.array([1, 1, high]), 0.5)
     assert decide(found, worth, [on_curve(20), on_curve(40)]) == verdict
     assert decide(found, worth, [on_curve(40)]) == "cannot tell yet"  # one network says nothing of a curve
     assert decide(found, worth, [on_curve(20), on_curve(40, images=19)]) == "cannot tell yet"

@@ -23,6 +23,7 @@ from pipeline.pilot.evidence import (
 from pipeline.pilot.measure import Row, Shown
 from pipeline.pilot.sizes import Sizes, check_classes, choose, fit, how_many_seeds
 from pipeline.pilot.verdict import about_saving, answer_of, sentence, table
+from pipeline.run.rundir import read_config
 from pipeline.sweep.engine import EngineOptions
 
 LABELS = (20, 40, 60)
@@ -250,6 +251,8 @@ def test_a_pilot_goes_on_and_ends_in_a_page(pilot, engine, tmp_path):
     assert "3 classes (0, 1, 2), 60 labelled images to choose among, 100 others to test on" in page
     assert "pipeline pilot mine.npz --strategies margin --seeds 6 --cycles 4 --epochs 15 --device cpu" in page
     assert "http" not in page
+    assert "labels drawn at random" in page
+    assert read_config(out / "comparison" / "margin-seed0").query.initial == "random"
     assert json.loads((out / "pilot.json").read_text())["seeds"] == 6
 
     engine.ran = []

@@ -414,7 +414,7 @@ def test_the_end(tmp_path):
             f"pipeline label {path}",
         ]
         assert news[0] == "finishing: a last network learns from every label, then the products are made"
-        files = "README.md, labels.csv, predictions.csv, model/, products.json"
+        files = "README.md, labels.csv, predictions.csv, model/, products.json, review.csv"
         assert news[1] == f"finished: {files} are in {path / 'products'}"
         assert [line.partition(": ")[2] for line in news[2:5]] == steps
         assert news[5:] == ["Ctrl-C ends the page"]

@@ -36,6 +36,7 @@ class Reference:
         self.dtype = dtype
         raised = dtype == torch.float64 and all(value.dtype != dtype for value in module.parameters())
         self.precision: type[AbstractContextManager[Any]] = Upcast if raised else nullcontext
+        require_no_cache(module)
         computed = {id(value): value.detach().clone() for value in _computed(module)}
         with torch.random.fork_rng(devices=[]):
             whole = copy.deepcopy(module, computed).cpu()
@@ -97,6 +98,27 @@ class Reference:
             raise UnsupportedGradient(f"torch itself cannot differentiate this module ({reason})") from error
         dense = (gradient.to_dense() if gradient.is_sparse else gradient for gradient in gradients)
         return {name: gradient.numpy() for name, gradient in zip(names, dense, strict=True)}
+
+
+def require_no_cache(module: nn.Module) -> None:
+    """Refuse a module that keeps, from one call to the next, what it computed from its parameters.
+
+    Args:
+        module: any.
+
+    Raises:
+        UnsupportedGradient: it names the layer and its attribute.
+
+    """
+    for name, layer in module.named_modules():
+        for key, value in vars(layer).items():
+            kept = tree_leaves(value) if isinstance(value, dict | list | tuple) else []
+            if any(isinstance(leaf, Tensor) and leaf.grad_fn is not None for leaf in kept):
+                where = f"{name}.{key}" if name else key
+                raise UnsupportedGradient(
+                    f"`{where}` keeps from one call to the next what was computed from parameters, so later calls have "
+                    "no gradient of their own there; compute it in `forward` each time"
+                )
 
 
 def _computed(module: nn.Module) -> Iterator[Tensor]:

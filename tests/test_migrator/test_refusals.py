@@ -355,3 +355,25 @@ def test_examples_that_do_not_fit(examples, message):
     module = Layered(torch.tanh).eval()
     with pytest.raises(errors.PortMismatch, match=message):
         verify(module, migrate(module, torch.zeros(2, 6)), examples)
+
+
+class Cached(nn.Module):
+    """Keeps what it computed from a parameter, as LeViT does with its biases in eval mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias, self.kept = nn.Parameter(torch.ones(3)), {}
+
+    def forward(self, x):
+        if "bias" not in self.kept:
+            self.kept["bias"] = self.bias * 2
+        return x.mean((2, 3)) * self.kept["bias"]
+
+
+@pytest.mark.parametrize("called_before", [False, True])
+def test_what_is_kept_from_one_call_to_the_next(called_before):
+    module = nn.Sequential(Cached()).eval()
+    if called_before:
+        module(torch.zeros(2, 3, 7, 7))
+    with pytest.raises(errors.UnsupportedGradient, match=r"`0\.kept` keeps from one call to the next"):
+        verify(module, migrate(module, (torch.zeros(2, 3, 7, 7),)), np.zeros((3, 3, 7, 7), np.float32))

@@ -13,6 +13,7 @@ from pipeline.run.loading import load_data
 from pipeline.run.pool import Pool
 from pipeline.run.reading import CONFIG, check_configuration, check_unchanged, read_begun, read_config
 from pipeline.verify.accuracies import check_accuracies
+from pipeline.verify.backbone import check_backbone
 from pipeline.verify.derived import check_derived
 from pipeline.verify.findings import Findings
 from pipeline.verify.record import Record, check_labels
@@ -46,9 +47,13 @@ def verify(run: Path, *, trust_code: bool = False, say: Callable[[str], None] = 
         return found
     say("the stages")
     check_stages(record, found)
+    before = len(found.faults)
+    check_backbone(record, found, trust_code=trust_code, say=say)
+    sees = len(found.faults) == before
     if record.data is not None:
         say("questions, answers and metrics")
         check_derived(record, record.data, found)
+    if record.data is not None and sees:
         say("the networks' accuracies")
         check_accuracies(record, found, trust_code=trust_code, say=say)
     return found

@@ -108,7 +108,7 @@ def test_a_run_on_features_from_its_beginning_to_new_images(here):
     reason = "are not those that the run began with (SHA-256 "
     for command in (["resume", "run"], ["products", "run"], ["fidelity", "run", "--cycle", "0"]):
         assert reason in refused(*command)
-    invoke("status", "run")  # which needs no backbone
+    assert f": digits, linear on {moved}, " in invoke("status", "run").stdout  # which needs no backbone
     assert invoke("verify", "run", code=1).stdout.count(reason) == 1
     assert (here / "run/report/learning_curve.png").is_file()
     assert "<img" in report_of(here)

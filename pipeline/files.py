@@ -74,4 +74,21 @@ def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
         rows: plain values.
 
     """
-    write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
+    write_atomically(path, _json_lines(rows))
+
+
+def write_json_lines_anew(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write one JSON object a line atomically where the file does not say just that.
+
+    Args:
+        path: the file.
+        rows: plain values.
+
+    """
+    content = _json_lines(rows).encode()
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomically(path, content)
+
+
+def _json_lines(rows: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)

@@ -49,12 +49,22 @@ def require_run(path: Path) -> None:
         return
     advice = "start one with 'pipeline run'"
     if (path / GRID).is_file():
-        advice = f"it is a comparison: 'pipeline compare --out {path}'"
+        advice = (
+            f"it is a comparison: {_within(path)}; 'pipeline compare --out {shlex.quote(str(path))}' goes on with it"
+        )
     elif (path / EVENTS).is_file():
         advice = "restore that file from a copy"
     elif runs := runs_in(path):
-        advice = f"name one of the runs in it, {_listed(runs)}"
+        alone = [run for run in runs if not (run / GRID).is_file()]
+        advice = f"name one of the runs in it, {_listed(alone)}" if alone else _within(runs[0])
     raise PipelineError(f"expected a run directory with a {CONFIG}, but {path} has none: {advice}")
+
+
+def _within(comparison: Path) -> str:
+    """Return what can be named in a comparison's place."""
+    runs = runs_in(comparison)
+    one = f"name one of the runs in {comparison}, {_listed(runs)}, or " if runs else ""
+    return f"{one}see it with 'pipeline report {shlex.quote(str(comparison))}'"
 
 
 def require_report(path: Path) -> None:

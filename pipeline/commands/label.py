@@ -118,8 +118,6 @@ def label(
     with _listening(port) as listener:  # before anything is made
         base = _base(source, classes, budget, overlap, check)
         fields = {name.replace("__", "."): value for name, value in options.items()}
-        if (folder := fields.get("data.backbone")) and Path(folder).expanduser().is_dir():
-            fields["data.backbone"] = str(Path(folder).expanduser().resolve())  # so that the run goes on from anywhere
         confirm_file(config_file, sets, fields, trust_code, base)
         path, context = _begun(base, out, config_file, sets, fields)
         _serve(path, context, annotator, listener, browser, [], None, studio)

@@ -17,6 +17,9 @@ from pipeline.config.sections import Section
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml, read_yaml
 from pipeline.plain import merged
+from trainer.backbones import OWN, kind_of
+from trainer.errors import TrainerError
+from trainer.models.on_backbone import PREFIX
 
 
 def load_config(
@@ -40,7 +43,7 @@ def load_config(
         PipelineError: an unreadable file, an unknown key, a wrong type or a value out of range; one line.
 
     """
-    return validate(gather(file, options, sets, base))
+    return validate(from_anywhere(gather(file, options, sets, base), base))
 
 
 def gather(
@@ -72,6 +75,30 @@ def gather(
         if not text.strip():
             raise PipelineError(f"--set {path}: expected a value after '=', got none")
         _assign(values, path, parse_yaml(text, f"--set {path}"))
+    return values
+
+
+def from_anywhere(values: dict[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Let the folder of a backbone be absolute, so that a run goes on from whatever directory.
+
+    Args:
+        values: of a configuration; changed.
+        base: what it was made of; a folder that this names stays, for a run was begun with it.
+
+    """
+    data, model = (section if isinstance(section := values.get(key), dict) else {} for key in ("data", "model"))
+    name, before = data.get("backbone"), (base or {}).get("data")
+    if not isinstance(name, str) or (isinstance(before, Mapping) and before.get("backbone") == name):
+        return values
+    try:
+        folder = Path(name).expanduser()
+        if kind_of(name) is not OWN["FOLDER"] or not folder.is_dir():
+            return values
+    except (TrainerError, RuntimeError, OSError, ValueError):  # which is said where it is used
+        return values
+    data["backbone"] = str(folder.resolve())
+    if model.get("name") == f"{PREFIX}{name}":  # as a run writes it down that trains on its backbone
+        model["name"] = f"{PREFIX}{data['backbone']}"
     return values
 
 

@@ -9,7 +9,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.run.device import choose_device
 from pipeline.run.events import Event
-from trainer.backbones import open_backbone
+from trainer.backbones import OWN, kind_of, open_backbone
 from trainer.backbones.base import Size, shown
 from trainer.backbones.command import with_bar
 from trainer.backbones.featured import Embedder
@@ -36,6 +36,8 @@ def embedder_of(config: RunConfig, start: Event | None) -> Embedder | AsImages |
     if section.backbone is None:
         return None
     began = StandIn.of(start)
+    if began is not None:
+        _require_folder(section.backbone)
     square = began.size[0] if began is not None and began.size[0] == began.size[1] else None
     try:
         store = Path(section.feature_store).expanduser() if section.feature_store else None
@@ -54,6 +56,19 @@ def embedder_of(config: RunConfig, start: Event | None) -> Embedder | AsImages |
     if section.finetune is not None:
         return AsImages(embedder.backbone.size_for(section.backbone_size))
     return embedder
+
+
+def _require_folder(backbone: str) -> None:
+    """Refuse the folder of a run's backbone where it is not there: the name was right when the run began."""
+    try:
+        absent = kind_of(backbone) is OWN["FOLDER"] and not Path(backbone).expanduser().is_dir()
+    except (TrainerError, RuntimeError) as error:  # RuntimeError: the home directory of ~user is not known
+        raise _placed(error) from error
+    if absent:
+        where, other = "", ""
+        if not Path(backbone).expanduser().is_absolute():
+            where, other = f" from {Path.cwd()}", ", or go on from where the run was begun"
+        raise PipelineError(f"data.backbone: the run's folder {backbone} is not there{where}: put it back{other}")
 
 
 def facts_of(config: RunConfig, data: DataSet) -> dict[str, Any] | None:

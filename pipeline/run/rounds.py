@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.annotators import Annotator, Answer, Item, Question, Said, Skip, Undo
 from pipeline.errors import RunFailedError
-from pipeline.files import write_json_lines
+from pipeline.files import write_json_lines, write_json_lines_anew
 from pipeline.run.pool import GIVEN, INITIAL, Pool
 from pipeline.run.round_files import LABELS, answer_rows, question_rows
 from pipeline.run.rundir import RunDirectory
@@ -144,6 +144,15 @@ class Rounds:
         if round_ != INITIAL and round_ in pool.queries:
             rows = question_rows(self._data, self._run.run_id, pool, round_)
             write_json_lines(self._run.cycle_path(round_) / QUERY, rows)
+
+    def catch_up(self) -> None:
+        """Write the files of every round that do not say what the log says: a kill kept them from being written."""
+        for round_ in sorted(self.pool.queries.keys() - {INITIAL}):
+            rows = {QUERY: question_rows(self._data, self._run.run_id, self.pool, round_)}
+            if self.pool.closed(round_):
+                rows[LABELS] = answer_rows(self._data, self.classes, self._run.events, round_)
+            for name, lines in rows.items():
+                write_json_lines_anew(self._run.cycle_path(round_) / name, lines)
 
     def _question(self, round_: int, samples: Sequence[int], *, disputed: bool = False) -> Question:
         def items(of: Iterable[int]) -> tuple[Item, ...]:

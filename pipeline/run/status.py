@@ -20,6 +20,9 @@ from pipeline.run.reading import check_configuration
 from pipeline.run.recorded import named_code
 from pipeline.run.votes import Votes
 
+ANSWERED = ("label", "skip", "round_closed")
+"""What is logged last where answers were taken in and the run was not gone on with."""
+
 
 class Status(NamedTuple):
     """Where a run stands.
@@ -43,7 +46,10 @@ def read_status(run: Path, config: RunConfig, events: Sequence[Event]) -> Status
         events: its log.
 
     """
-    lines = [("run", f"{run}: {config.data.name}, {config.model.name}, {config.query.strategy}, seed {config.seed}")]
+    on = "" if config.data.backbone is None or config.data.finetune is not None else f" on {config.data.backbone}"
+    lines = [
+        ("run", f"{run}: {config.data.name}, {config.model.name}{on}, {config.query.strategy}, seed {config.seed}")
+    ]
     holder = holder_of(run) if (run / LOCK).exists() and is_held(run) else ""
     if not events:
         return Status("going on" if holder else "not begun", [*lines, ("next", holder or _resume(run, config))])
@@ -96,6 +102,9 @@ def _standing(
         table = _quoted(run / "to_label.csv")
         command = f"pipeline export {_quoted(run)}, fill in the column 'label', pipeline ingest {_quoted(run)} {table}"
         return "waiting", f"waits for labels of {len(open_)} samples", command
+    if config.by_files and events[-1]["event"] in ANSWERED:
+        left = f", but for {len(pool.open_samples)} left open" if pool.open_samples else ""
+        return "waiting", f"all answered{left}", _resume(run, config)
     return "stopped", "stopped, by a kill or Ctrl-C", _resume(run, config)
 
 

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.annotators import Answer, FilesAnnotator, Skip, Undo
+from pipeline.errors import PipelineError, RunFailedError
 from pipeline.run.beginning import begin
 from pipeline.run.context import RunContext
 from pipeline.run.rounds import Rounds
 from pipeline.run.rundir import RunDirectory
+from pipeline.run.summary import read_rows, write_report
 from pipeline.session.asking import LEFT_OUT, OPEN
 from pipeline.session.checks import Checks
 from pipeline.session.copies import Copies
@@ -78,12 +80,23 @@ class Clerk:
         self.grids = Grids(self)
         self.copies = Copies(self)
         self.products = Products(self)
+        self._catch_up()
         self.networks.go_on()
 
     def stop(self) -> None:
-        """End the processes."""
+        """End the processes, and write the open round's questions."""
         self.networks.stop()
         self.products.stop()
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Bring what is derived from the record up to date: a kill may have kept it from being written."""
+        try:
+            self.rounds.catch_up()
+            if read_rows(self.run.path):
+                write_report(self.run.path, draw=False)
+        except (PipelineError, RunFailedError, OSError) as error:  # the record itself is whole
+            self._console(str(error))
 
     @property
     def round(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from common.reading import why
 from pipeline.config import RunConfig, validate
+from pipeline.config.loading import from_anywhere
 from pipeline.config.run import LATER
 from pipeline.config.sections import DEFAULT_STRATEGY
 from pipeline.errors import PipelineError
@@ -158,7 +159,7 @@ class Grid:
             PipelineError: the other grid's runs differ in a field, which is named.
 
         """
-        mine, theirs = self.resolved(), wanted.resolved()
+        mine, theirs = from_anywhere(self.resolved()), wanted.resolved()
         if theirs["kernel"]["memory_budget"] is None:
             theirs["kernel"]["memory_budget"] = mine["kernel"]["memory_budget"]
         for section, key in WHERE:

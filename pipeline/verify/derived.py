@@ -18,8 +18,6 @@ from pipeline.verify.findings import Findings
 from pipeline.verify.record import Record
 from trainer.data import DataSet
 
-AGAIN = "'pipeline resume' writes it again"
-
 
 def check_derived(record: Record, data: DataSet, found: Findings) -> None:
     """Check everything that could be made again from the log and the stages.
@@ -45,7 +43,7 @@ def check_derived(record: Record, data: DataSet, found: Findings) -> None:
         _check_metrics(record, found)
     with found.reading(record.run / PRODUCTS):
         _check_products(record, found)
-    _check_curve(record.run / "report" / "learning_curve.png", found)
+    _check_curve(record, record.run / "report" / "learning_curve.png", found)
 
 
 def _check_round(record: Record, data: DataSet, round_: int, found: Findings) -> None:
@@ -82,11 +80,11 @@ def _compare(record: Record, path: Path, expected: str, found: Findings, *, last
     if text == expected:
         return
     if last and (text is None or expected.startswith(text)):
-        found.note(path, f"is behind the log, as a kill leaves it: {AGAIN}")
+        found.note(path, f"is behind the log, as a kill leaves it: {record.again}")
     elif text is None:
-        found.fault(path, f"is missing: {AGAIN}")
+        found.fault(path, f"is missing: {record.again}")
     else:
-        found.fault(path, f"does not say what the log and the stages say: {AGAIN}")
+        found.fault(path, f"does not say what the log and the stages say: {record.again}")
 
 
 def _check_summary(record: Record, cycle: int, directory: Path, found: Findings) -> None:
@@ -121,9 +119,12 @@ def _check_metrics(record: Record, found: Findings) -> None:
         return
     older = {metrics_csv(record.config, rows[:n]) for n in range(len(rows))}
     if not record.finished and (text is None or text in older):
-        found.note(path, f"is behind the log, as a kill leaves it: {AGAIN}")
+        found.note(path, f"is behind the log, as a kill leaves it: {record.again}")
     else:
-        found.fault(path, f"does not say what the stages say: {AGAIN}" if text is not None else f"is missing: {AGAIN}")
+        found.fault(
+            path,
+            f"does not say what the stages say: {record.again}" if text is not None else f"is missing: {record.again}",
+        )
 
 
 def _check_products(record: Record, found: Findings) -> None:
@@ -142,7 +143,7 @@ def _check_products(record: Record, found: Findings) -> None:
             found.fault(folder / name, "is not the one that was made: 'pipeline products' makes it again")
 
 
-def _check_curve(path: Path, found: Findings) -> None:
+def _check_curve(record: Record, path: Path, found: Findings) -> None:
     from PIL import Image
 
     if not path.exists():
@@ -152,4 +153,4 @@ def _check_curve(path: Path, found: Findings) -> None:
         with Image.open(path) as image:
             image.verify()
     except (OSError, SyntaxError, ValueError) as error:
-        found.fault(path, f"is no picture ({' '.join(str(error).split())}): {AGAIN}")
+        found.fault(path, f"is no picture ({' '.join(str(error).split())}): {record.again}")

@@ -15,6 +15,16 @@ from pipeline.verify.findings import Findings
 from trainer.data import DataSet
 
 
+def command_of(config: RunConfig) -> str:
+    """Return the command that a run goes on with, without its arguments.
+
+    Args:
+        config: the run's.
+
+    """
+    return "pipeline label" if config.paged else "pipeline resume"
+
+
 @dataclass(frozen=True)
 class Record:
     """A run's record, which the rest of the run is compared with.
@@ -48,6 +58,16 @@ class Record:
     def finished(self) -> bool:
         """Whether nothing is left to do."""
         return self.events[-1]["event"] == "finished"
+
+    @property
+    def command(self) -> str:
+        """The command that the run goes on with."""
+        return command_of(self.config)
+
+    @property
+    def again(self) -> str:
+        """What is done about something derived that is not right."""
+        return f"'{self.command}' writes it again"
 
     @property
     def classes(self) -> tuple[str, ...]:

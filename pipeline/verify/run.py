@@ -13,9 +13,10 @@ from pipeline.run.loading import load_data
 from pipeline.run.pool import Pool
 from pipeline.run.reading import CONFIG, check_configuration, check_unchanged, read_begun, read_config
 from pipeline.verify.accuracies import check_accuracies
+from pipeline.verify.backbone import check_backbone
 from pipeline.verify.derived import check_derived
 from pipeline.verify.findings import Findings
-from pipeline.verify.record import Record, check_labels
+from pipeline.verify.record import Record, check_labels, command_of
 from pipeline.verify.stages import check_stages
 from trainer.data import DataSet
 
@@ -46,9 +47,13 @@ def verify(run: Path, *, trust_code: bool = False, say: Callable[[str], None] = 
         return found
     say("the stages")
     check_stages(record, found)
+    before = len(found.faults)
+    check_backbone(record, found, trust_code=trust_code, say=say)
+    sees = len(found.faults) == before
     if record.data is not None:
         say("questions, answers and metrics")
         check_derived(record, record.data, found)
+    if record.data is not None and sees:
         say("the networks' accuracies")
         check_accuracies(record, found, trust_code=trust_code, say=say)
     return found
@@ -62,10 +67,10 @@ def _record(run: Path, found: Findings) -> Record | None:
     )
     if events is not None:
         found.count("events", len(events))
-        _look_for_a_torn_line(run / EVENTS, found)
+        _look_for_a_torn_line(run / EVENTS, "pipeline resume" if config is None else command_of(config), found)
     if config is None or not events:
         if config is not None and events is not None:
-            found.note(run, "it has no events yet: 'pipeline resume' begins it")
+            found.note(run, f"it has no events yet: '{command_of(config)}' begins it")
         return None
     with found.reading(run / EVENTS):
         _check_start(run, config, events[0], found)
@@ -83,10 +88,10 @@ def _record(run: Path, found: Findings) -> Record | None:
     return record
 
 
-def _look_for_a_torn_line(log: Path, found: Findings) -> None:
+def _look_for_a_torn_line(log: Path, command: str, found: Findings) -> None:
     content = log.read_bytes() if log.is_file() else b""
     if parse_events(content, log)[1] != len(content):
-        found.note(log, "its last line is torn, as a kill leaves it: 'pipeline resume' cuts it")
+        found.note(log, f"its last line is torn, as a kill leaves it: '{command}' cuts it")
 
 
 def _check_start(run: Path, config: RunConfig, start: Event, found: Findings) -> None:

@@ -25,7 +25,9 @@ def check_stages(record: Record, found: Findings) -> None:
         directory = existing(cycle_path(record.run, cycle), stage)
         found.count("stages")
         if not directory.is_dir():
-            found.fault(directory, "is missing although the log says that it was done: 'pipeline resume' does it again")
+            found.fault(
+                directory, f"is missing although the log says that it was done: '{record.command}' does it again"
+            )
             continue
         with found.reading(directory):
             _check(record, cycle, stage, directory, found)
@@ -36,16 +38,16 @@ def check_stages(record: Record, found: Findings) -> None:
         if ".damaged-" in path.name:
             found.note(path, "was set aside as damaged; nothing reads it")
         elif ".tmp-" in path.name:
-            found.note(path, "is what a killed process left: 'pipeline resume' removes it")
+            found.note(path, f"is what a killed process left: '{record.command}' removes it")
         elif present_name(path.name) in LOGGED and read_manifest(path) is not None:
-            found.note(path, "is complete but not in the log, as a kill leaves it: 'pipeline resume' goes on from it")
+            found.note(path, f"is complete but not in the log, as a kill leaves it: '{record.command}' goes on from it")
         else:
             found.fault(path, "is no stage that the log knows: move it elsewhere")
 
 
 def _check(record: Record, cycle: int, stage: str, directory: Path, found: Findings) -> None:
     manifest, faults = examined(directory)
-    wrong = [f"{path}: {what}: 'pipeline resume' does the stage again" for path, what in faults]
+    wrong = [f"{path}: {what}: '{record.command}' does the stage again" for path, what in faults]
     found.faults += wrong
     if wrong or manifest is None:
         return
@@ -53,11 +55,11 @@ def _check(record: Record, cycle: int, stage: str, directory: Path, found: Findi
     logged = record.log.done[cycle, stage]
     result = existing(directory, LOGGED[stage]).name
     if manifest.files.get(result) != logged["sha256"]:
-        found.fault(directory / result, "is not the one that the log says: 'pipeline resume' does the stage again")
+        found.fault(directory / result, f"is not the one that the log says: '{record.command}' does the stage again")
     if "binding" not in logged:
         return  # a version that bound nothing wrote it
     if manifest.binding is None or manifest.binding.digest() != logged["binding"]:
-        found.fault(directory, "was made from something else than the log says: 'pipeline resume' does it again")
+        found.fault(directory, f"was made from something else than the log says: '{record.command}' does it again")
         return
     for name in _unlike(record, manifest.binding, cycle, stage):
         found.fault(directory, f"was not made from the {name} that the log has")

@@ -22,12 +22,15 @@ from pipeline.products.model_folder import read_about
 from pipeline.run.context import load_data, open_context
 from pipeline.run.reading import read_config, read_events
 from pipeline.run.recorded import named_code
+from pipeline.sweep.grid import Grid
 from trainer.backbones import featured, open_backbone, store
 from trainer.models import ModelSpec, build
 
 SMALL = [
     "--n-init", "12", "--query-size", "4", "--subset-size", "30", "--cycles", "2", "--epochs", "8", "--device", "cpu",
 ]  # fmt: skip
+
+LABELLED = {"data__image_size": None, "data__mode": "grey", "model__name": "linear", "model__options": {}}
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +97,10 @@ def test_a_run_on_features_from_its_beginning_to_new_images(here):
     assert "computed once" in invoke("resume", "fork").stderr
     assert "no fault in" in invoke("verify", "fork").stdout
     moved = shutil.move(folder, here / "moved")
-    assert "folder of 'trainer pretrain', got" in refused("resume", "run")
+    gone = f"data.backbone: the run's folder {folder} is not there: put it back"
+    for command in ("resume", "products"):
+        assert gone in refused(command, "run")
+    assert gone in invoke("verify", "run", code=1).stdout
     plain = (here / "run/config.yaml").read_text()
     (here / "run/config.yaml").write_text(plain.replace(str(folder), str(moved)))
     invoke("resume", "run")  # the content counts, not the path
@@ -102,10 +108,61 @@ def test_a_run_on_features_from_its_beginning_to_new_images(here):
     reason = "are not those that the run began with (SHA-256 "
     for command in (["resume", "run"], ["products", "run"], ["fidelity", "run", "--cycle", "0"]):
         assert reason in refused(*command)
-    invoke("status", "run")  # which needs no backbone
-    assert reason in invoke("verify", "run", code=1).stdout  # of the accuracies alone
+    assert f": digits, linear on {moved}, " in invoke("status", "run").stdout  # which needs no backbone
+    assert invoke("verify", "run", code=1).stdout.count(reason) == 1
     assert (here / "run/report/learning_curve.png").is_file()
     assert "<img" in report_of(here)
+
+
+def test_weights_are_compared_where_nothing_else_sees_by_them(here):
+    """A run without a network, as of people who label: no accuracy is computed again."""
+    features, _ = write_folder(here / "pre", shape=(1, 8, 8))
+    run = begin(here / "run", make_folder(here / "photos", tests=0), **LABELLED, data__backbone=str(features))
+    with pytest.raises(KeyboardInterrupt):
+        go_on(run, stop=lambda event: event == "label")
+    said = invoke("verify", run).stdout
+    assert "no fault in " in said
+    assert "1 backbone" in said
+    assert "network" not in said
+    write_folder(here / "pre", shape=(1, 8, 8), seed=1)
+    assert "are not those that the run began with (SHA-256 " in invoke("verify", run, code=1).stdout
+    (here / "pre/weights.safetensors").unlink()
+    assert "FAULT" in invoke("verify", run, code=1).stdout
+    shutil.rmtree(here / "pre")
+    assert "is not there: put it back" in invoke("verify", run, code=1).stdout
+
+
+def test_a_run_goes_on_from_any_directory(here, monkeypatch):
+    folder, _ = write_folder(here / "pre", shape=(1, 8, 8))
+    (here / "mine.yaml").write_text("data: {backbone: pre}")
+    for given in ({"options": {"data.backbone": "pre"}}, {"sets": ["data.backbone=pre"]}, {"file": here / "mine.yaml"}):
+        for more in ({}, {"data.finetune": "all"}):
+            config = load_config(**{**given, "options": {**given.get("options", {}), **more}})
+            assert config.data.backbone == str(folder)
+            assert config.model.name == (f"on-backbone:{folder}" if more else "linear")
+            assert load_config(base=config.model_dump(mode="json")) == config
+    before = {
+        "data": {"backbone": "pre", "finetune": "all"},
+        "model": {"name": "on-backbone:pre", "options": {"train": "all"}},
+    }
+    assert load_config(base=before).data.backbone == "pre"  # a run that is forked was begun so
+    (here / "efficientnet-lite0").mkdir()
+    assert load_config(options={"data.backbone": "efficientnet-lite0"}).data.backbone == "efficientnet-lite0"
+    older = Grid.of(load_config(base=before), ["random"], [0])
+    wanted = Grid.of(load_config(options={"data.backbone": "pre", "data.finetune": "all"}), ["random"], [0])
+    assert older.extended(wanted, here).run["data"]["backbone"] == str(folder)
+
+
+def test_a_folder_named_from_where_the_run_began_is_said_to_be_there(here, monkeypatch):
+    write_folder(here / "pre", shape=(1, 8, 8))
+    invoke("run", "--backbone", "pre", *SMALL, "--cycles", "1", "--out", "run")
+    plain = (here / "run/config.yaml").read_text()
+    assert str(here / "pre") in plain
+    (here / "run/config.yaml").write_text(plain.replace(str(here / "pre"), "pre"))  # as older versions wrote it
+    (here / "other").mkdir()
+    monkeypatch.chdir(here / "other")
+    said = refused("resume", "../run")
+    assert f"the run's folder pre is not there from {here / 'other'}: put it back, or go on from where" in said
 
 
 def report_of(here):
@@ -128,6 +185,8 @@ def test_products_take_images(here):
         )
     )
     assert "would run: backbone my_eye:build from" in refused("products", run)
+    assert "weights are not compared, for that runs my_eye:build: give --trust-code" in invoke("verify", run).stderr
+    assert "1 backbone" in invoke("verify", run, "--trust-code").stdout
     said = invoke("products", run, "--trust-code").stderr
     assert "the model is the whole network, my_eye:build and head" in said
     model = run / "products/model"

@@ -1,6 +1,7 @@
 """What is looked at first: arguments before imports, places and locks before images, runs before folders of images."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,8 +91,15 @@ def test_a_run_is_never_taken_for_a_folder_of_images(invoke, runs, tmp_path):
         assert "remove" not in said
     assert "such as 'pipeline label runs/a'" in invoke("label", "runs")
     assert "'pipeline report runs/compared'" in invoke("label", "runs/compared")
-    assert "is a comparison: 'pipeline compare --out" in invoke("products", "runs/compared")
-    assert "name one of the runs in it, a, b, compared" in invoke("resume", "runs")
+    seen = "see it with 'pipeline report runs/compared'; 'pipeline compare --out runs/compared' goes on with it"
+    assert f"is a comparison: {seen}" in invoke("products", "runs/compared")
+    assert invoke("resume", "runs").strip().endswith("name one of the runs in it, a, b")
+    shutil.copytree(runs / "a", tmp_path / "pilot/comparison/margin-seed0")
+    (tmp_path / "pilot/comparison/grid.yaml").write_text("{}")
+    for command in ("advise", "status"):
+        for named in ("pilot", "pilot/comparison"):
+            said = invoke(command, named)
+            assert "name one of the runs in pilot/comparison, margin-seed0, or see it with 'pipeline report" in said
     (runs / "a" / "config.yaml").unlink()
     assert "restore that file from a copy" in invoke("label", "runs/a")
     assert "restore that file from a copy" in invoke("resume", "runs/a")

@@ -164,3 +164,12 @@ def test_a_run_that_waits_for_labels_says_what_for(start, go_on):
     assert found["next"].startswith(f"pipeline export {run}, fill in the column 'label', pipeline ingest {run} ")
     with RunDirectory(run, print):
         assert status(run)["standing"] == "going on"
+    asked = [event for event in read_events(run) if event["event"] == "query"][-1]["ids"]
+    file = run.with_name("said.csv")
+    file.write_text("sample_id,label\n" + "".join(f"{sample},{n % 10}\n" for n, sample in enumerate(asked[:-1])))
+    call("ingest", run, file)
+    assert status(run)["state"] == "waits for labels of 1 samples"
+    file.write_text(f"sample_id,label\n{asked[-1]},3\n")
+    call("ingest", run, file)
+    found = status(run)
+    assert (found["standing"], found["state"], found["next"]) == ("waiting", "all answered", f"pipeline resume {run}")

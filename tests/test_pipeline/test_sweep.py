@@ -334,7 +334,8 @@ def test_resuming_a_comparison_names_the_right_command(compare, engine):
     compare(*SMALL, "--strategies", "random", "--seeds", "0")
     result = CliRunner().invoke(cli, ["resume", "runs/compare-digits-mlp"])
     assert result.exit_code == 2
-    assert "it is a comparison: 'pipeline compare --out runs/compare-digits-mlp'" in result.output
+    assert "it is a comparison: name one of the runs in runs/compare-digits-mlp, random-seed0, or see" in result.output
+    assert "; 'pipeline compare --out runs/compare-digits-mlp' goes on with it" in result.output
 
 
 @pytest.mark.parametrize("spoil", [shutil.rmtree, lambda path: (path / "cycles/000/train/summary.json").unlink()])

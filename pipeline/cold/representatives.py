@@ -56,7 +56,9 @@ def chosen_by(method: str) -> dict[str, str]:
     return {} if method == RANDOM else {"initial": method}
 
 
-def first_samples(data: DataSet, method: str, seed: int, n: int, given: Sequence[int] = ()) -> np.ndarray:
+def first_samples(
+    data: DataSet, method: str, seed: int, n: int, given: Sequence[int] = (), left_out: Sequence[int] = ()
+) -> np.ndarray:
     """Choose what to ask about first; the same at one seed, whichever strategy goes on from there.
 
     Args:
@@ -65,6 +67,7 @@ def first_samples(data: DataSet, method: str, seed: int, n: int, given: Sequence
         seed: of the run.
         n: how many are wanted.
         given: the samples that have a label already.
+        left_out: samples that are not to be learned from, such as those of a check set.
 
     Returns:
         Data-set-absolute ids ``[min(n, what is left)]``, best first.
@@ -72,9 +75,9 @@ def first_samples(data: DataSet, method: str, seed: int, n: int, given: Sequence
     """
     rng = seeds.generator(seed, 0, "initial")
     if method == RANDOM:
-        return _drawn(len(data.train), n, given, rng)
+        return _drawn(len(data.train), n, [*given, *left_out], rng)
     order = rng.permutation(len(data.train))
-    free = order[~np.isin(order, given)] if len(given) else order
+    free = order[~np.isin(order, [*given, *left_out])]
     wanted = min(n, MOST_CHOSEN, len(free))
     among = free[: min(MOST_CANDIDATES, max(len(free) // 2, 10 * wanted))]
     known = np.array(given, np.int64)[:MOST_KNOWN]

@@ -22,7 +22,7 @@ from pipeline.session.network import NetworkProcess
 from pipeline.session.networks import Networks
 from pipeline.session.sayings import Sayings
 from pipeline.session.times import now
-from pipeline.session.turns import Turn, Turns
+from pipeline.session.turns import Turn, Turns, Why
 from trainer.data.labels import shown_apart, taken_for
 
 PREFETCHED = 3
@@ -208,13 +208,21 @@ class Clerk:
             "kind": "question",
             **self.named(sample),
             "asked_by": self.sayings.asked_by(sample),
-            "why": turn.why,
+            "why": self._why(turn),
             "said": [{"annotator": who, "label": self.classes[label]} for who, label in votes.items()],
             "milliseconds": None if turn.milliseconds is None else round(turn.milliseconds, 1),
             "prediction": self.networks.predictions([sample]).get(sample),
             "next": list(turn.following[:PREFETCHED]),
             "copies": 0 if turn.why in ("overlap", "disputed") else len(self.copies.of(sample, annotator)),
         }
+
+    def _why(self, turn: Turn) -> Why:
+        """Return why it is somebody's turn; what was left open is there for what it was asked for first."""
+        if turn.why != "left":
+            return turn.why
+        if turn.sample in self.pool.check_set:
+            return "check"
+        return "typical" if turn.sample in self.sayings.votes.first else "left"
 
     def named(self, sample: int) -> dict[str, Any]:
         """Return what leads a person to a sample: its name, and its picture or its text."""

@@ -33,20 +33,28 @@ class FirstQuestions:
     Args:
         context: of the run.
         given: samples that have a label already.
+        left_out: samples of the check set, which are no first questions.
         wanted: how many are asked about before there is a network; none where there is one.
         warn: told why there are none.
 
     """
 
     def __init__(
-        self, context: RunContext, given: Sequence[int], wanted: int, warn: Callable[[str], None] = lambda line: None
+        self,
+        context: RunContext,
+        given: Sequence[int],
+        left_out: Sequence[int],
+        wanted: int,
+        warn: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._method = method_of(context.config, context.data)
         self._order: list[int] = []
         self._warn, self._began = warn, time.monotonic()
         self._thread: threading.Thread | None = None
         if self._method != RANDOM and wanted > 0:
-            work = threading.Thread(target=self._choose, args=(context, list(given), wanted), daemon=True)
+            work = threading.Thread(
+                target=self._choose, args=(context, list(given), list(left_out), wanted), daemon=True
+            )
             self._thread = work
             work.start()
 
@@ -65,9 +73,9 @@ class FirstQuestions:
         left = [sample for sample in self._order if free(sample)]
         return Representative(left[0], self._method, tuple(left[1:4])) if left else None
 
-    def _choose(self, context: RunContext, given: list[int], wanted: int) -> None:
+    def _choose(self, context: RunContext, given: list[int], left_out: list[int], wanted: int) -> None:
         try:
-            found = first_samples(context.data, self._method, context.config.seed, wanted, given)
+            found = first_samples(context.data, self._method, context.config.seed, wanted, given, left_out)
         except Exception as error:  # such as an image that cannot be read any more: nobody is kept from labelling
             self._warn(f"the first images are drawn at random: {type(error).__name__}: {' '.join(str(error).split())}")
             return

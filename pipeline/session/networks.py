@@ -406,7 +406,7 @@ class Networks:
         def warn(line: str) -> None:
             clerk.tell(lambda: clerk.warn(line))
 
-        return FirstQuestions(context, given, wanted, warn)
+        return FirstQuestions(context, given, clerk.checks.ids, wanted, warn)
 
     def _draw(self) -> Turn | None:
         pool = self._clerk.pool

@@ -126,6 +126,36 @@ def test_a_session_asks_about_it_and_never_learns_from_it(tmp_path, strategy):
     assert "accuracy" in lines["check set"]
 
 
+def test_the_first_images_are_typical_ones_beside_it(tmp_path):
+    path = make(
+        tmp_path / "run", annotator__check=12, **squares(tmp_path) | {"query__n_init": 8, "query__initial": "typiclust"}
+    )
+    reasons = []
+    with opened(path) as session:
+        while len(reasons) < 8:
+            question = ask(session)
+            reasons += [question["why"]] if question["why"] != "check" else []
+            session.answer("anna", question["sample"], shade(question["sample"]), 1.0)
+    assert reasons == ["typical"] * 8
+
+
+def test_what_was_left_open_is_still_there_for_what_it_was_asked_for(tmp_path):
+    path = make(tmp_path / "run", annotator__check=2, **squares(tmp_path) | {"query__initial": "typiclust"})
+    with opened(path) as session:
+        first = ask(session)
+        assert first["why"] == "typical"
+    with opened(path) as session:
+        assert (ask(session)["sample"], ask(session)["why"]) == (first["sample"], "typical")
+        say(session, 2)
+        check = ask(session)
+        assert check["why"] == "check"
+        before = session.undo("anna", None)
+        again = session.answer("anna", before["sample"], shade(before["sample"]), 1.0)
+        assert (again["sample"], again["why"]) == (check["sample"], "check")
+    with opened(path) as session:
+        assert (ask(session)["sample"], ask(session)["why"]) == (check["sample"], "check")
+
+
 def test_a_larger_check_set_is_drawn_when_a_run_goes_on(tmp_path):
     path = make(tmp_path / "run", annotator__check=2, **squares(tmp_path, count=40))
     with opened(path) as session:

@@ -165,6 +165,16 @@ def test_what_is_known_is_not_asked_again_and_counts(data):
     assert 2 in groups[chosen]
 
 
+@pytest.mark.parametrize("method", ["typiclust", "k-means", "random"])
+def test_what_is_left_out_is_replaced(data, method):
+    left_out = first_samples(data, method, 0, 5)
+    chosen = first_samples(data, method, 0, 8, left_out=left_out)
+    assert len(set(chosen.tolist())) == 8
+    assert not set(left_out) & set(chosen.tolist())
+    if method != "random":  # they are replaced by their like, not by chance
+        assert set(data.train.labels[chosen[:5]].tolist()) == {0, 1, 2}
+
+
 def test_copies_are_asked_about_once_and_make_nothing_typical(tmp_path, tiny):
     x, _ = features()
     x[60:] = x[59]  # half of all

@@ -151,8 +151,10 @@ class Rounds:
             rows = {QUERY: question_rows(self._data, self._run.run_id, self.pool, round_)}
             if self.pool.closed(round_):
                 rows[LABELS] = answer_rows(self._data, self.classes, self._run.events, round_)
+            folder = self._run.cycle_path(round_)
+            folder.mkdir(parents=True, exist_ok=True)  # the network of an open round may be in the making
             for name, lines in rows.items():
-                write_json_lines_anew(self._run.cycle_path(round_) / name, lines)
+                write_json_lines_anew(folder / name, lines)
 
     def _question(self, round_: int, samples: Sequence[int], *, disputed: bool = False) -> Question:
         def items(of: Iterable[int]) -> tuple[Item, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.advise.advice import Advice, advice_of, plain
-from pipeline.advise.doubts import Doubts
+from pipeline.advise.doubts import MOST, Doubts
 from pipeline.advise.review import doubts_of, write_review
 from pipeline.advise.wording import lines_of
 from pipeline.errors import PipelineError
@@ -138,10 +138,15 @@ def _no_accuracy(found: Found) -> str:
 
 
 def _look_again(found: Found) -> list[tuple[str, str]]:
+    if not found.current:
+        return []
+    if not found.doubts.labels:
+        return [("look again", f"not looked at: that takes a network that learned from 2 to {MOST:,} labels")]
     doubts = found.doubts.shown(found.current, found.kept)
+    beside = "" if found.advice.check_set is None else " (those of the check set are not looked at)"
     if not doubts:
-        return [("look again", "no label looks wrong to all the others")] if found.current else []
-    head = f"{len(doubts)} labels look wrong to all the others, by {found.doubts.basis}; the most doubtful:"
+        return [("look again", f"no label looks wrong to all the others{beside}")]
+    head = f"{len(doubts)} labels look wrong to all the others{beside}, by {found.doubts.basis}; the most doubtful:"
     lines = [("look again", head)]
     for doubt in doubts[:SHOWN]:
         name = found.data.sample_path("train", doubt.sample)

@@ -43,11 +43,13 @@ class Doubts(NamedTuple):
     Args:
         found: the most doubtful first.
         basis: what the predictions rest on.
+        labels: that were looked at; 0 where none could be.
 
     """
 
     found: tuple[Doubt, ...] = ()
     basis: str = LAST_LAYER
+    labels: int = 0
 
     def shown(self, current: Mapping[int, int], kept: Mapping[int, int]) -> tuple[Doubt, ...]:
         """Return what a person should look at again: 5 % of the labels, but 5 at least, as far as they are in doubt.
@@ -93,6 +95,7 @@ def doubts(labelled: Labelled, theta: np.ndarray, num_classes: int, basis: str) 
             for i in rows
         ),
         basis,
+        len(labelled),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from common.command_line import Finite
 from pipeline.cli import KEEP_COMPILED, default_paths, fresh_path, keep_compiled
@@ -127,8 +128,14 @@ def label(
 def _studio(url: str | None, token: str | None, image_root: Path | None, predictions: bool) -> "Studio | None":
     """Return the Label Studio to label in, where one is named; it answers, and takes the token."""
     if url is None:
-        if image_root is not None or predictions:
-            raise PipelineError(f"--{'image-root' if image_root else 'predictions'}: expected with --label-studio URL")
+        source = click.get_current_context().get_parameter_source("label_studio_token")
+        named = {
+            "image-root": image_root is not None,
+            "predictions": predictions,
+            "label-studio-token": source is ParameterSource.COMMANDLINE,  # the environment may have it for other tools
+        }
+        if alone := [name for name, is_given in named.items() if is_given]:
+            raise PipelineError(f"--{alone[0]}: expected with --label-studio URL")
         return None
     from pipeline.live.studio import Studio
 

@@ -120,6 +120,7 @@ def _labels(config: RunConfig, pool: Pool, copies: int) -> str:
     planned = "" if config.paged else f" of {config.query.n_init + config.query.answers * (config.cycles - 1)}"
     skipped = len(set().union(*pool.skipped.values())) if pool.skipped else 0
     more: list[tuple[int, str]] = [
+        (len(pool.checked), "more of the check set"),
         (copies, "as near-copies of others"), (len(pool.open_samples), "asked for and open"), (skipped, "skipped"),
         (len(pool.disputed), "disputed"),
     ]  # fmt: skip

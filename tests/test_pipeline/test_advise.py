@@ -175,6 +175,7 @@ def test_a_session_shows_wrong_labels_again_and_the_command_says_so(tmp_path):
     code, out, _ = advised(path, "--review", str(tmp_path / "review.csv"))
     assert code == 0
     assert "check images, drawn at random and never trained on" in out
+    assert "wrong to all the others (those of the check set are not looked at), by" in out
     assert "cannot tell yet" in out
     assert f"#{first}" in out or str(first) in out
     rows = (tmp_path / "review.csv").read_text().splitlines()
@@ -191,6 +192,15 @@ def test_a_session_shows_wrong_labels_again_and_the_command_says_so(tmp_path):
     with opened(path) as session:  # it is in the log
         until(session, network(0))
         assert first not in [item["sample"] for item in session.doubts("anna")["items"]]
+
+
+def test_nothing_is_said_of_labels_that_no_network_looked_at(tmp_path):
+    path = make(tmp_path / "run", **squares(tmp_path))
+    with opened(path) as session:
+        say(session, 2)
+    out = advised(path)[1]
+    assert "not looked at: that takes a network that learned from 2 to 4,000 labels" in out
+    assert "looks wrong" not in out
 
 
 def test_a_run_without_anything_measured_is_told_how(tmp_path):

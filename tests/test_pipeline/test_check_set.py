@@ -122,6 +122,7 @@ def test_a_session_asks_about_it_and_never_learns_from_it(tmp_path, strategy):
         run.append("check_predicted", cycle=0, labels=wrong)
     [fault] = verify(path).faults
     assert "takes the check set for, but its weights take 6 of 6 images for something else" in str(fault)
+    assert f"{len(pool.current)}, {len(pool.checked)} more of the check set" in lines["labels"]
     assert "of 6 images labelled" in lines["check set"]
     assert "accuracy" in lines["check set"]
 
@@ -139,21 +140,19 @@ def test_the_first_images_are_typical_ones_beside_it(tmp_path):
     assert reasons == ["typical"] * 8
 
 
-def test_what_was_left_open_is_still_there_for_what_it_was_asked_for(tmp_path):
-    path = make(tmp_path / "run", annotator__check=2, **squares(tmp_path) | {"query__initial": "typiclust"})
+@pytest.mark.parametrize("why", ["typical", "check"])
+def test_what_was_left_open_is_still_there_for_what_it_was_asked_for(tmp_path, why):
+    path = make(tmp_path / "run", annotator__check=3, **squares(tmp_path) | {"query__initial": "typiclust"})
     with opened(path) as session:
-        first = ask(session)
-        assert first["why"] == "typical"
-    with opened(path) as session:
-        assert (ask(session)["sample"], ask(session)["why"]) == (first["sample"], "typical")
-        say(session, 2)
-        check = ask(session)
-        assert check["why"] == "check"
+        say(session)
+        while (left := ask(session))["why"] != why:
+            session.answer("anna", left["sample"], shade(left["sample"]), 1.0)
         before = session.undo("anna", None)
         again = session.answer("anna", before["sample"], shade(before["sample"]), 1.0)
-        assert (again["sample"], again["why"]) == (check["sample"], "check")
+        assert (again["sample"], again["why"]) == (left["sample"], why)
     with opened(path) as session:
-        assert (ask(session)["sample"], ask(session)["why"]) == (check["sample"], "check")
+        again = ask(session)
+        assert (again["sample"], again["why"]) == (left["sample"], why)
 
 
 def test_a_larger_check_set_is_drawn_when_a_run_goes_on(tmp_path):

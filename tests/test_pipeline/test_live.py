@@ -409,6 +409,7 @@ def invoke(tmp_path, monkeypatch):
         (["--label-studio", "http://127.0.0.1:9", "--label-studio-token", "x"], "does not answer"),
         (["--predictions"], "--predictions: expected with --label-studio URL"),
         (["--image-root", "x"], "--image-root: expected with --label-studio URL"),
+        (["--label-studio-token", "x"], "--label-studio-token: expected with --label-studio URL"),
     ],
 )
 def test_what_cannot_be_reached_is_one_line_before_anything_is_made(invoke, tmp_path, arguments, message):

@@ -60,7 +60,7 @@ function drawProgress({ labelled, budget, images, run }) {
   document.title = `(${labelled}) ${name} – label`;
 }
 
-function drawCounts({ classes, skipped, disputed, copies }) {
+function drawCounts({ classes, check, skipped, disputed, copies }) {
   const most = Math.max(1, ...classes.map(({ count }) => count));
   fill($("counts"), classes, makeCount, (node, { name, count }) => {
     setText(node.children[0], name);
@@ -68,6 +68,7 @@ function drawCounts({ classes, skipped, disputed, copies }) {
     node.children[2].lastElementChild.setAttribute("width", (100 * count / most).toFixed(1));
   });
   const said = [];
+  if (check?.answered) said.push(`and ${check.answered.toLocaleString("en")} of the check set`);
   if (copies) said.push(`${copies.toLocaleString("en")} as near-copies of others`);
   if (skipped) said.push(`${skipped.toLocaleString("en")} skipped`);
   if (disputed) said.push(`${disputed.toLocaleString("en")} on which annotators disagree`);

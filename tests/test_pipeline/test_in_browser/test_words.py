@@ -51,6 +51,12 @@ def test_accuracy_that_was_not_measured_yet_is_told_from_none(page, desk):
     assert "not claimed" not in page.locator("#panel").inner_text()
 
 
+def test_labels_of_the_check_set_are_counted_beside_the_others(page, desk):
+    desk.more = {"labelled": 73, "skipped": 2, "check": {"size": 60, "answered": 20, "told": "20 of 60"}}
+    desk.version += 1
+    says(page, "#tally", "and 20 of the check set · 2 skipped")
+
+
 def test_advice_stands_beside_the_accuracy_with_what_it_rests_on(page, desk):
     assert not page.locator("#advice").is_visible()
     assert not page.locator("#doubts").is_visible()

@@ -3,6 +3,7 @@
 import { sleep } from "./dom.js";
 
 const PATIENCE = 60000; // milliseconds for one answer
+const SLOW = 5000; // milliseconds after which it is said that an answer is awaited
 const FIRST_WAIT = 400;
 const LONGEST_WAIT = 2000;
 const GIVEN_UP = 10000; // milliseconds without an answer, after which it is said how to start again
@@ -67,6 +68,15 @@ export function postOnce(path, body) {
 }
 
 export async function post(path, body) {
+  const slow = setTimeout(() => net.trouble(`Perhaps not saved. ${SILENT} yet; waiting`), SLOW);
+  try {
+    return await untilTaken(path, body);
+  } finally {
+    clearTimeout(slow);
+  }
+}
+
+async function untilTaken(path, body) {
   for (let wait = FIRST_WAIT; ; wait = Math.min(1.5 * wait, LONGEST_WAIT)) {
     try {
       const answer = await postOnce(path, body);

@@ -62,6 +62,22 @@ def test_an_answer_survives_the_servers_death_and_arrives_once(watched, profile,
     watched.wrong.clear()  # the browser notes every connection that failed
 
 
+def test_an_answer_that_is_neither_taken_nor_refused_is_perhaps_not_saved(watched):
+    """A connection may hang for a minute before it fails."""
+    page, held = watched.page, []
+    page.route("**/answer", lambda route: held.append(route))  # neither sent nor refused
+    page.clock.install()
+    press(page, "2")
+    while not held:
+        page.wait_for_timeout(20)
+    page.clock.run_for(6000)
+    says(page, "#trouble", "Perhaps not saved. The server does not answer yet; waiting")
+    held[0].continue_()
+    ready(page, 1)
+    assert page.locator("#trouble").is_hidden()
+    watched.wrong.clear()  # the browser notes every connection that failed
+
+
 def test_a_page_whose_server_was_stopped_says_how_to_start_it_again(watched, server):
     page = watched.page
     page.clock.install()

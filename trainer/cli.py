@@ -109,14 +109,7 @@ def fit(
 
     require_free(out)
     given = _parse_options(model_options)
-    if backbone is not None and finetune is not None:
-        if model is not None:
-            raise TrainerError("--model: --finetune trains the backbone itself: leave one of them out")
-        tuned = tuned_model(backbone, finetune, backbone_size)
-        model, given = tuned["name"], tuned["options"] | given
-    elif model is not None and model.startswith(PREFIX):
-        raise TrainerError(f"--model {model}: give --backbone {model.removeprefix(PREFIX)} --finetune all instead")
-    model = model or ("linear" if backbone is not None or holds_features(dataset) else "cnn")
+    model, given = _network(model, given, dataset, Seen(backbone, finetune, backbone_size))
     options = options_for(model, **training)
     family_of(model).resolve(given)
     own = {"image_size": image_size, "classes": classes}
@@ -160,6 +153,18 @@ def fit(
         click.echo(f"warning: {line}", err=True)
     click.echo(_said(result, test))
     click.echo(str(out))
+
+
+def _network(model: str | None, given: dict[str, Any], dataset: str, seen: "Seen") -> tuple[str, dict[str, Any]]:
+    """Return which network is trained, and its options: the one named, else what the data wants."""
+    if seen.backbone is not None and seen.finetune is not None:
+        if model is not None:
+            raise TrainerError("--model: --finetune trains the backbone itself: leave one of them out")
+        tuned = tuned_model(seen.backbone, seen.finetune, seen.size)
+        return tuned["name"], tuned["options"] | given
+    if model is not None and model.startswith(PREFIX):
+        raise TrainerError(f"--model {model}: give --backbone {model.removeprefix(PREFIX)} --finetune all instead")
+    return model or ("linear" if seen.backbone is not None or holds_features(dataset) else "cnn"), given
 
 
 def _said(result: Trained, test: float | None) -> str:

@@ -52,7 +52,8 @@ def until(page, script):
 
 
 def tiles(page, count):
-    """Wait until every image of a grid is there."""
+    """Wait until every image of a grid is there; those of the grid before stay in the hidden one until it is drawn."""
+    page.wait_for_selector('body[data-view="grid"]:not([data-busy])')
     until(page, f"document.querySelectorAll('.tile img').length === {count}")
     until(page, "[...document.querySelectorAll('.tile img')].every((image) => image.naturalWidth)")
 

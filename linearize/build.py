@@ -65,6 +65,7 @@ def build(
     loss: str | Loss,
     *,
     full: bool,
+    penalised: bool = False,
     progress: Progress | None = None,
     on_plan: Callable[[Plan], None] | None = None,
 ) -> Built:
@@ -79,6 +80,7 @@ def build(
         options: how the kernel is computed.
         loss: that trained the network.
         full: whether to compute Θ(U,U).
+        penalised: whether the ridge's penalty was part of what training minimised.
         progress: called meanwhile.
         on_plan: called before.
 
@@ -101,7 +103,8 @@ def build(
     theta = compute_ntk(plan, network.variables, x, None if full else X, progress=progress)
     L = len(X) * options.rows(Y.shape[1])
     XX, XU = theta[:L, :L], theta[:L, L:] if full else theta[L:].T
-    labelled = LabelledFactor.of(XX, XU, f_X, loss.target(f_X, Y), ridge=absolute_ridge(XX, options.ridge))
+    target = np.asarray(f_X, np.float64) if penalised else loss.target(f_X, Y)
+    labelled = LabelledFactor.of(XX, XU, f_X, target, ridge=absolute_ridge(XX, options.ridge))
     posterior: Posterior
     if full:
         posterior = Dense.of_factor(labelled, theta[L:, L:], f_U, dtype=covariance_type(options.precision))

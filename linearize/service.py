@@ -74,8 +74,13 @@ class LookAhead:
         ids: np.ndarray | None = None,
         full: bool = True,
         loss: str | Loss = "l2",
+        penalised: bool = False,
     ) -> "LookAhead":
         """Linearise the network around its weights and finish its training on the labelled set.
+
+        Where training minimised ½||Y - f(X)||² + ½λ||θ||², λ the ridge, to the end, it is finished: what is left of the
+        labels is held by the penalty, and to pull by it again would undo that.  One more label then moves f by
+        v(x) (y' - f(x')) / (v(x') + λ), as solving again would (Hoerl & Kennard 1970).
 
         Source: Mohamadi, Bae & Sutherland 2022, eqs. 6, 8 and 11.
 
@@ -94,6 +99,7 @@ class LookAhead:
                 it when first asked for.
             loss: that trained the network, a key of ``common.losses.LOSSES`` or a record: it says what outputs mean
                 and what labels ask of them.
+            penalised: whether the ridge's penalty was part of what training minimised.
 
         Returns:
             A service that scores this pool.
@@ -105,7 +111,9 @@ class LookAhead:
 
         """
         options, network = options or KernelOptions(), Network(apply_fn, variables)
-        built = build(network, X, Y, pool, ids, options, loss, full=full, progress=progress, on_plan=on_plan)
+        built = build(
+            network, X, Y, pool, ids, options, loss, full=full, penalised=penalised, progress=progress, on_plan=on_plan
+        )
         return cls(network, built.data, options, built.loss, built.posterior, built.diagnostics, built.plan)
 
     @property

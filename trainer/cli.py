@@ -42,6 +42,7 @@ SAID: dict[Ended, str] = {
     "accuracy": "reached its accuracy",
     "patience": "stopped getting better on the held-out images",
     "epochs": "did not converge",
+    "solved": "solved",
 }
 """What is said of a training by what ended it."""
 
@@ -110,7 +111,7 @@ def fit(
     require_free(out)
     given = _parse_options(model_options)
     model, given = _network(model, given, dataset, Seen(backbone, finetune, backbone_size))
-    options = options_for(model, **training)
+    options = options_for(model, given, **training)
     family_of(model).resolve(given)
     own = {"image_size": image_size, "classes": classes}
     data = _load(dataset, data_root, download, own, sets, Seen(backbone, finetune, backbone_size, device))
@@ -169,8 +170,9 @@ def _network(model: str | None, given: dict[str, Any], dataset: str, seen: "Seen
 
 def _said(result: Trained, test: float | None) -> str:
     """Return what is said of a training, in a line."""
+    how = f"after {result.epochs} epochs" if result.ridge is None else f"with ridge {result.ridge:g}"
     return (
-        f"{SAID[result.ended]} after {result.epochs} epochs in {result.seconds:.1f} s: ||R|| = "
+        f"{SAID[result.ended]} {how} in {result.seconds:.1f} s: ||R|| = "
         f"{result.residual_norm:.4f} (||R||/sqrt(L) = {result.residual_rms:.4f}), train accuracy "
         f"{result.train_accuracy:.4f}, " + ("no test images" if test is None else f"test accuracy {test:.4f}")
     )

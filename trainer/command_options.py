@@ -79,7 +79,7 @@ REGIME = (
     click.option("--epochs", type=int, help="The most passes over the labelled images."),
     click.option("--batch-size", type=int, help="The most images in one step."),
     click.option("--max-lr", type=float, help="The highest learning rate of the schedule."),
-    click.option("--optimizer", help=f"One of {', '.join(OPTIMIZERS)}.  [sgd]"),
+    click.option("--optimizer", help=f"One of {', '.join(OPTIMIZERS)}.  [sgd; of linear exact]"),
     click.option("--momentum", type=float, help="Of SGD; of Adam its beta 1."),
     click.option("--weight-decay", type=float, help="Of the optimiser."),
     click.option("--schedule", help=f"Of the learning rate: one of {', '.join(SCHEDULES)}.  [1cycle]"),
@@ -99,6 +99,7 @@ REGIME = (
     click.option("--batch-norm", help=f"Its statistics in eval mode: {' or '.join(STATISTICS)}.  [restated]"),
     click.option("--keep-epochs", type=Numbers(int), help="Keep the weights after these epochs too, as 0,10,100."),
     click.option("--restarts", type=int, help="How often a failing training begins again at a lower rate.  [8]"),
+    click.option("--ridge", type=float, help="Of exact, relative to the kernel's mean diagonal.  [by leaving one out]"),
     click.option("--augment", help=f"One of {', '.join(AUGMENTATIONS)}; training batches only."),
 )
 """One for each field of ``trainer.options.TrainOptions``."""

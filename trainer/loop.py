@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trainer.attempt import Attempt, Run, copy_of
 from trainer.batch_norm import has_batch_norm
 from trainer.errors import Diverged, TrainerError
+from trainer.exact import fit_exactly
 from trainer.learners import LEARNERS, Inputs, OnEpoch, Trained, Weights
 from trainer.options import TrainOptions
 from trainer.predict import accuracy, placed
@@ -53,6 +54,8 @@ def fit(
     With ``options.holdout`` every k-th labelled image, k = round(1/holdout), is not trained on, and the weights that
     are left are those of the epoch at which its loss was lowest.
 
+    With the optimiser ``exact`` none of this is done: the minimum is solved for (``trainer.exact``).
+
     Training that diverges, dies or blows up (``trainer.restarts``) starts again from the same weights with a quarter of
     max_lr and limited: a gradient longer than all of the first epoch is shortened to the length of the longest of them.
     Where that fits the images but gradients were shortened, one quarter more is tried, and kept where it does so too.
@@ -88,6 +91,8 @@ def fit(
     learner = LEARNERS[options.learner]
     if learner.needs_unlabelled and (unlabelled is None or len(unlabelled) == 0):
         raise TrainerError(f"the learner {learner.name} needs images without labels, got none: choose supervised")
+    if options.optimizer == "exact":
+        return fit_exactly(model, x, labels, y, options, device=device, on_epoch=on_epoch)
     inputs, start = torch.from_numpy(np.array(x)), copy_of(model)
     failed: list[Restart] = []
     kept: tuple[Attempt, Weights] | None = None  # the best that is finite

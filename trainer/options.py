@@ -1,7 +1,7 @@
 """How a network is trained, with the defaults that suit each family."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,16 @@ STATISTICS = ("restated", "running")
 MOST_EPOCHS = 10**7
 LARGEST = 1e30
 """Of a rate: more would be infinite in float32."""
+SOLVED: Mapping[str, Any] = {
+    "loss": "l2",
+    "augment": "none",
+    "learner": "supervised",
+    "until_accuracy": None,
+    "patience": None,
+    "holdout": 0.0,
+    "keep_epochs": (),
+}
+"""What a regime without steps can have of these."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,8 @@ class TrainOptions:
             at the weights that are kept (``trainer.batch_norm``), ``running`` freezes the running averages of training.
         keep_epochs: epochs after which the weights are kept beside the last ones; 0 keeps those at the start.
         restarts: how often a training that fails begins again at a lower rate; 0 for this rate or none.
+        ridge: of the optimiser ``exact``, which takes no steps: λ relative to the mean diagonal of the labelled images'
+            kernel; None lets leaving one out choose it (``trainer.exact``).
 
     Raises:
         TrainerError: a value that makes no sense, or an unknown loss or augmentation.
@@ -73,6 +85,7 @@ class TrainOptions:
     batch_norm: str = "restated"
     keep_epochs: tuple[int, ...] = ()
     restarts: int = 8
+    ridge: float | None = None
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "epochs must be at least 1", self.epochs)
@@ -113,6 +126,18 @@ class TrainOptions:
         )
         _require(sorted(set(kept)) == list(kept), "keep_epochs must rise", kept)
         _require(0 <= self.restarts <= 20, "restarts must be in 0..20", self.restarts)
+        self._check_exact()
+
+    def _check_exact(self) -> None:
+        exact = self.optimizer == "exact"
+        _require(exact or self.ridge is None, "ridge must be left out but for the optimizer exact", self.ridge)
+        _require(self.ridge is None or 0 < self.ridge < LARGEST, "ridge must be positive, such as 0.1", self.ridge)
+        if exact:
+            for name, only in SOLVED.items():
+                value = getattr(self, name)
+                _require(
+                    value == only, f"{name} must be {only!r} with the optimizer exact, which takes no steps", value
+                )
 
     def _check_momentum(self) -> None:
         nesterov = self.optimizer == "nesterov"
@@ -122,11 +147,15 @@ class TrainOptions:
         _require(not cycled or self.momentum > 0, "momentum must be positive with cycle_momentum", self.momentum)
 
 
-def options_for(model: str, **overrides: Any) -> TrainOptions:
+def options_for(model: str, model_options: Mapping[str, Any] | None = None, **overrides: Any) -> TrainOptions:
     """Return training options with the defaults of a network family, its learning rate scaled to the loss.
+
+    A family that is solved by default takes steps where something is asked for that only steps can do: a rate, a number
+    of epochs, another loss, dropout.
 
     Args:
         model: a key of ``trainer.models.MODELS``, or ``PKG.MOD:FACTORY``, whose learning rate is low.
+        model_options: options of the network.
         **overrides: fields of ``TrainOptions``; a value of None leaves the default.
 
     Raises:
@@ -140,7 +169,10 @@ def options_for(model: str, **overrides: Any) -> TrainOptions:
             f"there is no training option {unknown[0]!r}; choose from {', '.join(TrainOptions.__dataclass_fields__)}"
             f"{did_you_mean(unknown[0], TrainOptions.__dataclass_fields__)}"
         )
-    options = replace(TrainOptions(), **{**family_of(model).training, **given})
+    usual = dict(family_of(model).training)
+    if usual.get("optimizer") == "exact" and "optimizer" not in given and _takes_steps(given, model_options or {}):
+        usual["optimizer"] = "sgd"
+    options = replace(TrainOptions(), **{**usual, **given})
     if model.startswith(PREFIX) and options.batch_norm != "running":
         raise TrainerError(
             f"batch_norm must be running for {model}, which keeps the statistics that it was pretrained with, got "
@@ -150,6 +182,13 @@ def options_for(model: str, **overrides: Any) -> TrainOptions:
         return options
     own = OPTIMIZERS[options.optimizer].max_lr
     return replace(options, max_lr=own or options.max_lr * get_loss(options.loss).lr_scale)
+
+
+def _takes_steps(given: Mapping[str, Any], model_options: Mapping[str, Any]) -> bool:
+    """Tell whether anything is asked for that what is solved for has not."""
+    others = {name: value for name, value in given.items() if name != "ridge"}
+    asked = any(name not in SOLVED or value != SOLVED[name] for name, value in others.items())
+    return asked or bool(model_options.get("dropout"))
 
 
 def _one_of(name: str, value: str, known: Collection[str]) -> None:

@@ -59,6 +59,7 @@ LATER = {
     "batch_norm": "restated",
     "keep_epochs": [],
     "restarts": 8,
+    "ridge": None,
 }
 """Fields of ``train`` that runs of older versions do not have, and what these did: saying so says nothing."""
 MOST_THREADS = 4096
@@ -174,7 +175,8 @@ class RunConfig(Section):
     def train_options(self) -> TrainOptions:
         """How the network is trained."""
         given = self.train.model_dump()  # type: ignore[attr-defined]
-        return options_for(self.model.name, **{**given, "learner": given["learner"] or self.query.learner})
+        learner = given["learner"] or self.query.learner
+        return options_for(self.model.name, self.model.options, **{**given, "learner": learner})
 
     @property
     def kernel_options(self) -> KernelOptions:

@@ -16,7 +16,7 @@ def test_defaults_are_the_digits_demo_fully_resolved():
     )
     resolved = config.model_dump()
     never = {name for name, value in resolved["train"].items() if value is None}
-    assert never == {"until_accuracy", "patience", "learner"}  # what the strategy needs, else supervised
+    assert never == {"until_accuracy", "patience", "learner", "ridge"}  # what the strategy needs, else supervised
     assert config.train_options.learner == "supervised"
     assert config.train_options.loss == "l2"
 

@@ -71,6 +71,7 @@ class Trained:
         held_out_accuracy: fraction of these classified right; None where there are none.
         snapshots: the weights after each of the regime's ``keep_epochs`` that were run, by epoch.
         beside: the weights of what was trained beside the network, such as a module that predicts its loss.
+        ridge: λ of what was solved for, relative to the kernel's mean diagonal; None where steps were taken.
 
     """
 
@@ -90,6 +91,7 @@ class Trained:
     held_out_accuracy: float | None = None
     snapshots: Mapping[int, Weights] = field(default_factory=dict)
     beside: Weights = field(default_factory=dict)
+    ridge: float | None = None
 
     def attempts(self) -> dict[str, Any]:
         """Return max_lr, limited, restarts and at_chance as they are written to files."""
@@ -107,6 +109,7 @@ class Trained:
             "residual_rms": self.residual_rms,
             "train_accuracy": self.train_accuracy,
             **held_out,
+            **({} if self.ridge is None else {"ridge": self.ridge}),
         }
 
 

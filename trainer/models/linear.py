@@ -59,5 +59,5 @@ FAMILY = Family(
     source="Mohamadi, Bae and Sutherland, NeurIPS 2022, eq. 8, exact for it",
     builder=build_linear,
     options={"dropout": Option(0.0, "share of inputs dropped in training", 0.0, 0.9)},
-    training={"max_lr": 10.0, "weight_decay": 1e-5},
+    training={"optimizer": "exact", "max_lr": 10.0, "weight_decay": 1e-5},
 )

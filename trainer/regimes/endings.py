@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 CHECK_EVERY = 5
 """Epochs between two looks at the residual, where nothing asks for more."""
 
-Ended = Literal["tolerance", "accuracy", "patience", "epochs"]
-"""What ended a training: the residual, the accuracy on the labelled images, the loss on held-out ones, the limit."""
+Ended = Literal["tolerance", "accuracy", "patience", "epochs", "solved"]
+"""What ended a training: the residual, the accuracy on the labelled images, the loss on held-out ones, the limit; or it
+took no steps, for the minimum was solved for."""
 
 
 class Ending:

@@ -64,4 +64,16 @@ ADAM = OptimizerKind(
     _adam,
     max_lr=3e-3,
 )
-OPTIMIZERS: dict[str, OptimizerKind] = {kind.name: kind for kind in (SGD, NESTEROV, ADAM)}
+
+
+def _no_steps(parameters: Sequence[nn.Parameter], options: "TrainOptions") -> torch.optim.Optimizer:
+    raise ValueError("what is solved takes no steps")
+
+
+EXACT = OptimizerKind(
+    "exact",
+    "no steps: the minimum of loss and ridge, of a network that is linear in its weights",
+    "Hoerl & Kennard 1970; Allen 1974",
+    _no_steps,
+)
+OPTIMIZERS: dict[str, OptimizerKind] = {kind.name: kind for kind in (SGD, NESTEROV, ADAM, EXACT)}

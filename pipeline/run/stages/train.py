@@ -181,15 +181,15 @@ def _rates(directory: Path) -> dict[str, Any]:
 
 
 def options_of(context: RunContext, trained: Path) -> TrainOptions:
-    """Return how a cycle's network was trained: as the run says, at the rate that was kept.
+    """Return how a cycle's network was trained: as the run says, at the rate or with the ridge that was kept.
 
     Args:
         context: the run's constants.
         trained: the cycle's train stage.
 
     """
-    options = context.config.train_options
-    return replace(options, max_lr=_rates(trained).get("max_lr", options.max_lr))
+    options, left = context.config.train_options, _rates(trained)
+    return replace(options, max_lr=left.get("max_lr", options.max_lr), ridge=left.get("ridge", options.ridge))
 
 
 def was_limited(trained: Path) -> bool:

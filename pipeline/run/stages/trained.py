@@ -1,7 +1,7 @@
 """A cycle's trained network as strategies may question it: everything is computed when it is first asked for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +80,14 @@ class TrainedNetwork:
         """
         config, model = context.config, context.network()
         load_weights(model, trained / WEIGHTS)
+        options = options_of(context, trained)
         return cls(
             model,
             trained,
             port,
-            options_of(context, trained),
+            options,
             was_limited(trained),
-            config.kernel_options,
+            with_ridge(config.kernel_options, options),
             covariance,
             config.query.dropout_passes or PASSES,
             context.data.input_shape,
@@ -164,7 +165,13 @@ class TrainedNetwork:
         def fit(full: bool) -> LookAhead:
             tell = self.progress
             return LookAhead.fit(
-                *data, self.kernel, tell, lambda plan: tell.plan(plan.summary()), full=full, loss=self.options.loss
+                *data,
+                self.kernel,
+                tell,
+                lambda plan: tell.plan(plan.summary()),
+                full=full,
+                loss=self.options.loss,
+                penalised=self.options.ridge is not None,
             )
 
         try:
@@ -185,3 +192,14 @@ class TrainedNetwork:
         migrated = load_port(self.port)
         release_cached_memory()
         return migrated
+
+
+def with_ridge(kernel: KernelOptions, training: TrainOptions) -> KernelOptions:
+    """Return how a kernel is computed, with the ridge of a training that had one, unless a larger one was asked for.
+
+    Args:
+        kernel: as it was asked for.
+        training: how the network was trained.
+
+    """
+    return kernel if training.ridge is None else replace(kernel, ridge=max(kernel.ridge, training.ridge))

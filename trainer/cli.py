@@ -19,7 +19,7 @@ from common.files import replacing_folder
 from common.naming import did_you_mean
 from common.reading import parse_json, read_json, why
 from trainer.backbones.command import embedder, with_bar
-from trainer.backbones.tuned import AsImages, tuned_model
+from trainer.backbones.tuned import FROZEN_MODEL, AsImages, tuned_model
 from trainer.checkpoint import load_weights, trained_files
 from trainer.command_options import SETTABLE, data_options, image_options, regime_options
 from trainer.data import DataSet, ImageOptions, check_ids, custom_kind, holds_features, load
@@ -165,7 +165,9 @@ def _network(model: str | None, given: dict[str, Any], dataset: str, seen: "Seen
         return tuned["name"], tuned["options"] | given
     if model is not None and model.startswith(PREFIX):
         raise TrainerError(f"--model {model}: give --backbone {model.removeprefix(PREFIX)} --finetune all instead")
-    return model or ("linear" if seen.backbone is not None or holds_features(dataset) else "cnn"), given
+    if model is None and seen.backbone is not None:
+        return FROZEN_MODEL["name"], FROZEN_MODEL["options"] | given
+    return model or ("linear" if holds_features(dataset) else "cnn"), given
 
 
 def _said(result: Trained, test: float | None) -> str:

@@ -23,7 +23,7 @@ from pipeline.config.sections import (
 from pipeline.parsing import to_yaml
 from pipeline.plain import merged
 from trainer.backbones import OWN, kind_of
-from trainer.backbones.tuned import tuned_model
+from trainer.backbones.tuned import FROZEN_MODEL, tuned_model
 from trainer.data import custom_kind, holds_features
 from trainer.errors import TrainerError
 from trainer.models import ModelSpec
@@ -117,7 +117,7 @@ class RunConfig(Section):
 
         backbone, finetune, size = (of_data(field) for field in ("backbone", "finetune", "backbone_size"))
         if isinstance(backbone, str):
-            named = {"name": FEATURES_MODEL} if finetune is None else tuned_model(backbone, finetune, size)
+            named = FROZEN_MODEL if finetune is None else tuned_model(backbone, finetune, size)
             return {**values, "model": merged(named, model or {})}
         if holds_features(of_data("name")):
             return {**values, "model": merged({"name": FEATURES_MODEL}, model or {})}

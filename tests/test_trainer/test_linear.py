@@ -37,3 +37,16 @@ def test_the_linear_network_learns_features_as_ridge_regression_does():
     regression = (other @ flat.T / 300 + 1) @ np.linalg.solve(K, np.eye(5)[labels])
     outputs = predict(model, other.reshape(60, 1, 1, 300))
     assert np.abs(outputs - regression).max() < 0.1
+
+
+def test_of_unit_length_it_sees_directions_alone():
+    model = build_model("linear", (4, 1, 1), 2, 0, unit_length=True)
+    x = torch.tensor([[3.0, 0.0, 4.0, 0.0], [0.0, 0.0, 0.0, 0.0]]).reshape(2, 4, 1, 1)
+    head = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 5.0, 0.0]]))
+        head.bias.copy_(torch.tensor([0.5, -1.0]))
+    for length in (1, 100):
+        torch.testing.assert_close(model(length * x), torch.tensor([[0.6 + 0.5, 4.0 - 1], [0.5, -1.0]]))
+    model(x)[0, 0].backward()  # Θ(x, x) of one output is the cosine + 1
+    assert float(head.weight.grad[0].square().sum() + head.bias.grad[0].square()) == 2

@@ -1,7 +1,7 @@
 """Images for a network whose backbone is trained on: as they are, for it scales and normalises them itself."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from trainer.backbones.base import Size, shown
@@ -51,6 +51,10 @@ class AsImages:
             raise TrainerError(f"backbone: expected images to train it on, but {images.name} holds features of them")
         channels = images.input_shape[0]
         return dataclasses.replace(images, mean=(0.0,) * channels, std=(1.0,) * channels)
+
+
+FROZEN_MODEL: Mapping[str, Any] = {"name": "linear", "options": {"unit_length": True}}
+"""What learns from a frozen backbone's features, where no network is named."""
 
 
 def tuned_model(backbone: str, finetune: str, size: int | None) -> dict[str, Any]:

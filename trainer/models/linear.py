@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from trainer.models.layers import dropped
 from trainer.models.spec import Family, Option, Shape
 
+TINY = 1e-12
+"""A length below which a row is one of zeros."""
+
 
 class Scale(nn.Module):
     """A fixed factor as a layer of a sequence.
@@ -29,10 +32,18 @@ class Scale(nn.Module):
         return f"{self.factor:.4g}"
 
 
-def build_linear(input_shape: Shape, num_classes: int, *, dropout: float) -> nn.Sequential:
-    """Build ``f(x) = W x / sqrt(d) + b`` of d inputs, with W and b zero at the start.
+class UnitLength(nn.Module):
+    """Divides every row by its length: a pretrained network's features tell classes by their direction."""
 
-    Its tangent kernel ``x·x' / d + 1`` is the same whatever the weights are, so the linearised network is the network,
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x / ||x||`` of rows ``[N, d]``; a row of zeros stays one."""
+        return x / x.square().sum(dim=1, keepdim=True).sqrt().clamp_min(TINY)
+
+
+def build_linear(input_shape: Shape, num_classes: int, *, dropout: float, unit_length: bool) -> nn.Sequential:
+    """Build ``f(x) = W x / sqrt(d) + b`` of d inputs, with W and b zero at the start; or ``f(x) = W x / ||x|| + b``.
+
+    Its tangent kernel ``x·x' / d + 1``, or the cosine + 1, is the same whatever the weights are, so the linearised network is the network,
     and since ``f`` starts at zero nothing random is left of the start where the labels say nothing.
 
     Source: Mohamadi, Bae & Sutherland 2022, eq. 8, which is exact here.
@@ -41,6 +52,7 @@ def build_linear(input_shape: Shape, num_classes: int, *, dropout: float) -> nn.
         input_shape: (C, H, W) of one image.
         num_classes: number of outputs.
         dropout: share of inputs dropped in training.
+        unit_length: whether rows are divided by their lengths.
 
     Returns:
         A module from ``[N, C, H, W]`` to ``[N, num_classes]``.
@@ -50,7 +62,8 @@ def build_linear(input_shape: Shape, num_classes: int, *, dropout: float) -> nn.
     outputs = nn.Linear(features, num_classes)
     nn.init.zeros_(outputs.weight)
     nn.init.zeros_(outputs.bias)
-    return nn.Sequential(nn.Flatten(), Scale(1 / math.sqrt(features)), *dropped(dropout), outputs)
+    scaled = UnitLength() if unit_length else Scale(1 / math.sqrt(features))
+    return nn.Sequential(nn.Flatten(), scaled, *dropped(dropout), outputs)
 
 
 FAMILY = Family(
@@ -58,6 +71,9 @@ FAMILY = Family(
     description="linear classifier, for features learned elsewhere (embeddings)",
     source="Mohamadi, Bae and Sutherland, NeurIPS 2022, eq. 8, exact for it",
     builder=build_linear,
-    options={"dropout": Option(0.0, "share of inputs dropped in training", 0.0, 0.9)},
+    options={
+        "dropout": Option(0.0, "share of inputs dropped in training", 0.0, 0.9),
+        "unit_length": Option(False, "whether rows are divided by their lengths, as of a backbone's features"),
+    },
     training={"optimizer": "exact", "max_lr": 10.0, "weight_decay": 1e-5},
 )

@@ -16,8 +16,9 @@ from trainer.predict import accuracy, placed, predict
 
 RIDGES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
 """Those that leaving one out chooses from, relative to the kernel's mean diagonal."""
-FEWEST = 20
-"""Labels below which the least of them is taken: so few do not tell them apart (benchmarks/RESULTS.md)."""
+FEWEST, FEWEST_OF_A_CLASS = 20, 4
+"""Labels in all, and in the mean over the classes, below which the least of them is taken: so few do not tell them
+apart (benchmarks/RESULTS.md)."""
 
 
 class Choice(NamedTuple):
@@ -79,13 +80,13 @@ def choose_ridge(spectrum: Spectrum, ridges: Sequence[float] = RIDGES) -> Choice
 
     """
     errors = np.array([np.square(spectrum.left_out(ridge)).sum(1) for ridge in ridges])  # [G, L]
-    L = errors.shape[1]
-    if L < FEWEST:
+    labelled, C = spectrum.Y.shape
+    if labelled < max(FEWEST, FEWEST_OF_A_CLASS * C):
         return Choice(ridges[0], errors)
     lowest = int(errors.mean(1).argmin())
     for at in range(lowest):
         more = errors[at] - errors[lowest]
-        if more.mean() <= more.std(ddof=1) / np.sqrt(L):
+        if more.mean() <= more.std(ddof=1) / np.sqrt(labelled):
             return Choice(ridges[at], errors)
     return Choice(ridges[lowest], errors)
 

@@ -93,6 +93,12 @@ def test_few_labels_choose_none():
     )
     assert few == {RIDGES[0]}
     assert len(more) > 1
+    for classes, chooses in ((9, True), (10, False)):  # four labels a class
+        ridges = {
+            choose_ridge(Spectrum(noisy(39, 0.4, seed)[0], np.eye(classes)[noisy(39, 0.4, seed)[1].argmax(1)])).ridge
+            for seed in range(10)
+        }
+        assert (len(ridges) > 1) == chooses
 
 
 def test_copies_with_different_labels_and_one_class_alone_are_solved():

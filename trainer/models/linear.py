@@ -43,8 +43,9 @@ class UnitLength(nn.Module):
 def build_linear(input_shape: Shape, num_classes: int, *, dropout: float, unit_length: bool) -> nn.Sequential:
     """Build ``f(x) = W x / sqrt(d) + b`` of d inputs, with W and b zero at the start; or ``f(x) = W x / ||x|| + b``.
 
-    Its tangent kernel ``x·x' / d + 1``, or the cosine + 1, is the same whatever the weights are, so the linearised network is the network,
-    and since ``f`` starts at zero nothing random is left of the start where the labels say nothing.
+    Its tangent kernel ``x·x' / d + 1``, or the cosine + 1, is the same whatever the weights are, so the linearised
+    network is the network, and since ``f`` starts at zero nothing random is left of the start where the labels say
+    nothing.
 
     Source: Mohamadi, Bae & Sutherland 2022, eq. 8, which is exact here.
 

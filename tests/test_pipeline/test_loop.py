@@ -177,7 +177,7 @@ def test_a_crash_at_any_step_changes_nothing(start, go_on, monkeypatch):
 
 @pytest.mark.parametrize(
     "moment",
-    ["events.jsonl", "cycles/000/score.tmp-*", *some_long("cycles/000/migrate.tmp-*", "cycles/001/train.tmp-*")],
+    ["cycles/000/score.tmp-*", *some_long("events.jsonl", "cycles/000/migrate.tmp-*", "cycles/001/train.tmp-*")],
 )
 def test_sigkill_of_the_real_command_then_resume(start, go_on, spawn, wait_for, moment):
     """The look-ahead run with port and kernel, killed by the real signal in the middle of a stage."""

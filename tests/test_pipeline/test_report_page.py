@@ -460,11 +460,10 @@ def test_a_real_comparison(start, go_on, tmp_path):
 
 def test_the_memory_of_a_grids_cells_stands_beside_their_accuracy(tmp_path):
     grid = compared(tmp_path, ["random", "margin"], 2)
-    page = (write_comparison([grid])).read_text()
-    assert "peak memory" not in page
+    assert "peak memory" not in words_of(grid)
     for cell, peak in (("random-seed0", 3 * 2**30), ("random-seed0", 2**30), ("random-seed1", 2**30)):
         append_attempt(grid, Attempt(cell, 0, "", peak_memory=peak))
-    page = write_comparison([grid]).read_text()
+    page = words_of(grid)
     assert page.count('<th scope="col">peak memory</th>') == 1
     row = page[page.index('<th scope="row">random</th>') :].partition("</tr>")[0]
     assert row.endswith('<td class="number" data-label="peak memory">3.00 GiB</td>')

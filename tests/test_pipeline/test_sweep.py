@@ -191,7 +191,7 @@ def test_a_dry_run_measures_and_writes_nothing(compare, engine, tmp_path, monkey
         [f"{name}-seed0", "new", "0", "of", "3"] for name in ("random", "entropy", "mlmoc")
     ]
     assert "3.00 GiB a cell, 2.00 GiB free for each" in result.stdout
-    assert "the first cycle of random-seed0 and mlmoc-seed0, run on this machine just now" in result.stdout
+    assert "the first cycle of random-seed0 and mlmoc-seed0, run on this machine just now; others" in result.stdout
     assert "a cell took up to 3.00 GiB, but 2.00 GiB are free for each of 1 at once" in result.stderr
 
     compare(*SMALL, "--strategies", "random", "--seeds", "0", "--out", "grid")

@@ -15,7 +15,7 @@ from pipeline.sweep.cells import State
 from pipeline.sweep.directory import choose_directory, merged
 from pipeline.sweep.engine import EngineOptions, cell_budget
 from pipeline.sweep.engines import open_engine
-from pipeline.sweep.estimate import Times, append_attempt, read_attempts, shown_seconds
+from pipeline.sweep.estimate import Times, append_attempt, kind_of, read_attempts, shown_seconds
 from pipeline.sweep.grid import GRID, Grid, parse_seeds, parse_strategies, read_grid, unnamed
 from pipeline.sweep.process import Attempt, failure
 from pipeline.sweep.session import left_out_lines, make_plan
@@ -164,6 +164,13 @@ def test_a_strategy_never_measured_is_estimated_by_its_kind(tiny):
     del times.stages["mlmoc", "train"]
     assert times.cell_seconds(grid.cells()[1], 0) == 1
     assert Times().peak_memory("random") == 0
+
+
+def test_of_a_kind_are_strategies_for_which_the_same_is_computed():
+    assert kind_of("mlmoc") == kind_of("margin-influence-sequential") == kind_of("lcmd")
+    assert kind_of("random") == kind_of("margin") == kind_of("badge")
+    kinds = ["random", "mlmoc", "naive", "one-step", "ntk-no-block", "infinite", "gp", "dynamical", "bald", "ll4al"]
+    assert len(set(map(kind_of, kinds))) == len(kinds)  # naive retrains for each candidate: random says nothing of it
 
 
 def test_attempts_are_kept_and_a_torn_line_is_passed_over(tmp_path):

@@ -13,7 +13,7 @@ from common.losses import get_loss
 from trainer.batch_norm import CHUNK, has_batch_norm, restate_statistics
 from trainer.errors import Diverged, TrainerError
 from trainer.learners.base import EpochRecord, Inputs, Learner, OnEpoch, Setting, Weights
-from trainer.options import TrainOptions
+from trainer.options import TrainOptions, least_labelled
 from trainer.regimes import OPTIMIZERS, SCHEDULES, Ended, Ending
 from trainer.restarts import Failure, all_equal, blew_up, constant_residual, is_at_chance, ran_away
 
@@ -81,7 +81,7 @@ def held_out_rows(n_labelled: int, share: float) -> Rows:
     """
     if share == 0:
         return np.empty(0, np.int64)
-    k = round(1 / share)
+    k = least_labelled(share)
     if n_labelled < k:
         raise TrainerError(
             f"holdout: expected at least {k} labels to hold a share of {share:g} of them out, got {n_labelled}; "
@@ -181,8 +181,7 @@ class Run:
             if failure := self.failure(rms, outputs, history):
                 break
         if failure is None and self.best is not None:
-            self._go_back(self.best)
-            rms, outputs = self.measure()
+            rms, outputs, ended, failure = self._back_to_best(self.best, epoch, ended, history)
         at_chance = failure not in (None, "diverged") and is_at_chance(
             outputs[self.rows], self.targets[self.rows], rms / self.constant
         )
@@ -262,6 +261,20 @@ class Run:
         for module, state in zip(self.modules, states, strict=True):
             module.load_state_dict(state)
 
+    def _back_to_best(
+        self, states: list[Weights], epoch: int, ended: Ended | None, history: list[EpochRecord]
+    ) -> tuple[float, NDArray[np.float32], Ended | None, Failure | None]:
+        """Go back to the weights of the lowest loss on held-out images, and judge the training by these.
+
+        It ended by patience where they do not get as far as what ended it, and may have failed long before its limit.
+        """
+        self._go_back(states)
+        rms, outputs = self.measure()
+        if ended is None:
+            return rms, outputs, None, None
+        met = self.ending.met(epoch, rms, self._accuracy(outputs)) == ended
+        return rms, outputs, ended if met else "patience", self.failure(rms, outputs, history, over=True)
+
     def _keep(self, epoch: int) -> None:
         if epoch in self.options.keep_epochs:
             if epoch:
@@ -280,20 +293,24 @@ class Run:
         right = outputs[self.rows].argmax(axis=1) == self.targets[self.rows].argmax(axis=1)
         return float(right.mean())
 
-    def failure(self, rms: float, outputs: NDArray[np.float32], history: list[EpochRecord]) -> Failure | None:
+    def failure(
+        self, rms: float, outputs: NDArray[np.float32], history: list[EpochRecord], over: bool = False
+    ) -> Failure | None:
         """Tell why it is of no use to go on, or of use to begin again at the epoch limit; None where it is not.
 
         Args:
             rms: the residual.
             outputs: of all labelled images ``[L, C]``.
             history: the epochs so far.
+            over: whether training has ended before its limit.
 
         """
-        if self.constant == 0:  # one class: a constant is all that there is to learn
-            return None
-        dead, share = all_equal(outputs), rms / self.constant
+        over = over or len(history) == self.options.epochs
         losses = [record["own_loss" if "own_loss" in record else "loss"] for record in history]
-        if not dead and len(history) < self.options.epochs:
+        if self.constant == 0:  # one class: a constant is all that there is to learn, and outputs of 0 are 1 from it
+            return "diverged" if over and ran_away(losses, rms) else None
+        dead, share = all_equal(outputs), rms / self.constant
+        if not (dead or over):
             return None
         if ran_away(losses, share):
             return "diverged"

@@ -16,6 +16,7 @@ from trainer.regimes import OPTIMIZERS, SCHEDULES
 
 STATISTICS = ("restated", "running")
 MOST_EPOCHS = 10**7
+LEAST_SHARE = 1e-6
 LARGEST = 1e30
 """Of a rate: more would be infinite in float32."""
 SOLVED: Mapping[str, Any] = {
@@ -87,6 +88,11 @@ class TrainOptions:
     restarts: int = 8
     ridge: float | None = None
 
+    @property
+    def least_labelled(self) -> int:
+        """Labels without which nothing can be held out."""
+        return least_labelled(self.holdout)
+
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "epochs must be at least 1", self.epochs)
         _require(self.epochs <= MOST_EPOCHS, f"epochs must be at most {MOST_EPOCHS:,}", self.epochs)
@@ -105,18 +111,32 @@ class TrainOptions:
         accuracy, share = self.until_accuracy, self.holdout
         _require(accuracy is None or 0 <= accuracy < 1, "until_accuracy must be in [0, 1), such as 0.99", accuracy)
         _require(self.patience is None or self.patience >= 1, "patience must be at least 1 epoch", self.patience)
-        _require(0 <= share <= 0.5, "holdout must be a share of the labelled images from 0 to 0.5", share)
+        _require(
+            share == 0 or LEAST_SHARE <= share <= 0.5,
+            f"holdout must be a share of the labelled images, 0 or from {LEAST_SHARE:g} to 0.5",
+            share,
+        )
         _require(
             (self.patience is None) == (share == 0),
             "patience and holdout must be given together",
             self.patience or share,
         )
-        _require(all(0 < one < 1 for one in self.milestones), "milestones must be shares in (0, 1)", self.milestones)
+        _require(
+            all(0 < one < 1 for one in self.milestones),
+            "milestones must be shares of the epochs in (0, 1), such as 0.5,0.8",
+            self.milestones,
+        )
         rising = sorted(set(self.milestones)) == list(self.milestones)
         _require(rising, "milestones must rise", self.milestones)
+        stepped = self.schedule == "multi-step"
         _require(
-            bool(self.milestones) == (self.schedule == "multi-step"),
-            "milestones must be given with the schedule multi-step, and with no other",
+            not stepped or bool(self.milestones),
+            "milestones must be given with the schedule multi-step, such as 0.5,0.8",
+            "none",
+        )
+        _require(
+            stepped or not self.milestones,
+            f"milestones must be left out with the schedule {self.schedule}: they are of multi-step",
             self.milestones,
         )
         self._check_momentum()
@@ -145,6 +165,16 @@ class TrainOptions:
         cycled = self.cycle_momentum
         _require(not cycled or self.schedule == "1cycle", "cycle_momentum must be false but for 1cycle", cycled)
         _require(not cycled or self.momentum > 0, "momentum must be positive with cycle_momentum", self.momentum)
+
+
+def least_labelled(holdout: float) -> int:
+    """Return the labels of which one is held out, k = round(1/holdout); 1 where none is.
+
+    Args:
+        holdout: share of the labelled images.
+
+    """
+    return round(1 / holdout) if holdout else 1
 
 
 def options_for(model: str, model_options: Mapping[str, Any] | None = None, **overrides: Any) -> TrainOptions:

@@ -77,12 +77,16 @@ def _bound(rows: list[Row]) -> Any:
         both.plot(labels, values(rows, quantity, part="labelled"), label=quantity, **style)
     share.plot(labels, values(rows, "MMD / bound"), color=OKABE_ITO[2], marker=MARKERS[2], markersize=3)
     both.legend(fontsize=SMALL, frameon=False)
+    for axes in (both, share):
+        axes.locator_params(axis="x", integer=True)
     _named(both, "labels", "")
     _named(share, "labels", "MMD / bound")
     return figure
 
 
 def _named(axes: Any, x: str, y: str) -> None:
-    axes.set_xlabel(x, fontsize=SMALL)
+    axes.set_xlabel(x, fontsize=SMALL, loc="left")  # at its right end stands a factor such as 1e6
     axes.set_ylabel(y, fontsize=SMALL)
     axes.tick_params(labelsize=SMALL)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.get_offset_text().set_size(SMALL)

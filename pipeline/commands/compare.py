@@ -185,9 +185,10 @@ def _forecast(grid: "Grid", out: Path, where: "EngineOptions", trust_code: bool)
         measured = calibrate(left, times, plan.engine.cpus, lambda line: click.echo(line, err=True), plan.trust_code)
         sources = ["cells of this grid"] if any(state.cycles for state in states) else []
         if measured:
+            others = "" if len(measured) == len(grid.strategies) else "; others are taken to be as these"
             sources.append(
-                f"the first cycle of {' and '.join(measured)}, run on this machine just now; later cycles have more "
-                "labels and take longer, and cells at once slow one another"
+                f"the first cycle of {' and '.join(measured)}, run on this machine just now{others}; later cycles have "
+                "more labels and take longer, and cells at once slow one another"
             )
         for line in forecast(plan.grid, out, states, times, plan.engine, " and ".join(sources)):
             click.echo(line)

@@ -141,6 +141,11 @@ class RunConfig(Section):
             train = asdict(self.train_options) | {"learner": given}
         except TrainerError as error:
             raise ValueError(f"train.{error}") from error
+        if (least := self.train_options.least_labelled) > self.query.n_init:
+            raise ValueError(
+                f"query.n_init: expected at least {least} labels to hold a share of {train['holdout']:g} of them out "
+                f"(train.holdout), got {self.query.n_init}"
+            )
         kernel = asdict(self.kernel_options)
         object.__setattr__(self, "train", TrainSection(**train))
         object.__setattr__(self, "kernel", KernelSection(**kernel))

@@ -76,11 +76,6 @@ class Preset(Section):
         Args:
             strategies: such as ``random,entropy``, instead of the preset's.
             seeds: such as ``0-5``, instead of the preset's.
-            config_file, options, sets: as of ``load_config``.
-
-        Args:
-            strategies: names, separated by commas.
-            seeds: such as ``0-5``.
             config_file: a YAML file of fields.
             options: fields by name.
             sets: ``A.B=C`` each.

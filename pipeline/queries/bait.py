@@ -6,6 +6,7 @@ import numpy as np
 
 from common.losses import get_loss
 from pipeline.queries.base import QueryStrategy
+from pipeline.queries.distances import rounded
 from pipeline.queries.selection import Selection, check_count, select_in_order
 from pipeline.queries.state import QueryState
 
@@ -149,7 +150,7 @@ class _Trace:
 
     def changes(self, rows: np.ndarray, sign: int) -> np.ndarray:
         """Return by how much the trace falls when samples are added, or rises when they are taken away."""
-        return np.einsum("ubc,ucb->u", self._N(rows, sign), self.D[rows])
+        return rounded(np.einsum("ubc,ucb->u", self._N(rows, sign), self.D[rows]))
 
     def update(self, row: int, sign: int) -> None:
         """Add ±I(x) of one sample to M."""

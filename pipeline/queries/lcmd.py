@@ -5,6 +5,7 @@ import numpy as np
 from linearize import Posterior
 from linearize.posterior.factor import COPY
 from pipeline.queries.base import QueryStrategy
+from pipeline.queries.distances import rounded
 from pipeline.queries.selection import Selection, check_count, select_in_order
 from pipeline.queries.state import QueryState
 
@@ -77,7 +78,7 @@ class TangentDistances:
 
     def _squared(self, products: np.ndarray, norms: np.ndarray) -> np.ndarray:
         squared = self.norms + norms - 2 * products
-        return np.where(squared > COPY * self.norms, squared, 0.0)
+        return rounded(np.where(squared > COPY * self.norms, squared, 0.0))
 
 
 def largest_clusters(distances: TangentDistances, n: int) -> np.ndarray:
@@ -96,7 +97,7 @@ def largest_clusters(distances: TangentDistances, n: int) -> np.ndarray:
     left = np.ones(len(nearest), bool)
     order: list[int] = []
     for added in range(len(known), len(known) + n):
-        sizes = np.bincount(center, weights=nearest)
+        sizes = rounded(np.bincount(center, weights=nearest))
         largest = sizes[center] == sizes.max()
         at = np.where(left, np.where(largest, nearest, -1.0), -np.inf)
         chosen = int(np.argmax(at))

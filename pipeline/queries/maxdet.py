@@ -4,6 +4,7 @@ import numpy as np
 
 from linearize import Posterior
 from pipeline.queries.base import QueryStrategy
+from pipeline.queries.distances import rounded
 from pipeline.queries.selection import Selection, check_count, select_in_order
 from pipeline.queries.state import QueryState
 
@@ -47,12 +48,12 @@ def largest_variances(posterior: Posterior, n: int) -> np.ndarray:
 
     """
     k, lam, least = posterior.outputs, posterior.labelled.lam, posterior.epsilon + 2 * posterior.labelled.jitter
-    variance = np.where(posterior.redundant_rows, 0.0, posterior.variance)  # [U k]
+    variance = np.where(posterior.variance > least, posterior.variance, 0.0)  # [U k]
     left = np.ones(len(posterior.f), bool)
     order: list[int] = []
     V, steps = np.empty((n * k, len(variance))), 0
     while len(order) < n:
-        mean = variance.reshape(-1, k).mean(axis=1)
+        mean = rounded(variance.reshape(-1, k).mean(axis=1))
         chosen = int(np.argmax(np.where(left, mean, -1.0)))
         order.append(chosen)
         left[chosen] = False

@@ -81,7 +81,7 @@ def greedy_cover(points: np.ndarray, labelled: int, radius: float, n: int) -> np
     holds = np.empty((N, N - labelled), bool)  # whether a sample lies in a candidate's ball
     covered = np.zeros(N, bool)
     for rows, squared in _squared(points):
-        within = squared < radius**2
+        within = np.sqrt(squared) < radius  # the root of its own square is no smaller than itself
         holds[rows], covered[rows] = within[:, labelled:], within[:, :labelled].any(axis=1)
     gains = holds[~covered].sum(axis=0)
     order: list[int] = []

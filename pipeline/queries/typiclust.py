@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.queries.base import QueryStrategy
 from pipeline.queries.clusters import k_means
-from pipeline.queries.distances import squared_distances
+from pipeline.queries.distances import rounded, squared_distances
 from pipeline.queries.selection import Selection, check_count, select_in_order
 from pipeline.queries.state import QueryState
 
@@ -88,7 +88,7 @@ def mean_distances(points: np.ndarray, k: int) -> np.ndarray:
         squared = squared_distances(norms[rows, None], centred[rows] @ centred.T, norms[None])
         squared[np.arange(len(rows)), rows] = np.inf  # a point is no neighbour of its own
         means[rows] = np.sqrt(np.partition(squared, k - 1, axis=1)[:, :k]).mean(axis=1)
-    return means
+    return rounded(means)
 
 
 def _turns(clusters: np.ndarray, labelled: np.ndarray, left: np.ndarray) -> Iterator[int]:

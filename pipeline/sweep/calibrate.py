@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline.errors import RunFailedError
-from pipeline.queries import resolve
 from pipeline.run.rundir import create_run, cycle_path
 from pipeline.sweep.cells import cycles_done
-from pipeline.sweep.estimate import Times
+from pipeline.sweep.estimate import Times, kind_of
 from pipeline.sweep.grid import Cell
 from pipeline.sweep.process import Attempt, Task, run_to_end
 
@@ -16,7 +15,7 @@ from pipeline.sweep.process import Attempt, Task, run_to_end
 def calibrate(
     cells: Iterable[Cell], times: Times, cpus: int, say: Callable[[str], None], trust_code: bool = False
 ) -> list[str]:
-    """Measure one look-ahead strategy and one other, where nothing of their kind was measured yet.
+    """Measure one strategy of each kind, where nothing of that kind was measured yet.
 
     A cell runs with two cycles: training, query, training.
 
@@ -34,10 +33,10 @@ def calibrate(
         RunFailedError: the cell failed, for the reason given.
 
     """
-    known = {resolve(name).strategy.needs_port for name, _ in times.stages}
+    known = {kind_of(name) for name, _ in times.stages}
     measured = []
     for cell in cells:
-        if (kind := resolve(cell.strategy).strategy.needs_port) not in known:
+        if (kind := kind_of(cell.strategy)) not in known:
             known.add(kind)
             measured.append(cell.name)
             say(f"measuring the first cycle of {cell.name} in a temporary directory")

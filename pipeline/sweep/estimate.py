@@ -3,7 +3,7 @@
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Container, Hashable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -13,6 +13,7 @@ import numpy as np
 
 from common.reading import parse_json, read_text
 from pipeline.queries import resolve
+from pipeline.queries.state import NO_OPTIONS
 from pipeline.run.rundir import cycle_path
 from pipeline.run.stages.store import read_stage_seconds
 from pipeline.sweep.cells import State
@@ -129,11 +130,24 @@ class Times:
         return None
 
 
-def _alike(strategy: str, measured: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
-    """Return the strategies to estimate another by: itself, those of its kind, all."""
-    known = list(dict.fromkeys(measured))
-    kind = resolve(strategy).strategy.needs_port
-    return [strategy], [name for name in known if resolve(name).strategy.needs_port == kind], known
+def kind_of(strategy: str) -> tuple[Hashable, ...]:
+    """Return what strategies have in common that take about as long: what is computed for them, and by what.
+
+    Args:
+        strategy: its name.
+
+    """
+    one = resolve(strategy).strategy
+    ranking = one.ranking(NO_OPTIONS)
+    own = ranking.proxy if ranking else None  # retrains, or solves, for each candidate
+    return one.needs_port, one.needs_gradients, one.needs_infinite, one.needs_dropout, one.needs_learner, own
+
+
+def _alike(strategy: str, measured: Iterable[str]) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Return the strategies to estimate another by: itself, those of its kind, those that are ported or not, all."""
+    known, kind = list(dict.fromkeys(measured)), kind_of(strategy)
+    ported = [name for name in known if kind_of(name)[0] == kind[0]]
+    return [strategy], [name for name in ported if kind_of(name) == kind], ported, known
 
 
 def _stages(strategy: str) -> tuple[str, ...]:

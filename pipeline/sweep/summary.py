@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import fmean
 
 from common.memory import shown
+from pipeline.queries import resolve
 from pipeline.run.summary import area_under_curve, read_rows
 from pipeline.sweep.cells import State
 from pipeline.sweep.console import table
@@ -31,14 +32,25 @@ def summary(grid: Grid, states: Iterable[State]) -> list[str]:
 
 
 def unconverged(states: Iterable[State]) -> list[str]:
-    """Return a warning where trainings of finished cells ended before they converged, else nothing."""
-    rows = [row for state in states if state.standing == "finished" for row in read_rows(state.path)]
-    stopped = [row.residual_rms for row in rows if not row.converged]
+    """Return a warning where trainings of finished cells were to converge and did not, else nothing.
+
+    They were to where a strategy looks ahead by the network's kernel, or where they came to the epoch limit on the way
+    to a tolerance: an accuracy or held-out images may end what others ask by.
+    """
+    rows = [(state.cell, row) for state in states if state.standing == "finished" for row in read_rows(state.path)]
+    assumed = {cell.strategy for cell, _ in rows if resolve(cell.strategy).strategy.needs_kernel}
+    stopped = [
+        row.residual_rms
+        for cell, row in rows
+        if not row.converged
+        and (cell.strategy in assumed or (row.ended == "epochs" and cell.config.train_options.tolerance > 0))
+    ]
     if not stopped:
         return []
     return [
-        f"{len(stopped)} of {counted(len(rows), 'training')} ended before they converged, with residuals of up to "
-        f"{max(stopped):.3f} per sample; look-ahead assumes about 0: try more --epochs or another --set train.max_lr"
+        f"{len(stopped)} of {counted(len(rows), 'training')} ended before convergence, with residuals of up to "
+        f"{max(stopped):.3f} per sample{'; look-ahead assumes about 0' if assumed else ''}: "
+        "try more --epochs or another --set train.max_lr"
     ]
 
 

@@ -66,6 +66,18 @@ def test_a_singular_kernel_is_said_to_have_taken_a_jitter():
     assert not [line for line in lines(sound, Sizes()) if "singular" in line]
 
 
+def test_mmd_is_told_of_what_came_after_the_initial_set():
+    theta = np.array([[1.0, 0, 2], [0, 1, 1], [2, 1, 9]])
+    first = labelled_rows(theta[:2, :2], np.eye(2), 2, 0)
+    later = labelled_rows(theta, np.eye(2)[[0, 1, 1]], 2, 1)
+    assert not [line for line in lines(first, Sizes()) if "MMD" in line]  # the initial set is 0 from itself
+    [said] = [line for line in lines(first + later, Sizes()) if "MMD" in line]
+    share = values(later, "MMD / bound")[0]
+    assert said.startswith(
+        f"MMD / bound: at most {share:.3g} over the labelled sets after the first; of a kernel twice"
+    )
+
+
 def naive_dynamics(theta, f, Y):
     d = f - Y
     return sum(d[i] @ d[j] * theta[i, j] for i in range(len(d)) for j in range(len(d)))

@@ -80,6 +80,18 @@ DYNAMICAL = {
     "dynamical-caltech-resnet18-long": ("folder:101_ObjectCategories", "resnet18", 500, 13, "warm"),  # fig. 10
     "dynamical-cifar10-cnn-b100": ("cifar10", "tutorial_cnn", 100, 11, "warm"),  # table 1
     "dynamical-cifar10-cnn-b1000": ("cifar10", "tutorial_cnn", 1000, 2, "warm"),
+    "dynamical-cifar10-resnet18-b100": ("cifar10", "resnet18", 100, 11, "warm"),
+    "dynamical-cifar10-resnet18-b250": ("cifar10", "resnet18", 250, 5, "warm"),
+    "dynamical-svhn-vgg11-b100": ("svhn", "vgg11", 100, 11, "warm"),
+    "dynamical-svhn-vgg11-b250": ("svhn", "vgg11", 250, 5, "warm"),
+    "dynamical-caltech-resnet18-b100": ("folder:101_ObjectCategories", "resnet18", 100, 11, "warm"),
+    "dynamical-caltech-resnet18-b250": ("folder:101_ObjectCategories", "resnet18", 250, 5, "warm"),
+    "dynamical-cifar10-gap-b100": ("cifar10", "cnn_gap", 100, 11, "warm"),  # table 10
+    "dynamical-cifar10-gap-b250": ("cifar10", "cnn_gap", 250, 10, "warm"),  # figs. 1, 2, 6, 7, 9
+    "dynamical-cifar10-gap-b500": ("cifar10", "cnn_gap", 500, 10, "warm"),
+    "dynamical-cifar10-gap-b1000": ("cifar10", "cnn_gap", 1000, 10, "warm"),
+    "dynamical-cifar10-cnn-ratio": ("cifar10", "tutorial_cnn", 500, 1, "warm"),  # fig. 4
+    "dynamical-svhn-vgg11-ratio": ("svhn", "vgg11", 500, 1, "warm"),
     "dynamical-cifar10-cnn-variants": ("cifar10", "tutorial_cnn", 500, 10, "warm"),  # fig. 5
     "dynamical-cifar10-resnet18-reinitialised": ("cifar10", "resnet18", 500, 10, "reinitialised"),  # table 11
     "dynamical-svhn-vgg11-reinitialised": ("svhn", "vgg11", 500, 10, "reinitialised"),  # table 12
@@ -120,7 +132,7 @@ def test_a_figure_differs_from_what_it_stands_over_in_what_it_varies_alone(name)
 def test_dynamical_has_the_papers_numbers(name):
     preset = read_preset(name)
     assert preset.seeds == "0-4"
-    assert {"random", "dynamical"} <= set(preset.strategies)
+    assert {"random"} | ({"dynamical"} if DYNAMICAL[name][3] > 1 else set()) <= set(preset.strategies)
     for config in (cell.config for cell in preset.grid().cells()):
         query, train = config.query, config.train_options
         assert (config.data.name, config.model.name, query.size, config.cycles, config.start) == DYNAMICAL[name]
@@ -128,6 +140,22 @@ def test_dynamical_has_the_papers_numbers(name):
         assert (train.loss, train.schedule, train.max_lr) == ("cross-entropy", "constant", 1e-3)
         assert (train.optimizer, train.batch_size, train.until_accuracy) == ("adam", 128, 0.99)
     assert len(preset.scaled_down().grid().cells()) == 2 * len(preset.strategies)
+
+
+@pytest.mark.parametrize(("b", "row"), [(100, 11), (250, 5), (500, 3), (1000, 2)])
+@pytest.mark.parametrize("of", ["cifar10-cnn", "cifar10-resnet18", "svhn-vgg11", "caltech-resnet18"])
+def test_every_cell_of_table_1_is_a_row_of_a_preset(of, b, row):
+    preset = read_preset(f"dynamical-{of}-b{b}")
+    config = preset.grid().cells()[0].config
+    assert (config.query.n_init, config.query.size * (row - 1)) == (500, 1000)
+    assert config.cycles >= row
+    assert "table 1" in preset.source
+
+
+def test_panels_are_those_of_the_supplements_captions():
+    panels = {"svhn-resnet18": "4c and 7f", "cifar10-resnet18": "4d and 7g", "mnist-wrn1": "4 and 7d"}
+    for name, figures in panels.items():
+        assert read_preset(f"lookahead-{name}").source.endswith(f"figures {figures}")
 
 
 @pytest.mark.parametrize("name", LL4AL)

@@ -11,6 +11,7 @@ from common.losses import LOSSES
 from pipeline.queries import select_top
 from pipeline.queries.badge import GradientEmbedding, k_means_plus_plus
 from pipeline.queries.coreset import k_center_greedy
+from pipeline.queries.distances import rounded
 from trainer.targets import one_hot
 
 
@@ -79,6 +80,22 @@ def test_ties_are_broken_by_the_candidates_order_as_select_top_does(seed):
         ranked = select_top(np.arange(30), k_center_greedy(points, np.zeros((1, 2)), n), n)
         assert ranked.indices.tolist() == chosen[:n]
         assert n < 30 or len(set(ranked.scores)) < 25
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_of_points_at_equal_distances_the_first_is_taken_wherever_their_mean_lies(seed):
+    rng = np.random.default_rng(seed)
+    points, centers = (rng.integers(-2, 3, size=(n, 3)).astype(float) for n in (11, 2))  # a mean of thirds, of 11ths
+    for n in (3, 11):
+        ranked = select_top(np.arange(11), k_center_greedy(points, centers, n), n)
+        assert ranked.indices.tolist() == slow_k_center(points, centers, 11)[:n]
+
+
+def test_numbers_that_differ_by_rounding_are_equal():
+    x = np.array([0.0, 1.0, -3.0, 0.1 + 0.2, 1e-300, np.inf, -np.inf])
+    np.testing.assert_array_equal(rounded(x[1:4] * (1 + 2e-16)), rounded(x[1:4] * (1 - 2e-16)))
+    np.testing.assert_allclose(rounded(x), x, rtol=5e-13)
+    assert rounded(np.array([1 + 2e-12])) > rounded(np.array([1.0]))
 
 
 def test_more_centers_than_a_block_and_far_from_the_origin():

@@ -53,6 +53,7 @@ def test_maxdet_with_a_ridge_by_hand():
     labelled, pool = [[1.0, 0]], [[1.0, 0], [0, 1.5], [0, 1.5]]
     np.testing.assert_allclose(posterior_of(labelled, pool, ridge=1.0).variance, [0.5, 2.25, 2.25])
     assert maxdet(labelled, pool, 3, ridge=1.0) == [1, 2, 0]
+    assert maxdet(labelled, [[0, 0.6], [1.0, 0]], 2, ridge=1.0) == [1, 0]  # 0.5 and 0.36: a copy may be worth most
     assert maxdet([[1.0, 0]], [[1.5, 0.1], [0, 1.5], [0, 1.5]], 3) == [1, 0, 2]  # without, nothing of a copy
 
 
@@ -68,6 +69,13 @@ def slow_lcmd(H, P, n):
         order.append(max(members, key=lambda i: distances[i][of[i]]))  # `max` takes the first of equals
         centers.append(P[order[-1]])
     return order
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_lcmd_takes_the_first_of_equals_whatever_the_rounding(seed):
+    rng = np.random.default_rng(seed)
+    H, P = (rng.integers(-2, 3, size=(n, 2)).astype(float) for n in (2, 9))
+    assert lcmd(H, P, 6, ridge=0.1) == slow_lcmd(H, P, 6)
 
 
 def slow_maxdet(H, P, n, lam):

@@ -34,6 +34,13 @@ def test_what_labelled_samples_cover_counts_for_nothing_by_hand():
     assert chosen.tolist() == [3, 0, 5]  # two new ones; of (0, 1), that (0, 0) covers too, the first; (9, 9)
 
 
+def test_the_ball_is_open_where_the_radius_is_a_distance_that_has_no_exact_root():
+    diagonal = np.array([[0.0, 0], [1, 1], [5, 5]])  # √2² is above 2
+    radius = pure_radius(diagonal, np.array([0, 1, 1]), 0.5)
+    assert radius == pytest.approx(np.sqrt(2))
+    assert greedy_cover(diagonal, 0, radius, 3).tolist() == [0, 1, 2]  # each covers itself alone
+
+
 # The nearest of another class is 3, 2, 1, 1 and 7 away.
 LINE, CLASSES = np.array([0.0, 1, 2, 3, 10])[:, None], np.array([0, 0, 0, 1, 1])
 

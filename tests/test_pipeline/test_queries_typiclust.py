@@ -27,6 +27,13 @@ def test_copies_are_at_a_distance_of_zero_far_from_the_origin():
     np.testing.assert_array_equal(mean_distances(points, 2), np.zeros(15))
 
 
+# Corners of a square: 1 and 1 from the two nearest, each of them; the mean of the points is in thirds.
+@pytest.mark.parametrize("far", [[[5.0, 5]], [[5.0, 5], [5, 6]]], ids=str)
+def test_of_equally_typical_ones_the_first_is_taken(far):
+    square = np.array([[1.0, 1], [0, 0], [1, 0], [0, 1], *far])
+    assert len(set(mean_distances(square, 2)[:4])) == 1
+
+
 LINE = np.array([0.0, 1, 2, 3, 4, 5, 6, 20, 21, 22, 23, 24, 25, 40, 41, 60.0])[:, None]
 GROUPS = np.repeat([0, 1, 2, 3], [7, 6, 2, 1])
 # Of 0 .. 6, K = min(20, 7 // 2) = 3: the mean distances are 2, 4/3, 4/3, 4/3, 4/3, 4/3, 2, the first of equals is 1;

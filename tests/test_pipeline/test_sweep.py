@@ -56,7 +56,7 @@ def test_a_grid_is_computed_kept_and_extended(compare, engine, tmp_path):
     assert lines[5].split()[:4] == ["random", "2", "of", "2"]
     assert lines[-1] == "report: pipeline report runs/compare-digits-mlp"
     assert "better" not in first.output
-    assert "warning: 8 of 8 trainings ended before they converged, with residuals of up to " in first.stderr
+    assert "warning: 8 of 8 trainings ended before convergence, with residuals of up to " in first.stderr
     grid = yaml.safe_load((out / "grid.yaml").read_text())
     assert (grid["strategies"], grid["seeds"], grid["cpus_per_cell"]) == (["random", "entropy"], [0, 1], 1)
     assert grid["run"]["kernel"]["memory_budget"] == 2**30  # half of a cell's share, for all cells alike
@@ -191,7 +191,7 @@ def test_a_dry_run_measures_and_writes_nothing(compare, engine, tmp_path, monkey
         [f"{name}-seed0", "new", "0", "of", "3"] for name in ("random", "entropy", "mlmoc")
     ]
     assert "3.00 GiB a cell, 2.00 GiB free for each" in result.stdout
-    assert "the first cycle of random-seed0 and mlmoc-seed0, run on this machine just now" in result.stdout
+    assert "the first cycle of random-seed0 and mlmoc-seed0, run on this machine just now; others" in result.stdout
     assert "a cell took up to 3.00 GiB, but 2.00 GiB are free for each of 1 at once" in result.stderr
 
     compare(*SMALL, "--strategies", "random", "--seeds", "0", "--out", "grid")

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,10 +16,11 @@ from pipeline.sweep.cells import State
 from pipeline.sweep.directory import choose_directory, merged
 from pipeline.sweep.engine import EngineOptions, cell_budget
 from pipeline.sweep.engines import open_engine
-from pipeline.sweep.estimate import Times, append_attempt, read_attempts, shown_seconds
-from pipeline.sweep.grid import GRID, Grid, parse_seeds, parse_strategies, read_grid, unnamed
+from pipeline.sweep.estimate import Times, append_attempt, kind_of, read_attempts, shown_seconds
+from pipeline.sweep.grid import GRID, Cell, Grid, parse_seeds, parse_strategies, read_grid, unnamed
 from pipeline.sweep.process import Attempt, failure
 from pipeline.sweep.session import left_out_lines, make_plan
+from pipeline.sweep.summary import unconverged
 
 
 @pytest.fixture
@@ -164,6 +166,36 @@ def test_a_strategy_never_measured_is_estimated_by_its_kind(tiny):
     del times.stages["mlmoc", "train"]
     assert times.cell_seconds(grid.cells()[1], 0) == 1
     assert Times().peak_memory("random") == 0
+
+
+@pytest.mark.parametrize(
+    ("strategy", "tolerance", "ended", "warned"),
+    [
+        (
+            "random",
+            0.03,
+            "epochs",
+            "1 of 1 training ended before convergence, with residuals of up to 0.400 per",
+        ),
+        ("random", 0.0, "epochs", None),
+        ("dynamical", 0.03, "accuracy", None),  # as its paper has it: nothing assumes a residual of 0
+        ("mlmoc", 0.03, "accuracy", "of up to 0.400 per sample; look-ahead assumes about 0: "),
+    ],
+)
+def test_what_was_not_to_converge_is_not_warned_of(strategy, tolerance, ended, warned, monkeypatch):
+    row = SimpleNamespace(converged=False, ended=ended, residual_rms=0.4)
+    monkeypatch.setattr("pipeline.sweep.summary.read_rows", lambda _: [row])
+    config = load_config(options={"query.strategy": strategy, "train.tolerance": tolerance})
+    lines = unconverged([State(Cell(strategy, 0, config), Path(), "finished")])
+    assert len(lines) == (warned is not None)
+    assert warned is None or warned in lines[0]
+
+
+def test_of_a_kind_are_strategies_for_which_the_same_is_computed():
+    assert kind_of("mlmoc") == kind_of("margin-influence-sequential") == kind_of("lcmd")
+    assert kind_of("random") == kind_of("margin") == kind_of("badge")
+    kinds = ["random", "mlmoc", "naive", "one-step", "ntk-no-block", "infinite", "gp", "dynamical", "bald", "ll4al"]
+    assert len(set(map(kind_of, kinds))) == len(kinds)  # naive retrains for each candidate: random says nothing of it
 
 
 def test_attempts_are_kept_and_a_torn_line_is_passed_over(tmp_path):

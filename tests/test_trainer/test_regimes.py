@@ -152,6 +152,17 @@ def test_what_is_held_out_is_not_trained_on_and_stays_held_out(digits):
     assert [r["held_out_loss"] for r in one.history[-3:]] != [r["held_out_loss"] for r in other.history[-3:]]
 
 
+def test_what_patience_goes_back_to_is_not_said_to_have_converged(digits, monkeypatch):
+    """The weights are those of epoch 5, whose held-out loss is made the lowest; the tolerance is met later."""
+    monkeypatch.setattr(Ending, "improves", lambda self, epoch, _: epoch <= 5)
+    options = options_for("cnn", holdout=0.2, patience=400, epochs=60, schedule="constant", max_lr=0.05, tolerance=1.0)
+    result, _ = trained(digits, options)
+    assert 5 < result.epochs < 60
+    assert result.history[-1]["residual_rms"] <= 1.0 < result.residual_rms
+    assert result.residual_rms == pytest.approx(result.history[4]["residual_rms"], rel=1e-5)
+    assert (result.ended, result.converged) == ("patience", False)
+
+
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_weights_are_kept_at_stated_epochs(digits, batch_norm):
     start = network(batch_norm=batch_norm)
@@ -187,13 +198,14 @@ def test_statistics_of_batch_norm_are_restated_or_left_as_they_run(digits):
         ({"optimizer": "lbfgs"}, "optimizer must be one of sgd, nesterov, adam, exact, got 'lbfgs'"),
         ({"schedule": "step"}, "schedule must be one of 1cycle, constant, cosine, multi-step, got 'step'"),
         ({"schedule": "multi-step"}, "milestones must be given with the schedule multi-step"),
-        ({"milestones": (0.5,)}, "milestones must be given with the schedule multi-step"),
+        ({"milestones": (0.5,)}, "milestones must be left out with the schedule 1cycle"),
         ({"schedule": "multi-step", "milestones": (0.8, 0.5)}, "milestones must rise"),
-        ({"schedule": "multi-step", "milestones": (60.0,)}, r"milestones must be shares in \(0, 1\)"),
+        ({"schedule": "multi-step", "milestones": (60.0,)}, r"milestones must be shares of the epochs in \(0, 1\)"),
         ({"decay": 0.0}, "decay must be in"),
         ({"patience": 3}, "patience and holdout must be given together"),
         ({"holdout": 0.1}, "patience and holdout must be given together"),
         ({"holdout": 0.9, "patience": 3}, "holdout must be a share"),
+        ({"holdout": 1e-320, "patience": 3}, "holdout must be a share .*, 0 or from 1e-06 to 0.5, got 1e-320"),
         ({"until_accuracy": 99.0}, "until_accuracy must be in"),
         ({"optimizer": "nesterov", "momentum": 0.0}, "momentum must be positive with nesterov"),
         ({"schedule": "constant", "cycle_momentum": True}, "cycle_momentum must be false but for 1cycle"),

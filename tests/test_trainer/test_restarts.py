@@ -243,6 +243,21 @@ def test_one_class_is_learned_by_a_constant_and_that_is_no_failure(digits):
     assert not result.at_chance
 
 
+def test_one_class_that_runs_away_from_its_labels_is_one(digits):
+    x, labels = digits
+    result, _ = trained("mlp", (x[:1], labels[:1]), options_for("mlp", epochs=6))
+    assert result.restarts[0].reason == "diverged"
+    assert result.residual_rms < 2
+
+
+def test_patience_keeps_nothing_that_ran_away(digits):
+    x, labels = digits
+    options = options_for("mlp", epochs=6, holdout=0.25, patience=1, schedule="constant", tolerance=0.0)
+    result, _ = trained("mlp", (x[:12], labels[:12]), options)
+    assert result.restarts[0].reason == "diverged"
+    assert result.residual_rms < 2
+
+
 def test_an_explicit_rate_is_lowered_too(digits):
     result, weights = trained("mlp", digits, replace(QUICK, max_lr=1e4))
     assert result.max_lr < 1e4

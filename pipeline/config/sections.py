@@ -269,6 +269,7 @@ class QuerySection(Section):
         reference: what change is measured from; the criterion's own.
         distance: between which outputs; ``outputs``.
         naive_candidates: how many are really retrained with by ``naive``.
+        group: how many candidates ``crc`` scores together; a tenth of the query where absent.
         dropout_passes: how often the network is sampled by strategies that need dropout; see ``run.stages.trained``.
         learner: what the strategy needs networks to be trained by, which the run writes down; None where any will do.
 
@@ -285,6 +286,7 @@ class QuerySection(Section):
     reference: Literal["network", "linearized"] | None = None
     distance: Literal["outputs", "simplex"] | None = None
     naive_candidates: int | None = Field(default=None, ge=1)
+    group: int | None = Field(default=None, ge=1)
     dropout_passes: int | None = Field(default=None, ge=2)
     learner: str | None = None
 
@@ -297,7 +299,7 @@ class QuerySection(Section):
     def look_ahead(self) -> LookAheadOptions:
         """What strategies that look ahead are told."""
         return LookAheadOptions(
-            self.resolved.mode, Measure(self.reference, self.distance or "outputs"), self.naive_candidates
+            self.resolved.mode, Measure(self.reference, self.distance or "outputs"), self.naive_candidates, self.group
         )
 
     @property
@@ -333,6 +335,8 @@ class QuerySection(Section):
             object.__setattr__(self, "strategy", found.name)
             object.__setattr__(self, "on", None)  # said by the name
             object.__setattr__(self, "learner", needed)
+        if (self.group or 1) > self.answers:
+            raise ValueError(f"group: expected at most the {self.answers} labels of a query, got {self.group}")
         for name, count in (("size", self.size), ("retrain_every", self.answers)):
             if count > self.subset:
                 raise ValueError(f"{name}: expected at most the subset of {self.subset} candidates, got {count}")

@@ -132,6 +132,7 @@ def query_state(
         retrain=network.retrain,
         infinite=network.infinite,
         last_layer=network.last_layer,
+        has_bias=network.has_bias,
         differentiate=network.differentiate,
         predict_losses=network.predict_losses,
         progress=progress,

@@ -179,7 +179,7 @@ class Bordered:
         """Count eigenvalues above μ, and propose where the r-th is; NaN where no eigenvalue of S says."""
         G, borders = self.corners.shape[-1], self.borders[part]
         gap = self.values[None] - mu[:, None]  # [g, m]
-        gap = np.where(gap == 0, -np.finfo(float).tiny**0.5, gap)
+        gap = np.where(gap == 0, -(np.finfo(float).tiny ** 0.5), gap)
         solved = borders / gap[:, :, None]  # (Λ - μ)⁻¹ Vᵀ B
         S = self.corners[part] - mu[:, None, None] * np.eye(G)[None] - borders.transpose(0, 2, 1) @ solved
         if r is None:

@@ -43,7 +43,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
         "--initial",
         "query.initial",
         str,
-        "How those are chosen, without any label: auto, random, typiclust, k-means.  [auto]",
+        "How those are chosen: auto, random, typiclust, k-means; balanced, by hidden labels (simulated).  [auto]",
     ),
     ("--query-size", "query.size", int, "Labels asked for in a query, of which a cycle has one.  [20]"),
     (

@@ -136,6 +136,7 @@ class RunConfig(Section):
                 f"train.learner: expected {needed!r}, which the strategy {self.query.strategy!r} needs, got {given!r}: "
                 "leave it out, or choose another strategy"
             )
+        self._only_simulated()
         try:
             train = asdict(self.train_options) | {"learner": given}
         except TrainerError as error:
@@ -144,6 +145,20 @@ class RunConfig(Section):
         object.__setattr__(self, "train", TrainSection(**train))
         object.__setattr__(self, "kernel", KernelSection(**kernel))
         return self
+
+    def _only_simulated(self) -> None:
+        """Refuse what reads labels that nobody has given, where somebody is there to give them."""
+        query = self.query
+        for name, value, is_asked, instead in (
+            ("initial", query.initial, query.initial == "balanced", "auto, random, typiclust or k-means"),
+            ("initial_models", query.initial_models, query.initial_models is not None, "it to be left out"),
+            ("by_class", query.by_class, query.balanced, "it to be left out"),
+        ):
+            if is_asked and not self.simulated:
+                raise ValueError(
+                    f"query.{name}: expected {instead}, for it reads labels that nobody has given, which the simulated "
+                    f"annotator alone has; got {value!r} with the annotator {self.who!r}"
+                )
 
     @property
     def simulated(self) -> bool:

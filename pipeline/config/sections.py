@@ -261,7 +261,10 @@ class QuerySection(Section):
             resolved to the strategy's name, ``margin-lin`` for ``margin`` on the latter.
         n_init: labels to start with.
         initial: how those are chosen: ``auto`` or a name of ``cold.representatives``; absent in runs of older versions,
-            which drew them at random.
+            which drew them at random. ``balanced`` draws equally many of each class by labels that nobody has given.
+        initial_models: networks trained on the initial set, of which the one of median accuracy on unlabelled training
+            samples asks first, by labels that nobody has given.
+        by_class: whether a query has equally many samples of each class, by labels that nobody has given.
         size: asked for in one query.
         subset: candidates of a cycle.
         mode: how a query of several is chosen, see ``linearize.Mode``; as the strategy's name says, else ``top``.
@@ -277,7 +280,9 @@ class QuerySection(Section):
 
     strategy: str = DEFAULT_STRATEGY
     n_init: int = Field(default=40, ge=1)
-    initial: Literal["auto", "random", "typiclust", "k-means"] | None = None
+    initial: Literal["auto", "random", "typiclust", "k-means", "balanced"] | None = None
+    initial_models: int | None = Field(default=None, ge=2)
+    by_class: bool | None = None
     size: int = Field(default=20, ge=1)
     subset: int = Field(default=400, ge=1)
     on: Literal["network", "linearized"] | None = None
@@ -294,6 +299,11 @@ class QuerySection(Section):
     def answers(self) -> int:
         """Labels that a cycle asks for between two trainings."""
         return self.retrain_every or self.size
+
+    @property
+    def balanced(self) -> bool:
+        """Whether each query has equally many samples of each class."""
+        return bool(self.by_class)
 
     @property
     def look_ahead(self) -> LookAheadOptions:

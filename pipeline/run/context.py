@@ -22,6 +22,7 @@ from pipeline.infinite import check_affordable
 from pipeline.queries import STRATEGIES, QueryStrategy, strategy_sha256
 from pipeline.run.began import first_event
 from pipeline.run.device import choose_device
+from pipeline.run.hidden import check_hidden
 from pipeline.run.loading import load_data
 from pipeline.run.pool import Pool
 from pipeline.run.stages.sequential import query_sizes
@@ -173,6 +174,7 @@ def open_context(
     data = load_data(config, cache, progress, run, checked=checked, embedding=embedding)
     _require_usable(config, data)
     _require_enough(config, data)
+    check_hidden(config, data)
     context = RunContext(config, data, choose_device(config.device), _read_pretrained(config.model))
     trial = context.trial if config.paged else context
     if config.kernel_options.logit >= trial.data.num_classes:
@@ -240,6 +242,11 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
         raise PipelineError(
             f"annotator: files hand out a whole round at once, but {query.strategy} asks after each answer: choose "
             "a strategy or mode that does not, such as --strategy margin-influence-greedy"
+        )
+    if query.balanced and (len(query_sizes(strategy, query)) > 1 or strategy.remembers):
+        raise PipelineError(
+            f"query.by_class: expected a strategy that chooses a whole query at once and remembers nothing, got "
+            f"{query.strategy!r}: such as random, entropy, margin-influence-greedy or crc"
         )
     if config.cycles == 1 and not config.paged:
         return

@@ -25,6 +25,8 @@ SETTLED = 0.01
 """The share Σ|2 g·G| / Σ‖g‖² of dynamicAL's scores below which the labelled set decides none of them.  Measured on
 digits: of the 20 highest of 1,000 candidates, 20 were the same without 2 g·G at 0.01 and below, 16 or 17 at 0.07, and 0
 to 12 at 1 and above."""
+NEAR = 0.01
+"""Share of the labelled set's own smallest eigenvalue by which groups must differ from it to mean anything."""
 MOST = 0.5
 """A share of redundant candidates that is worth a warning."""
 
@@ -55,6 +57,14 @@ def figures_of(strategy: QueryStrategy, state: QueryState, scores: np.ndarray) -
     figures |= {"rounding": rounding if np.isfinite(rounding) else None}
     figures |= {"kernel_bytes": plan.estimate, "kernel_passes": len(plan.work.chunks)}
     return figures
+
+
+def _decided_by_the_labelled(diagnostics: dict[str, Any]) -> bool:
+    """Whether every group leaves the labelled set's smallest eigenvalue as it is, which none can raise."""
+    own, least = diagnostics.get("labelled_eigenvalue"), diagnostics.get("group_score_least")
+    if not own or least is None or diagnostics["eigenvalue"] == diagnostics["rank_bound"]:
+        return False
+    return bool(least > (1 - NEAR) * own)
 
 
 def read_diagnostics(directory: Path) -> dict[str, Any]:
@@ -98,6 +108,18 @@ def cautions(diagnostics: dict[str, Any]) -> Iterator[str]:
             f"{diagnostics['gradient_norm']:.2g}): the network has converged on the labelled set, so γ hardly matters: "
             "dynamical asks as dynamical-0 does, by gradient length, and dynamical-inf by what training happened to "
             "leave"
+        )
+    if diagnostics.get("rounding_share", 0) > MOST:
+        yield (
+            f"{diagnostics['rounding_share']:.0%} of the groups score less than {diagnostics['rounding_score']:.1g}, "
+            "which is rounding of the kernel's entries: their order is chance (crc reads the last layer more exactly "
+            "than crc-all; --set kernel.precision=float64 makes the latter exact)"
+        )
+    elif _decided_by_the_labelled(diagnostics):
+        yield (
+            f"the scores of all {diagnostics['groups']:.0f} groups lie within {NEAR:.0%} of the "
+            f"{diagnostics['labelled_eigenvalue']:.2g} that the labelled set alone has: it decides how fast the slowest "
+            "direction is learned, and the query is nearly as good as random"
         )
     if (diagnostics.get("common_share") or 0) > COMMON_SHARE:
         yield (

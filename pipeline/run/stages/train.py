@@ -28,6 +28,10 @@ from trainer.predict import accuracy, predict
 from trainer.restarts import LOWER, Restart, describe
 
 MODEL, METRICS, SUMMARY = "model.json", "metrics.jsonl", "summary.json"
+TRIALS = "initial_models"
+"""What a summary says of the networks of which the median was kept."""
+FIRST_TRIAL = 10**6
+"""Number of the streams of the first of them, beside those of cycles."""
 EVALUATION_CHUNK = 4096  # test images expanded to float32 at once
 
 
@@ -62,8 +66,12 @@ def run_train(
             not go on from it.
 
     """
-    model = context.network(cycle if context.config.start == "reinitialised" else 0)
-    result = _fitted(context, model, cycle, labelled, previous, progress, max_lr)
+    trials = (context.config.query.initial_models or 1) if cycle == 0 else 1
+    if trials > 1:
+        model, result, tried = _median(context, labelled, trials, progress, max_lr)
+    else:
+        model, tried = context.network(cycle if context.config.start == "reinitialised" else 0), {}
+        result = _fitted(context, model, cycle, labelled, previous, progress, max_lr)
     for name, content in trained_files(model, result).items():
         write_atomically(into / name, content)
     write_atomically(into / MODEL, context.spec.to_json())
@@ -74,8 +82,42 @@ def run_train(
         **result.attempts(),
         **(test_metrics(context, model) | {"n_test": len(context.data.test)} if len(context.data.test) else {}),
         "classes": list(context.data.classes),
+        **tried,
     }
     write_json(into / SUMMARY, summary)
+
+
+def _median(
+    context: RunContext, labelled: Labelled, trials: int, progress: StageProgress, max_lr: float | None
+) -> tuple[nn.Module, Trained, dict[str, Any]]:
+    """Train several networks on the initial set, from weights of their own, and keep the one of median accuracy.
+
+    Of an even number the lower of the two.  Accuracy is that on the training samples without a label, by labels that
+    nobody has given: the test half, of which the run reports, is not read for it.
+
+    Source: Kong et al. 2021, section 4.1, who do not say on which samples.
+    """
+    rest = np.setdiff1d(np.arange(len(context.data.train)), labelled.ids)
+    found = []
+    for trial in range(trials):
+        model = context.network(trial and FIRST_TRIAL + trial)
+
+        def within(done: int, total: int, trial: int = trial) -> None:
+            progress(trial * total + done, trials * total)
+
+        result = _fitted(context, model, 0, labelled, None, within, max_lr, trial)
+        outputs = _outputs(context, model, rest, context.images)
+        found.append((accuracy(outputs, context.data.labels("train", rest)), trial, model, result))
+    ranked = sorted(found, key=lambda each: each[:2])
+    _, chosen, model, result = ranked[(trials - 1) // 2]
+    accuracies = [float(each[0]) for each in found]
+    return model, result, {TRIALS: {"accuracies": accuracies, "chosen": chosen, "hidden_labels": len(rest)}}
+
+
+def _outputs(context: RunContext, model: nn.Module, ids: np.ndarray, images: ImageView) -> np.ndarray:
+    """Return a network's outputs ``[N, C]`` on images of some ids, in portions."""
+    parts = [ids[start : start + EVALUATION_CHUNK] for start in range(0, len(ids), EVALUATION_CHUNK)]
+    return np.concatenate([predict(model, images(part), device=context.device) for part in parts])
 
 
 def _fitted(
@@ -86,6 +128,7 @@ def _fitted(
     previous: Path | None,
     progress: StageProgress,
     max_lr: float | None,
+    trial: int = 0,
 ) -> Trained:
     """Train a cycle's network in place; what goes wrong is a failure of the run that says what to do."""
     options, learned = _begin_with(context, previous, max_lr)
@@ -99,7 +142,7 @@ def _fitted(
             labelled.labels,
             context.data.num_classes,
             options,
-            seed=seeds.integer(context.config.seed, cycle, "train"),
+            seed=seeds.integer(context.config.seed, trial and FIRST_TRIAL + trial or cycle, "train"),
             device=context.device,
             on_epoch=lambda record: progress(record["epoch"], options.epochs),
             limited=learned and previous is not None and was_limited(previous),
@@ -235,11 +278,7 @@ def test_metrics(context: RunContext, model: nn.Module) -> dict[str, Any]:
 
     """
     ids = np.arange(len(context.data.test))
-    parts = [
-        predict(model, context.data.inputs("test", ids[start : start + EVALUATION_CHUNK]), device=context.device)
-        for start in range(0, len(ids), EVALUATION_CHUNK)
-    ]
-    outputs, labels = np.concatenate(parts), context.data.labels("test")
+    outputs, labels = _outputs(context, model, ids, context.data.view("test")), context.data.labels("test")
     others = quality(outputs, labels, context.config.train_options.loss)
     return {
         "test_accuracy": accuracy(outputs, labels),

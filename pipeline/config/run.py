@@ -59,6 +59,14 @@ LATER = {
     "batch_norm": "restated",
     "keep_epochs": [],
     "restarts": 8,
+    "decayed": "all",
+    "epoch_steps": None,
+    "unlabelled_ratio": None,
+    "unlabelled_weight": None,
+    "ramp": None,
+    "confidence": None,
+    "ema": None,
+    "perturb": None,
 }
 """Fields of ``train`` that runs of older versions do not have, and what these did: saying so says nothing."""
 MOST_THREADS = 4096

@@ -33,6 +33,7 @@ from trainer.dropout import sample_outputs
 from trainer.errors import TrainerError
 from trainer.features import embed
 from trainer.growth import grow
+from trainer.learners import LEARNERS
 from trainer.learners.loss_prediction import LearnedLoss
 from trainer.learners.taps import find_taps
 from trainer.models import ModelSpec, build, check_evaluation, custom_family, require_fits, source_sha256
@@ -218,6 +219,18 @@ def _require_usable(config: RunConfig, data: DataSet) -> None:
         data.require_augmentable(config.train_options.augment)
     except TrainerError as error:
         raise PipelineError(f"train.augment: {error}") from error
+    _require_learnable(config, data)
+
+
+def _require_learnable(config: RunConfig, data: DataSet) -> None:
+    """Refuse data that a run's learner cannot learn from: it may see no images without labels in the last cycle."""
+    options = config.train_options
+    asked = config.query.n_init + (0 if config.paged else config.query.answers * (config.cycles - 1))
+    try:
+        LEARNERS[options.learner].require_fits(options, data.input_shape, max(0, len(data.train) - asked))
+    except TrainerError as error:
+        field = "train." if str(error).startswith("perturb") else "train.learner: "
+        raise PipelineError(f"{field}{error}") from error
 
 
 def check_strategy(config: RunConfig, data: DataSet) -> None:

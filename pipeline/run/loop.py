@@ -37,7 +37,15 @@ from pipeline.run.stages.sequential import (
     query_sizes,
     write_sequential,
 )
-from pipeline.run.stages.train import TRIALS, WEIGHTS, rate_left, read_summary, run_train, training_cautions
+from pipeline.run.stages.train import (
+    TRIALS,
+    WEIGHTS,
+    checkpoint_of,
+    rate_left,
+    read_summary,
+    run_train,
+    training_cautions,
+)
 from pipeline.run.summary import read_row, write_report
 from trainer.threads import with_threads
 
@@ -182,7 +190,8 @@ class ActiveLearningLoop:
 
         def build(into: Path) -> None:
             progress, rate = self.reporter.stage(cycle, "train"), rate_left(self.run.events, cycle)
-            run_train(self._context(cycle), cycle, labelled, previous, into, progress, rate)
+            kept = checkpoint_of(self.run.cycle_path(cycle))
+            run_train(self._context(cycle), cycle, labelled, previous, into, progress, rate, kept)
 
         made_from = self._made_from(cycle, previous=cycle - 1 if cycle else None)  # cold, its learning rate
         self.run.ensure_stage(cycle, "train", WEIGHTS, made_from, build)

@@ -1,7 +1,7 @@
 """Stage ``train``: a network trained to convergence on the labelled set, and how good it is."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from pipeline.progress import StageProgress, silent
 from pipeline.run.context import RunContext
 from pipeline.run.events import Event
 from pipeline.run.pool import Labelled
-from trainer.checkpoint import BESIDE, WEIGHTS, load_weights, read_weights, trained_files
-from trainer.data.by_id import ImageView
+from trainer.checkpoint import BESIDE, WEIGHTS, load_weights, read_weights, trained_files, with_weights
+from trainer.data.by_id import ImageView, PoolInputs
 from trainer.errors import Diverged, TrainerError
 from trainer.growth import grow
 from trainer.learners import LEARNERS, Trained, Weights
@@ -26,12 +26,14 @@ from trainer.loop import fit
 from trainer.options import TrainOptions
 from trainer.predict import accuracy, predict
 from trainer.restarts import LOWER, Restart, describe
+from trainer.resumable import Checkpoint
 
 MODEL, METRICS, SUMMARY = "model.json", "metrics.jsonl", "summary.json"
 TRIALS = "initial_models"
 """What a summary says of the networks of which the median was kept."""
 FIRST_TRIAL = 10**6
 """Number of the streams of the first of them, beside those of cycles."""
+CHECKPOINT = "train.checkpoint.safetensors"
 EVALUATION_CHUNK = 4096  # test images expanded to float32 at once
 
 
@@ -43,6 +45,7 @@ def run_train(
     into: Path,
     progress: StageProgress = silent,
     max_lr: float | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train on the labelled set and read the test set once, after the last epoch; nothing is selected on test.
 
@@ -57,8 +60,9 @@ def run_train(
         previous: the previous cycle's train stage, whose rate is kept and which a warm start begins from; None where
             there is none.
         into: directory to write weights, model, metrics and summary to.
-        progress: called after every epoch with ``(done, total)``.
+        progress: called after every epoch with ``(done, total)``; after every step where an epoch is not one pass.
         max_lr: the highest rate to try, see ``rate_left``.
+        checkpoint: where it is kept how far the training is, so that a killed one goes on from there.
 
     Raises:
         DivergedError: training diverged at all learning rates.
@@ -68,10 +72,10 @@ def run_train(
     """
     trials = (context.config.query.initial_models or 1) if cycle == 0 else 1
     if trials > 1:
-        model, result, tried = _median(context, labelled, trials, progress, max_lr)
+        model, result, tried = _median(context, labelled, trials, progress, max_lr, checkpoint)
     else:
         model, tried = context.network(cycle if context.config.start == "reinitialised" else 0), {}
-        result = _fitted(context, model, cycle, labelled, previous, progress, max_lr)
+        result = _fitted(context, model, cycle, labelled, previous, progress, max_lr, checkpoint)
     for name, content in trained_files(model, result).items():
         write_atomically(into / name, content)
     write_atomically(into / MODEL, context.spec.to_json())
@@ -80,7 +84,7 @@ def run_train(
         "n_labeled": len(labelled),
         **result.figures(),
         **result.attempts(),
-        **(test_metrics(context, model) | {"n_test": len(context.data.test)} if len(context.data.test) else {}),
+        **(_on_test(context, model, result) if len(context.data.test) else {}),
         "classes": list(context.data.classes),
         **tried,
     }
@@ -88,7 +92,12 @@ def run_train(
 
 
 def _median(
-    context: RunContext, labelled: Labelled, trials: int, progress: StageProgress, max_lr: float | None
+    context: RunContext,
+    labelled: Labelled,
+    trials: int,
+    progress: StageProgress,
+    max_lr: float | None,
+    checkpoint: Checkpoint | None,
 ) -> tuple[nn.Module, Trained, dict[str, Any]]:
     """Train several networks on the initial set, from weights of their own, and keep the one of median accuracy.
 
@@ -105,7 +114,7 @@ def _median(
         def within(done: int, total: int, trial: int = trial) -> None:
             progress(trial * total + done, trials * total)
 
-        result = _fitted(context, model, 0, labelled, None, within, max_lr, trial)
+        result = _fitted(context, model, 0, labelled, None, within, max_lr, checkpoint, trial)
         outputs = _outputs(context, model, rest, context.images)
         found.append((accuracy(outputs, context.data.labels("train", rest)), trial, model, result))
     ranked = sorted(found, key=lambda each: each[:2])
@@ -120,6 +129,15 @@ def _outputs(context: RunContext, model: nn.Module, ids: np.ndarray, images: Ima
     return np.concatenate([predict(model, images(part), device=context.device) for part in parts])
 
 
+def _on_test(context: RunContext, model: nn.Module, result: Trained) -> dict[str, Any]:
+    """Return what a network achieves on the test images; of one at averaged weights, its student's accuracy too."""
+    metrics = test_metrics(context, model) | {"n_test": len(context.data.test)}
+    if result.averaged:
+        student = test_metrics(context, with_weights(model, result.student))
+        metrics["student_test_accuracy"] = student["test_accuracy"]
+    return metrics
+
+
 def _fitted(
     context: RunContext,
     model: nn.Module,
@@ -128,11 +146,13 @@ def _fitted(
     previous: Path | None,
     progress: StageProgress,
     max_lr: float | None,
+    checkpoint: Checkpoint | None,
     trial: int = 0,
 ) -> Trained:
     """Train a cycle's network in place; what goes wrong is a failure of the run that says what to do."""
     options, learned = _begin_with(context, previous, max_lr)
     warm = previous if context.config.start == "warm" and learned else None
+    by_step = options.epoch_steps is not None  # which may take long
     try:
         if warm is not None:
             _go_on_from(model, warm, context.spec.num_classes)
@@ -144,10 +164,12 @@ def _fitted(
             options,
             seed=seeds.integer(context.config.seed, trial and FIRST_TRIAL + trial or cycle, "train"),
             device=context.device,
-            on_epoch=lambda record: progress(record["epoch"], options.epochs),
+            on_epoch=None if by_step else lambda record: progress(record["epoch"], options.epochs),
+            on_step=progress if by_step else None,
             limited=learned and previous is not None and was_limited(previous),
             unlabelled=_unlabelled(context, labelled),
             beside=read_beside(warm) if warm is not None else None,
+            checkpoint=checkpoint,
         )
     except Diverged as error:
         if error.max_lr is None:
@@ -156,28 +178,6 @@ def _fitted(
         raise DivergedError(f"cycle {cycle}: {error}; {lower}", error.max_lr) from error
     except TrainerError as error:
         raise RunFailedError(f"cycle {cycle}: {error}") from error
-
-
-@dataclass(frozen=True)
-class PoolInputs:
-    """Inputs of what has no label, fetched when they are asked for; no label can be reached by them.
-
-    Args:
-        images: maps ids to inputs.
-        ids: of them ``[U]``.
-
-    """
-
-    images: ImageView
-    ids: np.ndarray
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self.ids)
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Return normalised inputs of rows, float32 ``[B, ...]``."""
-        return self.images(self.ids[rows])
 
 
 def _unlabelled(context: RunContext, labelled: Labelled) -> PoolInputs | None:
@@ -203,6 +203,16 @@ def _go_on_from(model: nn.Module, previous: Path, classes: int) -> None:
         grow(model, read_weights(previous / WEIGHTS))
     else:
         load_weights(model, previous / WEIGHTS)
+
+
+def checkpoint_of(cycle: Path) -> Checkpoint:
+    """Return where it is kept how far a cycle's training is, beside the stage that it is to become.
+
+    Args:
+        cycle: the cycle's folder.
+
+    """
+    return Checkpoint(cycle / CHECKPOINT)
 
 
 def read_beside(directory: Path) -> Weights | None:

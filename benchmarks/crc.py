@@ -23,6 +23,7 @@ from scipy.linalg import eigvalsh
 from linearize.bordered import Bordered
 
 CLASSES, DECAY, SEED = 10, 6.0, 0
+CANDIDATES = 10_000
 AFRESH = 10
 """Groups that are decomposed one by one; the time of all is extrapolated from them."""
 
@@ -40,9 +41,9 @@ class Case(NamedTuple):
 
 
 CASES = (
-    *(Case(500, 1000, G, 4000 // G) for G in (1, 2, 5, 10, 20)),
-    *(Case(500, 129, G, 4000 // G) for G in (1, 2, 5, 10, 20)),
-    Case(100, 129, 10, 400),
+    *(Case(500, 1000, G, CANDIDATES // G) for G in (1, 2, 5, 10, 20)),
+    *(Case(500, 129, G, CANDIDATES // G) for G in (1, 2, 5, 10, 20)),
+    Case(100, 129, 10, CANDIDATES // 10),
 )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from linearize.types import Float64
 
 EPSILON = float(np.finfo(np.float64).eps)
-ROUNDING = 4.0
+ROUNDING = 8.0
 """Two trials that are nearer than so many roundings of the largest eigenvalue are one."""
 ENTRIES = 2**18
 """Entries of the borders of groups that are tried at once: 2 MiB, so that they stay in a processor's cache."""
@@ -67,7 +67,7 @@ class Bordered:
 
     @classmethod
     def of_features(cls, F: Float64, groups: Float64, scale: float = 1.0) -> "Bordered":
-        """Factor the shared rows of kernels s F Fᵀ: by singular values, which lose no digits to a square.
+        """Factor the shared rows of kernels s F Fᵀ, by the smaller of F Fᵀ and FᵀF.
 
         Args:
             F: shared rows ``[n, d]``.
@@ -76,12 +76,13 @@ class Bordered:
 
         """
         n, (_, G, d) = len(F), groups.shape
-        if n > d:  # all that a border reaches, in d rows
-            F = np.linalg.qr(F, mode="r")
-        _, singular, Wt = np.linalg.svd(F, full_matrices=False)
-        borders = scale * singular[:, None] * (Wt @ groups.reshape(-1, d).T)  # [m, g G]
-        borders = np.ascontiguousarray(borders.reshape(len(singular), -1, G).transpose(1, 0, 2))
-        return cls(scale * singular**2, borders, scale * groups @ groups.transpose(0, 2, 1), n + G)
+        rows, corners = groups.reshape(-1, d), scale * groups @ groups.transpose(0, 2, 1)
+        if n <= d:
+            return cls.of_kernel(scale * F @ F.T, scale * F @ rows.T, corners)
+        squares, W = np.linalg.eigh(F.T @ F)  # A has these and 0, whose eigenvectors no border reaches
+        borders = scale * np.sqrt(np.maximum(squares, 0.0))[:, None] * (W.T @ rows.T)
+        borders = borders[::-1].reshape(d, -1, G).transpose(1, 0, 2)
+        return cls(scale * squares[::-1], np.ascontiguousarray(borders), corners, n + G)
 
     @cached_property
     def scale(self) -> Float64:
@@ -135,7 +136,7 @@ class Bordered:
     def _search(self, part: np.ndarray, r: np.ndarray) -> Float64:
         low, high = self._bracket(part, r)
         least = ROUNDING * EPSILON * self.scale[part]
-        mu = self._across(low, high, low, np.full(len(r), np.nan))
+        mu, _ = self._across(low, high, low, np.full(len(r), np.nan))
         mu = np.where(np.isnan(mu), (low + high) / 2, mu)
         width, slow = high - low, np.zeros(len(r), int)
         open_ = np.flatnonzero(width > 2 * least)
@@ -147,9 +148,11 @@ class Bordered:
             enough = above >= r[open_]
             low[open_[enough]], high[open_[~enough]] = at[enough], at[~enough]
             lo, hi = low[open_], high[open_]
-            near = np.abs(proposed - at) <= step  # it has converged from one side: close the bracket from the other
-            proposed = np.where(near, np.where(enough, at + 2 * step, at - 2 * step), proposed)
-            proposed = self._across(lo, hi, at, proposed)
+            settled = np.abs(proposed - at) <= step
+            proposed, single = self._across(lo, hi, at, proposed)
+            settled &= single
+            lo, hi = np.where(settled, at, lo), np.where(settled, at, hi)
+            low[open_], high[open_] = lo, hi
             slow[open_] = np.where(hi - lo > width[open_] / 2, slow[open_] + 1, 0)
             width[open_] = np.where(slow[open_] == 0, hi - lo, width[open_])
             middle = (slow[open_] > MOST_SLOW) | np.isnan(proposed)
@@ -158,8 +161,8 @@ class Bordered:
             open_ = open_[(hi - lo) > 2 * step]
         return np.asarray((low + high) / 2)
 
-    def _across(self, low: Float64, high: Float64, mu: Float64, proposed: Float64) -> Float64:
-        """Correct a proposal where eigenvalues of A lie in the bracket: poles, over which no tangent leads.
+    def _across(self, low: Float64, high: Float64, mu: Float64, proposed: Float64) -> tuple[Float64, np.ndarray]:
+        """Correct a proposal where eigenvalues of A lie in the bracket, poles, and say whether none does.
 
         Between several the middle two decide; what goes close to the only one has its root behind it, as a rule, and
         counts close to a pole of which S holds a large share would be rounding.
@@ -173,7 +176,7 @@ class Bordered:
         towards = ~((proposed - pole) * (mu - pole) > CLOSE * (mu - pole) ** 2)  # or it is not known
         behind = np.where(mu < pole, (pole + high) / 2, (low + pole) / 2)
         one = np.where(towards, behind, proposed)
-        return np.where(count > 1, several, np.where(count == 1, one, proposed))
+        return np.where(count > 1, several, np.where(count == 1, one, proposed)), count == 0
 
     def _above(self, part: np.ndarray, mu: Float64, r: np.ndarray | None = None) -> tuple[np.ndarray, Float64]:
         """Count eigenvalues above μ, and propose where the r-th is; NaN where no eigenvalue of S says."""
@@ -215,5 +218,6 @@ class Bordered:
             B = c * W - a - b
             root = np.sqrt(np.maximum(B * B + 4 * c * b * W, 0.0))
             both = mu - u + np.where(B < 0, 2 * b * W / (root - B), (B + root) / (2 * c))
-            tangent = mu + s / (1 + under)  # no pole above: at the upper end, where -μ decides
-        return np.where(shared == 0, tangent, np.where(shared == m, one, both))
+            t = s - b / u + u  # no pole above: -y is the other part
+            highest = mu - u + np.where(t < 0, 2 * b / (np.sqrt(t * t + 4 * b) - t), (t + np.sqrt(t * t + 4 * b)) / 2)
+        return np.where(shared == 0, highest, np.where(shared == m, one, both))

@@ -162,7 +162,7 @@ def _fitted(
             labelled.labels,
             context.data.num_classes,
             options,
-            seed=seeds.integer(context.config.seed, trial and FIRST_TRIAL + trial or cycle, "train"),
+            seed=seeds.integer(context.config.seed, (trial and FIRST_TRIAL + trial) or cycle, "train"),
             device=context.device,
             on_epoch=None if by_step else lambda record: progress(record["epoch"], options.epochs),
             on_step=progress if by_step else None,

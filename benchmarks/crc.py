@@ -4,10 +4,11 @@ r"""What convergence rate control costs: one factorisation for all groups, again
     python benchmarks/crc.py --small         # a smoke run; its ratios mean nothing
 
 Features are those of a network by size and decay of their spectrum, drawn by a seed; the score depends on nothing else.
-Scores of both ways are compared. Times are processor seconds of this process, so that a busy machine does not change
-the ratios; the time of the shared factorisation is in ours, that of making the kernels in neither. With n labelled samples and d features the groups'
-kernels have the rank d + 1, or n + G where that is less: both are measured, and a kernel of all layers, which comes as
-a matrix. Where the rank is d + 1, eigenvalues of the smaller FᵀF are a second way to begin afresh.
+Scores of both ways are compared. Times are processor seconds of this process, so that a busy machine changes less of
+the ratios; the time of the shared factorisation is in ours, that of making the kernels in neither. With n labelled
+samples and d features the groups' kernels have the rank d + 1, or n + G where that is less: both are measured, and a
+kernel of all layers, which comes as a matrix. Where the rank is d + 1, eigenvalues of the smaller FᵀF are a second way
+to begin afresh.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ AFRESH = 10
 
 
 class Case(NamedTuple):
+    """Sizes: labelled samples, features with the bias, samples of a group, groups."""
+
+    """Sizes: labelled samples, features with the bias, samples of a group, groups."""
+
     labelled: int
     features: int
     group: int
@@ -97,8 +102,8 @@ def measured(case: Case) -> str:
 def main(small: bool) -> None:
     """Print a table of seconds and ratios."""
     click.echo(
-        "| labelled | rank bound | G | groups | each by itself, s | ours, s | ratio | ratio, from a kernel | ratio to FᵀF "
-        "| error / λ_max |\n|---|---|---|---|---|---|---|---|---|---|"
+        "| labelled | rank bound | G | groups | each by itself, s | ours, s | ratio | ratio, from a kernel "
+        "| ratio to FᵀF | error / λ_max |\n|---|---|---|---|---|---|---|---|---|---|"
     )
     for case in (Case(20, 30, 2, 12), Case(40, 30, 2, 12)) if small else CASES:
         click.echo(measured(case))

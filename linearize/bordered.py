@@ -5,8 +5,8 @@ has, and the Schur complement S_g(μ) = D_g - μ - (Vᵀ B_g)ᵀ (Λ - μ)⁻¹ 
 for a group of G, where the eigenvalues of K_g take (m + G)³.
 
 The r-th eigenvalue is where an eigenvalue s of S crosses 0.  With x = -(A - μ)⁻¹ B w, w its eigenvector, ds/dμ is
--1 - ‖x‖², and each entry of x says how much of that is owed to which pole, an eigenvalue of A; the next trial is the root
-of the function with the two nearest poles that has value and slopes of s.  Counts keep the wanted eigenvalue in a
+-1 - ‖x‖², and each entry of x says how much of that is owed to which pole, an eigenvalue of A; the next trial is the
+root of the function with the two nearest poles that has value and slopes of s.  Counts keep the wanted eigenvalue in a
 bracket throughout; what leaves it or shrinks it too slowly is replaced by its middle.
 
 Source: Haynsworth 1968 for the count; Li 1993, "the middle way", for the function, there of a secular equation (G = 1).

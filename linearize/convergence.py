@@ -3,12 +3,12 @@
 K̃(x,x') = Σ_c K_cc(x,x'), C times the kernel with the head ``trace``, over labelled ∪ group; its smallest eigenvalue is
 the rate at which the last of the squared error goes (lemma 1), and the group with the largest is asked about.
 
-Over the last layer alone, f = W h + b, ∂f_c/∂W_c = h whatever c: K̃ = C (h·h' + 1), of which h are all that is needed, and
-whose rank is d + 1 at most (without a bias C h·h' and d).  From so many samples on the smallest eigenvalue is 0 whatever
-the group.  The score here is the r-th largest, r = min(n, rank bound): the smallest where that can be above 0, which is 0
-for a group with a copy, as proposition 2 wants it.  The published λ⁺_min, the smallest above 0, is the second best
-choice: a copy only adds an eigenvalue 0, which it passes over, so that an exact copy scores as the group without it and
-better than a near one; and of what is 0 but for rounding, a tolerance decides.
+Over the last layer alone, f = W h + b, ∂f_c/∂W_c = h whatever c: K̃ = C (h·h' + 1), of which h are all that is needed,
+and whose rank is d + 1 at most (without a bias C h·h' and d).  From so many samples on the smallest eigenvalue is 0
+whatever the group.  The score here is the r-th largest, r = min(n, rank bound): the smallest where that can be above 0,
+which is 0 for a group with a copy, as proposition 2 wants it.  The published λ⁺_min, the smallest above 0, does not: a
+copy only adds an eigenvalue 0, which it passes over, so that an exact copy scores as the group without it and better
+than a near one; and what of all that is 0 but for rounding is above 0, a tolerance decides.
 
 Source: Kong et al. 2021, eq. 9, algorithm 1 and section 3.3.
 """

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.analyse.convergence import ALL, LAST, Found
+from pipeline.analyse.convergence import LAST, Found
 from pipeline.analyse.report import spelled
 from pipeline.analyse.rows import values
 from pipeline.report.figures import MARKERS, OKABE_ITO, blank_figure, rendered
 
 NAME = "convergence"
 HEIGHT, SMALL = 2.6, 7
+PARTS = {"tables": "tables 1 and 2, one query deep", "transfer": "transfer to networks of other seeds"}
 EPOCHS = ("epochs to a tenth of the first loss", "epochs to the lowest test loss")
 
 
@@ -26,7 +27,7 @@ def draw_all(rows: list[Found]) -> Iterator[tuple[str, bytes, bytes]]:
     yield "scores", *rendered(_scores(rows))
     if any(row.part == "epochs" for row in rows):
         yield "epochs", *rendered(_epochs(rows))
-    for part in ("tables", "transfer"):
+    for part in PARTS:
         if any(row.part == part for row in rows):
             yield part, *rendered(_worth(rows, part))
 
@@ -106,6 +107,25 @@ def lines(rows: list[Found]) -> Iterator[str]:
         rows: what was measured.
 
     """
+    yield from _of_scores(rows)
+    for name in EPOCHS:
+        for rho in values(rows, f"Spearman: log score and {name}"):
+            [p], [n] = values(rows, f"p: log score and {name}"), values(rows, f"groups: log score and {name}")
+            yield f"Spearman of log score and {name}: {spelled(rho)} (p {spelled(p)}, {n:.0f} random groups)"
+    for part, what in PARTS.items():
+        for name, found in accuracies(rows, part).items():
+            known = [value for value in found if math.isfinite(value)]
+            if known:
+                deviation = f" ± {np.std(known, ddof=1):.2%}" if len(known) > 1 else ""
+                yield f"{what}: {name}: test accuracy {np.mean(known):.2%}{deviation} ({len(known)} networks)"
+    if any(row.part in ("epochs", *PARTS) for row in rows):
+        yield (
+            "basis: labels of the data that nobody had given in the run, and its test half; nothing was selected by "
+            "them"
+        )
+
+
+def _of_scores(rows: list[Found]) -> Iterator[str]:
     for row in rows:
         if row.part == "scores" and row.quantity == "median":
             of = {"part": "scores", "cycle": row.cycle, "group": row.group, "layers": row.layers}
@@ -118,26 +138,9 @@ def lines(rows: list[Found]) -> Iterator[str]:
     for row in rows:
         if row.part == "kernels":
             yield f"{row.quantity}: {spelled(row.value)} (G = {row.group})"
-    for name in EPOCHS:
-        for rho in values(rows, f"Spearman: log score and {name}"):
-            [p], [n] = values(rows, f"p: log score and {name}"), values(rows, f"groups: log score and {name}")
-            yield f"Spearman of log score and {name}: {spelled(rho)} (p {spelled(p)}, {n:.0f} random groups)"
-    for part, what in (
-        ("tables", "tables 1 and 2, one query deep"),
-        ("transfer", "transfer to networks of other seeds"),
-    ):
-        for name, found in accuracies(rows, part).items():
-            known = [value for value in found if math.isfinite(value)]
-            if known:
-                deviation = f" ± {np.std(known, ddof=1):.2%}" if len(known) > 1 else ""
-                yield f"{what}: {name}: test accuracy {np.mean(known):.2%}{deviation} ({len(known)} networks)"
-    if any(row.part in ("epochs", "tables", "transfer") for row in rows):
-        yield "basis: labels of the data that nobody had given in the run, and its test half; nothing was selected by them"
-    if any(row.layers == ALL for row in rows):
-        yield "all layers: the kernel of every parameter's gradients; last: of features alone"
 
 
 def _named(axes: Any, x: str, y: str) -> None:
     axes.set_xlabel(x, fontsize=SMALL)
     axes.set_ylabel(y, fontsize=SMALL)
-    axes.tick_params(labelsize=SMALL)
+    axes.tick_params(labelsize=SMALL, which="both")

@@ -68,8 +68,7 @@ def illustrate(
     """
     points, y = moons()
     x = points.reshape(-1, *SHAPE).astype(np.float32)
-    axes = np.linspace(-1.5, 2.5, side), np.linspace(-1.0, 1.5, side)
-    grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, *SHAPE).astype(np.float32)
+    grid = np.stack(np.meshgrid(*_axes(side)), axis=-1).reshape(-1, *SHAPE).astype(np.float32)
     rng, steps = np.random.default_rng(SEED), list[Step]()
     distance = ((points[:, None] - PIVOTS[None]) ** 2).sum(axis=2)
     labelled = np.where(y[:, None] == PIVOTS_OF, distance, np.inf).argmin(axis=0)
@@ -91,6 +90,10 @@ def illustrate(
     return points, y, steps
 
 
+def _axes(side: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.linspace(-1.5, 2.5, side), np.linspace(-1.0, 1.5, side)
+
+
 def draw(points: np.ndarray, y: np.ndarray, steps: list[Step]) -> Any:
     """Draw the boundary and what is labelled after every query.
 
@@ -104,14 +107,10 @@ def draw(points: np.ndarray, y: np.ndarray, steps: list[Step]) -> Any:
 
     figure = blank_figure(2.2)
     for axes, step in zip(figure.subplots(1, len(steps), sharey=True, squeeze=False)[0], steps, strict=True):
-        side = len(step.grid)
         axes.scatter(*points.T, s=3, c=[OKABE_ITO[label] for label in y], alpha=0.4, linewidths=0)
-        axes.contour(
-            np.linspace(-1.5, 2.5, side), np.linspace(-1, 1.5, side), step.grid, [0.0], colors="#222222", linewidths=1
-        )
-        axes.scatter(
-            *points[step.labelled].T, s=22, c=[OKABE_ITO[label] for label in y[step.labelled]], edgecolors="#222222"
-        )
+        axes.contour(*_axes(len(step.grid)), step.grid, [0.0], colors="#222222", linewidths=1)
+        known = [OKABE_ITO[label] for label in y[step.labelled]]
+        axes.scatter(*points[step.labelled].T, s=22, c=known, edgecolors="#222222")
         axes.scatter(*points[step.queried].T, s=22, marker="x", c="#222222", linewidths=1)
         axes.set_title(f"{len(step.labelled)} labels, {step.share:.0%}", fontsize=7)
         axes.tick_params(labelsize=6)

@@ -115,7 +115,7 @@ def convergence(
     out: Path | None,
     trust_code: bool,
 ) -> None:
-    """Measure what convergence rate control is about: scores of groups, epochs, transfer, tables 1 and 2, as CSV and figures.
+    """Measure what convergence rate control is about: scores, epochs, transfer, tables 1 and 2, as CSV and figures.
 
     Scores are those of random groups by the run's own networks. For the rest networks are trained, with labels of the
     data that the run had not asked for: --trainings 0 --seeds 0 leaves that out. The run is only read.

@@ -131,6 +131,6 @@ def hidden_uses(config: RunConfig) -> Iterator[str]:
         yield f"hidden labels: each query has equally many samples of each class (pseudo active learning), {flatters}"
     if config.query.initial_models:
         yield (
-            f"hidden labels: of {config.query.initial_models} networks on the initial set the one of median accuracy on "
-            "unlabelled training samples asks first"
+            f"hidden labels: of {config.query.initial_models} networks on the initial set the one of median accuracy "
+            "on unlabelled training samples asks first"
         )

@@ -56,11 +56,8 @@ def test_the_command_writes_what_every_number_rests_on_and_leaves_the_run_alone(
         rows = list(csv.DictReader(file))
     assert all(row["basis"] for row in rows)
     scores = [row for row in rows if row["part"] == "scores" and row["quantity"] == "score"]
-    assert {(row["cycle"], row["group"], row["layers"]) for row in scores} >= {
-        ("0", "1", "last"),
-        ("1", "4", "last"),
-        ("0", "4", "all"),
-    }
+    there = {(row["cycle"], row["group"], row["layers"]) for row in scores}
+    assert there >= {("0", "1", "last"), ("1", "4", "last"), ("0", "4", "all")}
     alone = next(float(r["value"]) for r in rows if r["quantity"] == "labelled set alone" and r["layers"] == "last")
     first = [float(r["value"]) for r in scores if (r["cycle"], r["layers"], r["group"]) == ("0", "last", "1")]
     assert len(first) == 24
@@ -94,7 +91,7 @@ def test_scores_alone_read_no_label_and_bad_input_is_one_line(run, command):
 
 
 def test_the_illustration_enlarges_four_points_of_both_moons():
-    points, y, steps = plane.illustrate(side=4, queries=1, epochs=1)
+    _, y, steps = plane.illustrate(side=4, queries=1, epochs=1)
     assert sorted(y[steps[0].labelled]) == [0, 0, 1, 1]
     assert len(steps) == 2
     assert set(steps[1].labelled) == {*steps[0].labelled, *steps[0].queried}

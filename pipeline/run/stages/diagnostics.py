@@ -59,12 +59,23 @@ def figures_of(strategy: QueryStrategy, state: QueryState, scores: np.ndarray) -
     return figures
 
 
-def _decided_by_the_labelled(diagnostics: dict[str, Any]) -> bool:
-    """Whether every group leaves the labelled set's smallest eigenvalue as it is, which none can raise."""
+def _of_groups(diagnostics: dict[str, Any]) -> Iterator[str]:
+    """Yield what should make a user doubt scores of groups: that they are rounding, or all alike."""
+    if diagnostics.get("rounding_share", 0) > MOST:
+        yield (
+            f"{diagnostics['rounding_share']:.0%} of the groups score less than {diagnostics['rounding_score']:.1g}, "
+            "which is rounding of the kernel's entries: their order is chance (crc reads the last layer more exactly "
+            "than crc-all; --set kernel.precision=float64 makes the latter exact)"
+        )
+        return
     own, least = diagnostics.get("labelled_eigenvalue"), diagnostics.get("group_score_least")
-    if not own or least is None or diagnostics["eigenvalue"] == diagnostics["rank_bound"]:
-        return False
-    return bool(least > (1 - NEAR) * own)
+    below_rank = diagnostics.get("eigenvalue") != diagnostics.get("rank_bound")  # beyond it a group adds
+    if own and least is not None and below_rank and least > (1 - NEAR) * own:
+        yield (
+            f"the scores of all {diagnostics['groups']:.0f} groups lie within {NEAR:.0%} of the {own:.2g} that the "
+            "labelled set alone has: it decides how fast the slowest direction is learned, and the query is nearly as "
+            "good as random"
+        )
 
 
 def read_diagnostics(directory: Path) -> dict[str, Any]:
@@ -109,18 +120,7 @@ def cautions(diagnostics: dict[str, Any]) -> Iterator[str]:
             "dynamical asks as dynamical-0 does, by gradient length, and dynamical-inf by what training happened to "
             "leave"
         )
-    if diagnostics.get("rounding_share", 0) > MOST:
-        yield (
-            f"{diagnostics['rounding_share']:.0%} of the groups score less than {diagnostics['rounding_score']:.1g}, "
-            "which is rounding of the kernel's entries: their order is chance (crc reads the last layer more exactly "
-            "than crc-all; --set kernel.precision=float64 makes the latter exact)"
-        )
-    elif _decided_by_the_labelled(diagnostics):
-        yield (
-            f"the scores of all {diagnostics['groups']:.0f} groups lie within {NEAR:.0%} of the "
-            f"{diagnostics['labelled_eigenvalue']:.2g} that the labelled set alone has: it decides how fast the slowest "
-            "direction is learned, and the query is nearly as good as random"
-        )
+    yield from _of_groups(diagnostics)
     if (diagnostics.get("common_share") or 0) > COMMON_SHARE:
         yield (
             f"{diagnostics['common_share']:.0%} of the scores is what finishing training alone would change, the same "

@@ -1,9 +1,12 @@
 """Eigenvalues of matrices that share a block: by hand, and against SciPy's of every matrix by itself."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy.linalg import eigvalsh
 
+from benchmark_scripts import benchmark, invoke
 from linearize.bordered import Bordered
 
 
@@ -89,3 +92,10 @@ def test_a_group_takes_few_trials(monkeypatch):
         F, groups = rng.normal(size=(n, 60)), rng.normal(size=(50, 5, 60))
         Bordered.of_features(F, groups).eigenvalue(r)
     assert sum(trials) < 15 * 100
+
+
+def test_the_benchmark_finds_the_same_scores(monkeypatch):
+    output = invoke(benchmark(monkeypatch, "crc").main, "--small")
+    errors = re.findall(r"\| ([\d.e+-]+) \|$", output, re.MULTILINE)
+    assert len(errors) == 2
+    assert max(map(float, errors)) < 1e-13

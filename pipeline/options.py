@@ -43,7 +43,7 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
         "--initial",
         "query.initial",
         str,
-        "How those are chosen, without any label: auto, random, typiclust, k-means.  [auto]",
+        "How those are chosen: auto, random, typiclust, k-means; balanced, by hidden labels (simulated).  [auto]",
     ),
     ("--query-size", "query.size", int, "Labels asked for in a query, of which a cycle has one.  [20]"),
     (
@@ -85,6 +85,12 @@ RUN_OPTIONS: list[tuple[str, str, Any, str]] = [
     ("--annotator-missing", "annotator.missing", float, "Share that it never answers.  [0.0]"),
     ("--cycles", "cycles", int, "Networks trained; a query follows each but the last.  [6]"),
     ("--epochs", "train.epochs", int, "Most epochs of one training; it stops earlier once converged."),
+    (
+        "--learner",
+        "train.learner",
+        str,
+        "How it is trained: supervised, loss-prediction, pi-model, mean-teacher, fixmatch.  [as the strategy needs]",
+    ),
     ("--seed", "seed", int, "Seed of every random stream.  [0]"),
     ("--kernel", "kernel.head", str, "sum-of-logits, single-logit, trace or full (C² times larger).  [sum-of-logits]"),
     ("--memory-budget", "kernel.memory_budget", str, "For the kernel, such as 4GiB.  [half of what is free]"),

@@ -1,8 +1,8 @@
 """One attempt at a training: one schedule of the learning rate from its first step to its end."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,84 +10,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.losses import get_loss
+from trainer.attempted import Attempt, copy_of, held_out_rows, steps_per_epoch
 from trainer.batch_norm import CHUNK, has_batch_norm, restate_statistics
-from trainer.errors import Diverged, TrainerError
+from trainer.batches import Epochs
+from trainer.errors import Diverged
 from trainer.learners.base import EpochRecord, Inputs, Learner, OnEpoch, Setting, Weights
-from trainer.options import TrainOptions, least_labelled
-from trainer.regimes import OPTIMIZERS, SCHEDULES, Ended, Ending
+from trainer.options import TrainOptions
+from trainer.regimes import OPTIMIZERS, SCHEDULES, Ended, Ending, grouped
 from trainer.restarts import Failure, all_equal, blew_up, constant_residual, is_at_chance, ran_away
+from trainer.resumable import generators, optimizer_state, restore_generators, restore_optimizer
 
-Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What one attempt left, and why it failed if it did.
-
-    Args:
-        max_lr: its rate.
-        epochs: that were run.
-        ended: what ended it.
-        rms: the residual ``||R||_F / sqrt(L)`` of the images that were trained on.
-        outputs: of all labelled images ``[L, C]``.
-        history: a record an epoch.
-        failure: why it failed; None where it did not.
-        at_chance: whether it failed and knows no more than a constant.
-        limited: whether its gradients were limited.
-        rows: positions of the labelled images that were trained on.
-        held_out: of those that were not.
-        snapshots: weights by epoch.
-        beside: weights of what was trained beside the network.
-
-    """
-
-    max_lr: float
-    epochs: int
-    ended: Ended
-    rms: float
-    outputs: NDArray[np.float32]
-    history: list[EpochRecord]
-    failure: Failure | None
-    at_chance: bool
-    limited: bool
-    rows: Rows
-    held_out: Rows
-    snapshots: dict[int, Weights] = field(default_factory=dict)
-    beside: Weights = field(default_factory=dict)
-
-    @property
-    def ended_early(self) -> bool:
-        """Whether something other than the epoch limit ended it, and it did not fail."""
-        return self.failure is None and self.ended != "epochs"
-
-
-def copy_of(model: nn.Module) -> Weights:
-    """Return the weights and statistics of a network as they are now."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def held_out_rows(n_labelled: int, share: float) -> Rows:
-    """Return the positions of the labelled images that are not trained on: every k-th, k = round(1/share).
-
-    What is held out of some labels is held out of those and more.
-
-    Args:
-        n_labelled: L.
-        share: of them, 0 for none.
-
-    Raises:
-        TrainerError: too few labels to hold one out.
-
-    """
-    if share == 0:
-        return np.empty(0, np.int64)
-    k = least_labelled(share)
-    if n_labelled < k:
-        raise TrainerError(
-            f"holdout: expected at least {k} labels to hold a share of {share:g} of them out, got {n_labelled}; "
-            "label more, or set holdout and patience to nothing"
-        )
-    return np.arange(k - 1, n_labelled, k)
+OnStep = Callable[[int, int], None]
+"""Told, after every step, of those done and of all."""
 
 
 class Run:
@@ -133,33 +67,43 @@ class Run:
         self.x = self.all[trained] if len(self.held_out) else self.all
         self.generator = torch.Generator().manual_seed(seed)
         targets = torch.from_numpy(y[self.rows]).to(device)
-        setting = Setting(model, self.x, targets, unlabelled, options, self.generator, beside)
+        passes = steps_per_epoch(len(self.x), options.batch_size, has_batch_norm(model))
+        self.steps = options.epoch_steps or passes
+        total = self.steps * options.epochs
+        setting = Setting(model, self.x, targets, unlabelled, options, self.generator, beside, total)
         self.objective = learner.objective(setting)
         if self.objective.module is not None:
             self.objective.module.to(device)
-        self.steps = steps_per_epoch(len(self.x), options.batch_size, has_batch_norm(model))
+        self.batches = Epochs(
+            len(self.x), options.batch_size, self.steps, options.epoch_steps is not None, self.generator
+        )
+        self.left = model if self.objective.averaged is None else self.objective.averaged  # what training leaves
         self.modules = [model] if self.objective.module is None else [model, self.objective.module]
+        self.states = [*self.modules, *([] if self.left is model else [self.left])]
         self.parameters = [p for module in self.modules for p in module.parameters() if p.requires_grad]
-        self.optimizer = OPTIMIZERS[options.optimizer].build(self.parameters, options)
+        self.optimizer = OPTIMIZERS[options.optimizer].build(grouped(self.parameters, options), options)
         self.schedule = SCHEDULES[options.schedule].build(self.optimizer, options, self.steps)
         self.ending = Ending(options)
         self.snapshots: dict[int, Weights] = {}
-        self.best: list[Weights] | None = None  # of each of the modules
+        self.best: list[Weights] | None = None  # of each of the states
+        self.history: list[EpochRecord] = []
+        self.totals: list[Tensor | None] = [None, None]  # of the present epoch: loss and the network's own
 
-    def attempt(self, on_epoch: OnEpoch | None) -> Attempt:
-        """Run epochs until the ending is met, the training fails or the limit is reached.
+    def attempt(self, on_epoch: OnEpoch | None, on_step: OnStep | None = None) -> Attempt:
+        """Run the epochs that are left until the ending is met, the training fails or the limit is reached.
 
         Args:
             on_epoch: told of every epoch.
+            on_step: told of every step.
 
         """
-        options, history = self.options, list[EpochRecord]()
+        options, history = self.options, self.history
         rms, outputs = math.inf, np.empty((0, self.targets.shape[1]), np.float32)
         failure: Failure | None = None
         ended: Ended | None = None
         self._keep(0)
-        for epoch in range(1, options.epochs + 1):
-            record: EpochRecord = {"epoch": epoch, "lr": self.lr, **self.epoch(epoch), "residual_rms": None}
+        for epoch in range(len(history) + 1, options.epochs + 1):
+            record: EpochRecord = {"epoch": epoch, "lr": self.lr, **self.epoch(epoch, on_step), "residual_rms": None}
             finite = math.isfinite(record["loss"])
             if looked := finite and self.ending.looks(epoch):
                 rms, outputs = self.measure()
@@ -199,24 +143,42 @@ class Run:
             held_out=self.held_out,
             snapshots=self.snapshots,
             beside=copy_of(self.modules[1]) if len(self.modules) > 1 else {},
+            student=self._leave_averages(),
         )
+
+    def _leave_averages(self) -> Weights:
+        """Give the network the averaged weights, where there are any, and return those that it had."""
+        if self.left is self.model:
+            return {}
+        student = copy_of(self.model)
+        self.model.load_state_dict(self.left.state_dict())
+        return student
 
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def epoch(self, number: int) -> dict[str, float]:
-        """Pass once over the images in a fresh random order; return the mean loss, and the network's own share of it.
+    @property
+    def done(self) -> int:
+        """Steps done."""
+        return self.steps * len(self.history) + (0 if self.totals[0] is None else self.batches.taken)
+
+    def epoch(self, number: int, on_step: OnStep | None = None) -> dict[str, float]:
+        """Take the steps of an epoch that are left; return the mean loss, and the network's own share of it.
 
         Args:
             number: of the epoch, the first being 1.
+            on_step: told of every step.
 
         """
         self.model.train()
-        total, own = torch.zeros((), device=self.x.device), None
-        order = torch.randperm(len(self.x), generator=self.generator).to(self.x.device)
-        for rows in order.tensor_split(self.steps):
+        if self.totals[0] is None:
+            self.batches.begin()
+            self.totals = [torch.zeros((), device=self.x.device), None]
+        total, own = self.totals
+        while not self.batches.over:
+            rows = self.batches.next().to(self.x.device)
             self.optimizer.zero_grad(set_to_none=True)
             loss = self.objective.loss(rows, number)
             loss.backward()
@@ -224,11 +186,52 @@ class Run:
                 self._limit_gradient()
             self.optimizer.step()
             self.schedule.step()
+            self.objective.stepped()
             total += loss.detach() * len(rows)
             if self.objective.own is not None:
                 own = self.objective.own * len(rows) + (0 if own is None else own)
-        self.first = False
-        return {"loss": float(total) / len(self.x)} | ({} if own is None else {"own_loss": float(own) / len(self.x)})
+            self.totals = [total, own]
+            if on_step is not None:
+                on_step(self.done, self.steps * self.options.epochs)
+        self.first, self.totals = False, [None, None]
+        assert total is not None
+        seen = self.batches.images
+        return {"loss": float(total) / seen} | ({} if own is None else {"own_loss": float(own) / seen})
+
+    def state(self) -> dict[str, Any]:
+        """Return what the steps that are left depend on, between two of them, beside what the attempt is made from."""
+        return {
+            "states": [dict(module.state_dict()) for module in self.states],
+            "objective": self.objective.state(),
+            "optimizer": optimizer_state(self.optimizer, self.schedule),
+            "batches": self.batches.state(),
+            "generators": [self.generator.get_state(), *generators(self.x.device)],
+            "gradients": [self.longest, self.first, self.shortened],
+            "ending": [self.ending.lowest, self.ending.best_epoch],
+            "snapshots": [[epoch, weights] for epoch, weights in self.snapshots.items()],
+            "best": self.best,
+            "history": self.history,
+            "totals": self.totals,
+        }
+
+    def go_on_from(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` returned.
+
+        Args:
+            state: of an attempt that is made from the same.
+
+        """
+        self._go_back(state["states"])
+        self.objective.go_on_from(state["objective"])
+        restore_optimizer(self.optimizer, self.schedule, state["optimizer"])
+        self.batches.go_on_from(state["batches"])
+        self.generator.set_state(state["generators"][0])
+        restore_generators(self.x.device, state["generators"][1:])
+        self.longest, self.first, self.shortened = state["gradients"]
+        self.ending.lowest, self.ending.best_epoch = state["ending"]
+        self.snapshots = dict(state["snapshots"])
+        self.best, self.history = state["best"], state["history"]
+        self.totals = [None if total is None else total.to(self.x.device) for total in state["totals"]]
 
     def _limit_gradient(self) -> None:
         """Shorten a gradient that is longer than all of the first epoch; in the first, find the longest."""
@@ -246,7 +249,7 @@ class Run:
         The statistics of batch norm are those of the present weights, unless the regime leaves them as they run.
         """
         self._settle()
-        outputs = torch.cat([self.model(rows) for rows in self.all.split(CHUNK)]).cpu().numpy()  # [L, C]
+        outputs = torch.cat([self.left(rows) for rows in self.all.split(CHUNK)]).cpu().numpy()  # [L, C]
         with np.errstate(invalid="ignore"):  # the softmax of outputs that are infinite, which end training
             R = self.value.residual(outputs[self.rows], self.targets[self.rows])  # [L, C]
         return float(np.sqrt(np.square(R).sum() / len(R))), outputs
@@ -254,11 +257,11 @@ class Run:
     def _settle(self) -> None:
         """Put the network into eval mode, with the statistics that the regime says."""
         if self.options.batch_norm == "restated":
-            restate_statistics(self.model, self.x)
-        self.model.eval()
+            restate_statistics(self.left, self.x)
+        self.left.eval()
 
     def _go_back(self, states: list[Weights]) -> None:
-        for module, state in zip(self.modules, states, strict=True):
+        for module, state in zip(self.states, states, strict=True):
             module.load_state_dict(state)
 
     def _back_to_best(
@@ -276,17 +279,17 @@ class Run:
         return rms, outputs, ended if met else "patience", self.failure(rms, outputs, history, over=True)
 
     def _keep(self, epoch: int) -> None:
-        if epoch in self.options.keep_epochs:
+        if epoch in self.options.keep_epochs and epoch not in self.snapshots:
             if epoch:
                 self._settle()
-            self.snapshots[epoch] = {name: tensor.cpu() for name, tensor in copy_of(self.model).items()}
+            self.snapshots[epoch] = {name: tensor.cpu() for name, tensor in copy_of(self.left).items()}
 
     def _look_at_held_out(self, epoch: int, outputs: NDArray[np.float32]) -> float:
         """Return the mean loss of the held-out images, and keep the weights where it is the lowest so far."""
         f, y = (torch.from_numpy(array[self.held_out]) for array in (outputs, self.targets))
         loss = float(self.value.value(f, y))
         if self.ending.improves(epoch, loss):
-            self.best = [copy_of(module) for module in self.modules]
+            self.best = [copy_of(module) for module in self.states]
         return loss
 
     def _accuracy(self, outputs: NDArray[np.float32]) -> float:
@@ -325,18 +328,3 @@ class Run:
                 "training diverged before the first step, which no learning rate can help: the network's outputs for "
                 "the labelled images are not finite; check these and the weights that training starts from"
             )
-
-
-def steps_per_epoch(n_labelled: int, batch_size: int, batch_norm: bool) -> int:
-    """Count the equal steps that an epoch is cut into, none larger than ``batch_size`` if that can be.
-
-    With batch norm no step has fewer than two images, so that a last batch of one never arises.
-
-    Args:
-        n_labelled: labelled images L, at least 1.
-        batch_size: the most images in one step.
-        batch_norm: whether the network contains batch norm.
-
-    """
-    steps = math.ceil(n_labelled / batch_size)
-    return max(1, min(steps, n_labelled // 2)) if batch_norm else steps

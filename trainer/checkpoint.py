@@ -1,5 +1,6 @@
 """Weights as files: safetensors only, loaded whole or not at all."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ SHOWN = 3  # names in one message
 WEIGHTS = "weights.safetensors"
 BESIDE = "beside.safetensors"
 """Weights of what the learner trains beside the network."""
+STUDENT = "student.safetensors"
+"""Weights that steps led to, where those of the network are averages over them."""
 
 
 def weight_bytes(model: nn.Module) -> bytes:
@@ -54,7 +57,7 @@ def snapshot_name(epoch: int) -> str:
 
 
 def trained_files(model: nn.Module, result: "Trained") -> dict[str, bytes]:
-    """Return all weights that a training left, as files by name: the network's, those beside it, and those kept.
+    """Return all weights that a training left, as files by name: the network's, its student's, others, those kept.
 
     Args:
         model: the network.
@@ -63,7 +66,8 @@ def trained_files(model: nn.Module, result: "Trained") -> dict[str, bytes]:
     """
     kept = {snapshot_name(epoch): state_bytes(state) for epoch, state in result.snapshots.items()}
     beside = {BESIDE: state_bytes(result.beside)} if result.beside else {}
-    return {WEIGHTS: weight_bytes(model), **beside, **kept}
+    student = {STUDENT: state_bytes(result.student)} if result.averaged else {}
+    return {WEIGHTS: weight_bytes(model), **beside, **student, **kept}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -104,6 +108,19 @@ def load_weights(model: nn.Module, path: Path) -> None:
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path}: {name} holds values that are not finite; train again")
     model.load_state_dict(found)
+
+
+def with_weights(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """Return a copy of a network with other weights.
+
+    Args:
+        model: the network; left as it is.
+        state: of the same architecture.
+
+    """
+    other = copy.deepcopy(model)
+    other.load_state_dict(dict(state))
+    return other
 
 
 def initialise(model: nn.Module, state: Mapping[str, Tensor], skip: Sequence[str] = ()) -> None:

@@ -20,12 +20,13 @@ from common.naming import did_you_mean
 from common.reading import parse_json, read_json, why
 from trainer.backbones.command import embedder, with_bar
 from trainer.backbones.tuned import FROZEN_MODEL, AsImages, tuned_model
-from trainer.checkpoint import load_weights, trained_files
+from trainer.checkpoint import load_weights, trained_files, with_weights
 from trainer.command_options import SETTABLE, data_options, image_options, regime_options
 from trainer.data import DataSet, ImageOptions, check_ids, custom_kind, holds_features, load
+from trainer.data.by_id import PoolInputs
 from trainer.errors import Diverged, TrainerError
 from trainer.files import require_free
-from trainer.learners import Trained
+from trainer.learners import LEARNERS, Trained
 from trainer.models import MODELS, ModelSpec, build, check_evaluation, family_of
 from trainer.models.on_backbone import PREFIX
 from trainer.options import options_for
@@ -101,12 +102,17 @@ def fit(
     Writes weights.safetensors, model.json, metrics.jsonl (one line an epoch, then the result) and labeled.json
     (the ids used) into --out, all at the end or none of them; samples.csv says which file or row each id is; with
     --keep-epochs also epoch-10.safetensors and so on; of a learner that trains something beside the network,
-    beside.safetensors. Training options left out take the model's defaults.
-    Training that diverges or dies starts again at a quarter of the learning rate, with a warning.
+    beside.safetensors; of one that averages weights, whose averages are weights.safetensors, student.safetensors.
+    Training options left out take the defaults of the learner and the model. Learners of images without labels learn
+    from all training images that are not labelled.
+    Training that diverges or dies starts again at a quarter of the learning rate, with a warning. Killed, the same
+    command goes on from OUT.checkpoint.safetensors, which is written every 20 s.
     """
     from trainer.loop import fit as train
     from trainer.restarts import LOWER, describe
+    from trainer.resumable import Checkpoint
     from trainer.threads import with_threads
+    from trainer.watched import Lines
 
     require_free(out)
     given = _parse_options(model_options)
@@ -122,19 +128,36 @@ def fit(
     check_evaluation(spec)
     if init is not None:
         load_weights(network, init)
-    x, labels, tests = data.inputs("train", ids), data.labels("train", ids), len(data.test)
-    threads = threads or _threads(network, x, options.batch_size, device)
+    x, labels = data.inputs("train", ids), data.labels("train", ids)
+    rest = PoolInputs(data.view("train"), np.setdiff1d(np.arange(len(data.train)), ids))
+    checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint.safetensors"))
+    threads = threads or checkpoint.threads() or _threads(network, x, options.images_per_step, device)
+    lines = Lines(lambda line: click.echo(line, err=True), checkpoint)
     with with_threads(threads):
         try:
-            result = train(network, x, labels, data.num_classes, options, seed=seed, device=device)
+            result = train(
+                network,
+                x,
+                labels,
+                data.num_classes,
+                options,
+                seed=seed,
+                device=device,
+                on_epoch=lines.epoch,
+                on_step=lines.step,
+                unlabelled=rest if LEARNERS[options.learner].needs_unlabelled else None,
+                checkpoint=checkpoint,
+            )
         except Diverged as error:
             raise Diverged(
                 f"{error}; try --max-lr={error.max_lr * LOWER:.3g}" if error.max_lr else str(error)
             ) from error
-        test = accuracy(predict(network, data.inputs("test"), device=device), data.labels("test")) if tests else None
+        test = _test_accuracy(network, data, device)
+        student = _test_accuracy(with_weights(network, result.student), data, device) if result.averaged else None
     summary = {
         **result.figures(),
         "test_accuracy": test,
+        **({"student_test_accuracy": student} if result.averaged else {}),
         "seconds": result.seconds,
         "threads": threads,
         **result.attempts(),
@@ -153,7 +176,17 @@ def fit(
     for line in describe(result.max_lr, result.restarts, result.at_chance, "--max-lr="):
         click.echo(f"warning: {line}", err=True)
     click.echo(_said(result, test))
+    if result.averaged:
+        shown = "" if student is None else f", with a test accuracy of {student:.4f}"
+        click.echo(f"weights.safetensors holds the averages over the steps; student.safetensors the last ones{shown}")
     click.echo(str(out))
+
+
+def _test_accuracy(network: nn.Module, data: DataSet, device: str) -> float | None:
+    """Return the share of test images that a network is right about; None where there are none."""
+    if len(data.test) == 0:
+        return None
+    return accuracy(predict(network, data.inputs("test"), device=device), data.labels("test"))
 
 
 def _network(model: str | None, given: dict[str, Any], dataset: str, seen: "Seen") -> tuple[str, dict[str, Any]]:

@@ -9,9 +9,10 @@ import click
 from common.losses import LOSSES
 from trainer.data import DATASETS
 from trainer.data.augment import AUGMENTATIONS
+from trainer.data.perturb import PERTURBATIONS
 from trainer.errors import TrainerError
 from trainer.learners import LEARNERS
-from trainer.options import STATISTICS
+from trainer.options import DECAYED, STATISTICS
 from trainer.regimes import OPTIMIZERS, SCHEDULES
 
 SEED = click.IntRange(0, 2**64 - 1)
@@ -100,6 +101,18 @@ REGIME = (
     click.option("--keep-epochs", type=Numbers(int), help="Keep the weights after these epochs too, as 0,10,100."),
     click.option("--restarts", type=int, help="How often a failing training begins again at a lower rate.  [8]"),
     click.option("--ridge", type=float, help="Of exact, relative to the kernel's mean diagonal.  [by leaving one out]"),
+    click.option("--decayed", help=f"What decays: {' or '.join(DECAYED)}, which leaves biases and norms out.  [all]"),
+    click.option("--epoch-steps", type=int, help="Steps of an epoch, where not one pass over the labelled images."),
+    click.option("--unlabelled-ratio", type=int, help="Images without labels for each labelled one in a step.  [3]"),
+    click.option("--unlabelled-weight", type=float, help="Of their part of the loss.  [the learner's]"),
+    click.option("--ramp", type=float, help="Share of the steps in which that weight rises.  [0.4]"),
+    click.option(
+        "--confidence", type=float, help="The least probability of a class that fixmatch takes for a label.  [0.95]"
+    ),
+    click.option("--ema", type=float, help="The most of averaged weights that a step leaves.  [the learner's]"),
+    click.option(
+        "--perturb", help=f"How images without labels are changed, beyond --augment: auto, {', '.join(PERTURBATIONS)}."
+    ),
     click.option("--augment", help=f"One of {', '.join(AUGMENTATIONS)}; training batches only."),
 )
 """One for each field of ``trainer.options.TrainOptions``."""

@@ -76,6 +76,22 @@ def last_layer(model: nn.Module, x: NDArray[np.float32]) -> LastLayer:
     return LastLayer(W, b)
 
 
+def last_layer_has_bias(model: nn.Module, x: NDArray[np.float32]) -> bool:
+    """Tell whether the layer whose inputs ``embed`` gives adds biases, which ``last_layer`` does not say of zeros.
+
+    Args:
+        model: the network; its mode, device and hooks are afterwards what they were.
+        x: any of its inputs, float32 ``[N, C, H, W]``.
+
+    Raises:
+        TrainerError: the network does not end in a linear layer.
+
+    """
+    layer = _watched(model, x, len(x), "cpu")[0].layer
+    assert layer is not None  # or the network was refused
+    return layer.bias is not None
+
+
 def last_layer_name(model: nn.Module, x: NDArray[np.float32]) -> str:
     """Return the name of the layer whose inputs ``embed`` gives; nothing where it is the network itself.
 

@@ -1,24 +1,25 @@
 """Training in a regime, again at a lower rate where it fails."""
 
 import math
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainer.attempt import Attempt, Run, copy_of
+from trainer.attempt import Attempt, OnStep, Run, copy_of
 from trainer.batch_norm import has_batch_norm
 from trainer.errors import Diverged, TrainerError
 from trainer.exact import fit_exactly
-from trainer.learners import LEARNERS, Inputs, OnEpoch, Trained, Weights
+from trainer.keeping import Keeper, Tried, looked_at
+from trainer.learners import LEARNERS, Inputs, OnEpoch, Trained
 from trainer.options import TrainOptions
 from trainer.predict import accuracy, placed
 from trainer.restarts import Restart, falling
+from trainer.resumable import Checkpoint, digest_of
 from trainer.targets import one_hot
 
 
@@ -35,6 +36,8 @@ def fit(
     limited: bool = False,
     unlabelled: Inputs | None = None,
     beside: Mapping[str, Tensor] | None = None,
+    on_step: OnStep | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train a network in place until its regime's ending is met, or to the epoch limit.
 
@@ -76,6 +79,9 @@ def fit(
         limited: limit the first attempt too.
         unlabelled: images without labels, for learners that learn from them.
         beside: the weights that what is trained beside the network starts from; None for new ones.
+        on_step: called after every step with the number of those done and of all, of the attempt that is run.
+        checkpoint: where it is kept how far the training is. What is there of the same training is gone on from, to the
+            bits that it would have had; the file goes when the training has ended.
 
     Returns:
         Residual, accuracy, history and snapshots, of the last attempt that ended before the epoch limit, or else of
@@ -86,25 +92,26 @@ def fit(
         TrainerError: inputs that do not belong together.
 
     """
-    started = time.perf_counter()
     y = _targets(model, x, labels, num_classes)
     learner = LEARNERS[options.learner]
-    if learner.needs_unlabelled and (unlabelled is None or len(unlabelled) == 0):
-        raise TrainerError(f"the learner {learner.name} needs images without labels, got none: choose supervised")
+    if learner.needs_unlabelled:
+        learner.require_fits(options, x.shape[1:], 0 if unlabelled is None else len(unlabelled))
     if options.optimizer == "exact":
         return fit_exactly(model, x, labels, y, options, device=device, on_epoch=on_epoch)
-    inputs, start = torch.from_numpy(np.array(x)), copy_of(model)
-    failed: list[Restart] = []
-    kept: tuple[Attempt, Weights] | None = None  # the best that is finite
+    inputs, start, tried = torch.from_numpy(np.array(x)), copy_of(model), Tried()
+    made_from = asdict(options), seed, limited, torch.device(device).type, x, labels, start, beside or {}
+    keeper = Keeper(checkpoint, lambda: digest_of(*made_from, *looked_at(unlabelled)), tried)
+    failed = tried.failed
     with placed(model, device):
-        for max_lr in falling(options.max_lr, options.restarts):
+        for max_lr in list(falling(options.max_lr, options.restarts))[len(failed) :]:
             with _seeded(seed, device):
                 limit = limited or bool(failed)
                 regime = replace(options, max_lr=max_lr)
                 run = Run(model, learner, inputs, y, unlabelled, regime, seed, torch.device(device), limit, beside)
-                attempt = run.attempt(on_epoch)
+                attempt = run.attempt(on_epoch, keeper.watch(run, on_step))
+            kept = tried.kept  # the best that is finite
             if attempt.failure != "diverged" and (kept is None or attempt.ended_early or attempt.rms < kept[0].rms):
-                kept = attempt, copy_of(model)
+                tried.kept = attempt, copy_of(model)
             margin = bool(failed) and failed[-1].reason == "unsteady"
             unsteady = bool(failed) and not margin and attempt.ended_early and run.shortened
             if attempt.failure is None and not unsteady:
@@ -116,13 +123,14 @@ def fit(
             if attempt.failure == "diverged":
                 run.refuse_broken()
                 model.load_state_dict(start)  # with the statistics of batch norm that it had
-        if kept is None:
+        keeper.end()
+        if tried.kept is None:
             raise _diverged(failed)
-        model.load_state_dict(kept[1])
-    return _trained(kept[0], labels, failed, started)
+        model.load_state_dict(tried.kept[1])
+    return _trained(tried.kept[0], labels, failed, keeper.seconds)
 
 
-def _trained(attempt: Attempt, labels: NDArray[np.int64], restarts: list[Restart], started: float) -> Trained:
+def _trained(attempt: Attempt, labels: NDArray[np.int64], restarts: list[Restart], seconds: float) -> Trained:
     rows, held_out = attempt.rows, attempt.held_out
     return Trained(
         epochs=attempt.epochs,
@@ -132,7 +140,7 @@ def _trained(attempt: Attempt, labels: NDArray[np.int64], restarts: list[Restart
         residual_rms=attempt.rms,
         train_accuracy=accuracy(attempt.outputs[rows], labels[rows]),
         history=attempt.history,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         max_lr=attempt.max_lr,
         restarts=tuple(restarts),
         at_chance=attempt.at_chance,
@@ -141,6 +149,7 @@ def _trained(attempt: Attempt, labels: NDArray[np.int64], restarts: list[Restart
         held_out_accuracy=accuracy(attempt.outputs[held_out], labels[held_out]) if len(held_out) else None,
         snapshots=attempt.snapshots,
         beside=attempt.beside,
+        student=attempt.student,
     )
 
 

@@ -8,13 +8,15 @@ from typing import Any
 from common.losses import LOSSES, get_loss
 from common.naming import did_you_mean
 from trainer.data.augment import AUGMENTATIONS
+from trainer.data.perturb import PERTURBATIONS
 from trainer.errors import TrainerError
-from trainer.learners import LEARNERS
+from trainer.learners import LEARNERS, LEARNERS_OWN, Learner
 from trainer.models import family_of
 from trainer.models.on_backbone import PREFIX
 from trainer.regimes import OPTIMIZERS, SCHEDULES
 
 STATISTICS = ("restated", "running")
+DECAYED = ("all", "weights")
 MOST_EPOCHS = 10**7
 LEAST_SHARE = 1e-6
 LARGEST = 1e30
@@ -36,11 +38,12 @@ class TrainOptions:
     """The regime that a network is trained in; ``options_for`` fills in the defaults that suit a network family.
 
     Args:
-        epochs: the most passes over the labelled set.
-        batch_size: the most images in one step; an epoch is cut into steps of equal size, to within one image.
+        epochs: the most passes over the labelled set; with ``epoch_steps``, the most times so many steps.
+        batch_size: the most images in one step; an epoch is cut into steps of equal size, to within one image. With
+            ``epoch_steps``, as many in each step, of an endless stream of passes: some twice where there are fewer.
         max_lr: the highest learning rate of the schedule.
         momentum: of SGD, constant unless ``cycle_momentum``; of Adam, its β₁.
-        weight_decay: of the optimiser, on every parameter.
+        weight_decay: of the optimiser, on what ``decayed`` says.
         loss: a key of ``common.losses.LOSSES``.
         tolerance: training stops once ``||R||_F / sqrt(L)`` is at most this; 0 means never before the last epoch.
         augment: a key of ``trainer.data.augment.AUGMENTATIONS``; training batches only.
@@ -60,6 +63,17 @@ class TrainOptions:
         restarts: how often a training that fails begins again at a lower rate; 0 for this rate or none.
         ridge: of the optimiser ``exact``, which takes no steps: λ relative to the mean diagonal of the labelled images'
             kernel; None lets leaving one out choose it (``trainer.exact``).
+        decayed: ``all`` parameters, or ``weights`` alone: those with two axes or more, so no biases and no batch norm.
+        epoch_steps: steps of an epoch, where that is not one pass over the labelled images; the training then has
+            K = epochs x epoch_steps of them. None for one pass.
+        unlabelled_ratio: μ, images without labels for each labelled one in a step. This and the next five belong to
+            learners of such images, which have defaults of their own where they are None.
+        unlabelled_weight: λ, of their part of the loss.
+        ramp: share of the steps in which that weight rises to λ, of ``mean-teacher`` and ``pi-model``.
+        confidence: τ, the least probability of a class that ``fixmatch`` takes for a label.
+        ema: how far averaged weights reach back at most: each step leaves this share of them.
+        perturb: what images without labels are changed by beyond ``augment``: a key of
+            ``trainer.data.perturb.PERTURBATIONS``, or ``auto``, which is rand-augment for images, noise for features.
 
     Raises:
         TrainerError: a value that makes no sense, or an unknown loss or augmentation.
@@ -87,6 +101,14 @@ class TrainOptions:
     keep_epochs: tuple[int, ...] = ()
     restarts: int = 8
     ridge: float | None = None
+    decayed: str = "all"
+    epoch_steps: int | None = None
+    unlabelled_ratio: int | None = None
+    unlabelled_weight: float | None = None
+    ramp: float | None = None
+    confidence: float | None = None
+    ema: float | None = None
+    perturb: str | None = None
 
     @property
     def least_labelled(self) -> int:
@@ -147,6 +169,9 @@ class TrainOptions:
         _require(sorted(set(kept)) == list(kept), "keep_epochs must rise", kept)
         _require(0 <= self.restarts <= 20, "restarts must be in 0..20", self.restarts)
         self._check_exact()
+        _one_of("decayed", self.decayed, DECAYED)
+        self._check_steps()
+        self._check_learner()
 
     def _check_exact(self) -> None:
         exact = self.optimizer == "exact"
@@ -158,6 +183,34 @@ class TrainOptions:
                 _require(
                     value == only, f"{name} must be {only!r} with the optimizer exact, which takes no steps", value
                 )
+
+    def _check_steps(self) -> None:
+        steps = self.epoch_steps
+        _require(steps is None or steps >= 1, "epoch_steps must be at least 1", steps)
+        most = f"epochs x epoch_steps must be at most {MOST_EPOCHS:,} steps"
+        _require(steps is None or steps * self.epochs <= MOST_EPOCHS, most, (self.epochs, steps))
+
+    def _check_learner(self) -> None:
+        """Refuse what the learner has no use for, and values that make no sense."""
+        for name in LEARNERS_OWN:
+            value = getattr(self, name)
+            users = ", ".join(learner.name for learner in LEARNERS.values() if name in learner.regime)
+            used = name in LEARNERS[self.learner].regime
+            _require(value is None or used, f"{name} must be left out of the learner {self.learner}: {users}", value)
+        ratio, weight, ramp = self.unlabelled_ratio, self.unlabelled_weight, self.ramp
+        _require(ratio is None or 1 <= ratio <= 1000, "unlabelled_ratio must be in 1..1000", ratio)
+        _require(weight is None or 0 <= weight <= LARGEST, f"unlabelled_weight must be in 0..{LARGEST:g}", weight)
+        _require(ramp is None or 0 <= ramp <= 1, "ramp must be a share of the steps from 0 to 1", ramp)
+        sure, ema = self.confidence, self.ema
+        _require(sure is None or 0 <= sure <= 1, "confidence must be a probability from 0 to 1", sure)
+        _require(ema is None or 0 <= ema < 1, "ema must be in [0, 1)", ema)
+        if self.perturb is not None:
+            _one_of("perturb", self.perturb, ("auto", *PERTURBATIONS))
+
+    @property
+    def images_per_step(self) -> int:
+        """The most images that pass through the network in one step."""
+        return LEARNERS[self.learner].images_per_step(self)
 
     def _check_momentum(self) -> None:
         nesterov = self.optimizer == "nesterov"
@@ -199,16 +252,17 @@ def options_for(model: str, model_options: Mapping[str, Any] | None = None, **ov
             f"there is no training option {unknown[0]!r}; choose from {', '.join(TrainOptions.__dataclass_fields__)}"
             f"{did_you_mean(unknown[0], TrainOptions.__dataclass_fields__)}"
         )
+    learner = _learner(given)
     usual = dict(family_of(model).training)
     if usual.get("optimizer") == "exact" and "optimizer" not in given and _takes_steps(given, model_options or {}):
         usual["optimizer"] = "sgd"
-    options = replace(TrainOptions(), **{**usual, **given})
+    options = replace(TrainOptions(), **{**usual, **learner.regime, **given})
     if model.startswith(PREFIX) and options.batch_norm != "running":
         raise TrainerError(
             f"batch_norm must be running for {model}, which keeps the statistics that it was pretrained with, got "
             f"{options.batch_norm!r}"
         )
-    if "max_lr" in given:
+    if "max_lr" in given or "max_lr" in learner.regime:
         return options
     own = OPTIMIZERS[options.optimizer].max_lr
     return replace(options, max_lr=own or options.max_lr * get_loss(options.loss).lr_scale)
@@ -219,6 +273,12 @@ def _takes_steps(given: Mapping[str, Any], model_options: Mapping[str, Any]) -> 
     others = {name: value for name, value in given.items() if name != "ridge"}
     asked = any(name not in SOLVED or value != SOLVED[name] for name, value in others.items())
     return asked or bool(model_options.get("dropout"))
+
+
+def _learner(given: dict[str, Any]) -> Learner:
+    name = given.get("learner", TrainOptions.learner)
+    _one_of("learner", name, LEARNERS)
+    return LEARNERS[name]
 
 
 def _one_of(name: str, value: str, known: Collection[str]) -> None:

@@ -14,21 +14,22 @@ from pipeline.places import check_place
 NAME = "dynamics"
 
 
-def destination(run: Path, out: Path | None) -> Path:
-    """Return where the analysis goes, RUN/analysis/dynamics unless said otherwise; nothing is made yet.
+def destination(run: Path, out: Path | None, name: str = NAME) -> Path:
+    """Return where the analysis goes, RUN/analysis/NAME unless said otherwise; nothing is made yet.
 
     Args:
         run: the run directory.
         out: what the user named, if anything.
+        name: of the analysis.
 
     Raises:
         PipelineError: there is something else.
 
     """
-    path = out or run / "analysis" / NAME
+    path = out or run / "analysis" / name
     if path.exists() and not path.is_dir():
         raise PipelineError(f"--out: expected a directory, but {path} is a file: name another")
-    if path.is_dir() and not all(entry.name.lstrip(".").startswith(NAME) for entry in path.iterdir()):
+    if path.is_dir() and not all(entry.name.lstrip(".").startswith(name) for entry in path.iterdir()):
         raise PipelineError(
             f"--out: expected a new directory or an earlier analysis, but {path} is neither: name another"
         )
@@ -45,15 +46,27 @@ def write(path: Path, rows: list[Row], cycle: int) -> None:
         cycle: whose epochs and random queries were looked at.
 
     """
-    drawn = list(draw_all(rows, cycle))
+    write_all(path, NAME, list(draw_all(rows, cycle)), to_csv(rows))
+
+
+def write_all(path: Path, analysis: str, drawn: list[tuple[str, bytes, bytes]], table: str) -> None:
+    """Write an analysis's table and figures, each as a whole.
+
+    Args:
+        path: where to.
+        analysis: its name, with which every file's begins.
+        drawn: name, SVG and PNG of every figure.
+        table: CSV.
+
+    """
     with naming(path):
         path.mkdir(parents=True, exist_ok=True)
         for leftover in path.glob(".*.tmp-*"):  # of a process that was killed while it wrote
             leftover.unlink()
     for name, svg, png in drawn:
-        write_atomically(path / f"{NAME}-{name}.svg", svg)
-        write_atomically(path / f"{NAME}-{name}.png", png)
-    write_atomically(path / f"{NAME}.csv", to_csv(rows))
+        write_atomically(path / f"{analysis}-{name}.svg", svg)
+        write_atomically(path / f"{analysis}-{name}.png", png)
+    write_atomically(path / f"{analysis}.csv", table)
 
 
 def lines(rows: list[Row], sizes: Sizes) -> Iterator[str]:

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Row(NamedTuple):
@@ -36,16 +36,17 @@ class Row(NamedTuple):
     steps: int | None = None
 
 
-def to_csv(rows: Iterable[Row]) -> str:
+def to_csv(rows: Iterable[Any], kind: Any = Row) -> str:
     """Write rows as CSV; a number that is not defined is an empty cell.
 
     Args:
         rows: in the order of the file.
+        kind: of named tuple that they are, with a ``value``.
 
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    order = [name for name in Row._fields if name != "value"] + ["value"]
+    order = [name for name in kind._fields if name != "value"] + ["value"]
     writer.writerow(order)
     for row in rows:
         value = f"{row.value:.10g}" if math.isfinite(row.value) else ""
@@ -54,7 +55,7 @@ def to_csv(rows: Iterable[Row]) -> str:
     return text.getvalue()
 
 
-def values(rows: Iterable[Row], quantity: str, **of: object) -> list[float]:
+def values(rows: Iterable[Any], quantity: str, **of: object) -> list[float]:
     """Return the values of a quantity, in order.
 
     Args:

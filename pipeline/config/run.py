@@ -60,6 +60,14 @@ LATER = {
     "keep_epochs": [],
     "restarts": 8,
     "ridge": None,
+    "decayed": "all",
+    "epoch_steps": None,
+    "unlabelled_ratio": None,
+    "unlabelled_weight": None,
+    "ramp": None,
+    "confidence": None,
+    "ema": None,
+    "perturb": None,
 }
 """Fields of ``train`` that runs of older versions do not have, and what these did: saying so says nothing."""
 MOST_THREADS = 4096
@@ -137,6 +145,7 @@ class RunConfig(Section):
                 f"train.learner: expected {needed!r}, which the strategy {self.query.strategy!r} needs, got {given!r}: "
                 "leave it out, or choose another strategy"
             )
+        self._only_simulated()
         try:
             train = asdict(self.train_options) | {"learner": given}
         except TrainerError as error:
@@ -150,6 +159,20 @@ class RunConfig(Section):
         object.__setattr__(self, "train", TrainSection(**train))
         object.__setattr__(self, "kernel", KernelSection(**kernel))
         return self
+
+    def _only_simulated(self) -> None:
+        """Refuse what reads labels that nobody has given, where somebody is there to give them."""
+        query = self.query
+        for name, value, is_asked, instead in (
+            ("initial", query.initial, query.initial == "balanced", "auto, random, typiclust or k-means"),
+            ("initial_models", query.initial_models, query.initial_models is not None, "it to be left out"),
+            ("by_class", query.by_class, query.balanced, "it to be left out"),
+        ):
+            if is_asked and not self.simulated:
+                raise ValueError(
+                    f"query.{name}: expected {instead}, for it reads labels that nobody has given, which the simulated "
+                    f"annotator alone has; got {value!r} with the annotator {self.who!r}"
+                )
 
     @property
     def simulated(self) -> bool:

@@ -261,7 +261,10 @@ class QuerySection(Section):
             resolved to the strategy's name, ``margin-lin`` for ``margin`` on the latter.
         n_init: labels to start with.
         initial: how those are chosen: ``auto`` or a name of ``cold.representatives``; absent in runs of older versions,
-            which drew them at random.
+            which drew them at random. ``balanced`` draws equally many of each class by labels that nobody has given.
+        initial_models: networks trained on the initial set, of which the one of median accuracy on unlabelled training
+            samples asks first, by labels that nobody has given.
+        by_class: whether a query has equally many samples of each class, by labels that nobody has given.
         size: asked for in one query.
         subset: candidates of a cycle.
         mode: how a query of several is chosen, see ``linearize.Mode``; as the strategy's name says, else ``top``.
@@ -269,6 +272,7 @@ class QuerySection(Section):
         reference: what change is measured from; the criterion's own.
         distance: between which outputs; ``outputs``.
         naive_candidates: how many are really retrained with by ``naive``.
+        group: how many candidates ``crc`` scores together; a tenth of the query where absent.
         dropout_passes: how often the network is sampled by strategies that need dropout; see ``run.stages.trained``.
         learner: what the strategy needs networks to be trained by, which the run writes down; None where any will do.
 
@@ -276,7 +280,9 @@ class QuerySection(Section):
 
     strategy: str = DEFAULT_STRATEGY
     n_init: int = Field(default=40, ge=1)
-    initial: Literal["auto", "random", "typiclust", "k-means"] | None = None
+    initial: Literal["auto", "random", "typiclust", "k-means", "balanced"] | None = None
+    initial_models: int | None = Field(default=None, ge=2)
+    by_class: bool | None = None
     size: int = Field(default=20, ge=1)
     subset: int = Field(default=400, ge=1)
     on: Literal["network", "linearized"] | None = None
@@ -285,6 +291,7 @@ class QuerySection(Section):
     reference: Literal["network", "linearized"] | None = None
     distance: Literal["outputs", "simplex"] | None = None
     naive_candidates: int | None = Field(default=None, ge=1)
+    group: int | None = Field(default=None, ge=1)
     dropout_passes: int | None = Field(default=None, ge=2)
     learner: str | None = None
 
@@ -294,10 +301,15 @@ class QuerySection(Section):
         return self.retrain_every or self.size
 
     @property
+    def balanced(self) -> bool:
+        """Whether each query has equally many samples of each class."""
+        return bool(self.by_class)
+
+    @property
     def look_ahead(self) -> LookAheadOptions:
         """What strategies that look ahead are told."""
         return LookAheadOptions(
-            self.resolved.mode, Measure(self.reference, self.distance or "outputs"), self.naive_candidates
+            self.resolved.mode, Measure(self.reference, self.distance or "outputs"), self.naive_candidates, self.group
         )
 
     @property
@@ -333,6 +345,8 @@ class QuerySection(Section):
             object.__setattr__(self, "strategy", found.name)
             object.__setattr__(self, "on", None)  # said by the name
             object.__setattr__(self, "learner", needed)
+        if (self.group or 1) > self.answers:
+            raise ValueError(f"group: expected at most the {self.answers} labels of a query, got {self.group}")
         for name, count in (("size", self.size), ("retrain_every", self.answers)):
             if count > self.subset:
                 raise ValueError(f"{name}: expected at most the subset of {self.subset} candidates, got {count}")

@@ -92,6 +92,8 @@ class QueryStrategy(ABC):
             and there may be any number of candidates.
         needs_learner: what the run must train by, a key of ``trainer.learners.LEARNERS``; None where any will do. A run
             whose ``train.learner`` is not given trains by it.
+        takes_pools: whether it reads ``QueryState.pools``, and so chooses equally many of each at once; any other is
+            asked for each pool's share alone.
         takes_mode: whether ``LookAheadOptions.mode`` changes what it asks, so that users may call it ``NAME-greedy``
             and ``NAME-sequential`` too.
 
@@ -108,6 +110,7 @@ class QueryStrategy(ABC):
     needs_gradients: bool = False
     needs_learner: str | None = None
     takes_mode: bool = False
+    takes_pools: bool = False
 
     @property
     def needs_kernel(self) -> bool:

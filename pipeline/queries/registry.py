@@ -11,6 +11,7 @@ from pipeline.queries.bald import Bald
 from pipeline.queries.base import QueryStrategy
 from pipeline.queries.batchbald import BatchBald
 from pipeline.queries.coreset import CoreSet
+from pipeline.queries.crc import CONVERGENCE
 from pipeline.queries.dropquery import DropQuery
 from pipeline.queries.dynamics import DYNAMICAL
 from pipeline.queries.egl import ExpectedGradientLength, ExpectedGradientLengthOfTheLastLayer
@@ -33,6 +34,7 @@ _BY_THE_LAST_LAYER = (Falcun(), TypiClust(), ProbCover(), DropQuery(), Bait(), E
 _BY_ALL_LAYERS = (LargestClusterMaximumDistance(), MaxDet(), ExpectedGradientLength())
 _ALL: tuple[QueryStrategy, ...] = (
     *(*LOOK_AHEAD, *PROXIES, *INFINITE, *DYNAMICAL, *_BY_ALL_LAYERS, *_BY_THE_LAST_LAYER, *_BY_DROPOUT),
+    *CONVERGENCE,
     *(Random(), *UNCERTAINTY, ALBL, CoreSet(), LL4AL(), Badge()),
 )
 STRATEGIES = {strategy.name: strategy for strategy in _ALL}

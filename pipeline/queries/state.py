@@ -25,12 +25,14 @@ class LookAheadOptions(NamedTuple):
             likeliest label (``greedy``), or one by one in view of the true answers (``sequential``).
         measure: what change is measured from, and between what.
         naive_candidates: how many candidates the strategy ``naive`` really retrains with.
+        group: how many candidates convergence rate control scores together.
 
     """
 
     mode: Mode = "top"
     measure: Measure = Measure()
     naive_candidates: int | None = None
+    group: int | None = None
 
 
 NO_OPTIONS = LookAheadOptions()
@@ -46,6 +48,10 @@ def _cannot_retrain(*_: np.ndarray) -> Retrainer:
 
 def _has_no_last_layer() -> tuple[np.ndarray, np.ndarray]:
     raise ValueError("there is no network whose last layer could be read")
+
+
+def _has_it() -> bool:
+    return True
 
 
 def _has_no_port() -> LossGradients:
@@ -82,6 +88,7 @@ class QueryState:
         retrain: maps the same as ``linearize`` to what really trains the network on.
         infinite: maps labelled and candidate inputs to the kernel of the network's twin of infinite width.
         last_layer: returns weights ``[C, d]`` and biases ``[C]`` of the layer that ``embed`` gives the inputs of.
+        has_bias: whether that layer has biases, be they 0.
         differentiate: gives the gradients of the network's loss, in JAX.
         predict_losses: maps inputs to the losses that the module beside the network predicts ``[N]``, where the run
             trains by the learner ``loss-prediction``.
@@ -89,6 +96,8 @@ class QueryState:
         sample: maps inputs and a seed to the outputs of K passes with dropout ``[K, N, C]``.
         memory: what the strategy remembered last, see ``Selection.memory``; None at first.
         queries: of the whole run, one a cycle but the last; None where it has no end.
+        pools: positions of candidates ``[U_c]``, one array for each class of which equally many are asked for; given
+            to strategies with ``takes_pools`` where the run's queries are balanced by hidden labels, else None.
 
     """
 
@@ -105,12 +114,14 @@ class QueryState:
     retrain: Callable[[np.ndarray, np.ndarray, np.ndarray], Retrainer] = _cannot_retrain
     infinite: Callable[[np.ndarray, np.ndarray], InfiniteKernel] = _has_no_twin
     last_layer: Callable[[], tuple[np.ndarray, np.ndarray]] = _has_no_last_layer
+    has_bias: Callable[[], bool] = _has_it
     differentiate: Callable[[], LossGradients] = _has_no_port
     predict_losses: Callable[[np.ndarray], np.ndarray] = _predicts_no_loss
     progress: StageProgress = silent
     sample: Callable[[np.ndarray, int], np.ndarray] = _has_no_dropout
     memory: Any = None
     queries: int | None = None
+    pools: tuple[np.ndarray, ...] | None = None
 
     @cached_property
     def outputs(self) -> np.ndarray:

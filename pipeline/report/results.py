@@ -19,6 +19,7 @@ from pipeline.report.picks import Pick, Picks, first_by, picks_of
 from pipeline.report.sources import EVERYTHING, Choice, Source, check_baseline, find_sources
 from pipeline.run.check_set import check_set_of
 from pipeline.run.events import Event
+from pipeline.run.hidden import hidden_labels
 from pipeline.run.pool import INITIAL
 from pipeline.run.rundir import cycle_path, read_config, read_events
 from pipeline.run.stages.select import QUERY
@@ -54,6 +55,7 @@ class Run:
         labellers: who labelled it; None where only simulated annotators did.
         advice: whether to go on, one fact a line, where people answered on the page.
         first_by: what chose the initial set; ``random`` where that was chance.
+        hidden: labels that it read before anybody had given them.
 
     """
 
@@ -66,6 +68,7 @@ class Run:
     labellers: Labellers | None = None
     advice: tuple[tuple[str, str], ...] = ()
     first_by: str = "random"
+    hidden: int = 0
 
     @property
     def strategy(self) -> str:
@@ -237,8 +240,8 @@ def _read_run(source: Source) -> Run | Excluded:
         classes = _classes(path, rows, events)
         who = labellers_of(events, classes)
         told = _advice(rows, events, classes) if config.paged else ()
-        first = first_by(events)
-        return Run(path, config, tuple(rows), picks_of(events), classes, events[0], who, told, first)
+        first, hidden = first_by(events), hidden_labels(events)
+        return Run(path, config, tuple(rows), picks_of(events), classes, events[0], who, told, first, hidden)
     except (PipelineError, OSError, ValueError, KeyError, TypeError) as error:
         return Excluded(path, f"damaged: {' '.join(str(error).split())}")
 

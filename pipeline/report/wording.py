@@ -240,6 +240,11 @@ def warnings_about(analysis: Analysis) -> Iterator[str]:
             f"A uniform draw does that with probability {chance:.2g}; a set that is balanced by labels nobody has yet "
             "flatters every strategy."
         )
+    if hidden := [run.hidden for run in experiment.runs if run.hidden]:
+        yield (
+            f"{len(hidden)} of {len(experiment.runs)} runs read {min(hidden):,} to {max(hidden):,} labels that nobody "
+            "had given (query.initial balanced, query.by_class or query.initial_models), which flatters every strategy."
+        )
     if seeds := unequal_starts(experiment):
         yield f"At {_named('seed', seeds)} the strategies did not start from the same labelled set: no fair pairs."
     rows = [row for run in experiment.runs for row in run.rows]

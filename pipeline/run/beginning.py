@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+from pipeline import seeds
 from pipeline.cold.representatives import chosen_by, first_samples, method_of
 from pipeline.machine import hardware
 from pipeline.run.began import write_beginning, write_samples
 from pipeline.run.context import RunContext
 from pipeline.run.embedding import facts_of
+from pipeline.run.hidden import BALANCED, COUNT, balanced_samples
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.recorded import code_sha256
 from pipeline.run.rundir import RunDirectory, environment_versions
@@ -57,6 +59,12 @@ def draw_initial(run: RunDirectory, pool: Pool, context: RunContext, given: Sequ
     if missing <= 0 or not pool.asked(INITIAL) <= set(given):
         return
     method = method_of(config, context.data)
-    ids = first_samples(context.data, method, config.seed, missing, given).tolist()
+    hidden = dict[str, int]()
+    if method == BALANCED:
+        rng = seeds.generator(config.seed, 0, "initial")
+        drawn, read = balanced_samples(context.data.labels("train"), context.data.num_classes, missing, rng)
+        ids, hidden = drawn.tolist(), {COUNT: read}
+    else:
+        ids = first_samples(context.data, method, config.seed, missing, given).tolist()
     if ids:
-        run.append("query", cycle=INITIAL, ids=ids, scores=[0.0] * len(ids), **chosen_by(method))
+        run.append("query", cycle=INITIAL, ids=ids, scores=[0.0] * len(ids), **chosen_by(method), **hidden)

@@ -22,6 +22,7 @@ from pipeline.infinite import check_affordable
 from pipeline.queries import STRATEGIES, QueryStrategy, strategy_sha256
 from pipeline.run.began import first_event
 from pipeline.run.device import choose_device
+from pipeline.run.hidden import check_hidden
 from pipeline.run.loading import load_data
 from pipeline.run.pool import Pool
 from pipeline.run.stages.sequential import query_sizes
@@ -32,6 +33,7 @@ from trainer.dropout import sample_outputs
 from trainer.errors import TrainerError
 from trainer.features import embed
 from trainer.growth import grow
+from trainer.learners import LEARNERS
 from trainer.learners.loss_prediction import LearnedLoss
 from trainer.learners.taps import find_taps
 from trainer.models import ModelSpec, build, check_evaluation, custom_family, require_fits, source_sha256
@@ -173,6 +175,7 @@ def open_context(
     data = load_data(config, cache, progress, run, checked=checked, embedding=embedding)
     _require_usable(config, data)
     _require_enough(config, data)
+    check_hidden(config, data)
     context = RunContext(config, data, choose_device(config.device), _read_pretrained(config.model))
     trial = context.trial if config.paged else context
     if config.kernel_options.logit >= trial.data.num_classes:
@@ -216,6 +219,18 @@ def _require_usable(config: RunConfig, data: DataSet) -> None:
         data.require_augmentable(config.train_options.augment)
     except TrainerError as error:
         raise PipelineError(f"train.augment: {error}") from error
+    _require_learnable(config, data)
+
+
+def _require_learnable(config: RunConfig, data: DataSet) -> None:
+    """Refuse data that a run's learner cannot learn from: it may see no images without labels in the last cycle."""
+    options = config.train_options
+    asked = config.query.n_init + (0 if config.paged else config.query.answers * (config.cycles - 1))
+    try:
+        LEARNERS[options.learner].require_fits(options, data.input_shape, max(0, len(data.train) - asked))
+    except TrainerError as error:
+        field = "train." if str(error).startswith("perturb") else "train.learner: "
+        raise PipelineError(f"{field}{error}") from error
 
 
 def check_strategy(config: RunConfig, data: DataSet) -> None:
@@ -240,6 +255,11 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
         raise PipelineError(
             f"annotator: files hand out a whole round at once, but {query.strategy} asks after each answer: choose "
             "a strategy or mode that does not, such as --strategy margin-influence-greedy"
+        )
+    if query.balanced and (len(query_sizes(strategy, query)) > 1 or strategy.remembers):
+        raise PipelineError(
+            f"query.by_class: expected a strategy that chooses a whole query at once and remembers nothing, got "
+            f"{query.strategy!r}: such as random, entropy, margin-influence-greedy or crc"
         )
     if config.cycles == 1 and not config.paged:
         return

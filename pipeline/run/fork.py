@@ -107,6 +107,8 @@ def _changed(config: RunConfig, sets: Sequence[str], at_cycle: int) -> tuple[Run
         raise PipelineError("--set query.n_init: the initial labels are part of the record: begin a new run")
     if new.query.initial != config.query.initial:
         raise PipelineError("--set query.initial: the initial labels are part of the record: begin a new run")
+    if at_cycle and new.query.initial_models != config.query.initial_models:
+        raise PipelineError("--set query.initial_models: the first network is kept: give --at-cycle 0")
     if at_cycle and new.model != config.model:
         raise PipelineError(
             "--set model: the networks of earlier cycles are kept, so the network stays what it is: give --at-cycle 0"

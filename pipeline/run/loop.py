@@ -15,6 +15,7 @@ from pipeline.run.beginning import begin, draw_initial
 from pipeline.run.context import RunContext
 from pipeline.run.converged import unconverged
 from pipeline.run.going_on import advice
+from pipeline.run.hidden import COUNT, hidden_uses
 from pipeline.run.pool import INITIAL, Pool
 from pipeline.run.reporter import Reporter
 from pipeline.run.rounds import Rounds
@@ -36,7 +37,15 @@ from pipeline.run.stages.sequential import (
     query_sizes,
     write_sequential,
 )
-from pipeline.run.stages.train import WEIGHTS, rate_left, run_train, training_cautions
+from pipeline.run.stages.train import (
+    TRIALS,
+    WEIGHTS,
+    checkpoint_of,
+    rate_left,
+    read_summary,
+    run_train,
+    training_cautions,
+)
 from pipeline.run.summary import read_row, write_report
 from trainer.threads import with_threads
 
@@ -111,6 +120,8 @@ class ActiveLearningLoop:
     def _initial_set(self) -> None:
         given = self.rounds.take_given() if self.config.takes_given_labels else []
         draw_initial(self.run, self._pool(), self.context, given)
+        for use in hidden_uses(self.config):
+            self.reporter.warn(use)
         self._label(INITIAL)
 
     def _cycle(self, cycle: int, last: bool) -> None:
@@ -179,7 +190,8 @@ class ActiveLearningLoop:
 
         def build(into: Path) -> None:
             progress, rate = self.reporter.stage(cycle, "train"), rate_left(self.run.events, cycle)
-            run_train(self._context(cycle), cycle, labelled, previous, into, progress, rate)
+            kept = checkpoint_of(self.run.cycle_path(cycle))
+            run_train(self._context(cycle), cycle, labelled, previous, into, progress, rate, kept)
 
         made_from = self._made_from(cycle, previous=cycle - 1 if cycle else None)  # cold, its learning rate
         self.run.ensure_stage(cycle, "train", WEIGHTS, made_from, build)
@@ -262,7 +274,9 @@ class ActiveLearningLoop:
                 ids, scores = query.choose(size)
                 if not ids:  # the candidates are used up
                     return
-                self.run.append("query", cycle=cycle, ids=ids, scores=scores)
+                self.run.append(
+                    "query", cycle=cycle, ids=ids, scores=scores, **({} if observed else self._hidden(cycle))
+                )
             asked = pool.queries[cycle][observed : observed + size]
             self.rounds.ask(cycle, asked)
             answers = pool.answers(cycle)
@@ -277,7 +291,15 @@ class ActiveLearningLoop:
     def _query(self, cycle: int) -> None:
         if not self.run.has("query", cycle=cycle):  # what was asked stands, whatever happens to the scores
             chosen = read_scores(self.run.stage_path(cycle, "score")).select(self.config.query.answers)
-            self.run.append("query", cycle=cycle, ids=chosen.indices.tolist(), scores=chosen.scores.tolist())
+            ids, scores = chosen.indices.tolist(), chosen.scores.tolist()
+            self.run.append("query", cycle=cycle, ids=ids, scores=scores, **self._hidden(cycle))
+
+    def _hidden(self, cycle: int) -> dict[str, int]:
+        """Return how many labels that nobody had given were read for a cycle's query; nothing where none were."""
+        read = len(read_scores(self.run.stage_path(cycle, "score")).candidates) if self.config.query.balanced else 0
+        if cycle == 0 and self.config.query.initial_models:
+            read += int(read_summary(self.run.stage_path(cycle, "train"))[TRIALS][COUNT])
+        return {COUNT: read} if read else {}
 
     def _label(self, round_: int) -> None:
         self.rounds.write_query(round_)

@@ -20,7 +20,7 @@ def new_threads(context: RunContext) -> int:
         return asked or torch.get_num_threads()
     x = torch.zeros(1, *context.data.input_shape)
     with torch.random.fork_rng(devices=[]):
-        return choose_threads(context.trial.network(), x, context.config.train_options.batch_size)
+        return choose_threads(context.trial.network(), x, context.config.train_options.images_per_step)
 
 
 def recorded_threads(config: RunConfig, events: list[Event]) -> int:

@@ -27,7 +27,7 @@ from pipeline.run.stages.migrate import VARIABLES, Porter, run_migrate
 from pipeline.run.stages.score import SCORES, explaining, query_state, read_scores, run_score
 from pipeline.run.stages.sequential import query_sizes
 from pipeline.run.stages.store import read_manifest, write_stage
-from pipeline.run.stages.train import WEIGHTS, run_train
+from pipeline.run.stages.train import WEIGHTS, checkpoint_of, run_train
 from pipeline.run.summary import write_report
 from pipeline.session.asking import Asking
 from pipeline.session.order import Failure, Order, Ready
@@ -222,7 +222,8 @@ class _Network:
         order = self._order
         previous = cycle_path(self._run, order.previous[0]) / "train" if order.previous is not None else None
         progress = _Progress(self._connection, "train")
-        run_train(self._context, order.cycle, order.labelled, previous, into, progress, order.max_lr)
+        kept = checkpoint_of(cycle_path(self._run, order.cycle))
+        run_train(self._context, order.cycle, order.labelled, previous, into, progress, order.max_lr, kept)
 
     def _migrate(self, into: Path) -> None:
         _Progress(self._connection, "migrate")

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import re
 import struct
 
 import numpy as np
@@ -102,6 +103,17 @@ LL4AL = {
     "ll4al-cifar10-wrn1": ("cifar10", "wide_resnet", "flip-crop"),
     "ll4al-svhn-wrn1": ("svhn", "wide_resnet", "none"),
 }
+# CRC: data, learner, initial labels, labels of a round, networks trained, epochs.
+CRC = {
+    "crc-cifar10-fixmatch-groups": ("cifar10", "fixmatch", 100, 100, 5, 350),  # table 1
+    "crc-cifar10-fixmatch-layers": ("cifar10", "fixmatch", 50, 50, 4, 350),  # table 2
+    "crc-svhn-mean-teacher-pseudo": ("svhn", "mean-teacher", 120, 20, 6, 512),  # table 3
+    "crc-cifar10-fixmatch-pseudo": ("cifar10", "fixmatch", 10, 10, 4, 350),
+    "crc-svhn-mean-teacher": ("svhn", "mean-teacher", 120, 20, 5, 512),  # table 4
+    "crc-cifar100-fixmatch": ("cifar100", "fixmatch", 200, 50, 6, 600),  # table 5
+    "crc-cifar10-fixmatch-q50": ("cifar10", "fixmatch", 50, 50, 6, 350),  # table 6
+    "crc-cifar10-fixmatch-q100": ("cifar10", "fixmatch", 100, 100, 6, 350),
+}
 
 
 def flat(values, path=""):
@@ -111,7 +123,7 @@ def flat(values, path=""):
 
 
 def test_there_is_a_preset_for_every_experiment_of_the_paper():
-    assert preset_names() == sorted({*PAPER, *FIGURES, *DYNAMICAL, *LL4AL})
+    assert preset_names() == sorted({*PAPER, *FIGURES, *DYNAMICAL, *LL4AL, *CRC})
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -156,6 +168,26 @@ def test_panels_are_those_of_the_supplements_captions():
     panels = {"svhn-resnet18": "4c and 7f", "cifar10-resnet18": "4d and 7g", "mnist-wrn1": "4 and 7d"}
     for name, figures in panels.items():
         assert read_preset(f"lookahead-{name}").source.endswith(f"figures {figures}")
+
+
+@pytest.mark.parametrize("name", CRC)
+def test_convergence_rate_control_has_the_papers_numbers(name):
+    preset = read_preset(name)
+    assert preset.seeds == "0-2"
+    for config in (cell.config for cell in preset.grid().cells()):
+        query, train = config.query, config.train_options
+        sizes = query.n_init, query.size, config.cycles, train.epochs
+        assert (config.data.name, train.learner, *sizes) == CRC[name]
+        assert query.initial == "balanced"
+        assert (query.balanced, query.initial_models) == ((True, 5) if name.endswith("pseudo") else (False, 3))
+        assert config.start == "reinitialised"
+        options = config.model.options
+        assert (config.model.name, options["blocks_per_group"], options["max_width"]) == ("wide_resnet", 4, 128)
+        if train.learner == "fixmatch":
+            assert (train.batch_size, train.unlabelled_ratio, train.confidence) == (64, 7, 0.95)
+        else:
+            assert (train.batch_size, train.unlabelled_ratio, train.ramp, train.max_lr) == (50, 1, 0.4, 4e-4)
+    assert len(preset.scaled_down().grid().cells()) == 2 * len(preset.strategies)
 
 
 @pytest.mark.parametrize("name", LL4AL)
@@ -334,7 +366,9 @@ def invoke(command):
 def test_list_names_every_preset_on_a_line_with_its_source_and_size(invoke):
     lines = invoke("list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == preset_names()
-    assert all(("NeurIPS 2022" in line or "Mohamadi 2023" in line) and "strategies" in line for line in lines)
+    assert all(
+        re.search("NeurIPS 2022|Mohamadi 2023|Kong et al. 2021", line) and "strategies" in line for line in lines
+    )
 
 
 def test_show_prints_what_would_run(invoke):

@@ -34,12 +34,28 @@ def flip_crop(x: Tensor, generator: torch.Generator) -> Tensor:
         A new tensor of the same shape; image b of the result comes from image b of ``x``.
 
     """
+    mirror = torch.randint(2, (len(x),), generator=generator).bool()
+    return shift(torch.where(mirror.to(x.device)[:, None, None, None], x.flip(-1), x), generator)
+
+
+def shift(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift each image by up to an eighth of its side; zeros, the mean pixel, fill what that uncovers.
+
+    It is ``flip_crop`` without the mirror, for data whose classes that changes.  Source: Oliver et al. 2018, app. B, on
+    SVHN.
+
+    Args:
+        x: normalised images ``[B, C, H, W]``.
+        generator: a CPU generator, the only source of randomness used.
+
+    Returns:
+        A new tensor of the same shape; image b of the result comes from image b of ``x``.
+
+    """
     batch, _, height, width = x.shape
     pad_h, pad_w = max(1, height // 8), max(1, width // 8)
-    mirror = torch.randint(2, (batch,), generator=generator).bool()
     top = torch.randint(2 * pad_h + 1, (batch,), generator=generator)
     left = torch.randint(2 * pad_w + 1, (batch,), generator=generator)
-    x = torch.where(mirror.to(x.device)[:, None, None, None], x.flip(-1), x)
     padded = F.pad(x, (pad_w, pad_w, pad_h, pad_h))
     image = torch.arange(batch)[:, None, None]
     rows = (top[:, None] + torch.arange(height))[:, :, None]  # [B, H, 1]
@@ -51,4 +67,5 @@ def flip_crop(x: Tensor, generator: torch.Generator) -> Tensor:
 AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "none": no_augmentation,
     "flip-crop": flip_crop,
+    "shift": shift,
 }

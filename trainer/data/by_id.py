@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,6 +61,28 @@ class ImageView:
         x -= np.asarray(self.mean, np.float32)[:, None, None]
         x /= np.asarray(self.std, np.float32)[:, None, None]
         return x
+
+
+@dataclass(frozen=True)
+class PoolInputs:
+    """Inputs of what has no label, fetched when they are asked for; no label can be reached by them.
+
+    Args:
+        images: maps ids to inputs.
+        ids: of them ``[U]``.
+
+    """
+
+    images: ImageView
+    ids: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.ids)
+
+    def __getitem__(self, rows: Any) -> Any:
+        """Return normalised inputs of rows, float32 ``[B, ...]``."""
+        return self.images(self.ids[rows])
 
 
 def check_ids(indices: ArrayLike | Sequence[int], size: int, what: str) -> NDArray[np.int64]:

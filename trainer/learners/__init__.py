@@ -11,11 +11,15 @@ from trainer.learners.base import (
     Trained,
     Weights,
 )
+from trainer.learners.fixmatch import FixMatch
 from trainer.learners.loss_prediction import LearnedLoss
+from trainer.learners.mean_teacher import MeanTeacher, PiModel
+from trainer.learners.semi import LEARNERS_OWN
 from trainer.learners.supervised import Supervised
 
 __all__ = [
     "LEARNERS",
+    "LEARNERS_OWN",
     "EpochRecord",
     "Examples",
     "Inputs",
@@ -27,4 +31,6 @@ __all__ = [
     "Weights",
 ]
 
-LEARNERS: dict[str, Learner] = {learner.name: learner for learner in (Supervised(), LearnedLoss())}
+LEARNERS: dict[str, Learner] = {
+    learner.name: learner for learner in (Supervised(), LearnedLoss(), PiModel(), MeanTeacher(), FixMatch())
+}

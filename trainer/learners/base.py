@@ -1,8 +1,8 @@
 """The contract of a learner: what it is given, what it leaves, and the loss by which one differs from another."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -72,6 +72,7 @@ class Trained:
         snapshots: the weights after each of the regime's ``keep_epochs`` that were run, by epoch.
         beside: the weights of what was trained beside the network, such as a module that predicts its loss.
         ridge: λ of what was solved for, relative to the kernel's mean diagonal; None where steps were taken.
+        student: the weights that steps led to, where the network's own are averages over them (``Objective.averaged``).
 
     """
 
@@ -92,6 +93,12 @@ class Trained:
     snapshots: Mapping[int, Weights] = field(default_factory=dict)
     beside: Weights = field(default_factory=dict)
     ridge: float | None = None
+    student: Weights = field(default_factory=dict)
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the network's weights are averages over steps; residual and accuracies are then those of these."""
+        return bool(self.student)
 
     def attempts(self) -> dict[str, Any]:
         """Return max_lr, limited, restarts and at_chance as they are written to files."""
@@ -110,6 +117,7 @@ class Trained:
             "train_accuracy": self.train_accuracy,
             **held_out,
             **({} if self.ridge is None else {"ridge": self.ridge}),
+            **({"weights": "averaged"} if self.averaged else {}),
         }
 
 
@@ -125,6 +133,7 @@ class Setting:
         options: the regime.
         generator: of every random choice but dropout, which uses torch's own.
         beside: the weights that the module beside the network starts from; None for new ones.
+        steps: K, of the whole training.
 
     """
 
@@ -135,6 +144,7 @@ class Setting:
     options: "TrainOptions"
     generator: torch.Generator
     beside: Mapping[str, Tensor] | None = None
+    steps: int = 1
 
 
 class Objective(Protocol):
@@ -144,11 +154,15 @@ class Objective(Protocol):
         module: what is trained beside the network, with its own parameters; None where nothing is.
         own: the loss of the network's own outputs in the last batch, a part of what is minimised, without a gradient;
             a failure is told by it. None where it is all that is minimised.
+        averaged: the network at weights averaged over the steps, where it is this that the training is to leave; it is
+            then measured, kept and looked at in the place of the network that steps are taken with. None where there
+            is none.
 
     """
 
-    module: nn.Module | None
-    own: Tensor | None
+    module: nn.Module | None = None
+    own: Tensor | None = None
+    averaged: nn.Module | None = None
 
     def loss(self, rows: Tensor, epoch: int) -> Tensor:
         """Return the scalar to be minimised on a batch.
@@ -160,6 +174,26 @@ class Objective(Protocol):
         """
         ...
 
+    def stepped(self) -> None:
+        """Take note that the step on the last loss was taken."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next losses depend on beside the network, ``module`` and the setting's generator.
+
+        Returns:
+            Tensors, numbers and texts, in dictionaries and lists.
+
+        """
+        return {}
+
+    def go_on_from(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` returned.
+
+        Args:
+            state: of an objective of the same setting.
+
+        """
+
 
 class Learner(Protocol):
     """A way to train a network on few labels.
@@ -169,6 +203,8 @@ class Learner(Protocol):
         description: one line.
         source: whom to cite.
         needs_unlabelled: whether it learns from images without labels too.
+        regime: fields of ``trainer.options.TrainOptions`` whose default differs for it, whatever the network; it names
+            all fields of ``LEARNERS_OWN`` that it has a use for.
 
     """
 
@@ -176,6 +212,29 @@ class Learner(Protocol):
     description: str
     source: str
     needs_unlabelled: bool
+    regime: ClassVar[Mapping[str, Any]] = {}
+
+    def images_per_step(self, options: "TrainOptions") -> int:
+        """Return how many images pass through the network, and back, in one step; no more than these.
+
+        Args:
+            options: the regime.
+
+        """
+        return options.batch_size
+
+    def require_fits(self, options: "TrainOptions", input_shape: Sequence[int], unlabelled: int) -> None:
+        """Refuse what it cannot learn from, before anything is trained.
+
+        Args:
+            options: the regime.
+            input_shape: (C, H, W) of one input.
+            unlabelled: how many inputs without labels there are.
+
+        Raises:
+            TrainerError: it cannot.
+
+        """
 
     def objective(self, setting: Setting) -> Objective:
         """Return what an attempt minimises; torch is seeded.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from common.losses import get_loss
 from trainer.data.augment import AUGMENTATIONS
 from trainer.errors import TrainerError
-from trainer.learners.base import Setting
+from trainer.learners.base import Learner, Objective, Setting
 from trainer.learners.taps import Tap, find_taps, reading
 from trainer.predict import predict
 
@@ -71,7 +71,7 @@ def ranking_loss(predicted: Tensor, losses: Tensor) -> Tensor:
     return torch.relu(MARGIN - sign * (p_i - p_j)).mean()
 
 
-class LossPredictionObjective:
+class LossPredictionObjective(Objective):
     """(1/B) Σ_b l_b + λ · ``ranking_loss``(l̂, l), l_b = ℓ(f(a(x_b)), y_b) with a random augmentation a.
 
     The losses l_b are the project's own: for l2 the mean over classes, as in every other training.  Published code sums
@@ -90,8 +90,7 @@ class LossPredictionObjective:
         self.augment = AUGMENTATIONS[setting.options.augment]
         self.taps = find_taps(setting.model, setting.x.shape[1:])
         self.predictor = LossPrediction([tap.width for tap in self.taps])
-        self.module: nn.Module | None = self.predictor
-        self.own: Tensor | None = None
+        self.module = self.predictor
         if setting.beside is not None:
             _fill(self.predictor, setting.beside)
 
@@ -124,7 +123,7 @@ class LossPredictionObjective:
         return losses
 
 
-class LearnedLoss:
+class LearnedLoss(Learner):
     """Minimises the loss of the labelled images and teaches a module beside the network to rank images by it."""
 
     name = "loss-prediction"

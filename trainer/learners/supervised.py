@@ -1,17 +1,14 @@
 """The plain learner: the loss of the labelled images, and nothing else."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.losses import get_loss
 from trainer.data.augment import AUGMENTATIONS
-from trainer.learners.base import Setting
+from trainer.learners.base import Learner, Objective, Setting
 
 
-class SupervisedObjective:
+class SupervisedObjective(Objective):
     """(1/B) Σ_b ℓ(f(a(x_b)), y_b) with a random augmentation a."""
-
-    module: nn.Module | None = None
-    own: Tensor | None = None
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -25,7 +22,7 @@ class SupervisedObjective:
         return self.value(outputs, setting.y[rows])
 
 
-class Supervised:
+class Supervised(Learner):
     """Minimises the loss of the labelled images."""
 
     name = "supervised"

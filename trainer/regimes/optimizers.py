@@ -2,13 +2,32 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
     from trainer.options import TrainOptions
+
+
+Parameters = Sequence[nn.Parameter] | list[dict[str, Any]]
+
+
+def grouped(parameters: Sequence[nn.Parameter], options: "TrainOptions") -> Parameters:
+    """Return parameters as an optimiser takes them: where weights alone decay, the others in a group without decay.
+
+    Args:
+        parameters: of all that is trained.
+        options: the regime.
+
+    """
+    if options.decayed == "all":
+        return parameters
+    weights = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 @dataclass(frozen=True)
@@ -19,7 +38,7 @@ class OptimizerKind:
         name: what users call it.
         description: one line.
         source: whom to cite.
-        build: maps parameters and the regime to the optimiser, at the regime's ``max_lr``.
+        build: maps parameters, all or in groups (``grouped``), and the regime to the optimiser, at its ``max_lr``.
         max_lr: its own default rate for every network and loss; None where it is the network's.
 
     """
@@ -27,15 +46,15 @@ class OptimizerKind:
     name: str
     description: str
     source: str
-    build: Callable[[Sequence[nn.Parameter], "TrainOptions"], torch.optim.Optimizer]
+    build: Callable[[Parameters, "TrainOptions"], torch.optim.Optimizer]
     max_lr: float | None = None
 
 
-def _sgd(parameters: Sequence[nn.Parameter], options: "TrainOptions") -> torch.optim.Optimizer:
+def _sgd(parameters: Parameters, options: "TrainOptions") -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=options.max_lr, momentum=options.momentum, weight_decay=options.weight_decay)
 
 
-def _nesterov(parameters: Sequence[nn.Parameter], options: "TrainOptions") -> torch.optim.Optimizer:
+def _nesterov(parameters: Parameters, options: "TrainOptions") -> torch.optim.Optimizer:
     return torch.optim.SGD(
         parameters,
         lr=options.max_lr,
@@ -45,7 +64,7 @@ def _nesterov(parameters: Sequence[nn.Parameter], options: "TrainOptions") -> to
     )
 
 
-def _adam(parameters: Sequence[nn.Parameter], options: "TrainOptions") -> torch.optim.Optimizer:
+def _adam(parameters: Parameters, options: "TrainOptions") -> torch.optim.Optimizer:
     return torch.optim.Adam(
         parameters, lr=options.max_lr, betas=(options.momentum, 0.999), weight_decay=options.weight_decay
     )

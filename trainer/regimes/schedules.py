@@ -1,5 +1,6 @@
 """Schedules of the learning rate by name: one record each."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,6 +53,21 @@ def _cosine(optimizer: torch.optim.Optimizer, options: "TrainOptions", steps: in
     return CosineAnnealingLR(optimizer, T_max=options.epochs * steps)
 
 
+def _seven_sixteenths(optimizer: torch.optim.Optimizer, options: "TrainOptions", steps: int) -> LRScheduler:
+    return LambdaLR(optimizer, lambda step: seven_sixteenths(step, options.epochs * steps))
+
+
+def seven_sixteenths(step: int, steps: int) -> float:
+    """Return cos(7π k/(16 K)), which falls from 1 to 0.195.  Source: Sohn et al. 2020, section 2.2.
+
+    Args:
+        step: k, steps done.
+        steps: K, of all.
+
+    """
+    return math.cos(7 * math.pi * step / (16 * steps))
+
+
 def _multi_step(optimizer: torch.optim.Optimizer, options: "TrainOptions", steps: int) -> LRScheduler:
     milestones = [round(share * options.epochs) * steps for share in options.milestones]
     return MultiStepLR(optimizer, milestones, gamma=options.decay)
@@ -69,10 +85,18 @@ CONSTANT = Schedule("constant", "max_lr from the first step to the last", "Robbi
 COSINE = Schedule(
     "cosine", "falls from max_lr to 0, max_lr (1 + cos(π t/T))/2", "Loshchilov & Hutter 2017, eq. 5", _cosine
 )
+SEVEN_SIXTEENTHS = Schedule(
+    "cosine-7/16",
+    "falls from max_lr to 0.195 of it by a cosine, max_lr cos(7π t/(16 T))",
+    "Sohn et al. 2020, sec. 2.2",
+    _seven_sixteenths,
+)
 MULTI_STEP = Schedule(
     "multi-step",
     "max_lr, multiplied by decay at each of the milestones, which are shares of the epochs",
     "He et al. 2016, sec. 3.4",
     _multi_step,
 )
-SCHEDULES: dict[str, Schedule] = {schedule.name: schedule for schedule in (ONE_CYCLE, CONSTANT, COSINE, MULTI_STEP)}
+SCHEDULES: dict[str, Schedule] = {
+    schedule.name: schedule for schedule in (ONE_CYCLE, CONSTANT, COSINE, SEVEN_SIXTEENTHS, MULTI_STEP)
+}

@@ -25,6 +25,8 @@ SETTLED = 0.01
 """The share Σ|2 g·G| / Σ‖g‖² of dynamicAL's scores below which the labelled set decides none of them.  Measured on
 digits: of the 20 highest of 1,000 candidates, 20 were the same without 2 g·G at 0.01 and below, 16 or 17 at 0.07, and 0
 to 12 at 1 and above."""
+NEAR = 0.01
+"""Share of the labelled set's own smallest eigenvalue by which groups must differ from it to mean anything."""
 MOST = 0.5
 """A share of redundant candidates that is worth a warning."""
 
@@ -55,6 +57,25 @@ def figures_of(strategy: QueryStrategy, state: QueryState, scores: np.ndarray) -
     figures |= {"rounding": rounding if np.isfinite(rounding) else None}
     figures |= {"kernel_bytes": plan.estimate, "kernel_passes": len(plan.work.chunks)}
     return figures
+
+
+def _of_groups(diagnostics: dict[str, Any]) -> Iterator[str]:
+    """Yield what should make a user doubt scores of groups: that they are rounding, or all alike."""
+    if diagnostics.get("rounding_share", 0) > MOST:
+        yield (
+            f"{diagnostics['rounding_share']:.0%} of the groups score less than {diagnostics['rounding_score']:.1g}, "
+            "which is rounding of the kernel's entries: their order is chance (crc reads the last layer more exactly "
+            "than crc-all; --set kernel.precision=float64 makes the latter exact)"
+        )
+        return
+    own, least = diagnostics.get("labelled_eigenvalue"), diagnostics.get("group_score_least")
+    below_rank = diagnostics.get("eigenvalue") != diagnostics.get("rank_bound")  # beyond it a group adds
+    if own and least is not None and below_rank and least > (1 - NEAR) * own:
+        yield (
+            f"the scores of all {diagnostics['groups']:.0f} groups lie within {NEAR:.0%} of the {own:.2g} that the "
+            "labelled set alone has: it decides how fast the slowest direction is learned, and the query is nearly as "
+            "good as random"
+        )
 
 
 def read_diagnostics(directory: Path) -> dict[str, Any]:
@@ -99,6 +120,7 @@ def cautions(diagnostics: dict[str, Any]) -> Iterator[str]:
             "dynamical asks as dynamical-0 does, by gradient length, and dynamical-inf by what training happened to "
             "leave"
         )
+    yield from _of_groups(diagnostics)
     if (diagnostics.get("common_share") or 0) > COMMON_SHARE:
         yield (
             f"{diagnostics['common_share']:.0%} of the scores is what finishing training alone would change, the same "

@@ -22,6 +22,7 @@ from pipeline.products.tables import write_table
 from pipeline.progress import StageProgress, silent
 from pipeline.queries import Covariance, QueryState, QueryStrategy, Selection, select_top, validated_query
 from pipeline.run.context import RunContext
+from pipeline.run.hidden import query_by_class
 from pipeline.run.pool import Labelled, Pool
 from pipeline.run.stages.diagnostics import DIAGNOSTICS, figures_of
 from pipeline.run.stages.sequential import query_sizes
@@ -132,6 +133,7 @@ def query_state(
         retrain=network.retrain,
         infinite=network.infinite,
         last_layer=network.last_layer,
+        has_bias=network.has_bias,
         differentiate=network.differentiate,
         predict_losses=network.predict_losses,
         progress=progress,
@@ -162,7 +164,11 @@ def run_score(context: RunContext, cycle: int, state: QueryState, into: Path) ->
         return
     first = query_sizes(strategy, context.config.query)[0]
     with explaining(cycle):
-        selection = validated_query(strategy, state, min(first, len(state.candidates)))
+        n = min(first, len(state.candidates))
+        if context.config.query.balanced:
+            selection = query_by_class(strategy, state, context.data.labels("train", state.candidates), n)
+        else:
+            selection = validated_query(strategy, state, n)
     scores = selection.candidate_scores
     write_ranking(into / RANKING, context.data, state.candidates, scores, state.outputs.argmax(1))
     _write_scores(into, strategy, Scores(state.candidates, scores, state.outputs.argmax(1)), selection.memory)

@@ -1,7 +1,7 @@
 """Stage ``train``: a network trained to convergence on the labelled set, and how good it is."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from pipeline.progress import StageProgress, silent
 from pipeline.run.context import RunContext
 from pipeline.run.events import Event
 from pipeline.run.pool import Labelled
-from trainer.checkpoint import BESIDE, WEIGHTS, load_weights, read_weights, trained_files
-from trainer.data.by_id import ImageView
+from trainer.checkpoint import BESIDE, WEIGHTS, load_weights, read_weights, trained_files, with_weights
+from trainer.data.by_id import ImageView, PoolInputs
 from trainer.errors import Diverged, TrainerError
 from trainer.growth import grow
 from trainer.learners import LEARNERS, Trained, Weights
@@ -26,8 +26,14 @@ from trainer.loop import fit
 from trainer.options import TrainOptions
 from trainer.predict import accuracy, predict
 from trainer.restarts import LOWER, Restart, describe
+from trainer.resumable import Checkpoint
 
 MODEL, METRICS, SUMMARY = "model.json", "metrics.jsonl", "summary.json"
+TRIALS = "initial_models"
+"""What a summary says of the networks of which the median was kept."""
+FIRST_TRIAL = 10**6
+"""Number of the streams of the first of them, beside those of cycles."""
+CHECKPOINT = "train.checkpoint.safetensors"
 EVALUATION_CHUNK = 4096  # test images expanded to float32 at once
 
 
@@ -39,6 +45,7 @@ def run_train(
     into: Path,
     progress: StageProgress = silent,
     max_lr: float | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train on the labelled set and read the test set once, after the last epoch; nothing is selected on test.
 
@@ -53,8 +60,9 @@ def run_train(
         previous: the previous cycle's train stage, whose rate is kept and which a warm start begins from; None where
             there is none.
         into: directory to write weights, model, metrics and summary to.
-        progress: called after every epoch with ``(done, total)``.
+        progress: called after every epoch with ``(done, total)``; after every step where an epoch is not one pass.
         max_lr: the highest rate to try, see ``rate_left``.
+        checkpoint: where it is kept how far the training is, so that a killed one goes on from there.
 
     Raises:
         DivergedError: training diverged at all learning rates.
@@ -62,8 +70,12 @@ def run_train(
             not go on from it.
 
     """
-    model = context.network(cycle if context.config.start == "reinitialised" else 0)
-    result = _fitted(context, model, cycle, labelled, previous, progress, max_lr)
+    trials = (context.config.query.initial_models or 1) if cycle == 0 else 1
+    if trials > 1:
+        model, result, tried = _median(context, labelled, trials, progress, max_lr, checkpoint)
+    else:
+        model, tried = context.network(cycle if context.config.start == "reinitialised" else 0), {}
+        result = _fitted(context, model, cycle, labelled, previous, progress, max_lr, checkpoint)
     for name, content in trained_files(model, result).items():
         write_atomically(into / name, content)
     write_atomically(into / MODEL, context.spec.to_json())
@@ -72,10 +84,58 @@ def run_train(
         "n_labeled": len(labelled),
         **result.figures(),
         **result.attempts(),
-        **(test_metrics(context, model) | {"n_test": len(context.data.test)} if len(context.data.test) else {}),
+        **(_on_test(context, model, result) if len(context.data.test) else {}),
         "classes": list(context.data.classes),
+        **tried,
     }
     write_json(into / SUMMARY, summary)
+
+
+def _median(
+    context: RunContext,
+    labelled: Labelled,
+    trials: int,
+    progress: StageProgress,
+    max_lr: float | None,
+    checkpoint: Checkpoint | None,
+) -> tuple[nn.Module, Trained, dict[str, Any]]:
+    """Train several networks on the initial set, from weights of their own, and keep the one of median accuracy.
+
+    Of an even number the lower of the two.  Accuracy is that on the training samples without a label, by labels that
+    nobody has given: the test half, of which the run reports, is not read for it.
+
+    Source: Kong et al. 2021, section 4.1, who do not say on which samples.
+    """
+    rest = np.setdiff1d(np.arange(len(context.data.train)), labelled.ids)
+    found = []
+    for trial in range(trials):
+        model = context.network(trial and FIRST_TRIAL + trial)
+
+        def within(done: int, total: int, trial: int = trial) -> None:
+            progress(trial * total + done, trials * total)
+
+        result = _fitted(context, model, 0, labelled, None, within, max_lr, checkpoint, trial)
+        outputs = _outputs(context, model, rest, context.images)
+        found.append((accuracy(outputs, context.data.labels("train", rest)), trial, model, result))
+    ranked = sorted(found, key=lambda each: each[:2])
+    _, chosen, model, result = ranked[(trials - 1) // 2]
+    accuracies = [float(each[0]) for each in found]
+    return model, result, {TRIALS: {"accuracies": accuracies, "chosen": chosen, "hidden_labels": len(rest)}}
+
+
+def _outputs(context: RunContext, model: nn.Module, ids: np.ndarray, images: ImageView) -> np.ndarray:
+    """Return a network's outputs ``[N, C]`` on images of some ids, in portions."""
+    parts = [ids[start : start + EVALUATION_CHUNK] for start in range(0, len(ids), EVALUATION_CHUNK)]
+    return np.concatenate([predict(model, images(part), device=context.device) for part in parts])
+
+
+def _on_test(context: RunContext, model: nn.Module, result: Trained) -> dict[str, Any]:
+    """Return what a network achieves on the test images; of one at averaged weights, its student's accuracy too."""
+    metrics = test_metrics(context, model) | {"n_test": len(context.data.test)}
+    if result.averaged:
+        student = test_metrics(context, with_weights(model, result.student))
+        metrics["student_test_accuracy"] = student["test_accuracy"]
+    return metrics
 
 
 def _fitted(
@@ -86,10 +146,13 @@ def _fitted(
     previous: Path | None,
     progress: StageProgress,
     max_lr: float | None,
+    checkpoint: Checkpoint | None,
+    trial: int = 0,
 ) -> Trained:
     """Train a cycle's network in place; what goes wrong is a failure of the run that says what to do."""
     options, learned = _begin_with(context, previous, max_lr)
     warm = previous if context.config.start == "warm" and learned else None
+    by_step = options.epoch_steps is not None  # which may take long
     try:
         if warm is not None:
             _go_on_from(model, warm, context.spec.num_classes)
@@ -99,12 +162,14 @@ def _fitted(
             labelled.labels,
             context.data.num_classes,
             options,
-            seed=seeds.integer(context.config.seed, cycle, "train"),
+            seed=seeds.integer(context.config.seed, (trial and FIRST_TRIAL + trial) or cycle, "train"),
             device=context.device,
-            on_epoch=lambda record: progress(record["epoch"], options.epochs),
+            on_epoch=None if by_step else lambda record: progress(record["epoch"], options.epochs),
+            on_step=progress if by_step else None,
             limited=learned and previous is not None and was_limited(previous),
             unlabelled=_unlabelled(context, labelled),
             beside=read_beside(warm) if warm is not None else None,
+            checkpoint=checkpoint,
         )
     except Diverged as error:
         if error.max_lr is None:
@@ -113,28 +178,6 @@ def _fitted(
         raise DivergedError(f"cycle {cycle}: {error}; {lower}", error.max_lr) from error
     except TrainerError as error:
         raise RunFailedError(f"cycle {cycle}: {error}") from error
-
-
-@dataclass(frozen=True)
-class PoolInputs:
-    """Inputs of what has no label, fetched when they are asked for; no label can be reached by them.
-
-    Args:
-        images: maps ids to inputs.
-        ids: of them ``[U]``.
-
-    """
-
-    images: ImageView
-    ids: np.ndarray
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self.ids)
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Return normalised inputs of rows, float32 ``[B, ...]``."""
-        return self.images(self.ids[rows])
 
 
 def _unlabelled(context: RunContext, labelled: Labelled) -> PoolInputs | None:
@@ -160,6 +203,16 @@ def _go_on_from(model: nn.Module, previous: Path, classes: int) -> None:
         grow(model, read_weights(previous / WEIGHTS))
     else:
         load_weights(model, previous / WEIGHTS)
+
+
+def checkpoint_of(cycle: Path) -> Checkpoint:
+    """Return where it is kept how far a cycle's training is, beside the stage that it is to become.
+
+    Args:
+        cycle: the cycle's folder.
+
+    """
+    return Checkpoint(cycle / CHECKPOINT)
 
 
 def read_beside(directory: Path) -> Weights | None:
@@ -235,11 +288,7 @@ def test_metrics(context: RunContext, model: nn.Module) -> dict[str, Any]:
 
     """
     ids = np.arange(len(context.data.test))
-    parts = [
-        predict(model, context.data.inputs("test", ids[start : start + EVALUATION_CHUNK]), device=context.device)
-        for start in range(0, len(ids), EVALUATION_CHUNK)
-    ]
-    outputs, labels = np.concatenate(parts), context.data.labels("test")
+    outputs, labels = _outputs(context, model, ids, context.data.view("test")), context.data.labels("test")
     others = quality(outputs, labels, context.config.train_options.loss)
     return {
         "test_accuracy": accuracy(outputs, labels),

@@ -18,7 +18,7 @@ from pipeline.run.context import RunContext
 from pipeline.run.stages.train import WEIGHTS, options_of, read_beside, was_limited
 from trainer.checkpoint import load_weights
 from trainer.dropout import sample_outputs
-from trainer.features import LastLayer, embed, last_layer
+from trainer.features import LastLayer, embed, last_layer, last_layer_has_bias
 from trainer.learners.loss_prediction import LearnedLoss, predicted_losses
 from trainer.options import TrainOptions
 from trainer.predict import predict, release_cached_memory
@@ -108,6 +108,10 @@ class TrainedNetwork:
     def last_layer(self) -> LastLayer:
         """Return weights ``[C, d]`` and biases ``[C]`` of the layer that sees the features."""
         return last_layer(self.model, np.zeros((1, *self.input_shape), np.float32))
+
+    def has_bias(self) -> bool:
+        """Tell whether that layer has biases."""
+        return last_layer_has_bias(self.model, np.zeros((1, *self.input_shape), np.float32))
 
     def sample(self, x: np.ndarray, seed: int) -> np.ndarray:
         """Return outputs in passes with dropout, ``[K, N, C]``.

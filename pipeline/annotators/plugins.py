@@ -6,7 +6,7 @@ from typing import Any
 
 from common.settings import kept
 from pipeline.annotators.base import Annotator, Question, Said
-from pipeline.errors import PipelineError, RunFailedError
+from pipeline.errors import PipelineError, TheirCodeError
 from pipeline.foreign import line_of
 from pipeline.imports import imported
 
@@ -70,7 +70,7 @@ class _Blamed:
                     portions = iter(self._annotator.ask(question)) if portions is None else portions
                     portion = next(portions, None)
             except (Exception, SystemExit) as error:
-                raise RunFailedError(f"{self._what} failed: {line_of(error)}") from error
+                raise TheirCodeError(f"{self._what} failed: {line_of(error)}") from error
             if portion is None:
                 return
             yield portion

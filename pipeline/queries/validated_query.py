@@ -13,7 +13,7 @@ import numpy as np
 
 from common.settings import SettingsChanged, kept
 from linearize import LinearizeError
-from pipeline.errors import RunFailedError
+from pipeline.errors import TheirCodeError
 from pipeline.foreign import line_of, place_of
 from pipeline.queries.base import QueryStrategy, SequentialQuery
 from pipeline.queries.selection import Selection, select_top
@@ -30,7 +30,7 @@ def validated_query(strategy: QueryStrategy, state: QueryState, n: int) -> Selec
         n: how many.
 
     Raises:
-        RunFailedError: the strategy raised an error, or returned something else than its contract says; one line that
+        TheirCodeError: the strategy raised an error, or returned something else than its contract says; one line that
             names the strategy.
         LinearizeError, TrainerError: the network that it asked about is at fault.
 
@@ -39,7 +39,7 @@ def validated_query(strategy: QueryStrategy, state: QueryState, n: int) -> Selec
     with _blamed(strategy):
         selection = strategy.query(state, n)
     if fault := _fault(selection, candidates, n) or _fault_of_memory(selection.memory, strategy.remembers):
-        raise RunFailedError(f"strategy {strategy.name!r}: {fault}: return what select_top makes")
+        raise TheirCodeError(f"strategy {strategy.name!r}: {fault}: return what select_top makes")
     return select_top(candidates, selection.candidate_scores, n)._replace(
         figures=selection.figures, memory=selection.memory
     )
@@ -53,7 +53,7 @@ class ValidatedSequentialQuery:
         state: of the cycle.
 
     Raises:
-        RunFailedError: as of ``validated_query``; so do both methods.
+        TheirCodeError: as of ``validated_query``; so do both methods.
         LinearizeError, TrainerError: likewise.
 
     """
@@ -82,9 +82,9 @@ class ValidatedSequentialQuery:
                 ids, scores = ids[kept], scores[kept]
         if ids.shape != (n,) or scores.shape != (n,) or not np.isfinite(scores).all():
             got = f"{list(ids.shape)} and {list(scores.shape)}"
-            raise RunFailedError(f"strategy {self._strategy.name!r}: expected {n} ids with finite scores, got {got}")
+            raise TheirCodeError(f"strategy {self._strategy.name!r}: expected {n} ids with finite scores, got {got}")
         if len(set(ids.tolist())) != n or not self._left.issuperset(ids.tolist()):
-            raise RunFailedError(
+            raise TheirCodeError(
                 f"strategy {self._strategy.name!r}: expected candidates that were not asked about, each once, got "
                 f"{ids.tolist()}"
             )
@@ -151,7 +151,7 @@ def _blamed(strategy: QueryStrategy) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         what = line_of(error) if isinstance(error, SettingsChanged) else f"{line_of(error)}{_place(error)}"
-        raise RunFailedError(f"strategy {strategy.name!r} failed: {what}") from error
+        raise TheirCodeError(f"strategy {strategy.name!r} failed: {what}") from error
 
 
 def _place(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """What a user's code may not do to the rest of the program: end it, change how it computes, write to its arrays."""
 
 import importlib
+import os
 import random
 import sys
 import warnings
@@ -105,6 +106,8 @@ CHANGES = {
     "os.chdir('/')": "os.chdir",
     "signal.signal(signal.SIGINT, signal.SIG_IGN)": "signal.signal",
     "__import__('jax').config.update('jax_enable_x64', True)": "jax.config.update('jax_enable_x64')",
+    "__import__('jax').config.update('jax_debug_nans', True)": "jax.config.update('jax_debug_nans')",
+    "torch.backends.mkldnn.enabled = False": "torch.backends.mkldnn.enabled (True -> False)",
 }
 
 
@@ -191,6 +194,58 @@ def test_what_ends_the_program_or_raises_is_named(run, options, code_at, code, s
     model = [] if "--model" not in options else ["--set", "model.options={}"]
     assert said in run(*options, *learner, *model, code=code, **code_at)
     assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("raised", "line"),
+    [
+        (
+            "raise GeneratorExit('x')",
+            "GeneratorExit: x, which ends the program: return or raise an error instead (code",
+        ),
+        ("raise type('Odd', (BaseException,), {})('x')", "Odd: x, which ends the program: return or raise an error"),
+        ("raise StopIteration", "StopIteration (code_of_a_test.py, line "),
+        ("raise type('Mute', (Exception,), {'__str__': lambda e: 1 / 0})", "Mute (code_of_a_test.py, line "),
+    ],
+)
+def test_what_is_raised_and_is_no_ordinary_error_is_named_with_what_to_do(run, raised, line):
+    said = run(*OWN, strategy=raised)
+    assert f"failed: cycle 0: strategy 'own' failed: {line}" in said
+    assert said.endswith("; mend it and go on with: pipeline resume run --trust-code")
+
+
+def test_a_copy_of_the_process_that_a_strategy_makes_does_not_go_on_with_the_run(run, tmp_path):
+    run(
+        *OWN,
+        code=0,
+        strategy="here = os.getpid(); made = os.fork(); made and open(f'copy{os.waitpid(made, 0)}', 'w').close()",
+    )
+    assert len(list(tmp_path.glob("copy*, 256)"))) == 1, list(tmp_path.iterdir())
+    assert [event["seq"] for event in read_events(tmp_path / "run")] == list(range(len(read_events(tmp_path / "run"))))
+
+
+def test_a_stream_that_is_closed_is_opened_anew_so_that_this_can_be_said(tmp_path, monkeypatch):
+    mine = (tmp_path / "said").open("w")
+    monkeypatch.setattr(sys, "stdout", mine)
+    with (
+        pytest.raises(SettingsChanged, match=r"^it changed sys\.stdout\.close \(False -> True\) for the whole"),
+        kept(),
+    ):
+        sys.stdout.close()
+    assert not sys.stdout.closed
+    assert sys.stdout.fileno() == 1
+
+
+def test_how_the_process_speaks_and_writes_is_put_back_without_a_word():
+    before = sys.stdout, sys.getrecursionlimit(), os.umask(0o022), 5e-324 * float("1")
+    os.umask(before[2])
+    with kept():
+        sys.stdout = None
+        sys.setrecursionlimit(9000)
+        os.umask(0o777)
+        torch.set_flush_denormal(True)
+    mask = os.umask(before[2])
+    assert (sys.stdout, sys.getrecursionlimit(), mask, 5e-324 * float("1")) == before
 
 
 def test_what_was_changed_is_put_back_before_it_is_refused(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from common.files import sha256_of
 from common.naming import did_you_mean
-from common.settings import kept
+from common.settings import kept, shown_error
 from trainer.errors import TrainerError
 from trainer.models.spec import Family, Shape
 
@@ -23,6 +23,8 @@ NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 MAX_LR = 0.05
 """Peak of the learning rate of a network that nothing is known of: torchvision's resnet18 diverges at 0.1, trained
 with l2 on 20 images of 32 pixels; plain networks would converge sooner at 0.2 to 1."""
+LONGEST = 250
+"""Characters of an error that a message quotes."""
 BATCH = 2  # images of the forward pass that checks a network
 
 
@@ -203,5 +205,4 @@ def reason(error: BaseException) -> str:
         error: of somebody's code.
 
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    return shown_error(error, first_line=True)[:LONGEST]

@@ -16,7 +16,7 @@ from common.reading import parse_json
 from linearize import LinearizeError, MemoryBudgetError
 from pipeline import seeds
 from pipeline.config import RunConfig
-from pipeline.errors import RunFailedError
+from pipeline.errors import RunFailedError, TheirCodeError
 from pipeline.files import write_json
 from pipeline.products.tables import write_table
 from pipeline.progress import StageProgress, silent
@@ -205,7 +205,8 @@ def explaining(cycle: int) -> Iterator[None]:
         advice = "kernel.memory_budget (bytes) in the run's config.yaml may be changed before 'pipeline resume'"
         raise RunFailedError(f"cycle {cycle}: {error}; {advice}") from error
     except (LinearizeError, TrainerError, RunFailedError) as error:
-        raise RunFailedError(f"cycle {cycle}: {error}") from error
+        kind = TheirCodeError if isinstance(error, TheirCodeError) else RunFailedError
+        raise kind(f"cycle {cycle}: {error}") from error
 
 
 def read_scores(directory: Path) -> Scores:

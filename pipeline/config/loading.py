@@ -113,6 +113,9 @@ def validate(values: Any, *, recorded: bool = False) -> RunConfig:
         PipelineError: an unknown key, a wrong type or a value out of range; one line.
 
     """
+    if not isinstance(values, dict):
+        got = "nothing" if values is None else f"a {type(values).__name__}"
+        raise PipelineError(f"config: expected keys and values, got {got}")
     try:
         return RunConfig.model_validate(values, context={"recorded": recorded})
     except ValidationError as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -15,10 +15,13 @@ from common.settings import SettingsChanged, kept
 from linearize import LinearizeError
 from pipeline.errors import TheirCodeError
 from pipeline.foreign import line_of, place_of
-from pipeline.queries.base import QueryStrategy, SequentialQuery
+from pipeline.queries.base import Covariance, QueryStrategy, SequentialQuery
 from pipeline.queries.selection import Selection, select_top
-from pipeline.queries.state import QueryState
+from pipeline.queries.state import LookAheadOptions, QueryState
 from trainer.errors import TrainerError
+
+MEMORY = 2**24
+"""Characters of what a strategy remembers, which every cycle writes and reads again."""
 
 
 def validated_query(strategy: QueryStrategy, state: QueryState, n: int) -> Selection:
@@ -141,6 +144,27 @@ class ValidatedSequentialQuery:
         self._done += 1
 
 
+def covariance_of(strategy: QueryStrategy, options: LookAheadOptions, answers: int, candidates: int) -> Covariance:
+    """Ask a strategy how much of the kernel it needs.
+
+    Args:
+        strategy: who is asked.
+        options: what the run asks of strategies that look ahead.
+        answers: that a cycle asks for.
+        candidates: U.
+
+    Raises:
+        TheirCodeError: it raised an error, or said something else; one line that names it.
+
+    """
+    with _blamed(strategy):
+        said = strategy.covariance(options, answers, candidates)
+    if not isinstance(said, str) or said not in get_args(Covariance):
+        expected = ", ".join(repr(value) for value in get_args(Covariance))
+        raise TheirCodeError(f"strategy {strategy.name!r}: covariance: expected one of {expected}, got {said!r:.100}")
+    return said
+
+
 @contextmanager
 def _blamed(strategy: QueryStrategy) -> Iterator[None]:
     """Turn whatever a strategy raises into one line that names it."""
@@ -189,7 +213,10 @@ def _fault_of_memory(memory: Any, remembers: bool) -> str | None:
     if memory is not None and not remembers:
         return "memory: expected remembers = True with it"
     try:
-        same = json.loads(json.dumps(memory, allow_nan=False)) == memory
+        written = json.dumps(memory, allow_nan=False)
+        if len(written) > MEMORY:
+            return f"memory: expected at most {MEMORY:,} characters of JSON, got {len(written):,}"
+        same = json.loads(written) == memory
     except (TypeError, ValueError, RecursionError):
         same = False
     return None if same else f"memory: expected what JSON gives back as it was, got {memory!r:.200}"

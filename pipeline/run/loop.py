@@ -82,7 +82,11 @@ class ActiveLearningLoop:
             self._go_on()
 
     def _go_on(self) -> None:
-        self._initial_set()
+        try:
+            self._initial_set()
+        except TheirCodeError as error:
+            error.args = (f"{error}{advice(self.run.path, {}, again=False, theirs=True)}",)
+            raise
         for cycle in range(self.config.cycles):
             try:
                 with blamed(f"cycle {cycle}"):

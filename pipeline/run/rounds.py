@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.annotators import Annotator, Answer, Item, Question, Said, Skip, Undo
-from pipeline.errors import RunFailedError, TheirCodeError
+from pipeline.errors import PipelineError, RunFailedError, TheirCodeError
 from pipeline.files import write_json_lines, write_json_lines_anew
 from pipeline.run.pool import GIVEN, INITIAL, Pool
 from pipeline.run.round_files import LABELS, answer_rows, question_rows
@@ -169,7 +169,10 @@ class Rounds:
             said = list(portion)
             for each in said:
                 self._check(each, asked)
-            self.record(question.round, said)
+            try:
+                self.record(question.round, said)
+            except PipelineError as error:  # it contradicts itself, which no log does
+                raise TheirCodeError(f"annotator: {error}") from error
 
     def record(self, round_: int, said: Sequence[Said], *, copy_of: int | None = None) -> list[Said]:
         """Log what is new of a portion: what it takes back, its skips, then its labels, in one event each.

@@ -5,7 +5,8 @@ from pathlib import Path
 from statistics import fmean
 
 from common.memory import shown
-from pipeline.run.summary import area_under_curve, read_rows
+from pipeline.run.believed import believed_rows
+from pipeline.run.summary import area_under_curve
 from pipeline.sweep.cells import State
 from pipeline.sweep.console import table
 from pipeline.sweep.engine import Engine
@@ -24,7 +25,7 @@ def summary(grid: Grid, states: Iterable[State]) -> list[str]:
     finished = [state for state in states if state.standing == "finished"]
     rows = [("strategy", "finished", "mean AUBC")]
     for name in grid.strategies:
-        mine = [area_under_curve(read_rows(state.path)) for state in finished if state.cell.strategy == name]
+        mine = [area_under_curve(believed_rows(state.path)) for state in finished if state.cell.strategy == name]
         areas = [area for area in mine if area is not None]
         rows.append((name, f"{len(mine)} of {len(grid.seeds)}", f"{fmean(areas):.4f}" if areas else "-"))
     return table(rows)
@@ -32,7 +33,7 @@ def summary(grid: Grid, states: Iterable[State]) -> list[str]:
 
 def unconverged(states: Iterable[State]) -> list[str]:
     """Return a warning where trainings of finished cells ended before they converged, else nothing."""
-    rows = [row for state in states if state.standing == "finished" for row in read_rows(state.path)]
+    rows = [row for state in states if state.standing == "finished" for row in believed_rows(state.path)]
     stopped = [row.residual_rms for row in rows if not row.converged]
     if not stopped:
         return []

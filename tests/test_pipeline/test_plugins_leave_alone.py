@@ -5,6 +5,7 @@ import os
 import random
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ import torch
 from click.testing import CliRunner
 
 from common.settings import SettingsChanged, kept
+from pipeline.annotators.base import Answer, Item, Question
+from pipeline.annotators.plugins import Blamed
 from pipeline.cli import cli
+from pipeline.errors import TheirCodeError
 from pipeline.run.rundir import read_events
 
 SOURCE = """
@@ -214,6 +218,48 @@ def test_what_is_raised_and_is_no_ordinary_error_is_named_with_what_to_do(run, r
     assert said.endswith("; mend it and go on with: pipeline resume run --trust-code")
 
 
+@pytest.mark.parametrize(
+    ("portion", "line"),
+    [
+        (
+            "[Answer(question.items[0].sample, np.int64(1), 'me')]",
+            "an int (of an array: int(x)), the position of a class",
+        ),
+        ("[Answer(float(question.items[0].sample), 1, 'me')]", "an int (of an array: int(x)) as sample, got "),
+        (
+            "[Answer(question.items[0].sample, 1, None)]",
+            "a name, one line of 1 to 200 printable characters as annotator",
+        ),
+        (
+            "[Answer(question.items[0].sample, 1, 'x' * 10**6)]",
+            "a name, one line of 1 to 200 printable characters as a",
+        ),
+        (
+            "[Answer(question.items[0].sample, 1, 'me', float('nan'))]",
+            "None or a number of seconds as seconds, got nan",
+        ),
+        ("Answer(question.items[0].sample, 1, 'me')", "portions, lists of answers, skips or undos, got Answer(sample="),
+        ("[{'label': 1}]", "answers, skips or undos, got {'label': 1}"),
+    ],
+)
+def test_an_annotator_says_what_a_record_can_hold(portion, line):
+    said = {"Answer": Answer, "np": np, "question": Question(-1, (Item(7, "seven"),), ("cat", "dog"))}
+    with pytest.raises(TheirCodeError) as error:
+        list(
+            Blamed("annotator 'own'", SimpleNamespace(ask=lambda question: [eval(portion, said)])).ask(said["question"])
+        )
+    assert str(error.value).startswith(f"annotator 'own': expected {line}")
+
+
+def test_an_annotator_that_contradicts_itself_is_named_as_a_failure(run):
+    twice = "[Answer(question.items[0].sample, (question.items[0].sample + 1) % 10, 'me')]"
+    said = run("--strategy", "random", "--annotator", f"{NAME}:Person", annotator=f"yield {twice}")
+    assert "failed: annotator: sample " in said
+    assert "of the initial round has two labels, " in said
+    assert said.endswith("; mend it and go on with: pipeline resume run --trust-code")
+
+
+@pytest.mark.filterwarnings("ignore:os.fork")
 def test_a_copy_of_the_process_that_a_strategy_makes_does_not_go_on_with_the_run(run, tmp_path):
     run(
         *OWN,

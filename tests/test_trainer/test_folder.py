@@ -86,6 +86,8 @@ def test_labels_csv_with_and_without_splits(root):
     data = read(root, labelled_only=True)
     assert data.classes == ("Köter", "tabby")
     assert sorted(sum(data.paths, ())) == ["cat/1.png", "cat/2.png", "dog/0.png"]
+    write_csv(root, "\ufeffsep=;\r\npath;label\r\ncat/1.png;tabby\r\ndog/0.png;Köter\r\n")
+    assert sorted(sum(read(root, labelled_only=True).paths, ())) == ["cat/1.png", "dog/0.png"]
     write_csv(root, 'label,path,split\nx,"cat/1.png",train\ny,dog/0.png,TRAIN\nx,cat/2.png,test\n')
     data = read(root, labelled_only=True)
     assert data.paths == (("cat/1.png", "dog/0.png"), ("cat/2.png",))

@@ -177,9 +177,13 @@ def _check(name: str, model: nn.Module, input_shape: Shape, num_classes: int) ->
         with torch.no_grad(), kept(generators=False):
             outputs = model.eval()(torch.zeros(shape))
     except (Exception, SystemExit) as error:
-        colour = "; is it for colours? folder:PATH has three channels with --set data.mode=rgb" * (input_shape[0] == 1)
+        advice = ""
+        if "dtype" in str(error):
+            advice = "; leave its parameters in float32: make it without .double(), .half() and the like"
+        elif input_shape[0] == 1:
+            advice = "; is it for colours? folder:PATH has three channels with --set data.mode=rgb"
         raise TrainerError(
-            f"--model {name} cannot process a float32 batch {shape} ({reason(error)}){colour}"
+            f"--model {name} cannot process a float32 batch {shape} ({reason(error)}){advice}"
         ) from error
     expected = [BATCH, num_classes]
     if not isinstance(outputs, Tensor) or list(outputs.shape) != expected:
@@ -192,6 +196,9 @@ def _check(name: str, model: nn.Module, input_shape: Shape, num_classes: int) ->
     if strange or not any(p.requires_grad for p in model.parameters()):
         found = f"parameters of {', '.join(sorted(strange))}" if strange else "none that is trained"
         raise TrainerError(f"--model {name}: expected float32 parameters that require gradients, got {found}")
+    for key, parameter in model.named_parameters():  # a buffer may hold infinities, such as a mask
+        if not torch.isfinite(parameter).all():
+            raise TrainerError(f"--model {name}: expected finite weights, but {key} has some that are NaN or infinite")
 
 
 def _shown(given: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from pipeline.files import write_json
 from pipeline.products.tables import write_table
 from pipeline.progress import StageProgress, silent
 from pipeline.queries import Covariance, QueryState, QueryStrategy, Selection, select_top, validated_query
+from pipeline.queries.validated_query import covariance_of
 from pipeline.run.context import RunContext
 from pipeline.run.pool import Labelled, Pool
 from pipeline.run.stages.diagnostics import DIAGNOSTICS, figures_of
@@ -116,7 +117,7 @@ def query_state(
     """
     config, query = context.config, context.config.query
     if covariance is None:
-        covariance = context.strategy.covariance(query.look_ahead, query.answers, len(candidates))
+        covariance = covariance_of(context.strategy, query.look_ahead, query.answers, len(candidates))
     network = TrainedNetwork.of(context, trained, port, covariance, progress)
     return QueryState(
         candidates=read_only(candidates),

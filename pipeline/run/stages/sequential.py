@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from common.reading import read_json
@@ -32,7 +33,7 @@ def query_sizes(strategy: QueryStrategy, query: QuerySection) -> tuple[int, ...]
     """
     try:
         with kept():
-            sizes = tuple(strategy.query_sizes(query.look_ahead, query.size, query.answers))
+            sizes = tuple(islice(strategy.query_sizes(query.look_ahead, query.size, query.answers), query.answers + 1))
         sound = all(type(size) is int and size > 0 for size in sizes) and sum(sizes) == query.answers
     except (Exception, SystemExit) as error:
         raise PipelineError(f"strategy {strategy.name!r}: query_sizes failed: {line_of(error)}") from error

@@ -11,6 +11,7 @@ from PIL import Image
 
 from trainer.data import ImageOptions
 from trainer.data.custom import draw_test
+from trainer.errors import TrainerError
 
 
 def test_class_folders_become_classes_and_every_image_keeps_its_pixels_and_path(root):
@@ -102,6 +103,17 @@ def test_sizes_have_one_spelling():
 def test_a_pipe_is_no_image_and_is_not_waited_for(root):
     os.mkfifo(root / "cat/pipe.png")
     assert read(root).notes == (f"ignored 1 file under {root}: hidden, or no image",)
+
+
+def test_pictures_of_kinds_that_are_not_read_are_counted(root):
+    for name in ("cat/a.HEIC", "cat/b.heic", "dog/c.CR2", "dog/notes.txt"):
+        (root / name).write_bytes(b"x")
+    kinds = "among them pictures of kinds that are not read: 1 .cr2, 2 .heic; save them as JPEG or PNG"
+    assert read(root).notes == (f"ignored 4 files under {root}: hidden, or no image, {kinds}",)
+    for path in [*root.rglob("*.png"), *root.rglob("*.jpg")]:
+        path.unlink()
+    with pytest.raises(TrainerError, match="holds no images.*: 1 .cr2, 2 .heic; save them as JPEG"):
+        read(root)
 
 
 def test_links_inside_are_followed(root):

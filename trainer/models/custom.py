@@ -180,7 +180,7 @@ def _check(name: str, model: nn.Module, input_shape: Shape, num_classes: int) ->
         advice = ""
         if "dtype" in str(error):
             advice = "; leave its parameters in float32: make it without .double(), .half() and the like"
-        elif input_shape[0] == 1:
+        elif input_shape[0] == 1 and "channel" in str(error):
             advice = "; is it for colours? folder:PATH has three channels with --set data.mode=rgb"
         raise TrainerError(
             f"--model {name} cannot process a float32 batch {shape} ({reason(error)}){advice}"

@@ -99,8 +99,8 @@ def _of_torch(torch: Any) -> Iterator[_Setting]:
         at = getattr(torch.backends, backend)
         yield _Setting(
             f"torch.backends.{backend}.{flag}",
-            lambda at=at, flag=flag: getattr(at, flag),
-            lambda value, at=at, flag=flag: setattr(at, flag, value),
+            partial(getattr, at, flag),
+            partial(setattr, at, flag),
         )
 
 

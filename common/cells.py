@@ -35,3 +35,17 @@ def safe_path(path: str) -> str:
 
     """
     return f"./{path}" if FORMULA.match(path) or path[:1].isspace() else path
+
+
+def declared(text: str) -> tuple[str | None, str]:
+    """Return the delimiter that the first line of a table declares, as spreadsheets do by ``sep=;``, and what follows.
+
+    Args:
+        text: of the table.
+
+    Returns:
+        None where nothing is declared, and the text as it is.
+
+    """
+    found = re.match(r"\"?sep=(.)\"?\r?\n", text, re.IGNORECASE)
+    return (found[1], text[found.end() :]) if found else (None, text)

@@ -3,6 +3,7 @@
 import math
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +81,9 @@ def read_arrays(path: Path, names: Collection[str] | None = None, limit: int | N
     """
     most = available_memory() if limit is None else limit
     with _archive(path) as archive:
+        held = Counter(entry.filename for entry in archive.infolist())
+        if twice := next((name for name, times in held.items() if times > 1), ""):
+            raise ArchiveError(f"it holds {twice} more than once")
         entries = {entry.filename.removesuffix(ENDING): entry for entry in archive.infolist()}
         wanted = list(entries) if names is None else list(names)
         if missing := [name for name in wanted if name not in entries]:

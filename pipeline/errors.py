@@ -9,6 +9,10 @@ class RunFailedError(RuntimeError):
     """The input was fine but the run could not go on (diverged, failed parity, singular kernel); exit code 1."""
 
 
+class TheirCodeError(RunFailedError):
+    """Code that the user named did what it may not: once it is mended, the same run goes on."""
+
+
 class DivergedError(RunFailedError):
     """Training diverged at every learning rate that was tried; lower ones may do.
 

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import common
-from common.settings import SettingsChanged, kept
-from pipeline.errors import RunFailedError
+from common.settings import Ended, SettingsChanged, kept, shown_error
+from pipeline.errors import RunFailedError, TheirCodeError
 
 PACKAGES = ("common", "trainer", "migrator", "linearize", "pipeline")
 ENDS = "which ends the program: return or raise an error instead"
@@ -19,8 +19,8 @@ def line_of(error: BaseException) -> str:
     """Return an error as one line, which says of what ends the program that it does."""
     if isinstance(error, SettingsChanged):
         return str(error)
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}{f', {ENDS}' if isinstance(error, SystemExit) else ''}"
+    ends = isinstance(error, SystemExit) or not isinstance(error.__cause__ or error, Exception)
+    return f"{shown_error(error)}{f', {ENDS}' if ends else ''}"
 
 
 @contextmanager
@@ -32,16 +32,16 @@ def guarded(what: str, *, generators: bool = True) -> Iterator[None]:
         generators: as of ``kept``.
 
     Raises:
-        RunFailedError: it ended the program, or changed what the rest computes with; one line.
+        TheirCodeError: it ended the program, or changed what the rest computes with; one line.
 
     """
     try:
         with kept(generators=generators):
             yield
-    except (SettingsChanged, SystemExit) as error:
-        if isinstance(error, SystemExit) and place_of(error) is None:
+    except (SettingsChanged, Ended, SystemExit) as error:
+        if not isinstance(error, SettingsChanged) and place_of(error) is None:
             raise
-        raise RunFailedError(f"{what}: {line_of(error)}{_at(error)}") from error
+        raise TheirCodeError(f"{what}: {line_of(error)}{_at(error)}") from error
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def blamed(what: str) -> Iterator[None]:
         what: was being done, for the message.
 
     Raises:
-        RunFailedError: their code raised an error or ended the program; one line.
+        TheirCodeError: their code raised an error or ended the program; one line.
 
     """
     try:
@@ -62,7 +62,7 @@ def blamed(what: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if place_of(error) is None:
             raise
-        raise RunFailedError(
+        raise TheirCodeError(
             f"{what}: code that is not part of this program failed: {line_of(error)}{_at(error)}"
         ) from error
 

@@ -34,10 +34,14 @@ def imported(what: str, module: str, attribute: str) -> Any:
             reason += "; run in the directory that it lies in, or name that directory in PYTHONPATH"
         raise PipelineError(reason) from error
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        try:
+            with kept():
+                there, found = hasattr(found, part), getattr(found, part, found)
+        except (Exception, SystemExit) as error:  # a module may have a __getattr__, and an object a property
+            raise PipelineError(f"{what} cannot be read: {line_of(error)}") from error
+        if not there:
             where = getattr(origin, "__file__", "built in")
             raise PipelineError(
                 f"{what}: there is no {attribute} in the module {module} ({where}){did_you_mean(part, dir(found))}"
             )
-        found = getattr(found, part)
     return found

@@ -27,6 +27,7 @@ class DirectoryLock:
 
     def __init__(self, path: Path, advice: str = WAIT) -> None:
         self.path = path
+        _refuse_no_lock(path)
         self._lock = FileLock(path / LOCK)
         try:
             self._lock.acquire(timeout=0)
@@ -56,6 +57,14 @@ def holder_of(path: Path) -> str:
     return holder.read_text().strip() if holder.is_file() else "another process"
 
 
+def _refuse_no_lock(path: Path) -> None:
+    """Refuse what is no file where the lock belongs: it is empty, so that nothing is lost with it."""
+    lock = path / LOCK
+    if os.path.lexists(lock) and (lock.is_symlink() or not lock.is_file()):
+        kind = "link" if lock.is_symlink() else "folder" if lock.is_dir() else "device or pipe"
+        raise PipelineError(f"{lock}: expected an empty file, but it is a {kind}: remove it")
+
+
 def refuse_held(path: Path) -> None:
     """Refuse a directory that another process holds now, before any work is done for it; ``DirectoryLock`` is surer.
 
@@ -66,12 +75,20 @@ def refuse_held(path: Path) -> None:
         PipelineError: it is held.
 
     """
-    if (path / LOCK).exists() and is_held(path):
+    if is_held(path):
         raise PipelineError(f"{path} is in use by {holder_of(path)}: {WAIT}")
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether a process holds a directory's lock now."""
+    """Tell whether a process holds a directory's lock now.
+
+    Raises:
+        PipelineError: it is none that anybody could hold.
+
+    """
+    if not os.path.lexists(path / LOCK):
+        return False
+    _refuse_no_lock(path)
     lock = FileLock(path / LOCK)
     try:
         lock.acquire(timeout=0)

@@ -154,7 +154,7 @@ class Retrainer:
         y = one_hot(np.array([label]), self.num_classes)
         with self._lent(), placed(self.model, self.device):
             self.model.eval()
-            outputs = self.model(torch.from_numpy(x).to(self.device))
+            outputs = self.model(torch.tensor(x, device=self.device))  # a copy: a layer may work in place
             LOSSES[self.options.loss].value(outputs, torch.from_numpy(y).to(self.device)).backward()
             with torch.no_grad():
                 for parameter in self.model.parameters():

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from common.reading import parse_json, read_text, why
 from pipeline.errors import PipelineError
 from pipeline.places import check_place
+from pipeline.run.believed import believed_rows
 from pipeline.run.rundir import EVENTS, cycle_path
 from pipeline.run.stages.train import METRICS
-from pipeline.run.summary import CycleRow, read_rows
+from pipeline.run.summary import CycleRow
 from pipeline.sweep.grid import GRID, read_grid
 
 
@@ -33,7 +34,7 @@ class Scalar(NamedTuple):
 
 def scalars(run: Path) -> Iterator[Scalar]:
     """Yield every point that a run's finished cycles have: metrics by labels and by cycle, training by epoch."""
-    for row in read_rows(run):
+    for row in believed_rows(run):
         yield from _of_cycle(row)
         for record in _epochs(run, row.cycle):
             for name in ("loss", "residual_rms"):
@@ -44,6 +45,8 @@ def scalars(run: Path) -> Iterator[Scalar]:
 def _points(run: Path) -> list[Scalar]:
     try:
         return list(scalars(run))
+    except PipelineError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PipelineError(f"{run}: what it measured is damaged ({why(error)}): 'pipeline resume {run}'") from error
 

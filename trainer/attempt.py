@@ -249,7 +249,8 @@ class Run:
         The statistics of batch norm are those of the present weights, unless the regime leaves them as they run.
         """
         self._settle()
-        outputs = torch.cat([self.left(rows) for rows in self.all.split(CHUNK)]).cpu().numpy()  # [L, C]
+        parts = [self.left(rows.clone()) for rows in self.all.split(CHUNK)]  # a layer may work in place
+        outputs = torch.cat(parts).cpu().numpy()  # [L, C]
         with np.errstate(invalid="ignore"):  # the softmax of outputs that are infinite, which end training
             R = self.value.residual(outputs[self.rows], self.targets[self.rows])  # [L, C]
         return float(np.sqrt(np.square(R).sum() / len(R))), outputs

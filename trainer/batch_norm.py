@@ -41,7 +41,7 @@ def restate_statistics(model: nn.Module, x: Tensor) -> None:
         layer.train()
     try:
         for rows in x.tensor_split(math.ceil(len(x) / CHUNK)):
-            model(rows)
+            model(rows.clone())  # a layer may work in place
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

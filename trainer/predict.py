@@ -30,8 +30,8 @@ def predict(
     try:
         with placed(model, device), torch.no_grad():
             model.eval()
-            parts = [
-                model(torch.from_numpy(x[start : start + batch_size]).to(device)).float().cpu().numpy()
+            parts = [  # of copies: a layer may work in place
+                model(torch.tensor(x[start : start + batch_size], device=device)).float().cpu().numpy()
                 for start in range(0, max(len(x), 1), batch_size)
             ]
     finally:

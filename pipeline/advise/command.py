@@ -15,12 +15,12 @@ from pipeline.files import naming
 from pipeline.heldout import unclaimed
 from pipeline.products.model import last_trained
 from pipeline.products.networks import Say
+from pipeline.run.believed import believed_rows
 from pipeline.run.check_set import check_set_of
 from pipeline.run.loading import load_data
 from pipeline.run.pool import Pool
 from pipeline.run.reading import check_unchanged, read_config, read_events
 from pipeline.run.recorded import confirm_code, named_code
-from pipeline.run.summary import read_rows
 from pipeline.run.votes import classes_now
 from trainer.data import DataSet
 from trainer.models import MODELS
@@ -102,7 +102,7 @@ def advise_run(run: Path, worth: float, *, trust_code: bool, say: Say) -> Found:
     check_unchanged(events[0], config, data.fingerprint())
     pool = Pool(len(data.train), events)
     trained, doubts = last_trained(run, events, say), Doubts()
-    rows = read_rows(run)
+    rows = believed_rows(run, config, events)
     if trained is not None:
         if trained.port is None and config.model.name not in MODELS:
             codes = [code for code in named_code(config) if code.role == "model"]

@@ -113,6 +113,9 @@ def validate(values: Any, *, recorded: bool = False) -> RunConfig:
         PipelineError: an unknown key, a wrong type or a value out of range; one line.
 
     """
+    if not isinstance(values, dict):
+        got = "nothing" if values is None else f"a {type(values).__name__}"
+        raise PipelineError(f"config: expected keys and values, got {got}")
     try:
         return RunConfig.model_validate(values, context={"recorded": recorded})
     except ValidationError as error:
@@ -159,6 +162,9 @@ def _no_key(where: str, place: tuple[Any, ...]) -> str:
     } | {name: name for name in type(section).model_fields}
     for part in place[:-1]:
         section = getattr(section, part)
+    if where in everywhere and "." in where:  # what --set takes, in a file
+        parent, _, key = where.rpartition(".")
+        return f"there is no key {where!r}: write {key} under {parent}, as in {parent}: {{{key}: ...}}"
     elsewhere = [path for path, key in everywhere.items() if key == place[-1]]
     meant = f": did you mean {' or '.join(elsewhere)}?" if elsewhere else did_you_mean(where, everywhere)
     return f"there is no key {where!r}; there are {', '.join(type(section).model_fields)}{meant}"

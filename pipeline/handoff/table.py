@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from common.cells import safe_path
+from common.cells import declared, safe_path
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 from pipeline.handoff.base import Asked, Given, Handed, Row
@@ -50,8 +50,9 @@ def rows_of(given: Given, keys: Sequence[str]) -> Iterator[Row]:
         PipelineError: it is no such table.
 
     """
-    path, lines = given.path, given.text
+    path, (mark, lines) = given.path, declared(given.text)
     delimiter, header = header_of(given)
+    before = mark is not None
     if "label" not in header or not set(keys) & set(header) or len(set(header)) != len(header):
         got = ", ".join(header) or "of an empty file"
         raise PipelineError(
@@ -65,10 +66,10 @@ def rows_of(given: Given, keys: Sequence[str]) -> Iterator[Row]:
             if any(row):
                 if len(row) > len(header) and any(row[len(header) :]):
                     expected = f"{len(header)} cells as in the first line"
-                    raise PipelineError(f"{path}: line {reader.line_num}: expected {expected}, got {len(row)}")
-                yield Row(f"line {reader.line_num}", dict(zip(header, row, strict=False)))
+                    raise PipelineError(f"{path}: line {reader.line_num + before}: expected {expected}, got {len(row)}")
+                yield Row(f"line {reader.line_num + before}", dict(zip(header, row, strict=False)))
     except csv.Error as error:
-        raise PipelineError(f"{path}: line {reader.line_num}: expected a row of a table ({error})") from error
+        raise PipelineError(f"{path}: line {reader.line_num + before}: expected a row of a table ({error})") from error
 
 
 def header_of(given: Given) -> tuple[str, Sequence[str]]:
@@ -78,13 +79,14 @@ def header_of(given: Given) -> tuple[str, Sequence[str]]:
         given: the file.
 
     """
-    line = given.text.partition("\n")[0]
+    declares, text = declared(given.text)
+    marks = DELIMITERS if declares is None else (declares,)
+    line = text.partition("\n")[0]
     try:
         found = {
-            mark: [cell.strip().casefold() for cell in next(csv.reader([line], delimiter=mark), [])]
-            for mark in DELIMITERS
+            mark: [cell.strip().casefold() for cell in next(csv.reader([line], delimiter=mark), [])] for mark in marks
         }
     except csv.Error:  # a cell without an end
         return ",", []
-    best = max(DELIMITERS, key=lambda mark: len(found[mark]))
+    best = max(marks, key=lambda mark: len(found[mark]))
     return best, [cell for cell in found[best] if cell]

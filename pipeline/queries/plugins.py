@@ -41,6 +41,10 @@ _METHODS: dict[str, str] = {
 """What a strategy does, and with which arguments; all but the first have a default."""
 
 
+LONGEST = 500
+"""Characters of what a strategy says of itself."""
+
+
 class Adapted(QueryStrategy):
     """A strategy that does not inherit ``QueryStrategy``: what it brings, and the defaults for the rest.
 
@@ -144,10 +148,11 @@ def _check(name: str, strategy: Any, taken: Mapping[str, QueryStrategy]) -> None
         if attribute in _OPTIONAL and not hasattr(strategy, attribute):
             continue
         value = getattr(strategy, attribute, None)
-        if not isinstance(value, kind) or (isinstance(value, str) and len(value.splitlines()) != 1):
+        no_line = isinstance(value, str) and (len(value.splitlines()) != 1 or len(value) > LONGEST)
+        if not isinstance(value, kind) or no_line:
             what = "True or False" if kind is bool else "one line of text"
             came = repr(value) if hasattr(strategy, attribute) else "none"
-            raise PipelineError(f"strategy {name!r}: expected an attribute {attribute!r}, {what}; got {came}")
+            raise PipelineError(f"strategy {name!r}: expected an attribute {attribute!r}, {what}; got {came:.100}")
     for method, arguments in _METHODS.items():
         found = getattr(strategy, method, None)
         if method != "query" and found is None and not hasattr(strategy, method):

@@ -7,18 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from common.settings import SettingsChanged, kept
 from linearize import LinearizeError
-from pipeline.errors import RunFailedError
+from pipeline.errors import TheirCodeError
 from pipeline.foreign import line_of, place_of
-from pipeline.queries.base import QueryStrategy, SequentialQuery
+from pipeline.queries.base import Covariance, QueryStrategy, SequentialQuery
 from pipeline.queries.selection import Selection, select_top
-from pipeline.queries.state import QueryState
+from pipeline.queries.state import LookAheadOptions, QueryState
 from trainer.errors import TrainerError
+
+MEMORY = 2**24
+"""Characters of what a strategy remembers, which every cycle writes and reads again."""
 
 
 def validated_query(strategy: QueryStrategy, state: QueryState, n: int) -> Selection:
@@ -30,7 +33,7 @@ def validated_query(strategy: QueryStrategy, state: QueryState, n: int) -> Selec
         n: how many.
 
     Raises:
-        RunFailedError: the strategy raised an error, or returned something else than its contract says; one line that
+        TheirCodeError: the strategy raised an error, or returned something else than its contract says; one line that
             names the strategy.
         LinearizeError, TrainerError: the network that it asked about is at fault.
 
@@ -39,7 +42,7 @@ def validated_query(strategy: QueryStrategy, state: QueryState, n: int) -> Selec
     with _blamed(strategy):
         selection = strategy.query(state, n)
     if fault := _fault(selection, candidates, n) or _fault_of_memory(selection.memory, strategy.remembers):
-        raise RunFailedError(f"strategy {strategy.name!r}: {fault}: return what select_top makes")
+        raise TheirCodeError(f"strategy {strategy.name!r}: {fault}: return what select_top makes")
     return select_top(candidates, selection.candidate_scores, n)._replace(
         figures=selection.figures, memory=selection.memory
     )
@@ -53,7 +56,7 @@ class ValidatedSequentialQuery:
         state: of the cycle.
 
     Raises:
-        RunFailedError: as of ``validated_query``; so do both methods.
+        TheirCodeError: as of ``validated_query``; so do both methods.
         LinearizeError, TrainerError: likewise.
 
     """
@@ -82,9 +85,9 @@ class ValidatedSequentialQuery:
                 ids, scores = ids[kept], scores[kept]
         if ids.shape != (n,) or scores.shape != (n,) or not np.isfinite(scores).all():
             got = f"{list(ids.shape)} and {list(scores.shape)}"
-            raise RunFailedError(f"strategy {self._strategy.name!r}: expected {n} ids with finite scores, got {got}")
+            raise TheirCodeError(f"strategy {self._strategy.name!r}: expected {n} ids with finite scores, got {got}")
         if len(set(ids.tolist())) != n or not self._left.issuperset(ids.tolist()):
-            raise RunFailedError(
+            raise TheirCodeError(
                 f"strategy {self._strategy.name!r}: expected candidates that were not asked about, each once, got "
                 f"{ids.tolist()}"
             )
@@ -141,6 +144,27 @@ class ValidatedSequentialQuery:
         self._done += 1
 
 
+def covariance_of(strategy: QueryStrategy, options: LookAheadOptions, answers: int, candidates: int) -> Covariance:
+    """Ask a strategy how much of the kernel it needs.
+
+    Args:
+        strategy: who is asked.
+        options: what the run asks of strategies that look ahead.
+        answers: that a cycle asks for.
+        candidates: U.
+
+    Raises:
+        TheirCodeError: it raised an error, or said something else; one line that names it.
+
+    """
+    with _blamed(strategy):
+        said = strategy.covariance(options, answers, candidates)
+    if not isinstance(said, str) or said not in get_args(Covariance):
+        expected = ", ".join(repr(value) for value in get_args(Covariance))
+        raise TheirCodeError(f"strategy {strategy.name!r}: covariance: expected one of {expected}, got {said!r:.100}")
+    return said
+
+
 @contextmanager
 def _blamed(strategy: QueryStrategy) -> Iterator[None]:
     """Turn whatever a strategy raises into one line that names it."""
@@ -151,7 +175,7 @@ def _blamed(strategy: QueryStrategy) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         what = line_of(error) if isinstance(error, SettingsChanged) else f"{line_of(error)}{_place(error)}"
-        raise RunFailedError(f"strategy {strategy.name!r} failed: {what}") from error
+        raise TheirCodeError(f"strategy {strategy.name!r} failed: {what}") from error
 
 
 def _place(error: BaseException) -> str:
@@ -189,7 +213,10 @@ def _fault_of_memory(memory: Any, remembers: bool) -> str | None:
     if memory is not None and not remembers:
         return "memory: expected remembers = True with it"
     try:
-        same = json.loads(json.dumps(memory, allow_nan=False)) == memory
+        written = json.dumps(memory, allow_nan=False)
+        if len(written) > MEMORY:
+            return f"memory: expected at most {MEMORY:,} characters of JSON, got {len(written):,}"
+        same = json.loads(written) == memory
     except (TypeError, ValueError, RecursionError):
         same = False
     return None if same else f"memory: expected what JSON gives back as it was, got {memory!r:.200}"

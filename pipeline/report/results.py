@@ -17,13 +17,15 @@ from pipeline.plain import differences
 from pipeline.report.labellers import Labellers, labellers_of
 from pipeline.report.picks import Pick, Picks, first_by, picks_of
 from pipeline.report.sources import EVERYTHING, Choice, Source, check_baseline, find_sources
+from pipeline.run.believed import believed_rows
 from pipeline.run.check_set import check_set_of
 from pipeline.run.events import Event
 from pipeline.run.hidden import hidden_labels
 from pipeline.run.pool import INITIAL
-from pipeline.run.rundir import cycle_path, read_config, read_events
+from pipeline.run.reading import read_begun
+from pipeline.run.rundir import cycle_path, read_config
 from pipeline.run.stages.select import QUERY
-from pipeline.run.summary import CycleRow, accuracy_curve, read_rows
+from pipeline.run.summary import CycleRow, accuracy_curve
 
 
 class Excluded(NamedTuple):
@@ -230,13 +232,13 @@ def _read_run(source: Source) -> Run | Excluded:
     path = source.path
     if source.config is None:
         return Excluded(path, source.trouble)
-    if not source.started:
-        return Excluded(path, "not started")
     try:
-        config, events = read_config(path), read_events(path)
+        config, events = read_config(path), read_begun(path)
+        if not events:
+            return Excluded(path, "not started")
         if reason := _unfinished(config, events):
             return Excluded(path, reason)
-        rows = read_rows(path)
+        rows = believed_rows(path, config, events)
         classes = _classes(path, rows, events)
         who = labellers_of(events, classes)
         told = _advice(rows, events, classes) if config.paged else ()

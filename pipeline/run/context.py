@@ -20,6 +20,7 @@ from pipeline.config import ModelSection, RunConfig
 from pipeline.errors import PipelineError
 from pipeline.infinite import check_affordable
 from pipeline.queries import STRATEGIES, QueryStrategy, strategy_sha256
+from pipeline.queries.validated_query import covariance_of
 from pipeline.run.began import first_event
 from pipeline.run.device import choose_device
 from pipeline.run.hidden import check_hidden
@@ -268,7 +269,7 @@ def check_strategy(config: RunConfig, data: DataSet) -> None:
     if strategy.needs_infinite:
         check_affordable(config.model_spec(data.input_shape, data.num_classes), config.kernel_options, L, U)
     if strategy.needs_kernel:
-        full = strategy.covariance(query.look_ahead, query.answers, U) == "required"
+        full = covariance_of(strategy, query.look_ahead, query.answers, U) == "required"
         try:
             check_budget(L, U, data.num_classes, config.kernel_options, full=full)
         except MemoryBudgetError as error:

@@ -1,5 +1,6 @@
 """Making a run's directory, and what a run computes with."""
 
+import os
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -8,6 +9,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 from pipeline.lock import LOCK
+from pipeline.places import EVENTS
 from pipeline.run.reading import CONFIG
 from pipeline.run.stages.store import remove_leftovers
 
@@ -49,10 +51,13 @@ def refuse_taken(path: Path) -> None:
     if path.is_dir():
         taken = [entry for entry in path.iterdir() if entry.name != LOCK and ".tmp-" not in entry.name]
     else:
-        taken = [path] if path.exists() else []
+        taken = [path] if os.path.lexists(path) else []
     if taken:
         advice = f"go on with 'pipeline resume {path}' or " if (path / CONFIG).exists() else ""
         raise PipelineError(f"--out: expected a new or empty directory, but {path} is not: {advice}name another")
+    for around in path.absolute().parents:
+        if (around / CONFIG).is_file() and (around / EVENTS).is_file():
+            raise PipelineError(f"--out: {path} lies within the run {around}: name a place beside it")
 
 
 def environment_versions() -> dict[str, str]:

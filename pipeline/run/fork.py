@@ -14,12 +14,13 @@ from pipeline.plain import differences
 from pipeline.run.began import FILE
 from pipeline.run.context import open_context
 from pipeline.run.creating import create_run
+from pipeline.run.cut_back import refuse_cut_back
 from pipeline.run.events import Event, EventLog
 from pipeline.run.former_names import present_name
 from pipeline.run.identity import run_id_of
 from pipeline.run.logged import LogIndex
 from pipeline.run.pool import INITIAL, Pool
-from pipeline.run.reading import EVENTS, cycle_path, logged_stage
+from pipeline.run.reading import EVENTS, check_configuration, cycle_path, logged_stage
 from pipeline.run.recorded import code_sha256
 from pipeline.run.rerun import LOGGED
 from pipeline.run.round_files import LABELS
@@ -67,6 +68,8 @@ def fork(
         PipelineError: the run has not come so far, a setting contradicts what is kept, or the directory is taken.
 
     """
+    check_configuration(events[0], config)
+    refuse_cut_back(run, events, config.paged)
     new, changed = _changed(config, sets, at_cycle)
     pool = Pool(0, events)
     _require_reached(run, events, pool, at_cycle, new)

@@ -22,14 +22,17 @@ def other_settings(run: Path, failure: Mapping[str, Any]) -> str:
     return f"pipeline fork {shlex.quote(str(run))} --at-cycle {failure['cycle']} --set {setting}"
 
 
-def advice(run: Path, failure: Mapping[str, Any], *, again: bool) -> str:
+def advice(run: Path, failure: Mapping[str, Any], *, again: bool, theirs: bool) -> str:
     """Return what to do after a failure, to be added to its message.
 
     Args:
         run: the run's directory.
         failure: its ``failed`` event.
         again: whether the same cycle failed for the same reason before.
+        theirs: whether code that the user named is at fault, which can be mended.
 
     """
+    if theirs:
+        return f"; mend it and go on with: pipeline resume {shlex.quote(str(run))} --trust-code"
     before = f"{AGAIN}; " if again else ""
     return f"; {before}with other settings a new run goes on from there: {other_settings(run, failure)}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.annotators import Annotator, FilesAnnotator, SimulatedAnnotator
 from pipeline.annotators.plugins import is_plugin, load_annotator
-from pipeline.errors import DivergedError, PipelineError, RunFailedError
+from pipeline.errors import DivergedError, PipelineError, RunFailedError, TheirCodeError
 from pipeline.foreign import blamed
 from pipeline.progress import StageProgress
 from pipeline.queries import QueryState
@@ -91,7 +91,11 @@ class ActiveLearningLoop:
             self._go_on()
 
     def _go_on(self) -> None:
-        self._initial_set()
+        try:
+            self._initial_set()
+        except TheirCodeError as error:
+            error.args = (f"{error}{advice(self.run.path, {}, again=False, theirs=True)}",)
+            raise
         for cycle in range(self.config.cycles):
             try:
                 with blamed(f"cycle {cycle}"):
@@ -105,7 +109,8 @@ class ActiveLearningLoop:
                 again = {"event": "failed", **failure}.items() <= self.run.events[-1].items()
                 if not again:
                     self.run.append("failed", **failure)
-                error.args = (f"{error}{advice(self.run.path, failure, again=again)}",)
+                theirs = isinstance(error, TheirCodeError)
+                error.args = (f"{error}{advice(self.run.path, failure, again=again, theirs=theirs)}",)
                 raise
         write_report(self.run.path)
         if not self.run.has("finished"):

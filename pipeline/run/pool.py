@@ -159,7 +159,7 @@ class Pool:
         if kind not in ("query", "label", "skip", "undo", "check_drawn"):
             return
         if self.closed(round_):
-            raise PipelineError(f"round {round_} is closed: expected no {kind} of it any more")
+            raise PipelineError(f"{named(round_)} is closed: expected no {kind} of it any more")
         if kind == "check_drawn":
             self._check_draw(event)
         elif kind == "query":
@@ -172,15 +172,15 @@ class Pool:
     def _check_query(self, event: Event, round_: int) -> None:
         if twice := [sample for sample in event["ids"] if sample in self._asked]:
             raise PipelineError(
-                f"sample {twice[0]} was asked for in round {self._asked[twice[0]]} and again in round {round_}"
+                f"sample {twice[0]} was asked for in {named(self._asked[twice[0]])} and again in {named(round_)}"
             )
         if len(set(event["ids"])) != len(event["ids"]):
-            raise PipelineError(f"a sample was asked for twice in round {round_}")
+            raise PipelineError(f"a sample was asked for twice in {named(round_)}")
         if strange := [sample for sample in event["ids"] if (sample in self.check_set) != ("check" in event)]:
             what = (
                 "of the check set was chosen to be trained on" if strange[0] in self.check_set else "is of no check set"
             )
-            raise PipelineError(f"sample {strange[0]} {what} in round {round_}")
+            raise PipelineError(f"sample {strange[0]} {what} in {named(round_)}")
 
     def _check_draw(self, event: Event) -> None:
         if twice := [sample for sample in event["ids"] if sample in self._asked or sample in self.check_set]:
@@ -195,13 +195,13 @@ class Pool:
         kind = event["event"]
         for sample in event["ids"] if kind == "skip" else [sample for sample, _ in event["labels"]]:
             if self._asked.get(sample, round_ + 1) > round_:
-                raise PipelineError(f"sample {sample} got a {kind} in round {round_} without being asked for")
+                raise PipelineError(f"sample {sample} got a {kind} in {named(round_)} without being asked for")
         said = dict[tuple[int, str], int]()
         for (sample, label), annotator in zip(event.get("labels", ()), annotators_of(event), strict=False):
             earlier, before = self._votes.get(sample, {}).get(annotator, (None, None))
             known = said.setdefault((sample, annotator), label) if earlier != round_ else before
             if known != label:
-                raise PipelineError(f"sample {sample} of round {round_} has two labels, {known} and {label}")
+                raise PipelineError(f"sample {sample} of {named(round_)} has two labels, {known} and {label}")
 
     def _withdraw(self, round_: int, sample: int, annotator: str) -> None:
         """Take back what an annotator last said; what closed rounds knew of it stays."""
@@ -361,6 +361,11 @@ class Pool:
         taken[[sample for sample, round_ in self.check_set.items() if round_ <= cycle]] = True
         order = rng.permutation(self.size)
         return order[~taken[order]][:subset]
+
+
+def named(round_: int) -> str:
+    """Return what a message calls a round."""
+    return "the initial round" if round_ == INITIAL else f"round {round_}"
 
 
 def annotators_of(event: Event) -> list[str]:

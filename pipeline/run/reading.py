@@ -67,6 +67,10 @@ def read_begun(path: Path) -> list[Event]:
     """
     log, cycles = path / EVENTS, path / "cycles"
     _refuse_no_file(log)
+    for folder in (cycles, *(cycles.glob("[0-9]*") if cycles.is_dir() else ())):
+        if os.path.lexists(folder) and not folder.is_dir():
+            kind = "link that leads nowhere" if folder.is_symlink() else "file"
+            raise PipelineError(f"{folder}: expected a folder, but it is a {kind}: restore it from a copy")
     has_stages = cycles.is_dir() and any(cycles.iterdir())  # looked at first: a run may be going on
     events = parse_events(log.read_bytes(), log)[0] if log.is_file() else []
     if has_stages and not events:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.annotators import Annotator, Answer, Item, Question, Said, Skip, Undo
-from pipeline.errors import RunFailedError
+from pipeline.errors import PipelineError, RunFailedError, TheirCodeError
 from pipeline.files import write_json_lines, write_json_lines_anew
 from pipeline.run.pool import GIVEN, INITIAL, Pool
 from pipeline.run.round_files import LABELS, answer_rows, question_rows
@@ -84,7 +84,7 @@ class Rounds:
             samples: of the round's, which to ask for; all by default.
 
         Raises:
-            RunFailedError: the annotator broke its contract.
+            TheirCodeError: the annotator broke its contract.
 
         """
         if self.pool.closed(round_):
@@ -169,7 +169,10 @@ class Rounds:
             said = list(portion)
             for each in said:
                 self._check(each, asked)
-            self.record(question.round, said)
+            try:
+                self.record(question.round, said)
+            except PipelineError as error:  # it contradicts itself, which no log does
+                raise TheirCodeError(f"annotator: {error}") from error
 
     def record(self, round_: int, said: Sequence[Said], *, copy_of: int | None = None) -> list[Said]:
         """Log what is new of a portion: what it takes back, its skips, then its labels, in one event each.
@@ -211,11 +214,11 @@ class Rounds:
         """Refuse what nobody asked for, before anything of its portion is recorded."""
         classes = len(self.classes)
         if not isinstance(said, Said) or said.sample not in asked:
-            raise RunFailedError(f"annotator: expected answers, skips or undos of the samples asked for, got {said!r}")
+            raise TheirCodeError(f"annotator: expected answers, skips or undos of the samples asked for, got {said!r}")
         if isinstance(said, Answer) and not (type(said.label) is int and 0 <= said.label < classes):
-            raise RunFailedError(f"annotator: expected a label from 0 to {classes - 1}, got {said!r}")
+            raise TheirCodeError(f"annotator: expected a label from 0 to {classes - 1}, got {said!r}")
         if isinstance(said, Undo) and not self.pool.said_anything(said.sample, said.annotator):
-            raise RunFailedError(f"annotator: expected an undo of something said before, got {said!r}")
+            raise TheirCodeError(f"annotator: expected an undo of something said before, got {said!r}")
 
 
 def _measured(said: Sequence[Answer] | Sequence[Skip]) -> dict[str, list[Any]]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
-from pipeline.lock import LOCK, holder_of, is_held
+from pipeline.lock import holder_of, is_held
 from pipeline.products.agreement import binomial_interval
 from pipeline.run.check_set import CheckSet, check_set_of
 from pipeline.run.cut_back import refuse_cut_back
@@ -50,7 +50,7 @@ def read_status(run: Path, config: RunConfig, events: Sequence[Event]) -> Status
     lines = [
         ("run", f"{run}: {config.data.name}, {config.model.name}{on}, {config.query.strategy}, seed {config.seed}")
     ]
-    holder = holder_of(run) if (run / LOCK).exists() and is_held(run) else ""
+    holder = holder_of(run) if is_held(run) else ""
     if not events:
         return Status("going on" if holder else "not begun", [*lines, ("next", holder or _resume(run, config))])
     try:

@@ -10,6 +10,7 @@ from contextlib import suppress
 import numpy as np
 
 from linearize import LookAhead
+from pipeline.queries.validated_query import covariance_of
 from pipeline.run.context import RunContext
 from pipeline.run.stages.migrate import EXAMPLES, Porter
 from trainer.targets import one_hot
@@ -51,7 +52,7 @@ def _rehearse(trial: RunContext, porter: Porter, called: Callable[[], bool]) -> 
             raise _CalledError
 
     made_up = np.arange(n) % trial.data.num_classes
-    covariance = strategy.covariance(query.look_ahead, query.answers, len(candidates))
+    covariance = covariance_of(strategy, query.look_ahead, query.answers, len(candidates))
     LookAhead.fit(
         port.apply_fn,
         port.variables,

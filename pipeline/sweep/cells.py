@@ -8,8 +8,8 @@ from typing import Literal
 from pipeline.errors import PipelineError
 from pipeline.files import write_atomically
 from pipeline.plain import differences
+from pipeline.run.believed import believed_rows
 from pipeline.run.rundir import CONFIG, EVENTS, create_run, read_begun, read_config
-from pipeline.run.summary import read_rows
 from pipeline.sweep.grid import Cell
 
 Standing = Literal["new", "started", "finished", "damaged"]
@@ -70,7 +70,7 @@ def still_there(out: Path, state: State) -> State:
     now = read_state(out, state.cell)
     if now.standing == "finished":
         try:
-            read_rows(state.path)
+            believed_rows(state.path)
         except (PipelineError, OSError, ValueError, KeyError, TypeError) as error:
             now = replace(now, standing="damaged", reason=f"it was finished, but cannot be read any more ({error})")
     elif not now.reason:

@@ -6,7 +6,8 @@ from statistics import fmean
 
 from common.memory import shown
 from pipeline.queries import resolve
-from pipeline.run.summary import area_under_curve, read_rows
+from pipeline.run.believed import believed_rows
+from pipeline.run.summary import area_under_curve
 from pipeline.sweep.cells import State
 from pipeline.sweep.console import table
 from pipeline.sweep.engine import Engine
@@ -25,7 +26,7 @@ def summary(grid: Grid, states: Iterable[State]) -> list[str]:
     finished = [state for state in states if state.standing == "finished"]
     rows = [("strategy", "finished", "mean AUBC")]
     for name in grid.strategies:
-        mine = [area_under_curve(read_rows(state.path)) for state in finished if state.cell.strategy == name]
+        mine = [area_under_curve(believed_rows(state.path)) for state in finished if state.cell.strategy == name]
         areas = [area for area in mine if area is not None]
         rows.append((name, f"{len(mine)} of {len(grid.seeds)}", f"{fmean(areas):.4f}" if areas else "-"))
     return table(rows)
@@ -37,7 +38,7 @@ def unconverged(states: Iterable[State]) -> list[str]:
     They were to where a strategy looks ahead by the network's kernel, or where they came to the epoch limit on the way
     to a tolerance: an accuracy or held-out images may end what others ask by.
     """
-    rows = [(state.cell, row) for state in states if state.standing == "finished" for row in read_rows(state.path)]
+    rows = [(state.cell, row) for state in states if state.standing == "finished" for row in believed_rows(state.path)]
     assumed = {cell.strategy for cell, _ in rows if resolve(cell.strategy).strategy.needs_kernel}
     stopped = [
         row.residual_rms

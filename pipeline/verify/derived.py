@@ -14,7 +14,7 @@ from pipeline.run.stages.score import SCORES, read_scores
 from pipeline.run.stages.select import QUERY
 from pipeline.run.stages.train import read_summary
 from pipeline.run.summary import metrics_csv, read_rows
-from pipeline.verify.findings import Findings
+from pipeline.verify.findings import DAMAGE, Findings
 from pipeline.verify.record import Record
 from trainer.data import DataSet
 
@@ -76,6 +76,8 @@ def _compare(record: Record, path: Path, expected: str, found: Findings, *, last
 
     """
     found.count("derived files")
+    if _is_no_file(path, found):
+        return
     text = path.read_bytes().decode() if path.is_file() else None
     if text == expected:
         return
@@ -85,6 +87,14 @@ def _compare(record: Record, path: Path, expected: str, found: Findings, *, last
         found.fault(path, f"is missing: {record.again}")
     else:
         found.fault(path, f"does not say what the log and the stages say: {record.again}")
+
+
+def _is_no_file(path: Path, found: Findings) -> bool:
+    """Tell whether something else lies in the place of a file, which no rename would replace."""
+    there = path.exists() and not path.is_file()
+    if there:
+        found.fault(path, "expected a file, but it is a folder or a device: move it elsewhere")
+    return there
 
 
 def _check_summary(record: Record, cycle: int, directory: Path, found: Findings) -> None:
@@ -112,8 +122,16 @@ def _check_chosen(record: Record, cycle: int, directory: Path, found: Findings) 
 
 
 def _check_metrics(record: Record, found: Findings) -> None:
-    path, rows = record.run / "metrics.csv", read_rows(record.run)
+    path = record.run / "metrics.csv"
+    try:
+        rows = read_rows(record.run)
+    except DAMAGE:
+        if found.faults:  # of the stage that cannot be read
+            return
+        raise
     found.count("derived files")
+    if _is_no_file(path, found):
+        return
     text = path.read_bytes().decode() if path.is_file() else None
     if text == metrics_csv(record.config, rows) or (text is None and not rows):
         return

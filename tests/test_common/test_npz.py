@@ -50,6 +50,16 @@ def test_a_header_that_lies_is_refused(tmp_path, content):
     assert read_arrays(path, ["y"])["y"].shape == (16,)
 
 
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", y=np.arange(3))
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        content = archive.read("y.npy")
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("y.npy", content)
+    with pytest.raises(ArchiveError, match=r"^it holds y\.npy more than once$"):
+        read_arrays(tmp_path / "a.npz")
+
+
 def test_what_numpy_writes_is_read(tmp_path):
     arrays = {
         "a": np.arange(6.0).reshape(2, 3),

@@ -127,7 +127,7 @@ def test_what_two_annotators_differ_on_is_no_label_until_a_third_decides():
         (label(0, (5, 2), (5, 3)), "sample 5 of round 0 has two labels, 2 and 3"),
         (label(0, (8, 2)), "sample 8 got a label in round 0 without being asked for"),
         ({"event": "skip", "cycle": 0, "ids": [8]}, "sample 8 got a skip in round 0 without"),
-        (query(INITIAL, 8), "round -1 is closed: expected no query"),
+        (query(INITIAL, 8), "the initial round is closed: expected no query"),
     ],
 )
 def test_an_event_that_contradicts_the_log_is_refused_before_it_is_written(event, message, start):

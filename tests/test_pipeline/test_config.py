@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from pipeline.config import RunConfig, load_config
+from pipeline.config import RunConfig, load_config, validate
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml, to_yaml
 from pipeline.plain import differences
@@ -173,3 +173,16 @@ def test_what_is_given_is_not_written_into():
     options = {"model.name": "cnn", "model.options": {"width": 4}}
     assert load_config(options=options, sets=["model.options.width=8"]).model.options == {"width": 8}
     assert options == {"model.name": "cnn", "model.options": {"width": 4}}
+
+
+def test_a_dotted_key_in_a_file_says_how_it_is_written_there(tmp_path):
+    (tmp_path / "c.yaml").write_text("train.epochs: 3\n")
+    line = r"^config: there is no key 'train\.epochs': write epochs under train, as in train: \{epochs: \.\.\.\}$"
+    with pytest.raises(PipelineError, match=line):
+        load_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(("values", "got"), [(None, "nothing"), (["a"], "a list")])
+def test_a_recorded_configuration_that_is_none_says_what_it_is(values, got):
+    with pytest.raises(PipelineError, match=f"^config: expected keys and values, got {got}$"):
+        validate(values, recorded=True)

@@ -124,6 +124,16 @@ def test_what_contradicts_the_record_is_refused_and_nothing_is_made(finished, wh
     assert sorted(path.name for path in finished.parent.iterdir()) == ["run"]
 
 
+def test_a_run_within_a_run_and_a_log_that_was_cut_back_are_refused(finished):
+    out = ("--at-cycle", "1", "--set", "train.epochs=3", "--out", str(finished / "new"))
+    result = CliRunner().invoke(cli, ["fork", str(finished), *out])
+    assert (result.exit_code, f"lies within the run {finished}: name a place beside it" in result.stderr) == (2, True)
+    assert not (finished / "new").exists()
+    (finished / "events.jsonl").write_bytes((finished / "events.jsonl").read_bytes().split(b"\n")[0] + b"\n")
+    result = CliRunner().invoke(cli, ["fork", str(finished), *out[:-1], str(finished.parent / "new")])
+    assert (result.exit_code, "events.jsonl ends too early" in result.stderr) == (2, True)
+
+
 def test_another_network_from_the_first_cycle_on(finished, go_on):
     call("fork", finished, "--at-cycle", 0, "--set", "model.options.width=8", "--out", finished.with_name("new"))
     assert go_on(finished.with_name("new")).rows[0].n_labelled > 0

@@ -44,8 +44,9 @@ def answered(path):
     return [{**row, "label": classes[truth[int(row["sample_id"])]]} for row in rows(path)]
 
 
-def table(path, lines, *, delimiter=",", end="\n", encoding="utf-8"):
-    text = io.StringIO()
+def table(path, lines, *, delimiter=",", end="\n", encoding="utf-8", before=""):
+    text = io.StringIO(before)
+    text.seek(0, io.SEEK_END)
     writer = csv.DictWriter(text, list(lines[0]), delimiter=delimiter, lineterminator=end)
     writer.writeheader()
     writer.writerows(lines)
@@ -62,7 +63,7 @@ def kinds(path):
     ("form", "columns"),
     [
         ({}, None),
-        ({"delimiter": ";", "encoding": "utf-8-sig", "end": "\r\n"}, None),
+        ({"delimiter": ";", "encoding": "utf-8-sig", "end": "\r\n", "before": "sep=;\r\n"}, None),
         ({"delimiter": "\t", "encoding": "utf-16", "end": "\r"}, None),
         ({"delimiter": ";"}, ["label", "path"]),
         ({}, ["sample_id", "label"]),

@@ -1,9 +1,11 @@
 """What a user's code may not do to the rest of the program: end it, change how it computes, write to its arrays."""
 
 import importlib
+import os
 import random
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,10 @@ import torch
 from click.testing import CliRunner
 
 from common.settings import SettingsChanged, kept
+from pipeline.annotators.base import Answer, Item, Question
+from pipeline.annotators.plugins import Blamed
 from pipeline.cli import cli
+from pipeline.errors import TheirCodeError
 from pipeline.run.rundir import read_events
 
 SOURCE = """
@@ -105,6 +110,8 @@ CHANGES = {
     "os.chdir('/')": "os.chdir",
     "signal.signal(signal.SIGINT, signal.SIG_IGN)": "signal.signal",
     "__import__('jax').config.update('jax_enable_x64', True)": "jax.config.update('jax_enable_x64')",
+    "__import__('jax').config.update('jax_debug_nans', True)": "jax.config.update('jax_debug_nans')",
+    "torch.backends.mkldnn.enabled = False": "torch.backends.mkldnn.enabled (True -> False)",
 }
 
 
@@ -191,6 +198,100 @@ def test_what_ends_the_program_or_raises_is_named(run, options, code_at, code, s
     model = [] if "--model" not in options else ["--set", "model.options={}"]
     assert said in run(*options, *learner, *model, code=code, **code_at)
     assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("raised", "line"),
+    [
+        (
+            "raise GeneratorExit('x')",
+            "GeneratorExit: x, which ends the program: return or raise an error instead (code",
+        ),
+        ("raise type('Odd', (BaseException,), {})('x')", "Odd: x, which ends the program: return or raise an error"),
+        ("raise StopIteration", "StopIteration (code_of_a_test.py, line "),
+        ("raise type('Mute', (Exception,), {'__str__': lambda e: 1 / 0})", "Mute (code_of_a_test.py, line "),
+    ],
+)
+def test_what_is_raised_and_is_no_ordinary_error_is_named_with_what_to_do(run, raised, line):
+    said = run(*OWN, strategy=raised)
+    assert f"failed: cycle 0: strategy 'own' failed: {line}" in said
+    assert said.endswith("; mend it and go on with: pipeline resume run --trust-code")
+
+
+@pytest.mark.parametrize(
+    ("portion", "line"),
+    [
+        (
+            "[Answer(question.items[0].sample, np.int64(1), 'me')]",
+            "an int (of an array: int(x)), the position of a class",
+        ),
+        ("[Answer(float(question.items[0].sample), 1, 'me')]", "an int (of an array: int(x)) as sample, got "),
+        (
+            "[Answer(question.items[0].sample, 1, None)]",
+            "a name, one line of 1 to 200 printable characters as annotator",
+        ),
+        (
+            "[Answer(question.items[0].sample, 1, 'x' * 10**6)]",
+            "a name, one line of 1 to 200 printable characters as a",
+        ),
+        (
+            "[Answer(question.items[0].sample, 1, 'me', float('nan'))]",
+            "None or a number of seconds as seconds, got nan",
+        ),
+        ("Answer(question.items[0].sample, 1, 'me')", "portions, lists of answers, skips or undos, got Answer(sample="),
+        ("[{'label': 1}]", "answers, skips or undos, got {'label': 1}"),
+    ],
+)
+def test_an_annotator_says_what_a_record_can_hold(portion, line):
+    said = {"Answer": Answer, "np": np, "question": Question(-1, (Item(7, "seven"),), ("cat", "dog"))}
+    with pytest.raises(TheirCodeError) as error:
+        list(
+            Blamed("annotator 'own'", SimpleNamespace(ask=lambda question: [eval(portion, said)])).ask(said["question"])
+        )
+    assert str(error.value).startswith(f"annotator 'own': expected {line}")
+
+
+def test_an_annotator_that_contradicts_itself_is_named_as_a_failure(run):
+    twice = "[Answer(question.items[0].sample, (question.items[0].sample + 1) % 10, 'me')]"
+    said = run("--strategy", "random", "--annotator", f"{NAME}:Person", annotator=f"yield {twice}")
+    assert "failed: annotator: sample " in said
+    assert "of the initial round has two labels, " in said
+    assert said.endswith("; mend it and go on with: pipeline resume run --trust-code")
+
+
+@pytest.mark.filterwarnings("ignore:os.fork")
+def test_a_copy_of_the_process_that_a_strategy_makes_does_not_go_on_with_the_run(run, tmp_path):
+    run(
+        *OWN,
+        code=0,
+        strategy="here = os.getpid(); made = os.fork(); made and open(f'copy{os.waitpid(made, 0)}', 'w').close()",
+    )
+    assert len(list(tmp_path.glob("copy*, 256)"))) == 1, list(tmp_path.iterdir())
+    assert [event["seq"] for event in read_events(tmp_path / "run")] == list(range(len(read_events(tmp_path / "run"))))
+
+
+def test_a_stream_that_is_closed_is_opened_anew_so_that_this_can_be_said(tmp_path, monkeypatch):
+    mine = (tmp_path / "said").open("w")
+    monkeypatch.setattr(sys, "stdout", mine)
+    with (
+        pytest.raises(SettingsChanged, match=r"^it changed sys\.stdout\.close \(False -> True\) for the whole"),
+        kept(),
+    ):
+        sys.stdout.close()
+    assert not sys.stdout.closed
+    assert sys.stdout.fileno() == 1
+
+
+def test_how_the_process_speaks_and_writes_is_put_back_without_a_word():
+    before = sys.stdout, sys.getrecursionlimit(), os.umask(0o022), 5e-324 * float("1")
+    os.umask(before[2])
+    with kept():
+        sys.stdout = None
+        sys.setrecursionlimit(9000)
+        os.umask(0o777)
+        torch.set_flush_denormal(True)
+    mask = os.umask(before[2])
+    assert (sys.stdout, sys.getrecursionlimit(), mask, 5e-324 * float("1")) == before
 
 
 def test_what_was_changed_is_put_back_before_it_is_refused(tmp_path, monkeypatch):

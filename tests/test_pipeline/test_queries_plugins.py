@@ -11,10 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import cli
+from pipeline.config import QuerySection
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.queries import STRATEGIES, get_strategy, installed_strategies, plugins
+from pipeline.queries.state import NO_OPTIONS
+from pipeline.queries.validated_query import covariance_of
 from pipeline.run.events import EventLog
 from pipeline.run.rundir import read_config, read_events
+from pipeline.run.stages.sequential import query_sizes
 
 GOOD = """
 from pipeline.queries import select_top
@@ -109,6 +113,36 @@ def test_what_cannot_be_used_is_refused_in_one_line(module, source, attribute, m
     with pytest.raises(PipelineError, match=f"strategy {name!r}.*{message}") as error:
         get_strategy(name)
     assert "\n" not in str(error.value)
+
+
+def test_a_module_that_raises_where_it_is_asked_is_named(module):
+    name = module("def __getattr__(name): raise RuntimeError('no ' + name)")
+    with pytest.raises(PipelineError, match=r"^strategy '.*:S' cannot be read: RuntimeError: no S$"):
+        get_strategy(f"{name}:S")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def query_sizes(self, *_): return __import__('itertools').repeat(1)", "query_sizes: expected positive whole"),
+        (
+            "def covariance(self, *_): return 'perhaps'",
+            "covariance: expected one of 'none', 'helpful', 're",
+        ),
+        ("def covariance(self, *_): raise KeyError('c')", "strategy 'own' failed: KeyError: 'c'"),
+    ],
+)
+def test_what_a_strategy_says_of_itself_without_end_or_sense_is_named(module, body, message):
+    says = "class S:\n    name = description = source = 'own'\n    needs_port = True\n"
+    methods = ("def query(self, state, n): pass", "def sequential_query(self, state): pass", body)
+    strategy = get_strategy(f"{module(says + ''.join(f'    {method}' + chr(10) for method in methods))}:S")
+
+    def asked():
+        assert query_sizes(strategy, QuerySection(size=4))
+        covariance_of(strategy, NO_OPTIONS, 4, 30)
+
+    with pytest.raises((PipelineError, RunFailedError), match=message):
+        asked()
 
 
 @pytest.mark.parametrize("name", ["nowhere_at_all:Last", "nowhere_at_all.within:Last"])

@@ -1,7 +1,9 @@
 """``pipeline verify``: whatever of a run is not what it was is a line that names it; a right run has none."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +12,9 @@ from session_cases import answer, make, network, opened, until
 
 from common.files import sha256_of
 from pipeline.cli import cli
+from pipeline.errors import PipelineError
+from pipeline.report.results import read_results
+from pipeline.run.believed import believed_rows
 from pipeline.run.events import EventLog
 from pipeline.run.rundir import read_events
 from pipeline.verify.run import verify
@@ -122,6 +127,36 @@ CHANGES = {
     ),
     "a folder": (lambda run: (run / "cycles/001/other").mkdir(), "cycles/001/other: is no stage that the log knows"),
 }
+
+
+UNBELIEVED = ["manifest of a network", "stages", "configuration", "an older log", "a summary", "no folder"]
+
+
+@pytest.mark.parametrize("change", UNBELIEVED)
+def test_whoever_only_reads_a_run_believes_no_number_that_its_record_contradicts(finished, change):
+    assert len(believed_rows(finished)) == 3
+    others = {
+        "manifest of a network": write("cycles/001/train/manifest.json", "[" * 10**5),
+        "a summary": lambda run: shutil.copy(
+            run / "cycles/002/train/summary.json", run / "cycles/001/train/summary.json"
+        ),
+        "no folder": lambda run: ((run / "cycles").rename(run / "aside"), write("cycles", "")(run)),
+    }
+    (others.get(change) or CHANGES[change][0])(finished)
+    with pytest.raises(PipelineError, match="config.yaml was changed|events.jsonl ends too|cycles"):
+        believed_rows(finished)
+    with pytest.raises(PipelineError, match="finished run, but none of 1 is .*(damaged|unfinished): "):
+        read_results([finished])
+
+
+@pytest.mark.parametrize("thing", [Path.mkdir, lambda lock: lock.symlink_to("nowhere"), os.mkfifo])
+def test_what_is_no_lock_is_named_before_anybody_waits_for_it(finished, thing):
+    (finished / "lock").unlink(missing_ok=True)
+    thing(finished / "lock")
+    for command in ("verify", "status", "resume"):
+        result = CliRunner().invoke(cli, [command, str(finished)])
+        assert result.exit_code == 2
+        assert f"error: {finished}/lock: expected an empty file, but it is a " in result.stderr
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -65,6 +65,11 @@ def small():
 def double(num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes)).double()
 
+def not_finite(num_classes):
+    model = both((1, 8, 8), num_classes)
+    torch.nn.init.constant_(model[1].bias, float("nan"))
+    return model
+
 def frozen(num_classes):
     return both((1, 8, 8), num_classes).requires_grad_(False)
 
@@ -156,7 +161,8 @@ REFUSED = {
     "some_nets:small": "cannot process a float32 batch [2, 1, 8, 8] (RuntimeError: ",
     "torchvision.models:resnet18": "expected input[2, 1, 8, 8] to have 3 channels, but got 1 channels instead); is it "
     "for colours? folder:PATH has three channels with --set data.mode=rgb",
-    "some_nets:double": "cannot process a float32 batch",
+    "some_nets:double": "got Float and Double); leave its parameters in float32: make it without .double()",
+    "some_nets:not_finite": "expected finite weights, but 1.bias has some that are NaN or infinite",
     "some_nets:frozen": "expected float32 parameters that require gradients, got none that is trained",
     "some_nets:mixed": "got parameters of torch.float64",
 }

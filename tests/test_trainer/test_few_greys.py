@@ -91,7 +91,7 @@ def test_values_beyond_the_range_of_the_data_set_are_cut_off_and_do_not_begin_an
     [
         (
             np.full((20, 8, 8), 7, np.uint8),
-            "npz: expected training samples that differ, but all 16 have the value 7 in",
+            ": expected training samples that differ, but all 16 have the value 7 in",
         ),
         (np.full((20, 8, 8, 3), 0.5), "all 16 have the value 128 in every place"),
         (np.zeros((20, 8, 8), bool), "all 16 have the value 0 in every place"),

@@ -11,6 +11,7 @@ from PIL import Image
 
 from trainer.data import ImageOptions
 from trainer.data.custom import draw_test
+from trainer.errors import TrainerError
 
 
 def test_class_folders_become_classes_and_every_image_keeps_its_pixels_and_path(root):
@@ -86,6 +87,8 @@ def test_labels_csv_with_and_without_splits(root):
     data = read(root, labelled_only=True)
     assert data.classes == ("Köter", "tabby")
     assert sorted(sum(data.paths, ())) == ["cat/1.png", "cat/2.png", "dog/0.png"]
+    write_csv(root, "\ufeffsep=;\r\npath;label\r\ncat/1.png;tabby\r\ndog/0.png;Köter\r\n")
+    assert sorted(sum(read(root, labelled_only=True).paths, ())) == ["cat/1.png", "dog/0.png"]
     write_csv(root, 'label,path,split\nx,"cat/1.png",train\ny,dog/0.png,TRAIN\nx,cat/2.png,test\n')
     data = read(root, labelled_only=True)
     assert data.paths == (("cat/1.png", "dog/0.png"), ("cat/2.png",))
@@ -100,6 +103,17 @@ def test_sizes_have_one_spelling():
 def test_a_pipe_is_no_image_and_is_not_waited_for(root):
     os.mkfifo(root / "cat/pipe.png")
     assert read(root).notes == (f"ignored 1 file under {root}: hidden, or no image",)
+
+
+def test_pictures_of_kinds_that_are_not_read_are_counted(root):
+    for name in ("cat/a.HEIC", "cat/b.heic", "dog/c.CR2", "dog/notes.txt"):
+        (root / name).write_bytes(b"x")
+    kinds = "among them pictures of kinds that are not read: 1 .cr2, 2 .heic; save them as JPEG or PNG"
+    assert read(root).notes == (f"ignored 4 files under {root}: hidden, or no image, {kinds}",)
+    for path in [*root.rglob("*.png"), *root.rglob("*.jpg")]:
+        path.unlink()
+    with pytest.raises(TrainerError, match="holds no images.*: 1 .cr2, 2 .heic; save them as JPEG"):
+        read(root)
 
 
 def test_links_inside_are_followed(root):

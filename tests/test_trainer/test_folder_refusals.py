@@ -33,6 +33,11 @@ CSV = {
     "no image": ("path,label\ncat/notes.txt,a\n", "line 2: 'cat/notes.txt' has no extension of an image"),
     "open quote": ('path,label\n"cat/1.png,a\n', "unexpected end of data"),
     "control": ("path,label\ncat/1.png,a\x07\n", "line 2: 'a\\x07': file names must be printable"),
+    "two labels": (
+        "path,label,Label\ncat/1.png,a,b\n",
+        "line 1: expected one column label, found label mor",
+    ),
+    "as windows writes it": ("path,label\n.\\cat\\1.png,a\n", ", but 'cat/1.png': write it so"),
     "many": ("path,label\n" + "x.png,a\n" * 9, "; and 4 more"),
 }
 
@@ -86,7 +91,7 @@ def bytes_at(name, content):
 REFUSED = {
     "no folder": (lambda root: root.rename(root.parent / "gone"), "does not exist; give the folder"),
     "empty": (empty, "holds no images; expected images, a folder of them for each class"),
-    "one class": (only_one_class, "expected images of at least two classes, found only 'cat'"),
+    "one class": (only_one_class, "expected samples of at least two classes, found only 'cat'"),
     "empty class": (lambda root: (root / "cow").mkdir(), "cow holds no images, so it is no class"),
     "validation beside": (halves("train/a/1.png", "val/a/1.png"), "has a folder train beside 'val'"),
     "three halves": (halves("train/a/1.png", "test/a/1.png", "val/a/1.png"), "beside 'test', 'val'"),

@@ -62,6 +62,30 @@ def test_the_default_network_converges_on_digits(digits, n):
     assert accuracy(predict(model, digits.inputs("test")), digits.labels("test")) > 0.8
 
 
+class TakesOff(nn.Sequential):
+    """Takes a number off its inputs, in their place or not."""
+
+    def __init__(self, in_place):
+        super().__init__(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10))
+        self.in_place = in_place
+
+    def forward(self, x):
+        return super().forward(x.sub_(0.5) if self.in_place else x - 0.5)
+
+
+def test_a_network_that_works_in_place_of_its_inputs_changes_nothing_of_them(digits):
+    x, labels = labelled(digits, 40)
+    before, made = x.copy(), []
+    for in_place in (False, True):
+        torch.manual_seed(0)
+        made.append(TakesOff(in_place))
+        fit(made[-1], x, labels, 10, SHORT, seed=0)
+        predict(made[-1], x)
+        restate_statistics(made[-1], torch.from_numpy(x))
+    assert equal(*map(weights, made))
+    assert np.array_equal(x, before)
+
+
 def test_batch_norm_network_converges_in_eval_mode(digits):
     x, labels = labelled(digits, 60)
     model = network("wide_resnet", max_width=16, blocks_per_group=1)

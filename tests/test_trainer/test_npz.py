@@ -100,7 +100,11 @@ REFUSED = {
     "negative": ({"X": GREY.astype(np.int16) - 1, "y": LABELS}, "expected integers from 0 to 255"),
     "floats of bytes": ({"X": GREY.astype(float), "y": LABELS}, "floats from 0 to 1, got float64"),
     "normalised": ({"X": GREY / 255 - 0.5, "y": LABELS}, "scale them to 0..255"),
-    "nan": ({"X": np.full((10, 2, 2), np.nan), "y": LABELS}, "from nan to nan"),
+    "nan": (
+        {"X": np.full((10, 2, 2), np.nan), "y": LABELS},
+        "expected finite numbers, got 40 of 40 that are NaN",
+    ),
+    "infinity": ({"X": np.where(GREY.max() == GREY, np.inf, 0.5), "y": LABELS}, "of 300 that are NaN or infinite"),
     "text images": ({"X": GREY.astype(str), "y": LABELS}, "expected numbers, got <U3"),
     "labels": ({"X": GREY, "y": LABELS[:9]}, r"y: expected a label for each of 10 samples, .*got int64 \[9\]"),
     "one-hot": ({"X": GREY, "y": np.eye(3)[LABELS]}, "one-hot rows into class numbers"),

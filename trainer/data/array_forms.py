@@ -122,7 +122,10 @@ def _bytes(what: str, x: NDArray[Any], span: tuple[float, float]) -> NDArray[np.
         return np.ascontiguousarray(x).astype(np.uint8) * np.uint8(255)
     low, high = x.min(), x.max()
     top = 1 if x.dtype.kind == "f" else 255
-    if not (low >= 0 and high <= top):  # NaN too
+    if x.dtype.kind == "f" and not np.isfinite([low, high]).all():
+        wrong = int((~np.isfinite(x)).sum())
+        raise TrainerError(f"{what}: expected finite numbers, got {wrong:,} of {x.size:,} that are NaN or infinite")
+    if not (low >= 0 and high <= top):
         raise TrainerError(
             f"{what}: expected integers from 0 to 255 or floats from 0 to 1, got {x.dtype} from {low:g} to {high:g}; "
             "scale them to 0..255 and save uint8 (the run normalises by itself)"

@@ -22,13 +22,13 @@ def constants(images: Stored) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return feature_constants(images.astype(np.float32, copy=False))
 
 
-def require_variety(kind: str, samples: Stored) -> None:
+def require_variety(where: str, samples: Stored) -> None:
     """Refuse images that are of one value in every place, and features that are the same of every sample.
 
     Nothing can be learned from them, so something ate what was in them.
 
     Args:
-        kind: the data set's name.
+        where: they lie, which begins the message; empty where the caller says it.
         samples: of the training half, ``[N, C, H, W]``.
 
     Raises:
@@ -40,8 +40,8 @@ def require_variety(kind: str, samples: Stored) -> None:
     if len(samples) > 1 and all((samples[n : n + step] == one).all() for n in range(0, len(samples), step)):
         has = f"have the value {one.item()} in every place" if one.size == 1 else "have the same features"
         raise TrainerError(
-            f"{kind}: expected training samples that differ, but all {len(samples):,} {has}; look at how they were "
-            "scaled and saved (of 16-bit colours, the upper 8 bits are read)"
+            f"{where}expected training samples that differ, but all {len(samples):,} {has}; look at how they were "
+            f"scaled and saved{' (of 16-bit colours, the upper 8 bits are read)' if one.size == 1 else ''}"
         )
 
 

@@ -169,10 +169,14 @@ def assemble(
 
     """
     incomplete = bool((labels[:n_train] == UNLABELLED).any())
+    where = "" if root is None else f"{root}: "
     if len(classes) < 2 and not incomplete:
+        unlabelled = "".join(
+            f" ({note})" for note in notes if "no label" in note
+        )  # which a class may have been taken for
         raise TrainerError(
-            f"{kind}: expected images of at least two classes, found only {classes[0]!r}; add another, or "
-            "name all of them (--classes cat,dog): other folders are no classes then"
+            f"{where}expected samples of at least two classes, found only {classes[0]!r}{unlabelled}; add another, or "
+            f"name all of them (--classes cat,dog){': other folders are no classes then' if kind == 'folder' else ''}"
         )
     if not classes:
         notes = (*notes, "no class has a name yet: name them, such as --classes cat,dog")
@@ -184,7 +188,7 @@ def assemble(
         if absent and (present != UNLABELLED).any():
             notes = (*notes, f"no image of the {half} half shows {listed(absent)}: {what}")
     features = images.dtype == np.float32
-    require_variety(kind, images[:n_train])
+    require_variety(where, images[:n_train])
     mean, std = normal or constants(images[:n_train])
     return DataSet(
         name=kind,

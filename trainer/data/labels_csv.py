@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Literal
 
-from common.cells import plain_text
+from common.cells import declared, plain_text
 from common.files import sha256_of
 from common.reading import read_text, why
 from trainer.data.custom import listed
@@ -36,15 +36,21 @@ def list_csv(root: Path, classes: tuple[str, ...] | None = None, leave_out: tupl
     """
     file = inside(root / NAME, root)
     text = _text(file)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(file, text), strict=True)
+    mark, text = declared(text)
+    before = mark is not None
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=_delimiter(file, text, mark or DELIMITERS), strict=True
+    )
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+    if twice := next((name for name in (*sorted(COLUMNS), "split") if reader.fieldnames.count(name) > 1), ""):
+        raise DataCorrupt(f"{file}: line {1 + before}: expected one column {twice}, found {twice} more than once")
     listing = Listing(root, classes, leave_out, labels_file=sha256_of(file))
     rows = _Rows(listing, "split" in reader.fieldnames)
     try:
         for row in reader:
-            rows.add(reader.line_num, row)
+            rows.add(reader.line_num + before, row)
     except csv.Error as error:
-        raise DataCorrupt(f"{file}: line {reader.line_num}: {error}; write the list again") from error
+        raise DataCorrupt(f"{file}: line {reader.line_num + before}: {error}; write the list again") from error
     if rows.problems:
         more = f"; and {len(rows.problems) - SHOWN} more" if len(rows.problems) > SHOWN else ""
         raise TrainerError(f"{file}: {'; '.join(rows.problems[:SHOWN])}{more}")
@@ -60,10 +66,10 @@ def _text(file: Path) -> str:
         raise DataCorrupt(f"{file} cannot be read ({why(error)}); check the path and its rights") from error
 
 
-def _delimiter(file: Path, text: str) -> str:
+def _delimiter(file: Path, text: str, delimiters: str) -> str:
     """Return what separates the columns of the first line."""
     header = text.partition("\n")[0]
-    for delimiter in DELIMITERS:
+    for delimiter in delimiters:
         names = {name.strip().strip('"').strip().lower() for name in header.split(delimiter)}
         if names >= COLUMNS:
             return delimiter
@@ -71,6 +77,15 @@ def _delimiter(file: Path, text: str) -> str:
         f"{file}: line 1: expected the columns path,label and optionally split, found {header.strip()[:80]!r}; "
         "begin the list with their names"
     )
+
+
+def _perhaps(root: Path, name: str) -> str:
+    """How a path that leads nowhere may have been meant: as Windows writes it, or from the folder above."""
+    meant = name.replace("\\", "/").removeprefix("./")
+    for written in (meant, meant.removeprefix(f"{root.name}/")):
+        if written != name and (root / written).is_file():
+            return f", but {written!r}: write it so"
+    return ""
 
 
 class _Rows:
@@ -99,7 +114,7 @@ class _Rows:
         require_plain(written)
         target = inside(root / name, root)
         if not target.is_file():
-            raise TrainerError(f"there is no file {name!r} under {root}")
+            raise TrainerError(f"there is no file {name!r} under {root}{_perhaps(root, name)}")
         if not is_image(name):
             raise TrainerError(f"{name!r} has no extension of an image")
         first = self._lines.setdefault(target, line)

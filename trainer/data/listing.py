@@ -14,6 +14,9 @@ from trainer.data.listed import Half, Sample
 from trainer.errors import DataNotFound, TrainerError
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+PICTURES = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".pdf", ".dcm", ".dng", ".cr2", ".cr3",
+                      ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".ppm", ".pgm", ".jfif"})  # fmt: skip
+"""Of what is a picture to a person, and is not read here."""
 OTHER_SPLITS = frozenset({"test", "val", "valid", "validation", "dev"})
 LAYOUT = "expected images, a folder of them for each class (PATH/cat/1.png), or PATH/labels.csv with columns path,label"
 LOOSE = "in no class folder"
@@ -28,6 +31,7 @@ class Listing:
         classes: names that the user gave; None takes those found.
         samples: the images, sorted by name.
         others: files that are hidden or no images.
+        pictures: those among them that are pictures to a person, by the end of their names.
         useless: images of a test half without a label.
         empty: class folders without images.
         leave_out: names of classes whose images are left out.
@@ -45,6 +49,7 @@ class Listing:
     leave_out: tuple[str, ...] = ()
     samples: list[Sample] = field(default_factory=list)
     others: int = 0
+    pictures: Counter[str] = field(default_factory=Counter)
     useless: int = 0
     empty: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -72,6 +77,23 @@ class Listing:
             if label is None:
                 self.unlabelled[why] += 1
 
+    def pass_over(self, name: str) -> None:
+        """Count a file that is no image here.
+
+        Args:
+            name: its own.
+
+        """
+        self.others += 1
+        ending = Path(name).suffix.lower()
+        if ending in PICTURES:
+            self.pictures[ending] += 1
+
+    def unread(self) -> str:
+        """Return how many pictures are of kinds that are not read, to be added to a message; nothing for none."""
+        kinds = ", ".join(f"{count:,} {ending}" for ending, count in sorted(self.pictures.items()))
+        return f", among them pictures of kinds that are not read: {kinds}; save them as JPEG or PNG" if kinds else ""
+
     def require_left_out(self) -> None:
         """Refuse the name of a class that is to be left out and is not there: a misspelt one, as a rule.
 
@@ -96,7 +118,8 @@ class Listing:
         """
         notes = [*self.since]
         if self.others:
-            notes.append(f"ignored {counted(self.others, 'file')} under {self.root}: hidden, or no image")
+            ignored = f"ignored {counted(self.others, 'file')} under {self.root}: hidden, or no image"
+            notes.append(f"{ignored}{self.unread()}")
         if self.useless:
             notes.append(f"ignored {counted(self.useless, 'test image')} under {self.root}: without a label")
         if self.left_out:
@@ -154,10 +177,11 @@ def list_classes(root: Path, classes: tuple[str, ...] | None = None, leave_out: 
     found.require_left_out()
     if found.empty and not found.unlabelled:
         raise TrainerError(
-            f"{root / found.empty[0]} holds no images, so it is no class; add some, or remove the folder"
+            f"{root / found.empty[0]} holds no images, so it is no class{found.unread()}; add some, or remove "
+            "the folder"
         )
     if not found.samples:
-        raise DataNotFound(f"{root} holds no images; {LAYOUT}")
+        raise DataNotFound(f"{root} holds no images{found.unread()}; {LAYOUT}")
     found.samples.sort(key=lambda sample: sample.name)
     if classes is None:
         found.doubt = doubt(_from_class(sample.name, sample.label) for sample in found.samples if sample.label)
@@ -217,7 +241,7 @@ def _contents(parent: Path, found: Listing) -> tuple[list[str], list[str]]:
         elif is_image(entry.name) and entry.is_file():
             images.append(Path(entry.path).relative_to(found.root).as_posix())
         else:
-            found.others += 1
+            found.pass_over(entry.name)
     return images, folders
 
 
@@ -253,7 +277,7 @@ def _images(folder: Path, found: Listing) -> Iterator[str]:
             elif is_image(entry.name) and entry.is_file():
                 yield Path(entry.path).relative_to(found.root).as_posix()
             else:
-                found.others += 1
+                found.pass_over(entry.name)
 
 
 def _entries(folder: Path, found: Listing) -> Iterator[os.DirEntry[str]]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from common.files import sha256_of
 from common.naming import did_you_mean
-from common.settings import kept
+from common.settings import kept, shown_error
 from trainer.errors import TrainerError
 from trainer.models.spec import Family, Shape
 
@@ -23,6 +23,8 @@ NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 MAX_LR = 0.05
 """Peak of the learning rate of a network that nothing is known of: torchvision's resnet18 diverges at 0.1, trained
 with l2 on 20 images of 32 pixels; plain networks would converge sooner at 0.2 to 1."""
+LONGEST = 250
+"""Characters of an error that a message quotes."""
 BATCH = 2  # images of the forward pass that checks a network
 
 
@@ -175,9 +177,13 @@ def _check(name: str, model: nn.Module, input_shape: Shape, num_classes: int) ->
         with torch.no_grad(), kept(generators=False):
             outputs = model.eval()(torch.zeros(shape))
     except (Exception, SystemExit) as error:
-        colour = "; is it for colours? folder:PATH has three channels with --set data.mode=rgb" * (input_shape[0] == 1)
+        advice = ""
+        if "dtype" in str(error):
+            advice = "; leave its parameters in float32: make it without .double(), .half() and the like"
+        elif input_shape[0] == 1 and "channel" in str(error):
+            advice = "; is it for colours? folder:PATH has three channels with --set data.mode=rgb"
         raise TrainerError(
-            f"--model {name} cannot process a float32 batch {shape} ({reason(error)}){colour}"
+            f"--model {name} cannot process a float32 batch {shape} ({reason(error)}){advice}"
         ) from error
     expected = [BATCH, num_classes]
     if not isinstance(outputs, Tensor) or list(outputs.shape) != expected:
@@ -190,6 +196,9 @@ def _check(name: str, model: nn.Module, input_shape: Shape, num_classes: int) ->
     if strange or not any(p.requires_grad for p in model.parameters()):
         found = f"parameters of {', '.join(sorted(strange))}" if strange else "none that is trained"
         raise TrainerError(f"--model {name}: expected float32 parameters that require gradients, got {found}")
+    for key, parameter in model.named_parameters():  # a buffer may hold infinities, such as a mask
+        if not torch.isfinite(parameter).all():
+            raise TrainerError(f"--model {name}: expected finite weights, but {key} has some that are NaN or infinite")
 
 
 def _shown(given: dict[str, Any]) -> str:
@@ -203,5 +212,4 @@ def reason(error: BaseException) -> str:
         error: of somebody's code.
 
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    return shown_error(error, first_line=True)[:LONGEST]

@@ -110,7 +110,8 @@ def _refuse(model: nn.Module, how: str, change: float, culprit: _Culprit | None,
     if culprit is not None:
         kind = f"{culprit.name!r} ({type(culprit.layer).__name__})"
         where = f", first in what its layer {kind} is given" if culprit.before else f", first in its layer {kind}"
-    by = f"by up to {change:.1%} of the largest" if np.isfinite(change) else "beyond all bounds"
+    share = f"{change:.1%}" if change >= 5e-4 else f"{100 * change:.1g}%"
+    by = f"by up to {share} of the largest" if np.isfinite(change) else "beyond all bounds"
     raise TrainerError(
         f"expected outputs for an image that are its own, but in eval mode those of {type(model).__name__} {how}, {by}"
         f"{where}, so that no accuracy of it means anything; {advice}"

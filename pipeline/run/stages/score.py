@@ -16,11 +16,12 @@ from common.reading import parse_json
 from linearize import LinearizeError, MemoryBudgetError
 from pipeline import seeds
 from pipeline.config import RunConfig
-from pipeline.errors import RunFailedError
+from pipeline.errors import RunFailedError, TheirCodeError
 from pipeline.files import write_json
 from pipeline.products.tables import write_table
 from pipeline.progress import StageProgress, silent
 from pipeline.queries import Covariance, QueryState, QueryStrategy, Selection, select_top, validated_query
+from pipeline.queries.validated_query import covariance_of
 from pipeline.run.context import RunContext
 from pipeline.run.hidden import query_by_class
 from pipeline.run.pool import Labelled, Pool
@@ -117,7 +118,7 @@ def query_state(
     """
     config, query = context.config, context.config.query
     if covariance is None:
-        covariance = context.strategy.covariance(query.look_ahead, query.answers, len(candidates))
+        covariance = covariance_of(context.strategy, query.look_ahead, query.answers, len(candidates))
     network = TrainedNetwork.of(context, trained, port, covariance, progress)
     return QueryState(
         candidates=read_only(candidates),
@@ -211,7 +212,8 @@ def explaining(cycle: int) -> Iterator[None]:
         advice = "kernel.memory_budget (bytes) in the run's config.yaml may be changed before 'pipeline resume'"
         raise RunFailedError(f"cycle {cycle}: {error}; {advice}") from error
     except (LinearizeError, TrainerError, RunFailedError) as error:
-        raise RunFailedError(f"cycle {cycle}: {error}") from error
+        kind = TheirCodeError if isinstance(error, TheirCodeError) else RunFailedError
+        raise kind(f"cycle {cycle}: {error}") from error
 
 
 def read_scores(directory: Path) -> Scores:

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from common.reading import read_json
+from common.settings import kept
 from pipeline.config import QuerySection
 from pipeline.errors import PipelineError
 from pipeline.files import write_json
@@ -30,7 +32,8 @@ def query_sizes(strategy: QueryStrategy, query: QuerySection) -> tuple[int, ...]
 
     """
     try:
-        sizes = tuple(strategy.query_sizes(query.look_ahead, query.size, query.answers))
+        with kept():
+            sizes = tuple(islice(strategy.query_sizes(query.look_ahead, query.size, query.answers), query.answers + 1))
         sound = all(type(size) is int and size > 0 for size in sizes) and sum(sizes) == query.answers
     except (Exception, SystemExit) as error:
         raise PipelineError(f"strategy {strategy.name!r}: query_sizes failed: {line_of(error)}") from error

@@ -292,6 +292,29 @@ def test_out_to_a_tool_and_back(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ANSWER)
+def test_blanks_around_a_name_are_part_of_it(tmp_path, name):
+    names = (" 8.png", "8.png", " folder /9.png", "folder/9.png")
+    path, out = asked(tmp_path, names), tmp_path / "out"
+    call("export", path, "--format", name, "-o", out)
+    labels = dict(zip(names, ("cat", "dog", "cat", "dog"), strict=True))
+    ANSWER[name](out, path, labels)
+    if name == "imagefolder":  # by the names alone
+        rows = list(csv.DictReader((out / "metadata.csv").read_text(encoding="utf-8").splitlines()))
+        (out / "metadata.csv").unlink()
+        lines = [json.dumps({key: row[key] for key in ("file_name", "label")}) for row in rows]
+        (out / "metadata.jsonl").write_text("\n".join(lines))
+    call("ingest", path, out)
+    assert said(path) == {(sample_of(path, key), "files"): ("cat", "dog").index(label) for key, label in labels.items()}
+
+
+def test_blanks_that_somebody_set_around_a_name(tmp_path):
+    path, file = asked(tmp_path), tmp_path / "metadata.csv"
+    file.write_text("file_name,label\n a/1.png , cat\n")
+    call("ingest", path, file)
+    assert said(path) == {(sample_of(path, "a/1.png"), "files"): 0}
+
+
+@pytest.mark.parametrize("name", ANSWER)
 def test_pictures_of_an_archive_of_arrays_are_called_by_their_ids(tmp_path, name):
     np.savez(tmp_path / "x.npz", X=np.random.default_rng(0).integers(0, 255, (6, 8, 8), np.uint8), y=np.full(6, -1))
     path = asking(tmp_path, f"npz:{tmp_path / 'x.npz'}", {"data.classes": ["cat", "dog"]})

@@ -309,6 +309,9 @@ def test_accuracy_that_is_not_measured_yet_is_told_from_none(tmp_path):
     with opened(make(tmp_path / "some", query__n_init=50)) as session:
         state = session.state("anna")
         assert (state["accuracy"], state["held_out"], state["how_to_measure"]) == (None, 500, None)
+        session.clerk.products.curve = [(12, 0.5), (16, 0.75)]  # of networks that are opened again after a restart
+        state = session.state("anna")
+        assert (state["accuracy"]["value"], state["accuracy"]["labels"], state["accuracy"]["images"]) == (0.75, 16, 500)
     with opened(make(tmp_path / "none", **squares(tmp_path))) as session:
         state = session.state("anna")
         assert (state["accuracy"], state["held_out"]) == (None, 0)

@@ -122,11 +122,12 @@ class TrainOptions:
         _require(not cycled or self.momentum > 0, "momentum must be positive with cycle_momentum", self.momentum)
 
 
-def options_for(model: str, **overrides: Any) -> TrainOptions:
-    """Return training options with the defaults of a network family, its learning rate scaled to the loss.
+def options_for(model: str, *, num_classes: int | None = None, **overrides: Any) -> TrainOptions:
+    """Return training options with the defaults of a network family, its learning rate scaled to loss and classes.
 
     Args:
         model: a key of ``trainer.models.MODELS``, or ``PKG.MOD:FACTORY``, whose learning rate is low.
+        num_classes: C; None where it is not known yet, or does not matter.
         **overrides: fields of ``TrainOptions``; a value of None leaves the default.
 
     Raises:
@@ -148,8 +149,12 @@ def options_for(model: str, **overrides: Any) -> TrainOptions:
         )
     if "max_lr" in given:
         return options
-    own = OPTIMIZERS[options.optimizer].max_lr
-    return replace(options, max_lr=own or options.max_lr * get_loss(options.loss).lr_scale)
+    if (own := OPTIMIZERS[options.optimizer].max_lr) is not None:
+        return replace(options, max_lr=own)
+    loss, full = get_loss(options.loss), family_of(model).rated_for
+    few = loss.mean_over_classes and full is not None and num_classes is not None and num_classes < full
+    rate = options.max_lr * max(2, num_classes) / full if few else options.max_lr  # type: ignore[type-var,operator]
+    return replace(options, max_lr=rate * loss.lr_scale)
 
 
 def _one_of(name: str, value: str, known: Collection[str]) -> None:

@@ -60,4 +60,5 @@ FAMILY = Family(
     builder=build_linear,
     options={"dropout": Option(0.0, "share of inputs dropped in training", 0.0, 0.9)},
     training={"max_lr": 10.0, "weight_decay": 1e-5},
+    rated_for=10,  # half of where SGD diverges on inputs of one direction, of unit variance: 1.9 C at momentum 0.9
 )

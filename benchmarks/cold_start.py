@@ -144,7 +144,7 @@ def accuracy_of(data: DataSet, model: str, ids: NDArray, kept: list[int], seed: 
     if len(set(labels)) < 2:
         return float(np.mean(truth == labels[0]))
     network = build_model(model, data.input_shape, len(kept), seed=seed)
-    fit(network, data.inputs("train", ids), labels, len(kept), options_for(model), seed=seed)
+    fit(network, data.inputs("train", ids), labels, len(kept), options_for(model, num_classes=len(kept)), seed=seed)
     right = predict(network, data.inputs("test", test)).argmax(1) == truth
     return float(np.mean([right[truth == c].mean() for c in np.unique(truth)]) if mean else right.mean())
 

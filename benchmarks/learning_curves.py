@@ -149,7 +149,7 @@ def network(name: str) -> Callable[..., Any]:
 
     def train(data: Data, ids: NDArray[np.int64], seed: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
         model = build_model(name, data.x.shape[1:], data.classes, seed)
-        fit(model, data.x[ids], data.y[ids], data.classes, options_for(name), seed=seed)
+        fit(model, data.x[ids], data.y[ids], data.classes, options_for(name, num_classes=data.classes), seed=seed)
         return lambda x: predict(model, x)
 
     return train

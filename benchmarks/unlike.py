@@ -94,12 +94,16 @@ def x_rays(rng: np.random.Generator, n: int) -> tuple[NDArray[np.float64], NDArr
     return (x + labels[:, None, None] * 60 * blob + rng.normal(0, 4, x.shape))[:, None], labels
 
 
-def embeddings(rng: np.random.Generator, n: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def embeddings(classes: int) -> Maker:
     """Features of some other network, one row of pixels: non-negative, many of them nearly 0."""
-    fixed = np.random.default_rng(3)
-    centres = np.maximum(0, fixed.standard_normal((10, 128)))
-    labels = np.arange(n) % 10
-    return 50 * np.maximum(0, centres[labels] + 0.5 * rng.standard_normal((n, 128)))[:, None, None], labels
+
+    def make(rng: np.random.Generator, n: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        fixed = np.random.default_rng(3)
+        centres = np.maximum(0, fixed.standard_normal((classes, 128)))
+        labels = np.arange(n) % classes
+        return 50 * np.maximum(0, centres[labels] + 0.5 * rng.standard_normal((n, 128)))[:, None, None], labels
+
+    return make
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,11 @@ KINDS: dict[str, Kind] = {
     "20 labels": Kind(prototypes(5, 16, 16, mean=128, contrast=35, noise=0.7), 20),
     "64x64": Kind(prototypes(5, 64, 64, mean=128, contrast=35, noise=0.7), 40),
     "12x40": Kind(prototypes(10, 12, 40, mean=128, contrast=35, noise=0.7, channels=3)),
-    "embeddings 1x128": Kind(embeddings),
+    "embeddings 1x128": Kind(embeddings(10)),
+    "embeddings, 2 classes": Kind(embeddings(2)),
+    "embeddings, 3 classes": Kind(embeddings(3), 30),
+    "embeddings, 5 classes": Kind(embeddings(5)),
+    "3 classes": Kind(prototypes(3, 16, 16, mean=128, contrast=35, noise=1.0), 40),
     "digits": Kind("digits"),
     "mnist": Kind("mnist"),
 }
@@ -181,7 +189,8 @@ def train(name: str, network: str, seed: int, rate: float, root: Path | None, mo
     model = build_model(network, data.input_shape, data.num_classes, seed, **NETWORKS[network])
     x, labels = data.inputs("train", ids), data.labels("train", ids)
     test = np.arange(min(2000, len(data.test)))
-    options = options_for(network, max_lr=rate or None, restarts=0 if rate else None, **more)
+    classes, restarts = data.num_classes, 0 if rate else None
+    options = options_for(network, num_classes=classes, max_lr=rate or None, restarts=restarts, **more)
     started, result = time.perf_counter(), None
     with contextlib.suppress(Diverged):  # the network is the one that it was
         result = fit(model, x, labels, data.num_classes, options, seed=seed)

@@ -53,7 +53,7 @@ def flipped(labels: NDArray[np.int64], classes: int, rng: np.random.Generator) -
 
 def trained(network: str, x: NDArray[np.float32], y: NDArray[np.int64], classes: int, seed: int) -> Any:
     model = build_model(network, x.shape[1:], classes, seed)
-    fit(model, x, y, classes, options_for(network), seed=seed)
+    fit(model, x, y, classes, options_for(network, num_classes=classes), seed=seed)
     return model
 
 

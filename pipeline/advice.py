@@ -1,7 +1,7 @@
 """Options that an error message names and the command in use does not have: what to do in their place."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import click
 
@@ -57,6 +57,21 @@ def with_places(
     new = [option for option in foreign if fields.get(option) not in may_change]
     parts = [*here, *([f"{' and '.join(new)} only in a new run"] if new else [])]
     return f"{message} (for a run that was begun: {'; '.join(parts)})"
+
+
+def by_option(message: str, words: Sequence[str], fields: Mapping[str, str]) -> str:
+    """Return an error message that begins with an option in the place of the field that the user set by it.
+
+    Args:
+        message: in one line.
+        words: after the name of the command.
+        fields: as of ``with_places``.
+
+    """
+    given = {word.partition("=")[0] for word in words if word.startswith("--")}
+    place, colon, rest = message.partition(": ")
+    flag = next((flag for flag, field in fields.items() if field == place and flag in given), "")
+    return f"{flag}{colon}{rest}" if flag else message
 
 
 def in_place_of(error: click.NoSuchOption, fields: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ import click
 
 from common.command_line import one_line, usage
 from common.reading import NotReadable
-from pipeline.advice import in_place_of, with_places
+from pipeline.advice import by_option, in_place_of, with_places
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.foreign import line_of, place_of
 from pipeline.interrupts import install_early
@@ -68,11 +68,12 @@ class _Group(click.Group):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        words = tuple(ctx.args)
         with _one_line(ctx):
             try:
                 return super().invoke(ctx)
             except (PipelineError, RunFailedError) as error:
-                error.args = (self._placed(ctx, str(error)),)
+                error.args = (self._placed(ctx, by_option(str(error), words, FIELDS)),)
                 raise
 
     def _placed(self, ctx: click.Context, message: str) -> str:

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: the run stops at the next safe place, whatever library swallows the exception meanwhile."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -58,6 +59,16 @@ def kept_from_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def leave_no_semaphores() -> None:
+    """Let no semaphore that a library makes in this process have a name, for the process may be killed at any time.
+
+    The default of a spawned process is a context whose semaphores are files that are removed when it ends; what is left
+    of them when it is killed, Python reports on the terminal at the end of the process that spawned it.
+    """
+    if "fork" in multiprocessing.get_all_start_methods():
+        multiprocessing.set_start_method("fork", force=True)
 
 
 class Interrupts:

@@ -18,6 +18,7 @@ from common.command_line import OneLineGroup
 from common.files import replacing_folder
 from common.naming import did_you_mean
 from common.reading import parse_json, read_json, why
+from trainer.backbones import from_anywhere
 from trainer.backbones.command import embedder, with_bar
 from trainer.backbones.tuned import FROZEN_MODEL, AsImages, tuned_model
 from trainer.checkpoint import load_weights, trained_files, with_weights
@@ -122,6 +123,7 @@ def fit(
     own = {"image_size": image_size, "classes": classes}
     data = _load(dataset, data_root, download, own, sets, Seen(backbone, finetune, backbone_size, device))
     data.require_augmentable(options.augment)
+    options = options_for(model, given, num_classes=data.num_classes, **training)
     ids = _labelled_ids(data, n_labelled, labelled, seed)
     spec = ModelSpec(model, data.input_shape, data.num_classes, given)
     network = build(spec, seed)
@@ -194,7 +196,7 @@ def _network(model: str | None, given: dict[str, Any], dataset: str, seen: "Seen
     if seen.backbone is not None and seen.finetune is not None:
         if model is not None:
             raise TrainerError("--model: --finetune trains the backbone itself: leave one of them out")
-        tuned = tuned_model(seen.backbone, seen.finetune, seen.size)
+        tuned = tuned_model(from_anywhere(seen.backbone), seen.finetune, seen.size)  # model.json keeps the name
         return tuned["name"], tuned["options"] | given
     if model is not None and model.startswith(PREFIX):
         raise TrainerError(f"--model {model}: give --backbone {model.removeprefix(PREFIX)} --finetune all instead")

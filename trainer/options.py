@@ -230,8 +230,14 @@ def least_labelled(holdout: float) -> int:
     return round(1 / holdout) if holdout else 1
 
 
-def options_for(model: str, model_options: Mapping[str, Any] | None = None, **overrides: Any) -> TrainOptions:
-    """Return training options with the defaults of a network family, its learning rate scaled to the loss.
+def options_for(
+    model: str,
+    model_options: Mapping[str, Any] | None = None,
+    *,
+    num_classes: int | None = None,
+    **overrides: Any,
+) -> TrainOptions:
+    """Return training options with the defaults of a network family, its learning rate scaled to loss and classes.
 
     A family that is solved by default takes steps where something is asked for that only steps can do: a rate, a number
     of epochs, another loss, dropout.
@@ -239,6 +245,7 @@ def options_for(model: str, model_options: Mapping[str, Any] | None = None, **ov
     Args:
         model: a key of ``trainer.models.MODELS``, or ``PKG.MOD:FACTORY``, whose learning rate is low.
         model_options: options of the network.
+        num_classes: C; None where it is not known yet, or does not matter.
         **overrides: fields of ``TrainOptions``; a value of None leaves the default.
 
     Raises:
@@ -264,8 +271,12 @@ def options_for(model: str, model_options: Mapping[str, Any] | None = None, **ov
         )
     if "max_lr" in given or "max_lr" in learner.regime:
         return options
-    own = OPTIMIZERS[options.optimizer].max_lr
-    return replace(options, max_lr=own or options.max_lr * get_loss(options.loss).lr_scale)
+    if (own := OPTIMIZERS[options.optimizer].max_lr) is not None:
+        return replace(options, max_lr=own)
+    loss, full = get_loss(options.loss), family_of(model).rated_for
+    few = loss.mean_over_classes and full is not None and num_classes is not None and num_classes < full
+    rate = options.max_lr * max(2, num_classes) / full if few else options.max_lr  # type: ignore[type-var,operator]
+    return replace(options, max_lr=rate * loss.lr_scale)
 
 
 def _takes_steps(given: Mapping[str, Any], model_options: Mapping[str, Any]) -> bool:

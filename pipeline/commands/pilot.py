@@ -74,7 +74,6 @@ def pilot(
     from pipeline.pilot.page import TEXT, write_page
     from pipeline.pilot.verdict import about_saving, sentence
     from pipeline.report.sources import RANDOM
-    from pipeline.run.loading import load_data
     from pipeline.sweep.engine import EngineOptions
     from pipeline.sweep.grid import parse_strategies
     from pipeline.sweep.session import run_grid
@@ -91,15 +90,16 @@ def pilot(
     refuse_held(path / COMPARISON)
     command = _command(ctx)
     if choice is None:
-        choice = choose_for(asked, path, engine, trust_code, note)
-        loaded = load_data(choice.grid(asked).cells()[0].config)
+        choice, loaded = choose_for(asked, path, engine, trust_code, note)
         for line in announced(choice, asked, (len(loaded.train), len(loaded.test))):
             note(line)
         record(path, asked, choice)
-    outcomes = run_grid(choice.grid(asked), path / COMPARISON, engine, trust_code, command)
+    else:
+        loaded = choice.load(asked)
+    outcomes = run_grid(choice.grid(asked), path / COMPARISON, engine, trust_code, command, loaded)
     if failed := [outcome for outcome in outcomes if not outcome.finished]:
         raise RunFailedError(f"{len(failed)} of {len(outcomes)} runs; they are tried again by: {command}")
-    shown = read_pilot(path / COMPARISON, note)
+    shown = read_pilot(path / COMPARISON, note, loaded)
     page = write_page(shown, path, path / COMPARISON, command, choice.notes)
     for each in shown.shown:
         for line in (sentence(each), *about_saving(each)):

@@ -15,10 +15,10 @@ from common.reading import why
 from pipeline.config.run import RunConfig
 from pipeline.config.sections import Section
 from pipeline.errors import PipelineError
+from pipeline.options import FIELDS
 from pipeline.parsing import parse_yaml, read_yaml
 from pipeline.plain import merged
-from trainer.backbones import OWN, kind_of
-from trainer.errors import TrainerError
+from trainer import backbones
 from trainer.models.on_backbone import PREFIX
 
 
@@ -43,7 +43,10 @@ def load_config(
         PipelineError: an unreadable file, an unknown key, a wrong type or a value out of range; one line.
 
     """
-    return validate(from_anywhere(gather(file, options, sets, base), base))
+    flags = {field: flag for flag, field in FIELDS.items()}
+    given = {field: flags[field] for field, value in (options or {}).items() if value is not None and field in flags}
+    given |= {field: f"--set {field}" for field in (setting.partition("=")[0] for setting in sets)}
+    return validate(from_anywhere(gather(file, options, sets, base), base), given=given)
 
 
 def gather(
@@ -90,24 +93,19 @@ def from_anywhere(values: dict[str, Any], base: Mapping[str, Any] | None = None)
     name, before = data.get("backbone"), (base or {}).get("data")
     if not isinstance(name, str) or (isinstance(before, Mapping) and before.get("backbone") == name):
         return values
-    try:
-        folder = Path(name).expanduser()
-        if kind_of(name) is not OWN["FOLDER"] or not folder.is_dir():
-            return values
-    except (TrainerError, RuntimeError, OSError, ValueError):  # which is said where it is used
-        return values
-    data["backbone"] = str(folder.resolve())
+    data["backbone"] = backbones.from_anywhere(name)
     if model.get("name") == f"{PREFIX}{name}":  # as a run writes it down that trains on its backbone
         model["name"] = f"{PREFIX}{data['backbone']}"
     return values
 
 
-def validate(values: Any, *, recorded: bool = False) -> RunConfig:
+def validate(values: Any, *, recorded: bool = False, given: Mapping[str, str] | None = None) -> RunConfig:
     """Turn plain values into a configuration.
 
     Args:
         values: any subset of the fields.
         recorded: whether these were valid when a run or grid wrote them down: a user's own strategy may be gone since.
+        given: the options that fields were given by, for messages.
 
     Raises:
         PipelineError: an unknown key, a wrong type or a value out of range; one line.
@@ -119,7 +117,7 @@ def validate(values: Any, *, recorded: bool = False) -> RunConfig:
     try:
         return RunConfig.model_validate(values, context={"recorded": recorded})
     except ValidationError as error:
-        raise PipelineError("; ".join(_one_line(detail) for detail in error.errors())) from error
+        raise PipelineError("; ".join(_one_line(detail, given or {}) for detail in error.errors())) from error
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
@@ -143,15 +141,36 @@ def _assign(values: dict[str, Any], path: str, value: Any) -> None:
     values[last] = value
 
 
-def _one_line(detail: Any) -> str:
+def _one_line(detail: Any, given: Mapping[str, str]) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         return f"config: {_no_key(where, detail['loc'])}"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error":
-        return f"config: {where}: {message}" if where else f"config: {message}"
+        return _by_option(where, message, given) or (f"config: {where}: {message}" if where else f"config: {message}")
     meant = did_you_mean(detail["input"], re.findall(r"'([^']*)'", detail.get("ctx", {}).get("expected", "")))
-    return f"config: {where}: {message[0].lower()}{message[1:]}, got {detail['input']!r}{meant}"
+    place = given.get(where) or f"config: {where}"
+    return f"{place}: {message[0].lower()}{message[1:]}, got {detail['input']!r}{meant}"
+
+
+def _by_option(where: str, message: str, given: Mapping[str, str]) -> str | None:
+    """Return a message that begins with the option by which its field was given; None where an option gave none.
+
+    Args:
+        where: field or section that was refused; empty for all of them.
+        message: which may begin with the name of the field.
+        given: the options by field.
+
+    """
+    name, mark, rest = re.match(r"([\w. ]*?)(:| must )(.*)|", message, re.DOTALL).groups("")  # type: ignore[union-attr]
+    name = name.replace(" ", "_")
+    for field, option in given.items():
+        last = field.rpartition(".")[2]
+        named = mark and name in (field, last, field.replace(".", "_"))
+        if named and where in ("", field, field.partition(".")[0]):
+            return f"{option}:{rest}" if mark == ":" else f"{option}{mark}{rest}"
+    option = given.get(where) or given.get(f"{where}.name", "")
+    return f"{option}: {message}" if option else None
 
 
 def _no_key(where: str, place: tuple[Any, ...]) -> str:

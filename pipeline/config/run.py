@@ -148,6 +148,8 @@ class RunConfig(Section):
         self._only_simulated()
         try:
             train = asdict(self.train_options) | {"learner": given}
+            if self.train_options_for(2).max_lr != train["max_lr"]:
+                train["max_lr"] = None  # the default, which the number of classes decides
         except TrainerError as error:
             raise ValueError(f"train.{error}") from error
         if (least := self.train_options.least_labelled) > self.query.n_init:
@@ -201,10 +203,19 @@ class RunConfig(Section):
 
     @property
     def train_options(self) -> TrainOptions:
-        """How the network is trained."""
+        """How the network is trained, but for a default rate that depends on the classes."""
+        return self.train_options_for(None)
+
+    def train_options_for(self, num_classes: int | None) -> TrainOptions:
+        """Return how a network is trained.
+
+        Args:
+            num_classes: C.
+
+        """
         given = self.train.model_dump()  # type: ignore[attr-defined]
-        learner = given["learner"] or self.query.learner
-        return options_for(self.model.name, self.model.options, **{**given, "learner": learner})
+        given = {**given, "learner": given["learner"] or self.query.learner}
+        return options_for(self.model.name, self.model.options, num_classes=num_classes, **given)
 
     @property
     def kernel_options(self) -> KernelOptions:

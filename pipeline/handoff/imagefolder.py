@@ -45,7 +45,7 @@ class ImageFolder:
         """
         if given.start == "{":
             return Handed(_lines(given))
-        return Handed(row._replace(cells=_cells(row.cells)) for row in rows_of(given, (KEY,)))
+        return Handed(row._replace(cells=_cells(row.cells)) for row in rows_of(given, (KEY,), (KEY,)))
 
     def write(self, asked: Asked, out: Path) -> list[str]:
         """Write the pictures, and metadata.csv with an empty label for each."""
@@ -81,7 +81,8 @@ def _lines(given: Given) -> Iterator[Row]:
         elif wrong := [key for key, cell in cells.items() if not _plain(cell)]:
             yield Row(where, {}, f"{wrong[0]}: expected a name or a number, got {str(cells[wrong[0]])[:60]}")
         else:
-            yield Row(where, _cells({key: "" if cell is None else str(cell).strip() for key, cell in cells.items()}))
+            text = {key: "" if cell is None else str(cell).strip() for key, cell in cells.items()}
+            yield Row(where, _cells(text | {KEY: cells[KEY]}))
 
 
 def _cells(row: Any) -> dict[str, str]:

@@ -120,7 +120,7 @@ def _found(names: dict[int, str]) -> dict[str, list[int]]:
 
 
 def _only(known: dict[str, list[int]], name: str, what: str) -> int:
-    samples = known.get(name, [])
+    samples = known.get(name) or known.get(name.strip(), [])  # somebody's hand may have set blanks around it
     if len(samples) > 1:
         raise PipelineError(f"{what}: {len(samples)} samples are called {name!r}: give their paths")
     if not samples:

@@ -39,12 +39,13 @@ class Table:
         return []
 
 
-def rows_of(given: Given, keys: Sequence[str]) -> Iterator[Row]:
+def rows_of(given: Given, keys: Sequence[str], whole: Sequence[str] = ()) -> Iterator[Row]:
     """Yield the rows of a table.
 
     Args:
         given: the file.
         keys: columns of which it needs one, beside ``label``.
+        whole: columns whose blanks at both ends are kept, as those of a file's name may be its own.
 
     Raises:
         PipelineError: it is no such table.
@@ -67,7 +68,8 @@ def rows_of(given: Given, keys: Sequence[str]) -> Iterator[Row]:
                 if len(row) > len(header) and any(row[len(header) :]):
                     expected = f"{len(header)} cells as in the first line"
                     raise PipelineError(f"{path}: line {reader.line_num + before}: expected {expected}, got {len(row)}")
-                yield Row(f"line {reader.line_num + before}", dict(zip(header, row, strict=False)))
+                kept = {name: cell for name, cell in zip(header, cells, strict=False) if name in whole}
+                yield Row(f"line {reader.line_num + before}", dict(zip(header, row, strict=False)) | kept)
     except csv.Error as error:
         raise PipelineError(f"{path}: line {reader.line_num + before}: expected a row of a table ({error})") from error
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from common.reading import parse_json, read_text, why
 from pipeline.config import RunConfig, load_config
 from pipeline.config.loading import gather
 from pipeline.errors import PipelineError
 from pipeline.files import slug, write_json
 from pipeline.interrupts import Interrupts
+from pipeline.pilot.counting import Counts, count_labels
 from pipeline.pilot.sizes import FEW_TEST, Sizes, check_classes, choose, fit, how_many_seeds
 from pipeline.report.sources import RANDOM
 from pipeline.report.statistics import seeds_needed
@@ -93,6 +92,10 @@ class Choice:
     def grid(self, asked: Asked) -> Grid:
         """Return the comparison."""
         return Grid.of(asked.config(self.base), (RANDOM, *asked.strategies), range(self.seeds))
+
+    def load(self, asked: Asked) -> DataSet:
+        """Load the data of all runs."""
+        return load_data(self.grid(asked).cells()[0].config)
 
 
 def data_set(source: str) -> str:
@@ -202,8 +205,10 @@ def _base(asked: Asked, data: Plain, sizes: Plain) -> Plain:
     return {"data": {"name": asked.data, **data}, **sizes, "query": query}
 
 
-def choose_for(asked: Asked, path: Path, where: EngineOptions, trust_code: bool, say: Callable[[str], None]) -> Choice:
-    """Choose sizes and seeds from the data and, where minutes are given, from what a run takes.
+def choose_for(
+    asked: Asked, path: Path, where: EngineOptions, trust_code: bool, say: Callable[[str], None]
+) -> tuple[Choice, DataSet]:
+    """Choose sizes and seeds from the data and, where minutes are given, from what a run takes; return the data, too.
 
     Args:
         asked: what the user gave.
@@ -222,15 +227,19 @@ def choose_for(asked: Asked, path: Path, where: EngineOptions, trust_code: bool,
     if asked.data.startswith("folder:") and (size := _image_size(asked, base)):
         base["data"]["image_size"] = size
         say(f"the network sees every image at {size} pixels (--image-size)")
-    data = load_data(asked.config(base))
-    sizes = _sized(asked, data, given)
-    if "test_fraction" in base["data"] and not len(data.test):
-        base["data"]["test_fraction"] = round(sizes.test / (len(data.train) + len(data.test)), 4)
+    counts = count_labels(asked.config(base))
+    sizes = _sized(asked, counts, given)
+    data = counts.data
+    if "test_fraction" in base["data"] and not counts.test:
+        base["data"]["test_fraction"] = round(sizes.test / counts.labelled, 4)
+        data = None  # its halves are others now
     base |= {"query": {**base["query"], "n_init": sizes.n_init, "size": sizes.query}, "cycles": sizes.cycles}
     choice = Choice(base, seeds)
+    data = data or choice.load(asked)
     if asked.minutes is not None:
-        choice = _within(asked, choice, sizes, make_plan(choice.grid(asked), path / COMPARISON, where, trust_code), say)
-    return choice
+        plan = make_plan(choice.grid(asked), path / COMPARISON, where, trust_code, data)
+        choice = _within(asked, choice, sizes, plan, say)
+    return choice, data
 
 
 def _image_size(asked: Asked, base: Plain) -> str | None:
@@ -246,16 +255,14 @@ def _image_size(asked: Asked, base: Plain) -> str | None:
     return None if size is None else f"{size[0]}x{size[1]}"
 
 
-def _sized(asked: Asked, data: DataSet, given: Plain) -> Sizes:
+def _sized(asked: Asked, counts: Counts, given: Plain) -> Sizes:
     """Return the sizes for a data set whose test images are those that it has itself, or that the user asked for."""
-    labels = np.concatenate([data.labels("train"), data.labels("test")])
-    counts = np.bincount(labels, minlength=data.num_classes)
     name = asked.data.partition(":")[2] or asked.data
-    check_classes(name, {label: int(count) for label, count in zip(data.classes, counts, strict=True)})
+    check_classes(name, counts.of)
     query = given.get("query", {})
     fixed = {"n_init": query.get("n_init"), "query": query.get("size"), "cycles": given.get("cycles")}
     fixed = {key: value for key, value in fixed.items() if value is not None}
-    return choose(name, len(labels), len(data.test), int((counts > 0).sum()), fixed)
+    return choose(name, counts.labelled, counts.test, sum(number > 0 for number in counts.of.values()), fixed)
 
 
 def _within(asked: Asked, choice: Choice, sizes: Sizes, plan: Plan, say: Callable[[str], None]) -> Choice:

@@ -17,6 +17,7 @@ from pipeline.run.rundir import cycle_path
 from pipeline.run.stages.train import WEIGHTS
 from pipeline.run.summary import accuracy_curve
 from trainer.checkpoint import load_weights
+from trainer.data import DataSet
 from trainer.predict import predict
 from trainer.threads import with_threads
 
@@ -94,12 +95,13 @@ class Pilot:
         return self.analysis.experiment
 
 
-def read_pilot(comparison: Path, say: Callable[[str], None] = lambda _: None) -> Pilot:
+def read_pilot(comparison: Path, say: Callable[[str], None] = lambda _: None, data: DataSet | None = None) -> Pilot:
     """Read a comparison whose cells are all finished.
 
     Args:
         comparison: its directory.
         say: told what takes a while.
+        data: of its runs, where it is loaded already.
 
     Raises:
         PipelineError: it cannot be read.
@@ -107,7 +109,7 @@ def read_pilot(comparison: Path, say: Callable[[str], None] = lambda _: None) ->
     """
     [experiment] = read_results([comparison]).experiments
     analysis = analyse(experiment)
-    context = open_context(experiment.config)
+    context = open_context(experiment.config, data=data)
     images = np.unique(np.linspace(0, len(context.data.test) - 1, MOST_IMAGES).round().astype(np.int64))
     say(f"looking at each of {len(images)} test images, for intervals that count them in")
     right = {name: _right(context, experiment, name, images) for name in experiment.strategies}

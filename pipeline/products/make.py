@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
 from pipeline.files import naming, write_atomically, write_json
 from pipeline.products import labels, predictions
+from pipeline.products.kept import CONTENTS, take_port
 from pipeline.products.model import ModelWriter, Trained, last_trained
 from pipeline.products.model_folder import FOLDER, About
 from pipeline.products.networks import Say
@@ -26,11 +28,12 @@ from pipeline.products.readme import NAME as README
 from pipeline.products.readme import readme
 from pipeline.run.events import Event
 from pipeline.run.pool import Pool
+from pipeline.run.recorded import named_code
 from pipeline.run.rundir import environment_versions, read_config, read_events
 from pipeline.run.votes import Votes, classes_now
 from trainer.data import DataSet
 
-PRODUCTS, CONTENTS = "products", "products.json"
+PRODUCTS = "products"
 CONTENTS_FORMAT = 1
 PIECE = 1024
 """Images expanded to float32 at once."""
@@ -68,8 +71,9 @@ def make_products(
     config, events = read_config(run), read_events(run)
     if not events:
         raise PipelineError(f"{run} has not begun: expected a run in which something was labelled")
-    with replacing_products(out or run / PRODUCTS) as folder:
-        maker = _Maker(run, config, events, data, folder, say, progress)
+    out = out or run / PRODUCTS
+    with replacing_products(out) as folder:
+        maker = _Maker(run, config, events, data, folder, out, say, progress)
         maker.write(trust_code)
         return maker.files()
 
@@ -84,10 +88,12 @@ class _Maker:
         events: Sequence[Event],
         data: DataSet,
         folder: Path,
+        earlier: Path,
         say: Say,
         progress: Progress,
     ) -> None:
         self.run, self.config, self.events, self.data, self.folder = run, config, events, data, folder
+        self.earlier = earlier
         self._say, self._progress = say, progress
         self.classes = classes_now(data.classes, events)
         pool = Pool(len(data.train), events)
@@ -111,7 +117,13 @@ class _Maker:
     def _model(self, trained: Trained, trust_code: bool) -> tuple[About, Outputs]:
         self._progress("model", 0, 1)
         (self.folder / FOLDER).mkdir()
-        writer = ModelWriter(self.run, self.config, self.events, self.data, trust_code, self._say)
+        made_by = self._made_by()
+
+        def kept(network: Mapping[str, Any], into: Path) -> bool:
+            own_code = named_code(self.config)  # which may compute something else by now
+            return not own_code and take_port(self.earlier, network, into, made_by)
+
+        writer = ModelWriter(self.run, self.config, self.events, self.data, trust_code, self._say, kept)
         return writer.write(trained, self.classes, reading_of(self.config, self.data), self.folder / FOLDER)
 
     def _review(self, trained: Trained) -> None:
@@ -152,21 +164,37 @@ class _Maker:
         """Write the README and the list of all files with their hashes."""
         made = self._found()
         hashes = {name: sha256_of(self.folder / name) for name in made}
-        start, versions = self.events[0], environment_versions()
+        start, made_by = self.events[0], self._made_by()
         text = readme(
-            self.folder, self.run, self.config, start, self.data, self.classes, about, counts, hashes, versions
+            self.folder,
+            self.run,
+            self.config,
+            start,
+            self.data,
+            self.classes,
+            about,
+            counts,
+            hashes,
+            made_by["versions"],
         )
         write_atomically(self.folder / README, text)
         contents = {
-            "format": CONTENTS_FORMAT,
-            "run": start["run_id"],
-            "dataset_sha256": start["dataset_sha256"],
+            **made_by,
             "events": len(self.events),
             "cycle": about.cycle if about else None,
-            "versions": versions,
             "files": hashes | {README: sha256_of(self.folder / README)},
         }
         write_json(self.folder / CONTENTS, contents)
+
+    def _made_by(self) -> dict[str, Any]:
+        """Return what decides about a port beside its network."""
+        start = self.events[0]
+        return {
+            "format": CONTENTS_FORMAT,
+            "run": start["run_id"],
+            "dataset_sha256": start["dataset_sha256"],
+            "versions": environment_versions(),
+        }
 
     def files(self) -> list[str]:
         return [README, *(name for name in self._found() if name != README)]

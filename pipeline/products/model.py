@@ -1,10 +1,10 @@
 """``model/``: a run's last network as weights, as a verified Flax port, as readable source, and how to use it."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -87,14 +87,22 @@ class ModelWriter:
         data: its data.
         trust_code: whether a network that is not built in may be imported.
         say: told what could not be made.
+        kept: copies a port that earlier products have of a network into the model's folder, and tells whether it did.
 
     """
 
     def __init__(
-        self, run: Path, config: RunConfig, events: Sequence[Event], data: DataSet, trust_code: bool, say: Say
+        self,
+        run: Path,
+        config: RunConfig,
+        events: Sequence[Event],
+        data: DataSet,
+        trust_code: bool,
+        say: Say,
+        kept: Callable[[Mapping[str, Any], Path], bool] = lambda network, into: False,
     ) -> None:
         self._run, self._config, self._events, self._data = run, config, events, data
-        self._trust, self._say = trust_code, say
+        self._trust, self._say, self._kept = trust_code, say, kept
 
     def write(self, trained: Trained, classes: Sequence[str], reading: Reading, into: Path) -> tuple[About, Outputs]:
         """Write all of it, and return what it says and the network itself.
@@ -129,12 +137,17 @@ class ModelWriter:
 
         head = self._network(trained)
         try:
-            spec, network = whole_network(self._data, trained.spec, head, self._say)
+            spec, network = whole_network(self._data, trained.spec, head)
         except TrainerError as error:
             raise RunFailedError(f"the network of cycle {trained.cycle} cannot be built: {error}") from error
         write_bytes(into / WEIGHTS, weight_bytes(network))
         images = self._data.pictures.train.images[:FEW] / np.float32(self._data.pictures.scale)
-        ported = self._migrated(network, images, into / PORT)
+        if not (ported := self._kept(asdict(spec), into)):
+            self._say(
+                f"the model is the whole network, {self._data.embedded.backbone} and head: its port is made and "
+                "verified, which takes a while"
+            )
+            ported = self._migrated(network, images, into / PORT)
         unscaled = replace(self._data.pictures, mean=(0.0,) * len(images[0]), std=(1.0,) * len(images[0]))
         about = self._about(trained, spec, unscaled, classes, reading, ported=ported)
         write_json(into / ABOUT, about.plain())
@@ -175,6 +188,8 @@ class ModelWriter:
                 shutil.rmtree(into)
             else:
                 return None
+        if self._kept(asdict(trained.spec), into.parent):
+            return None
         model = self._network(trained)
         return None if self._migrated(model, self._examples(), into) else model
 

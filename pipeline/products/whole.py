@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from pipeline.products.networks import Say
 from trainer.data import DataSet
 from trainer.models import ModelSpec, build
 from trainer.models.on_backbone import PREFIX, OnBackbone
@@ -12,14 +11,13 @@ EXAMPLES = 5
 """Images that its port is verified on, of those of the run: as many as go through it at once."""
 
 
-def whole_network(data: DataSet, spec: ModelSpec, head: nn.Module, say: Say) -> tuple[ModelSpec, OnBackbone]:
+def whole_network(data: DataSet, spec: ModelSpec, head: nn.Module) -> tuple[ModelSpec, OnBackbone]:
     """Return which network maps images, values from 0 to 1, to the outputs that a head has of their features.
 
     Args:
         data: the run's, features with the images that they are of.
         spec: of the head.
         head: the head, trained.
-        say: told what takes its time.
 
     Raises:
         TrainerError: the backbone cannot be had any more.
@@ -27,7 +25,6 @@ def whole_network(data: DataSet, spec: ModelSpec, head: nn.Module, say: Say) -> 
     """
     made = data.embedded
     assert made is not None
-    say(f"the model is the whole network, {made.backbone} and head: its port is made and verified, which takes a while")
     options = {"size": list(made.size), "head": spec.name, "head_options": dict(spec.options)}
     whole = ModelSpec(f"{PREFIX}{made.backbone}", made.images.input_shape, spec.num_classes, options)
     network = build(whole, 0)

@@ -38,6 +38,7 @@ from trainer.learners import LEARNERS
 from trainer.learners.loss_prediction import LearnedLoss
 from trainer.learners.taps import find_taps
 from trainer.models import ModelSpec, build, check_evaluation, custom_family, require_fits, source_sha256
+from trainer.options import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class RunContext:
     def spec(self) -> ModelSpec:
         """Which network is trained."""
         return self.config.model_spec(self.data.input_shape, self.data.num_classes)
+
+    @property
+    def train_options(self) -> TrainOptions:
+        """How it is trained."""
+        return self.config.train_options_for(self.data.num_classes)
 
     @property
     def dataset_sha256(self) -> str:
@@ -157,6 +163,7 @@ def open_context(
     *,
     checked: bool = True,
     embedding: Callable[[int, int], None] | None = None,
+    data: DataSet | None = None,
 ) -> RunContext:
     """Load the data, choose the device and try the network.
 
@@ -167,13 +174,14 @@ def open_context(
         run: its directory.
         checked: whether its data is compared.
         embedding: is told of features that are computed.
+        data: where it is loaded already.
 
     Raises:
         PipelineError: missing data, an unusable device, sizes that the data set cannot serve, or a user's own network
             or weights that do not fit it.
 
     """
-    data = load_data(config, cache, progress, run, checked=checked, embedding=embedding)
+    data = data or load_data(config, cache, progress, run, checked=checked, embedding=embedding)
     _require_usable(config, data)
     _require_enough(config, data)
     check_hidden(config, data)

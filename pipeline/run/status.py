@@ -15,7 +15,7 @@ from pipeline.run.events import Event
 from pipeline.run.former_names import present_name
 from pipeline.run.going_on import other_settings
 from pipeline.run.identity import origin_cycle
-from pipeline.run.pool import INITIAL, Pool
+from pipeline.run.pool import GIVEN, INITIAL, Pool
 from pipeline.run.reading import check_configuration
 from pipeline.run.recorded import named_code
 from pipeline.run.votes import Votes
@@ -102,10 +102,15 @@ def _standing(
         table = _quoted(run / "to_label.csv")
         command = f"pipeline export {_quoted(run)}, fill in the column 'label', pipeline ingest {_quoted(run)} {table}"
         return "waiting", f"waits for labels of {len(open_)} samples", command
-    if config.by_files and events[-1]["event"] in ANSWERED:
+    if config.by_files and events[-1]["event"] in ANSWERED and _people_answered(events):
         left = f", but for {len(pool.open_samples)} left open" if pool.open_samples else ""
         return "waiting", f"all answered{left}", _resume(run, config)
     return "stopped", "stopped, by a kill or Ctrl-C", _resume(run, config)
+
+
+def _people_answered(events: Sequence[Event]) -> bool:
+    """Whether anybody said anything: labels that came with the data are no answers."""
+    return any(event.get("annotator", GIVEN) != GIVEN for event in events if event["event"] in ("label", "skip"))
 
 
 def _cycle(config: RunConfig, events: Sequence[Event]) -> str:

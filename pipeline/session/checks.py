@@ -34,7 +34,7 @@ class Checks:
         annotator = clerk.context.config.annotator
         self._draw(annotator.check if annotator else None)
         self._known: tuple[int, CheckSet | None] = (-1, None)
-        self._seen, self._others, self._last_was_check = 0, 0, True  # of the log: what was asked beside it
+        self._seen, self._others, self._last_was_check = 0, 0, False  # of the log: what was asked beside it
 
     def _draw(self, wanted: int | None) -> None:
         """Draw what is missing, uniformly from what nobody was asked about."""
@@ -53,21 +53,21 @@ class Checks:
         """All of its samples."""
         return tuple(self._clerk.pool.check_set)
 
-    def new_turn(self, *, due: bool = True) -> Turn | None:
+    def new_turn(self, *, due: bool = True, apart: bool = True) -> Turn | None:
         """Return the next of it, logged before anybody is shown it; None where there is none.
 
         Args:
-            due: whether to keep to one question in ``EVERY``, and never to ask about two in a row.
+            due: whether to keep to one question in ``EVERY``.
+            apart: whether never to ask about two in a row.
 
         """
         pool = self._clerk.pool
         asked = sum(pool.asked_in(sample) is not None for sample in pool.check_set)
         if asked == len(pool.check_set):
             return None
-        if due:
-            self._follow()
-            if self._last_was_check or (asked + 1) * (EVERY - 1) > self._others:
-                return None
+        self._follow()
+        if (apart and self._last_was_check) or (due and (asked + 1) * (EVERY - 1) > self._others):
+            return None
         sample = next(sample for sample in pool.check_set if pool.asked_in(sample) is None)
         self._clerk.log_query([sample], [0.0], None, check=True)
         return Turn(sample, "check")

@@ -19,6 +19,7 @@ import numpy as np
 
 from pipeline.advise.doubts import doubts_of_state
 from pipeline.errors import DivergedError, PipelineError, RunFailedError
+from pipeline.interrupts import leave_no_semaphores
 from pipeline.queries import QueryState
 from pipeline.run.context import RunContext, open_context
 from pipeline.run.rundir import Stage, cycle_path, read_config
@@ -49,6 +50,7 @@ def main(connection: Connection, run: Path, cache: Path) -> None:
 
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that serves; it ends this one
+    leave_no_semaphores()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.nice(NICENESS)
     work(connection, run, cache)

@@ -184,7 +184,8 @@ class Clerk:
         adding = left is None or left > self.turns.labels_to_come(annotator)
         if (turn := self.turns.known(annotator, adding)) is not None or not adding:
             return turn
-        new = self.checks.new_turn() or self.networks.new_turn() or self.checks.new_turn(due=False)
+        new = self.checks.new_turn() or self.networks.new_turn()
+        new = new or self.checks.new_turn(due=False, apart=self.networks.waiting)  # which is a matter of seconds
         return new or self.turns.last_resort(annotator)
 
     def _nothing(self, annotator: str) -> dict[str, Any]:

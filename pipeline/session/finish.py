@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.advise.advice import advice_of
 from pipeline.advise.wording import expected_lines, reason, rests_on
 from pipeline.errors import PipelineError, RunFailedError
-from pipeline.interrupts import kept_from_children
+from pipeline.interrupts import kept_from_children, leave_no_semaphores
 from pipeline.run.check_set import CheckSet
 from pipeline.run.recorded import named_code
 from pipeline.run.summary import CycleRow, read_rows
@@ -159,6 +159,7 @@ def _make(run: Path, cache: Path) -> None:
     from pipeline.run.context import load_data
     from pipeline.run.rundir import read_config
 
+    leave_no_semaphores()
     try:
         data = load_data(read_config(run), cache, run=run)
         make_products(run, data, trust_code=True)  # it was confirmed for the session

@@ -1,31 +1,24 @@
 """The networks of a clerk: which one asks, which one is being trained beside it, and when the next is due."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from pipeline import seeds
 from pipeline.advise.doubts import Doubts
 from pipeline.errors import PipelineError, RunFailedError
 from pipeline.run.pool import INITIAL
-from pipeline.run.rundir import Stage
-from pipeline.run.stages.binding import inputs_sha256
-from pipeline.run.stages.score import SCORES, read_scores
-from pipeline.run.stages.train import rate_left, training_cautions
-from pipeline.session.child import RESULTS, stages_before
+from pipeline.run.stages.train import training_cautions
 from pipeline.session.desk import DeskError
-from pipeline.session.first import FirstQuestions
+from pipeline.session.drawing import Drawing
 from pipeline.session.network import LostError, NetworkProcess
-from pipeline.session.order import Failure, Order, Ready
+from pipeline.session.order import Failure, Ready
+from pipeline.session.orders import candidates_of, of_earlier_rounds, order_of, verify_stages
 from pipeline.session.turns import Turn
 
 if TYPE_CHECKING:
     from pipeline.session.clerk import Clerk
 
-SCORE: Stage = "score"
 ATTEMPTS = 3
 """How often one network is tried before the session goes on without it."""
 
@@ -46,10 +39,8 @@ class Networks:
         self._stopped = False
         self._restoring = False  # whether the network in the making asked before, in another process
         self._attempts: dict[int, int] = {}
-        order = seeds.generator(clerk.context.config.seed, 0, "initial").permutation(clerk.pool.size)
-        self._drawn = iter(order.tolist())
         self._following: list[int] = []
-        self._first = self._first_questions()
+        self._drawing = Drawing(clerk)
         if clerk.pool.round == INITIAL:  # the first network is the one that is waited for
             with suppress(LostError):  # its end is reported
                 self._spare.rehearse(clerk.threads)
@@ -72,7 +63,7 @@ class Networks:
     @property
     def waiting(self) -> bool:
         """Whether the first question is being chosen, and will be there in a moment."""
-        return self._serving is None and self._first.awaited
+        return self._serving is None and self._drawing.awaited
 
     @property
     def making(self) -> NetworkProcess | None:
@@ -197,6 +188,9 @@ class Networks:
             if network is not None:
                 network.stop()
 
+    def _draw(self) -> Turn | None:
+        return self._drawing.new_turn(first=self._serving is None)
+
     def _due(self) -> bool:
         """Whether there are enough labels for a first or a new network."""
         clerk, pool = self._clerk, self._clerk.pool
@@ -231,20 +225,10 @@ class Networks:
         return newest if wanted else None
 
     def _begin(self, cycle: int) -> None:
-        clerk, run = self._clerk, self._run
+        clerk = self._clerk
         try:
-            self._restoring = self._trained(cycle) and self._verify(cycle)
-            order = Order(
-                run_id=run.run_id,
-                cycle=cycle,
-                labelled=clerk.pool.labelled(cycle),
-                added_classes=clerk.pool.classes_before(cycle),
-                previous=self._previous(cycle),
-                max_lr=rate_left(run.events, cycle),
-                threads=clerk.threads,
-                remembered=self._remembered(cycle),
-                check=clerk.checks.ids,
-            )
+            self._restoring = self._trained(cycle) and verify_stages(clerk, cycle)
+            order = order_of(clerk, cycle)
             process, self._spare = self._spare or self._new_process(), None
             process.begin(order)
             self._making = process
@@ -254,32 +238,6 @@ class Networks:
 
     def _new_process(self) -> NetworkProcess:
         return self._clerk.network(self._run.path, self._clerk.cache, self._report)
-
-    def _previous(self, cycle: int) -> tuple[int, str] | None:
-        return self._last_before(cycle, "train")
-
-    def _remembered(self, cycle: int) -> tuple[int, str] | None:
-        return self._last_before(cycle, SCORE) if self._clerk.context.strategy.remembers else None
-
-    def _last_before(self, cycle: int, stage: Stage) -> tuple[int, str] | None:
-        """Return the last cycle before one in which a stage was done, and the hash of its result."""
-        earlier = next((c for c in range(cycle - 1, -1, -1) if self._run.has_stage(c, stage)), None)
-        return None if earlier is None else (earlier, self._run.result_of(earlier, stage))
-
-    def _verify(self, cycle: int) -> bool:
-        """See to it that a network's stages are there, undamaged and logged; others are set aside, to be done again."""
-        clerk, labelled = self._clerk, self._clerk.pool.labelled(cycle)
-        context = clerk.context
-        classes = clerk.pool.classes_before(cycle)
-        for stage in (*stages_before("score", context), SCORE):
-            previous = self._previous(cycle) if stage == "train" else None
-            results = {"previous": previous[1]} if previous else {}
-            results |= {one: self._run.result_of(cycle, one) for one in stages_before(stage, context)}
-            if stage == SCORE and (remembered := self._remembered(cycle)):
-                results["memory"] = remembered[1]
-            if self._run.find_stage(cycle, stage, RESULTS[stage], inputs_sha256(labelled, results, classes)) is None:
-                return False
-        return True
 
     def _report(self, network: NetworkProcess, kind: str, content: Any) -> None:
         """Take what a network process reports into the session's own thread."""
@@ -296,8 +254,8 @@ class Networks:
         if kind == "stage":
             network.stage = content
         elif kind == "candidates":
-            candidates = self._candidates(network)
-            network.late = tuple(self._of_earlier_rounds(candidates.tolist(), network.cycle))
+            candidates = candidates_of(self._clerk, network.order, self._following)
+            network.late = of_earlier_rounds(self._clerk, candidates.tolist(), network.cycle)
             self._give(network, candidates)
         elif kind == "record":
             self._give(network, self._clerk.record(network.cycle, network.late))
@@ -317,7 +275,7 @@ class Networks:
         clerk, cycle = self._clerk, network.cycle
         self._making, self._restoring = None, False
         try:
-            whole = self._verify(cycle)
+            whole = verify_stages(clerk, cycle)
         except BaseException:  # such as a full disk: what goes on next makes it again
             network.stop()
             raise
@@ -372,53 +330,3 @@ class Networks:
             what = "is not opened again" if self._given_up(cycle) else "is opened again"
             self._clerk.warn(f"{self._named(cycle)} {what} ({reason})", cycle)
             self.go_on()
-
-    def _of_earlier_rounds(self, samples: Iterable[int], cycle: int) -> list[int]:
-        """Return those samples that were asked about before the round in which a network asks."""
-        asked = {sample: self._clerk.pool.asked_in(sample) for sample in samples}
-        return [sample for sample, round_ in asked.items() if round_ is not None and round_ < cycle]
-
-    def _candidates(self, network: NetworkProcess) -> np.ndarray:
-        """Return what a network is to choose among: what it chose among before, or what was asked since its labels and
-        what is likely to be asked while it is opened, and then a draw.  What is open of earlier rounds is there, too,
-        so that late answers can be taken in.
-        """
-        clerk, pool, cycle = self._clerk, self._clerk.pool, network.cycle
-        scored = self._run.stage_path(cycle, "score")
-        if self._run.has_stage(cycle, "score") and (scored / SCORES).is_file():
-            drawn = read_scores(scored).candidates
-        else:
-            generator = seeds.generator(clerk.context.config.seed, cycle, "subset")
-            learned = set(network.order.labelled.ids.tolist())
-            late = [sample for sample in pool.open(cycle) if sample not in learned and sample not in pool.check_set]
-            drawn = np.array([*late, *pool.candidates(cycle, clerk.context.config.query.subset, generator)], np.int64)
-        asked = [sample for round_, ids in pool.queries.items() if round_ >= cycle for sample in ids]
-        following = [sample for sample in self._following if pool.asked_in(sample) is None]
-        first = dict.fromkeys(sample for sample in (*asked, *following) if sample not in pool.check_set)
-        return np.array([*first, *(sample for sample in drawn.tolist() if sample not in first)], np.int64)
-
-    def _first_questions(self) -> FirstQuestions:
-        """Have representatives chosen, where no network was due yet."""
-        clerk, context = self._clerk, self._clerk.context
-        given = context.data.labelled_ids.tolist() if context.config.takes_given_labels else []
-        wanted = context.config.query.n_init - len(given) if clerk.pool.round == INITIAL else 0
-
-        def warn(line: str) -> None:
-            clerk.tell(lambda: clerk.warn(line))
-
-        return FirstQuestions(context, given, clerk.checks.ids, wanted, warn)
-
-    def _draw(self) -> Turn | None:
-        pool = self._clerk.pool
-
-        def free(sample: int) -> bool:
-            return pool.asked_in(sample) is None and sample not in pool.check_set
-
-        if self._serving is None and (first := self._first.next(free)) is not None:
-            self._clerk.log_query([first.sample], [0.0], None, initial=first.method)
-            return Turn(first.sample, "typical", following=first.following)
-        sample = next(filter(free, self._drawn), None)
-        if sample is None:
-            return None
-        self._clerk.log_query([sample], [0.0], None)
-        return Turn(sample, "random")

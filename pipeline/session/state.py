@@ -116,25 +116,34 @@ def _training(clerk: "Clerk") -> dict[str, Any] | None:
 
 
 def _accuracy(clerk: "Clerk") -> dict[str, Any] | None:
-    """Accuracy on held-out images with labels, else on the check set, with its Clopper-Pearson interval; else None."""
-    cycle, images = clerk.networks.serving, len(clerk.context.data.test)
-    if cycle is None:
-        return None
-    if not images:
-        return _checked_accuracy(clerk, cycle)
-    value = read_summary(clerk.run.stage_path(cycle, "train")).get("test_accuracy")
+    """Accuracy on held-out images with labels, else on the check set, with its Clopper-Pearson interval; else None.
+
+    It is that of the network that asks or, while none does, of the last one that was measured: after a restart one that
+    is opened again is as good as it was.
+    """
+    images = len(clerk.context.data.test)
+    return _held_out_accuracy(clerk, images) if images else _checked_accuracy(clerk)
+
+
+def _held_out_accuracy(clerk: "Clerk", images: int) -> dict[str, Any] | None:
+    cycle, value = clerk.networks.serving, None
+    if cycle is not None:
+        labels = clerk.networks.serving_labels
+        value = read_summary(clerk.run.stage_path(cycle, "train")).get("test_accuracy")
+    elif clerk.products.curve:
+        labels, value = clerk.products.curve[-1]
     if value is None:
         return None
     low, high = binomial_interval(round(value * images), images)
-    return {"value": value, "low": low, "high": high, "images": images, "labels": clerk.networks.serving_labels}
+    return {"value": value, "low": low, "high": high, "images": images, "labels": labels}
 
 
-def _checked_accuracy(clerk: "Clerk", cycle: int) -> dict[str, Any] | None:
-    checked = clerk.checks.set
-    mine = [one for one in checked.measured if one.cycle == cycle] if checked else []
+def _checked_accuracy(clerk: "Clerk") -> dict[str, Any] | None:
+    cycle, checked = clerk.networks.serving, clerk.checks.set
+    mine = [one for one in checked.measured if cycle in (None, one.cycle)] if checked else []
     if not mine:
         return None
-    [(_, labels, right, images)] = mine
+    _, labels, right, images = mine[-1]
     low, high = binomial_interval(right, images)
     value = right / images
     return {"value": value, "low": low, "high": high, "images": images, "labels": labels, "of": "check"}

@@ -23,6 +23,7 @@ from pipeline.sweep.estimate import Times, append_attempt, read_times
 from pipeline.sweep.grid import Cell, Grid
 from pipeline.sweep.process import Attempt, Task
 from pipeline.sweep.summary import counted, summary, unconverged
+from trainer.data import DataSet
 
 SHOWN_EVERY = 1.0
 """Seconds between two updates of the bar."""
@@ -68,7 +69,9 @@ class Plan:
     trust_code: bool = False
 
 
-def make_plan(wanted: Grid, out: Path, options: EngineOptions, trust_code: bool = False) -> Plan:
+def make_plan(
+    wanted: Grid, out: Path, options: EngineOptions, trust_code: bool = False, data: DataSet | None = None
+) -> Plan:
     """Check everything that can be checked beforehand, and fix what all cells must share.
 
     The kernel's memory budget and the number of threads change how sums are rounded: a grid keeps those it began with.
@@ -78,6 +81,7 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions, trust_code: bool 
         out: the grid's directory.
         options: how the cells are computed.
         trust_code: whether strategies that only the directory names may run, though they are not built in.
+        data: of all cells, where it is loaded already.
 
     Raises:
         PipelineError: other runs or untrusted code in the directory, missing data, sizes that it cannot serve, an
@@ -87,7 +91,7 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions, trust_code: bool 
     from pipeline.run.context import check_network, check_strategy, open_context
     from pipeline.run.recorded import confirm_code, named_code, strategies_code
 
-    wanted, left_out = _that_can_run(wanted)
+    wanted, left_out = _that_can_run(wanted, data)
     held = merged(out, replace(wanted, cpus_per_cell=options.cpus_per_cell))
     unasked = [name for name in held.strategies if name not in wanted.strategies]
     confirm_code(out, strategies_code(unasked), trust_code, lambda line: click.echo(f"note: {line}", err=True))
@@ -97,7 +101,7 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions, trust_code: bool 
         raise PipelineError(
             f"annotator: expected simulated, for nobody can answer all cells of a grid; got {first.who}"
         )
-    context = open_context(first)
+    context = open_context(first, data=data)
     require_test(first.data.name, context.data)
     for config in {cell.strategy: cell.config for cell in grid.cells()}.values():
         check_strategy(config, context.data)
@@ -110,14 +114,14 @@ def make_plan(wanted: Grid, out: Path, options: EngineOptions, trust_code: bool 
     return Plan(replace(grid, cpus_per_cell=engine.cpus), wanted, out, engine, notes, trusted)
 
 
-def _that_can_run(wanted: Grid) -> tuple[Grid, tuple[str, ...]]:
+def _that_can_run(wanted: Grid, data: DataSet | None) -> tuple[Grid, tuple[str, ...]]:
     """Return a grid without optional strategies that data or network cannot serve, and a line on each of these."""
     from pipeline.run.context import check_network, check_strategy, open_context
 
     unfit = dict[str, str]()
     if wanted.optional:
         seed = wanted.seeds[0]
-        context = open_context(wanted.config(wanted.strategies[0], seed))
+        context = open_context(wanted.config(wanted.strategies[0], seed), data=data)
         for name in wanted.optional.intersection(wanted.strategies):
             config = wanted.config(name, seed)
             try:
@@ -148,6 +152,7 @@ def run_grid(
     options: EngineOptions | None = None,
     trust_code: bool = False,
     again: str | None = None,
+    data: DataSet | None = None,
 ) -> list[Outcome]:
     """Compute every cell of a grid that is not finished, and check that the strategies of a seed had the same start.
 
@@ -157,6 +162,7 @@ def run_grid(
         options: where to compute.
         trust_code: as of ``make_plan``.
         again: the command that goes on after an interruption, where it is not ``pipeline compare``.
+        data: of all cells, where it is loaded already.
 
     Returns:
         What became of every cell, in the order of ``Grid.cells``.
@@ -166,7 +172,7 @@ def run_grid(
         RunFailedError: strategies of one seed did not have the same start, schedule or candidates.
 
     """
-    plan = make_plan(wanted, out, options or EngineOptions(), trust_code)
+    plan = make_plan(wanted, out, options or EngineOptions(), trust_code, data)
     trust = " --trust-code" if plan.trust_code else ""
     interrupts = Interrupts(f"interrupted; go on with: {again or f'pipeline compare --out {out}{trust}'}")
     try:

@@ -66,12 +66,12 @@ def test_the_network_is_linear_unless_another_is_named():
 
 def test_names_and_sizes_are_checked_before_anything_is_opened():
     for options, reason in (
-        ({"data.backbone": "x:"}, "config: data.backbone: expected efficientnet-lite0, timm:NAME, torchvision:NAME"),
+        ({"data.backbone": "x:"}, "--backbone: expected efficientnet-lite0, timm:NAME, torchvision:NAME"),
         (
             {"data.backbone_size": 96},
             "config: data: finetune, backbone_size and feature_store: expected with data.backbone",
         ),
-        ({"data.backbone": "timm:x", "data.backbone_size": 4}, "config: data.backbone_size: input should be greater"),
+        ({"data.backbone": "timm:x", "data.backbone_size": 4}, "--backbone-size: input should be greater"),
     ):
         with pytest.raises(PipelineError) as error:
             load_config(options=options)

@@ -1,16 +1,18 @@
 """The check set: drawn at random, asked between other questions, never trained on, and what it says of accuracy."""
 
+import threading
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from session_cases import LOOKS_AHEAD, ask, make, network, opened, say, shade, squares, until
+from session_cases import LOOKS_AHEAD, ThreadNetwork, ask, make, network, opened, say, shade, squares, until
 
 from pipeline.errors import PipelineError
 from pipeline.run.check_set import check_set_of, unpredicted
 from pipeline.run.pool import Pool
 from pipeline.run.rundir import RunDirectory, read_config, read_events
 from pipeline.run.status import read_status
+from pipeline.session import first
 from pipeline.session.checks import require_room
 from pipeline.verify.run import verify
 
@@ -127,7 +129,8 @@ def test_a_session_asks_about_it_and_never_learns_from_it(tmp_path, strategy):
     assert "accuracy" in lines["check set"]
 
 
-def test_the_first_images_are_typical_ones_beside_it(tmp_path):
+def test_the_first_images_are_typical_ones_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(first, "PATIENCE", 60)  # on a machine that has other things to do
     path = make(
         tmp_path / "run", annotator__check=12, **squares(tmp_path) | {"query__n_init": 8, "query__initial": "typiclust"}
     )
@@ -138,6 +141,44 @@ def test_the_first_images_are_typical_ones_beside_it(tmp_path):
             reasons += [question["why"]] if question["why"] != "check" else []
             session.answer("anna", question["sample"], shade(question["sample"]), 1.0)
     assert reasons == ["typical"] * 8
+
+
+def test_it_is_spread_while_the_first_images_are_chosen(tmp_path, monkeypatch):
+    path = make(tmp_path / "run", annotator__check=9, **squares(tmp_path) | {"query__initial": "typiclust"})
+    chosen, choose = threading.Event(), first.first_samples
+    monkeypatch.setattr(first, "first_samples", lambda *given: chosen.wait() and choose(*given))
+    monkeypatch.setattr(first, "PATIENCE", 60)
+    reasons = []
+    with opened(path) as session:
+        while (question := session.question("anna"))["kind"] != "wait":
+            reasons.append(question["why"])
+            session.answer("anna", question["sample"], shade(question["sample"]), 1.0)
+        assert reasons == ["check"]  # one at once, and no second one
+        chosen.set()
+        while len(reasons) < 6:
+            question = ask(session)
+            reasons.append(question["why"])
+            session.answer("anna", question["sample"], shade(question["sample"]), 1.0)
+    assert reasons == ["check", *["typical"] * 4, "check"]
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_the_last_accuracy_is_there_before_the_network_is(tmp_path, opens):
+    class Unopened(ThreadNetwork):
+        """A network whose opening has no end."""
+
+        def begin(self, order):
+            self.order = order
+
+    path = make(tmp_path / "run", annotator__check=6, **squares(tmp_path, count=40))
+    with opened(path) as session:
+        say(session, 6)
+        before = until(session, network(0))["accuracy"]
+    with opened(path, network=ThreadNetwork if opens else Unopened) as session:
+        state = until(session, network(0)) if opens else session.state("anna")
+    assert (state["network"] is not None) == opens
+    assert state["accuracy"] == before
+    assert before["images"] >= 2
 
 
 @pytest.mark.parametrize("why", ["typical", "check"])

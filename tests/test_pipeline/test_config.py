@@ -1,8 +1,10 @@
 import pytest
 import yaml
 
+from pipeline.advice import by_option
 from pipeline.config import RunConfig, load_config, validate
 from pipeline.errors import PipelineError
+from pipeline.options import FIELDS
 from pipeline.parsing import parse_yaml, to_yaml
 from pipeline.plain import differences
 
@@ -42,7 +44,7 @@ def test_later_settings_win(tmp_path):
         (["seed=1.5"], "seed: .*integer.* got 1.5"),
         (["seed=-1"], "seed: .*greater than or equal to 0, got -1"),
         (["query.size=0"], "query.size: .*greater"),
-        (["query.size=50", "query.subset=40"], "query: size: expected at most the subset of 40 candidates, got 50"),
+        (["query.size=50", "query.subset=40"], "query.size: expected at most the subset of 40 candidates, got 50"),
         (["query.strategy=best"], "query.strategy: .*expected one of .* got 'best'"),
         (["data.name=imagenet"], "data.name: expected one of digits, .* got 'imagenet'"),
         (["model.name=vgg"], "vgg"),
@@ -186,3 +188,36 @@ def test_a_dotted_key_in_a_file_says_how_it_is_written_there(tmp_path):
 def test_a_recorded_configuration_that_is_none_says_what_it_is(values, got):
     with pytest.raises(PipelineError, match=f"^config: expected keys and values, got {got}$"):
         validate(values, recorded=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "sets", "message"),
+    [
+        ({"query.initial": "x"}, (), "--initial: input should be 'auto', 'random', 'typiclust' or 'k-means', got 'x'"),
+        ({"train.epochs": 0}, (), "--epochs must be at least 1, got 0"),  # said of the field in its own words
+        ({"kernel.memory_budget": "x"}, (), "--memory-budget: expected a positive size"),
+        ({"kernel.head": "x"}, (), "--kernel: expected one of sum-of-logits"),
+        ({"model.name": "cn"}, (), "--model: there is no model 'cn'"),
+        ({"model.init_weights": "x.pt", "model.name": "cnn"}, (), "--init-weights: cannot read x.pt"),
+        ({}, ("query.initial=x",), "--set query.initial: input should be"),
+        ({"query.initial": "random"}, ("query.size=0",), "--set query.size: input should be greater"),
+        ({"query.size": 3}, ("train.tolerance=-1",), "--set train.tolerance must be 0 or more"),
+    ],
+)
+def test_what_an_option_gave_is_called_by_the_option(options, sets, message):
+    with pytest.raises(PipelineError) as refused:
+        load_config(options=options, sets=sets)
+    assert str(refused.value).startswith(message)
+
+
+def test_what_a_file_gave_is_called_by_its_field(tmp_path):
+    (tmp_path / "run.yaml").write_text("query: {initial: x}")
+    with pytest.raises(PipelineError, match=r"^config: query\.initial: input should be"):
+        load_config(tmp_path / "run.yaml", {"query.size": 3})
+
+
+def test_a_later_refusal_is_called_by_the_option_that_the_command_was_given():
+    words = ("--device=x", "--out", "run")
+    assert by_option("device: expected one", words, FIELDS) == "--device: expected one"
+    assert by_option("data.backbone: expected one", words, FIELDS) == "data.backbone: expected one"
+    assert by_option("expected one", words, FIELDS) == "expected one"

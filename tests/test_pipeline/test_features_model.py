@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from pipeline.cli import cli
 from pipeline.config import load_config
 from pipeline.run.rundir import read_config
+from pipeline.run.stages.train import read_summary
 from trainer.cli import cli as trainer
 from trainer.data import holds_features
 
@@ -38,12 +39,15 @@ def test_what_cannot_be_read_is_nothing_to_choose_by(name):
 
 def test_commands_choose_it(features, monkeypatch):
     monkeypatch.chdir(features)
-    tiny = ["--n-init", "6", "--query-size", "2", "--cycles", "2", "--epochs", "3", "--device", "cpu"]
+    tiny = ["--n-init", "6", "--query-size", "2", "--cycles", "2", "--epochs", "60", "--device", "cpu"]
     ran = CliRunner().invoke(
         cli, ["run", "--dataset", "npz:features.npz", *tiny, "--subset-size", "20", "--out", "run"]
     )
     assert ran.exit_code == 0, ran.output
     assert read_config(features / "run").model.name == "linear"
+    assert read_config(features / "run").train.max_lr is None  # the number of classes decides
+    rates = [read_summary(features / f"run/cycles/{cycle:03d}/train")["max_lr"] for cycle in (0, 1)]
+    assert rates == [2.0, 2.0]
     fitted = CliRunner().invoke(
         trainer, ["fit", "--dataset", "npz:features.npz", "--n-labelled", "8", "--epochs", "3", "--out", "fit"]
     )

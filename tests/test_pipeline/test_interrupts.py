@@ -97,3 +97,24 @@ def test_ctrl_c_of_a_terminal_reaches_no_child_however_early():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("0\n0\n", -signal.SIGINT)
     assert done.stderr.count("Traceback") == 1  # its own
+
+
+def test_a_killed_child_leaves_no_semaphores_to_be_reported(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import multiprocessing, os, signal, sys\n"
+        "from pipeline.interrupts import leave_no_semaphores\n"
+        "def child(tidy):\n"
+        "    if tidy: leave_no_semaphores()\n"
+        "    lock = multiprocessing.RLock()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if __name__ == '__main__':\n"
+        "    process = multiprocessing.get_context('spawn').Process(target=child, args=(sys.argv[1] == 'tidy',))\n"
+        "    process.start(), process.join()\n"
+    )
+    said = {}
+    for how in ("tidy", "untidy"):
+        command = [sys.executable, str(program), how]
+        said[how] = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert said["tidy"] == ""
+    assert "leaked semaphore" in said["untidy"]

@@ -177,3 +177,23 @@ def test_a_report_knows_classes_that_were_added_to_one_of_the_runs(tmp_path):
     assert "margin: from 0% (0) to 100% (ten)." in page
     assert page.count('alt="ten, image ') == 4
     assert ",margin,0,0,12,picked[ten],4,random" in (tmp_path / "report/results.csv").read_text()
+
+
+def test_the_rate_of_a_linear_network_goes_up_with_its_classes(tmp_path):
+    y = np.arange(80) % 2
+    np.savez(tmp_path / "x.npz", X=np.random.default_rng(0).normal(size=(80, 6)) + 3 * y[:, None], y=y)
+    small = {"query.n_init": 12, "cycles": 1, "train.epochs": 60, "device": "cpu"}
+    context = opened({"data.name": f"npz:{tmp_path / 'x.npz'}", **small})
+
+    def rate(context, number, previous=None):
+        trained(context, tmp_path / str(number), number, previous)
+        return json.loads((tmp_path / f"{number}/summary.json").read_text())["max_lr"]
+
+    assert context.spec.name == "linear"
+    assert rate(context, 0) == 2.0
+    more = context.with_classes(["c", "d"])
+    assert rate(more, 1, tmp_path / "0") == 4.0
+    summary = json.loads((tmp_path / "0/summary.json").read_text())
+    (tmp_path / "0/summary.json").write_text(json.dumps({**summary, "max_lr": 0.5}))  # after a restart
+    assert rate(context, 2, tmp_path / "0") == 0.5
+    assert rate(more, 3, tmp_path / "0") == 1.0

@@ -23,6 +23,7 @@ from pipeline.pilot.evidence import (
 from pipeline.pilot.measure import Row, Shown
 from pipeline.pilot.sizes import Sizes, check_classes, choose, fit, how_many_seeds
 from pipeline.pilot.verdict import about_saving, answer_of, sentence, table
+from pipeline.run import loading
 from pipeline.run.rundir import read_config
 from pipeline.sweep.engine import EngineOptions
 
@@ -220,6 +221,14 @@ def engine(monkeypatch, go_on):
     return made
 
 
+@pytest.fixture
+def loads(monkeypatch):
+    """The names of data sets that this process loads."""
+    found, load = [], loading.load
+    monkeypatch.setattr(loading, "load", lambda name, **more: found.append(name) or load(name, **more))
+    return found
+
+
 def features(path, classes=3, samples=160, seed=0, spread=1.0):
     """Write clusters of features."""
     rng = np.random.default_rng(seed)
@@ -231,7 +240,7 @@ def features(path, classes=3, samples=160, seed=0, spread=1.0):
 SMALL = ["--strategies", "margin", "--seeds", "6", "--cycles", "4", "--epochs", "15", "--device", "cpu"]
 
 
-def test_a_pilot_goes_on_and_ends_in_a_page(pilot, engine, tmp_path):
+def test_a_pilot_goes_on_and_ends_in_a_page(pilot, engine, tmp_path, loads):
     features(tmp_path / "mine.npz")
     engine.failing = {"margin-seed3": "the disk is full"}
     first = pilot("mine.npz", *SMALL, code=1)
@@ -256,8 +265,10 @@ def test_a_pilot_goes_on_and_ends_in_a_page(pilot, engine, tmp_path):
     assert json.loads((out / "pilot.json").read_text())["seeds"] == 6
 
     engine.ran = []
+    loads.clear()
     again = pilot("mine.npz", *SMALL, "--out", out)
     assert engine.ran == ["closed"]
+    assert len(loads) == 1
     assert again.stdout.splitlines()[-4:-1] == second.stdout.splitlines()[-4:-1]
     assert "begun with other options" in pilot("mine.npz", *SMALL, "--n-init", "9", "--out", out, code=2).stderr
     (out / "pilot.json").write_text("{")
@@ -269,7 +280,7 @@ def asked(data, **fields):
     return Asked(data_set(str(data)), ("margin",), None, None, None, fields, ())
 
 
-def test_what_is_chosen_for_a_folder_and_found_again(tmp_path):
+def test_what_is_chosen_for_a_folder_and_found_again(tmp_path, loads):
     rng = np.random.default_rng(0)
     for number in range(120):
         place = tmp_path / "photos" / ("cat", "dog")[number % 2]
@@ -277,7 +288,8 @@ def test_what_is_chosen_for_a_folder_and_found_again(tmp_path):
         side = (40, 50)[number % 3 == 0]
         Image.fromarray(rng.integers(0, 255, (side, 40, 3), dtype=np.uint8)).save(place / f"{number}.png")
     said, one = [], asked(tmp_path / "photos")
-    choice = choose_for(one, tmp_path / "out", EngineOptions(), trust_code=False, say=said.append)
+    choice, data = choose_for(one, tmp_path / "out", EngineOptions(), trust_code=False, say=said.append)
+    assert (len(loads), len(data.train), len(data.test)) == (1, 40, 80)
     assert said == ["the network sees every image at 32x32 pixels (--image-size)"]
     grid = choice.grid(one)
     config = grid.cells()[0].config
@@ -291,7 +303,7 @@ def test_what_is_chosen_for_a_folder_and_found_again(tmp_path):
     with pytest.raises(PipelineError, match="begun with other options"):
         find_place(tmp_path / "out", asked(tmp_path / "photos", model__name="mlp"))
     mine = asked(tmp_path / "photos", data__image_size=16, data__test_fraction=0.5)
-    own = choose_for(mine, tmp_path / "out", EngineOptions(), trust_code=False, say=said.append)
+    own, _ = choose_for(mine, tmp_path / "out", EngineOptions(), trust_code=False, say=said.append)
     assert own.grid(one).cells()[0].config.query.n_init == 10
     assert "image_size" not in own.base["data"]
 
@@ -308,10 +320,10 @@ def test_minutes_take_seeds_away_and_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.pilot.begin.measure", measured)
     said, one = [], asked(tmp_path / "mine.npz")._replace(minutes=27.0)
     options = EngineOptions(jobs=1, cpus_per_cell=1)
-    choice = choose_for(one, tmp_path / "out", options, trust_code=False, say=said.append)
+    choice, _ = choose_for(one, tmp_path / "out", options, trust_code=False, say=said.append)
     assert (choice.seeds, choice.base["cycles"]) == (7, 6)  # 2 strategies of 6 trainings and 5 scores: 220 s a seed
     assert choice.notes == ("To fit into 27 minutes it has 7 seeds of 6 cycles in place of 8 of 6.",)
-    tight = choose_for(one._replace(minutes=18.5), tmp_path / "out", options, trust_code=False, say=said.append)
+    tight, _ = choose_for(one._replace(minutes=18.5), tmp_path / "out", options, trust_code=False, say=said.append)
     assert (tight.seeds, tight.base["cycles"]) == (6, 5)
     with pytest.raises(PipelineError, match="--minutes: expected at least 14, which 6 seeds of 4 cycles"):
         choose_for(one._replace(minutes=2.0), tmp_path / "out", options, trust_code=False, say=said.append)

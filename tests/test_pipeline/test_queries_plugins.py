@@ -200,7 +200,7 @@ def test_a_run_asks_what_the_strategy_says(module, tmp_path):
 def test_bad_strategies_end_with_exit_code_2_and_write_nothing(module, tmp_path):
     result = run("--strategy", f"{module('')}:Absent", "--out", "run")
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: config: query.strategy: strategy 'own_strategy_of_a_test:Absent': there is")
+    assert result.stderr.startswith("error: --strategy: strategy 'own_strategy_of_a_test:Absent': there is")
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
 

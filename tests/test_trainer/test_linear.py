@@ -1,6 +1,7 @@
 """The linear network for features learned elsewhere."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -50,3 +51,29 @@ def test_of_unit_length_it_sees_directions_alone():
         torch.testing.assert_close(model(length * x), torch.tensor([[0.6 + 0.5, 4.0 - 1], [0.5, -1.0]]))
     model(x)[0, 0].backward()  # Θ(x, x) of one output is the cosine + 1
     assert float(head.weight.grad[0].square().sum() + head.bias.grad[0].square()) == 2
+
+
+def test_the_default_rate_falls_with_fewer_than_ten_classes():
+    full = options_for("linear")
+    assert options_for("linear", num_classes=10) == options_for("linear", num_classes=200) == full
+    assert [options_for("linear", num_classes=C).max_lr for C in (1, 2, 3, 5, 9)] == [2.0, 2.0, 3.0, 5.0, 9.0]
+    assert options_for("linear", num_classes=2, max_lr=10.0) == full  # a rate that is given is what is taken
+    for more in ({"loss": "cross-entropy"}, {"optimizer": "adam"}):  # not a mean over classes; a rate of its own
+        assert options_for("linear", num_classes=2, **more) == options_for("linear", **more)
+    assert options_for("cnn", num_classes=2) == options_for("cnn")
+
+
+@pytest.mark.parametrize("C", [2, 3, 5])
+def test_few_classes_are_learned_at_the_first_attempt(C):
+    rng = np.random.default_rng(C)
+    labels = np.tile(np.arange(C), 8)
+    x = 3 * rng.normal(size=(C, 64))[labels] + rng.normal(size=(len(labels), 64))
+    x = ((x - x.mean(0)) / x.std()).astype(np.float32).reshape(-1, 1, 1, 64)  # centred, of unit variance, as data is
+
+    def trained(**more):
+        return fit(
+            build_model("linear", (1, 1, 64), C, 0), x, labels, C, options_for("linear", epochs=60, **more), seed=0
+        )
+
+    assert trained(num_classes=C).restarts == ()
+    assert (trained().restarts != ()) == (C < 5)  # at the rate of ten classes; of five it is at the limit

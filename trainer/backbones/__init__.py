@@ -9,7 +9,17 @@ from trainer.backbones.base import Backbone, BackboneKind
 from trainer.errors import TrainerError
 from trainer.models.custom import NAME
 
-__all__ = ["BACKBONES", "OF_OTHERS", "OWN", "Backbone", "BackboneKind", "kind_of", "open_backbone", "own_code"]
+__all__ = [
+    "BACKBONES",
+    "OF_OTHERS",
+    "OWN",
+    "Backbone",
+    "BackboneKind",
+    "from_anywhere",
+    "kind_of",
+    "open_backbone",
+    "own_code",
+]
 
 BACKBONES: Mapping[str, BackboneKind] = {efficientnet_lite0.NAME: efficientnet_lite0.KIND}
 """Those with a name of their own."""
@@ -55,6 +65,20 @@ def open_backbone(name: str) -> Backbone:
     if kind is folder.KIND and not Path(name).expanduser().is_dir():
         raise _unknown(name)
     return kind.opens(name)
+
+
+def from_anywhere(name: str) -> str:
+    """Return a backbone's name by which it is found from whatever directory: a folder's is its absolute path.
+
+    Args:
+        name: what the user gave; one that is wrong comes back as it is, which is said where it is used.
+
+    """
+    try:
+        path = Path(name).expanduser()
+        return str(path.resolve()) if kind_of(name) is folder.KIND and path.is_dir() else name
+    except (TrainerError, RuntimeError, OSError, ValueError):  # RuntimeError: the home directory of ~user is not known
+        return name
 
 
 def own_code(name: str) -> str | None:

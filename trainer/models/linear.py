@@ -77,4 +77,5 @@ FAMILY = Family(
         "unit_length": Option(False, "whether rows are divided by their lengths, as of a backbone's features"),
     },
     training={"optimizer": "exact", "max_lr": 10.0, "weight_decay": 1e-5},
+    rated_for=10,  # half of where SGD diverges on inputs of one direction, of unit variance: 1.9 C at momentum 0.9
 )

@@ -73,6 +73,8 @@ class Family:
         builder: ``builder(input_shape, num_classes, **options)``, called with every option filled in.
         options: the options it takes.
         training: the fields of ``trainer.options.TrainOptions`` whose default differs for this family.
+        rated_for: classes from which on the default learning rate is ``training``'s; of C fewer it is C / rated_for of
+            it where the loss is a mean over classes, whose curvature is proportional to 1/C. None for any number.
 
     """
 
@@ -82,6 +84,7 @@ class Family:
     builder: Callable[..., nn.Module]
     options: Mapping[str, Option]
     training: Mapping[str, float | str] = field(default_factory=dict)
+    rated_for: int | None = None
 
     def resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options of this family: those given, checked, and the defaults of the others.

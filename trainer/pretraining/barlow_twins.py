@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from trainer.pretraining.base import Encoder, Method, Pretext, off_diagonal, projection
+from trainer.pretraining.base import Method, of_pairs, off_diagonal
 
 LAMBDA = 0.0051
 PROJECTED = 512
@@ -29,25 +29,9 @@ def redundancy(a: Tensor, b: Tensor, lam: float = LAMBDA) -> Tensor:
     return (1 - C.diagonal()).square().sum() + lam * off_diagonal(C).square().sum()
 
 
-class BarlowTwins(Pretext):
-    """A projection, and the loss ``redundancy`` of what it makes of two views.
-
-    Args:
-        encoder: the network that learns.
-        d: numbers of its features.
-
-    """
-
-    def __init__(self, encoder: Encoder, d: int) -> None:
-        super().__init__()
-        self.project = projection(d, PROJECTED)
-
-    def forward(self, encoder: Encoder, views: Tensor) -> Tensor:
-        """Return the loss of a step, see ``Pretext``."""
-        a, b = self.project(encoder(views)).chunk(2)
-        return redundancy(a, b)
-
-
 METHOD = Method(
-    "barlow-twins", "features that two views share and that repeat no other", "Zbontar et al. 2021", BarlowTwins
+    "barlow-twins",
+    "features that two views share and that repeat no other",
+    "Zbontar et al. 2021",
+    of_pairs(PROJECTED, redundancy),
 )

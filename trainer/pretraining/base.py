@@ -92,3 +92,45 @@ def off_diagonal(C: Tensor) -> Tensor:
     """Return all elements of a square matrix but those of its diagonal, ``[D (D - 1)]``."""
     D = len(C)
     return C.flatten()[:-1].view(D - 1, D + 1)[:, 1:].flatten()
+
+
+class Projected(Pretext):
+    """A projection of features, and a loss of what it makes of two views.
+
+    Args:
+        d: numbers of the features.
+        out: numbers of a projection.
+        loss: of projections ``[2 B, out]``; rows i and i + B are two views of one image.
+
+    """
+
+    def __init__(self, d: int, out: int, loss: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.project = projection(d, out)
+        self._loss = loss
+
+    def forward(self, encoder: Encoder, views: Tensor) -> Tensor:
+        """Return the loss of a step, see ``Pretext``."""
+        return self._loss(self.project(encoder(views)))
+
+
+def of_projections(out: int, loss: Callable[[Tensor], Tensor]) -> Callable[[Encoder, int], Pretext]:
+    """Return a method's task that is a loss of projections, see ``Projected``.
+
+    Args:
+        out: numbers of a projection.
+        loss: of both views' projections.
+
+    """
+    return lambda encoder, d: Projected(d, out, loss)
+
+
+def of_pairs(out: int, loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Encoder, int], Pretext]:
+    """Return a method's task that is a loss of projections, those of one view and those of the other.
+
+    Args:
+        out: numbers of a projection.
+        loss: of one view's projections and the other's, ``[B, out]`` each.
+
+    """
+    return of_projections(out, lambda z: loss(*z.chunk(2)))

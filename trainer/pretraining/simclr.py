@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.pretraining.base import Encoder, Method, Pretext, projection
+from trainer.pretraining.base import Method, of_projections
 
 TEMPERATURE = 0.5
 """For 32x32 images (Chen et al. 2020, section B.9)."""
@@ -32,22 +32,9 @@ def nt_xent(z: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     return F.cross_entropy(s, other)
 
 
-class SimCLR(Pretext):
-    """A projection, and the loss ``nt_xent`` of what it makes of two views.
-
-    Args:
-        encoder: the network that learns.
-        d: numbers of its features.
-
-    """
-
-    def __init__(self, encoder: Encoder, d: int) -> None:
-        super().__init__()
-        self.project = projection(d, PROJECTED)
-
-    def forward(self, encoder: Encoder, views: Tensor) -> Tensor:
-        """Return the loss of a step, see ``Pretext``."""
-        return nt_xent(self.project(encoder(views)))
-
-
-METHOD = Method("simclr", "tells an image's other view from all other images'", "Chen et al. 2020", SimCLR)
+METHOD = Method(
+    "simclr",
+    "tells an image's other view from all other images'",
+    "Chen et al. 2020",
+    of_projections(PROJECTED, nt_xent),
+)

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.pretraining.base import Encoder, Method, Pretext, off_diagonal, projection
+from trainer.pretraining.base import Method, of_pairs, off_diagonal
 
 AGREEMENT, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0
 SMALLEST = 1e-4  # added to a variance under a root
@@ -36,23 +36,9 @@ def variance_invariance_covariance(a: Tensor, b: Tensor) -> Tensor:
     return total
 
 
-class VICReg(Pretext):
-    """A projection, and the loss ``variance_invariance_covariance`` of what it makes of two views.
-
-    Args:
-        encoder: the network that learns.
-        d: numbers of its features.
-
-    """
-
-    def __init__(self, encoder: Encoder, d: int) -> None:
-        super().__init__()
-        self.project = projection(d, PROJECTED)
-
-    def forward(self, encoder: Encoder, views: Tensor) -> Tensor:
-        """Return the loss of a step, see ``Pretext``."""
-        a, b = self.project(encoder(views)).chunk(2)
-        return variance_invariance_covariance(a, b)
-
-
-METHOD = Method("vicreg", "two views agree, features vary, and not together", "Bardes, Ponce & LeCun 2022", VICReg)
+METHOD = Method(
+    "vicreg",
+    "two views agree, features vary, and not together",
+    "Bardes, Ponce & LeCun 2022",
+    of_pairs(PROJECTED, variance_invariance_covariance),
+)

@@ -190,9 +190,13 @@ def _unlabelled(context: RunContext, labelled: Labelled) -> PoolInputs | None:
 
 def _begin_with(context: RunContext, previous: Path | None, max_lr: float | None) -> tuple[TrainOptions, bool]:
     """Return options at the rate to begin with, and whether the previous network learned anything."""
-    before, options = _rates(previous) if previous is not None else {}, context.config.train_options
+    before, options = _rates(previous) if previous is not None else {}, context.train_options
     learned = not before.get("at_chance", False)
-    rates = [options.max_lr, max_lr, before.get("max_lr") if learned else None]
+    kept = before.get("max_lr") if learned else None
+    if kept is not None and previous is not None and (spec := previous / MODEL).is_file():
+        fewer = context.config.train_options_for(read_json(spec)["num_classes"])
+        kept *= options.max_lr / fewer.max_lr  # the same rate for the classes that there are now
+    rates = [options.max_lr, max_lr, kept]
     return replace(options, max_lr=min(rate for rate in rates if rate is not None)), learned
 
 
@@ -241,7 +245,7 @@ def options_of(context: RunContext, trained: Path) -> TrainOptions:
         trained: the cycle's train stage.
 
     """
-    options, left = context.config.train_options, _rates(trained)
+    options, left = context.train_options, _rates(trained)
     return replace(options, max_lr=left.get("max_lr", options.max_lr), ridge=left.get("ridge", options.ridge))
 
 

@@ -85,7 +85,7 @@ ADAM = OptimizerKind(
 )
 
 
-def _no_steps(parameters: Sequence[nn.Parameter], options: "TrainOptions") -> torch.optim.Optimizer:
+def _no_steps(parameters: Parameters, options: "TrainOptions") -> torch.optim.Optimizer:
     raise ValueError("what is solved takes no steps")
 
 

@@ -15,7 +15,8 @@ def made_up(count, seed=0, shape=SHAPE):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, count)
     x = rng.normal(size=(count, *shape)).astype(np.float32)
-    x[np.arange(count), 0, labels] += 3
+    places = (labels, 0) if shape[1] == 1 else (0, labels)  # of features, and of images
+    x[np.arange(count), *places] += 3
     return x, labels
 
 

@@ -167,7 +167,7 @@ def _fitted(
             on_epoch=None if by_step else lambda record: progress(record["epoch"], options.epochs),
             on_step=progress if by_step else None,
             limited=learned and previous is not None and was_limited(previous),
-            unlabelled=_unlabelled(context, labelled),
+            unlabelled=unlabelled_of(context, labelled),
             beside=read_beside(warm) if warm is not None else None,
             checkpoint=checkpoint,
         )
@@ -180,8 +180,14 @@ def _fitted(
         raise RunFailedError(f"cycle {cycle}: {error}") from error
 
 
-def _unlabelled(context: RunContext, labelled: Labelled) -> PoolInputs | None:
-    """Return the training images without labels, for a learner that learns from them."""
+def unlabelled_of(context: RunContext, labelled: Labelled) -> PoolInputs | None:
+    """Return the training images without labels, for a learner that learns from them; None for others.
+
+    Args:
+        context: the run's constants.
+        labelled: the labelled set.
+
+    """
     if not LEARNERS[context.config.train_options.learner].needs_unlabelled:
         return None
     everything = np.arange(len(context.data.train))

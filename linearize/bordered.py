@@ -92,7 +92,7 @@ class Bordered:
     @cached_property
     def resolution(self) -> Float64:
         """What is rounding of K_g's largest eigenvalue ``[g]``; an eigenvalue below it is 0 as far as can be told."""
-        return self.rows * EPSILON * self.scale
+        return (self.rows + 2 * ROUNDING) * EPSILON * self.scale
 
     def count_above(self, mu: Float64) -> np.ndarray:
         """Return how many eigenvalues of each K_g are above μ, ``[g]``.

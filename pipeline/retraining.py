@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from common.losses import LOSSES
 from trainer.errors import Diverged, TrainerError
+from trainer.learners import Inputs
 from trainer.loop import fit
 from trainer.options import TrainOptions
 from trainer.predict import placed, predict
@@ -69,6 +70,7 @@ class Retrainer:
         device: where.
         limited: with gradients no longer than at the start, as the cycle's network was trained.
         beside: the weights that what is trained beside the network starts from, each time; None for new ones.
+        unlabelled: inputs without labels, for learners that learn from them; an image that is given a label stays one.
 
     """
 
@@ -84,8 +86,9 @@ class Retrainer:
         *,
         limited: bool = False,
         beside: Mapping[str, Tensor] | None = None,
+        unlabelled: Inputs | None = None,
     ) -> None:
-        self.beside = beside
+        self.beside, self.unlabelled = beside, unlabelled
         self.model, self.x, self.labels, self.pool = model, x, labels, pool
         self.num_classes, self.device, self.limited = num_classes, device, limited
         self.options = replace(options, keep_epochs=())
@@ -131,6 +134,7 @@ class Retrainer:
                     on_epoch=(lambda _: check()) if check else None,
                     limited=self.limited,
                     beside=self.beside,
+                    unlabelled=self.unlabelled,
                 )
             except Diverged as error:
                 raise Diverged(f"{error}; lower train.max_lr (--set) in the next run", error.max_lr) from error

@@ -87,6 +87,7 @@ class Run:
         self.snapshots: dict[int, Weights] = {}
         self.best: list[Weights] | None = None  # of each of the states
         self.history: list[EpochRecord] = []
+        self.first_lr = options.max_lr  # of the present epoch
         self.totals: list[Tensor | None] = [None, None]  # of the present epoch: loss and the network's own
 
     def attempt(self, on_epoch: OnEpoch | None, on_step: OnStep | None = None) -> Attempt:
@@ -103,7 +104,7 @@ class Run:
         ended: Ended | None = None
         self._keep(0)
         for epoch in range(len(history) + 1, options.epochs + 1):
-            record: EpochRecord = {"epoch": epoch, "lr": self.lr, **self.epoch(epoch, on_step), "residual_rms": None}
+            record: EpochRecord = {"epoch": epoch, **self.epoch(epoch, on_step), "residual_rms": None}
             finite = math.isfinite(record["loss"])
             if looked := finite and self.ending.looks(epoch):
                 rms, outputs = self.measure()
@@ -165,7 +166,7 @@ class Run:
         return self.steps * len(self.history) + (0 if self.totals[0] is None else self.batches.taken)
 
     def epoch(self, number: int, on_step: OnStep | None = None) -> dict[str, float]:
-        """Take the steps of an epoch that are left; return the mean loss, and the network's own share of it.
+        """Take the steps of an epoch that are left; return its first rate, the mean loss and the network's own.
 
         Args:
             number: of the epoch, the first being 1.
@@ -175,6 +176,7 @@ class Run:
         self.model.train()
         if self.totals[0] is None:
             self.batches.begin()
+            self.first_lr = self.lr
             self.totals = [torch.zeros((), device=self.x.device), None]
         total, own = self.totals
         while not self.batches.over:
@@ -196,7 +198,9 @@ class Run:
         self.first, self.totals = False, [None, None]
         assert total is not None
         seen = self.batches.images
-        return {"loss": float(total) / seen} | ({} if own is None else {"own_loss": float(own) / seen})
+        return {"lr": self.first_lr, "loss": float(total) / seen} | (
+            {} if own is None else {"own_loss": float(own) / seen}
+        )
 
     def state(self) -> dict[str, Any]:
         """Return what the steps that are left depend on, between two of them, beside what the attempt is made from."""
@@ -212,6 +216,7 @@ class Run:
             "best": self.best,
             "history": self.history,
             "totals": self.totals,
+            "first_lr": self.first_lr,
         }
 
     def go_on_from(self, state: dict[str, Any]) -> None:
@@ -231,6 +236,7 @@ class Run:
         self.ending.lowest, self.ending.best_epoch = state["ending"]
         self.snapshots = dict(state["snapshots"])
         self.best, self.history = state["best"], state["history"]
+        self.first_lr = state["first_lr"]
         self.totals = [None if total is None else total.to(self.x.device) for total in state["totals"]]
 
     def _limit_gradient(self) -> None:

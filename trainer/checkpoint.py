@@ -57,7 +57,7 @@ def snapshot_name(epoch: int) -> str:
 
 
 def trained_files(model: nn.Module, result: "Trained") -> dict[str, bytes]:
-    """Return all weights that a training left, as files by name: the network's, its student's, others, those kept.
+    """Return all weights that a training left, as files by name: the network's, its student's, any beside and kept.
 
     Args:
         model: the network.

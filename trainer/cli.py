@@ -30,7 +30,7 @@ from trainer.files import require_free
 from trainer.learners import LEARNERS, Trained
 from trainer.models import MODELS, ModelSpec, build, check_evaluation, family_of
 from trainer.models.on_backbone import PREFIX
-from trainer.options import options_for
+from trainer.options import TrainOptions, options_for
 from trainer.predict import accuracy, predict
 from trainer.pretraining.options import pretrain_options
 from trainer.regimes import Ended
@@ -177,7 +177,7 @@ def fit(
             (folder / name).write_bytes(content)
     for line in describe(result.max_lr, result.restarts, result.at_chance, "--max-lr="):
         click.echo(f"warning: {line}", err=True)
-    click.echo(_said(result, test))
+    click.echo(_said(result, test, options))
     if result.averaged:
         shown = "" if student is None else f", with a test accuracy of {student:.4f}"
         click.echo(f"weights.safetensors holds the averages over the steps; student.safetensors the last ones{shown}")
@@ -205,11 +205,12 @@ def _network(model: str | None, given: dict[str, Any], dataset: str, seen: "Seen
     return model or ("linear" if holds_features(dataset) else "cnn"), given
 
 
-def _said(result: Trained, test: float | None) -> str:
+def _said(result: Trained, test: float | None, options: TrainOptions) -> str:
     """Return what is said of a training, in a line."""
+    said = "ended" if result.ended == "epochs" and options.tolerance == 0 else SAID[result.ended]
     how = f"after {result.epochs} epochs" if result.ridge is None else f"with ridge {result.ridge:g}"
     return (
-        f"{SAID[result.ended]} {how} in {result.seconds:.1f} s: ||R|| = "
+        f"{said} {how} in {result.seconds:.1f} s: ||R|| = "
         f"{result.residual_norm:.4f} (||R||/sqrt(L) = {result.residual_rms:.4f}), train accuracy "
         f"{result.train_accuracy:.4f}, " + ("no test images" if test is None else f"test accuracy {test:.4f}")
     )

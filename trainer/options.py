@@ -73,7 +73,8 @@ class TrainOptions:
         confidence: τ, the least probability of a class that ``fixmatch`` takes for a label.
         ema: how far averaged weights reach back at most: each step leaves this share of them.
         perturb: what images without labels are changed by beyond ``augment``: a key of
-            ``trainer.data.perturb.PERTURBATIONS``, or ``auto``, which is rand-augment for images, noise for features.
+            ``trainer.data.perturb.PERTURBATIONS``, or ``auto``: of images rand-augment for ``fixmatch``, shift for
+            the others; of features noise.
 
     Raises:
         TrainerError: a value that makes no sense, or an unknown loss or augmentation.

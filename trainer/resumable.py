@@ -133,12 +133,12 @@ class Checkpoint:
 
     Args:
         path: of the file, in a folder that is there.
-        every: seconds between two of them.
+        every: seconds between two of them; ``EVERY`` where it is None.
 
     """
 
-    def __init__(self, path: Path, every: float = EVERY) -> None:
-        self.path, self.every = path, every
+    def __init__(self, path: Path, every: float | None = None) -> None:
+        self.path, self.every = path, EVERY if every is None else every
         self.went_on_from = 0  # step of the attempt; 0 where the training began anew
         self.passed_over = ""  # why what was there is not gone on from
         self._kept = time.monotonic()

@@ -144,8 +144,9 @@ class _Scorer:
         """Return the last layer's kernels."""
         if cycle not in self._features:
             context = self.run.context.of_cycle(self.run.pool, cycle)
-            network = TrainedNetwork.of(context, self.run.trained[cycle], None, "none", silent)
-            labelled = network.embed(context.images(self.run.labelled(cycle).ids))[0]
+            known = self.run.labelled(cycle)
+            network = TrainedNetwork.of(context, known, self.run.trained[cycle], None, "none", silent)
+            labelled = network.embed(context.images(known.ids))[0]
             pool = network.embed(context.images(self.ids))[0]
             biased = last_layer_has_bias(network.model, np.zeros((1, *network.input_shape), np.float32))
             self._features[cycle] = labelled, pool, biased

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from linearize.convergence import last_layer_conditioning
-from trainer.data.by_id import PoolInputs
 from trainer.features import embed
 from trainer.loop import fit
 from trainer.models import ModelSpec, build
@@ -76,7 +75,7 @@ def illustrate(
     options = replace(options, epoch_steps=STEPS, max_lr=0.1, tolerance=0.0)
     for query in range(queries + 1):
         model, rest = build(SPEC, SEED), np.setdiff1d(np.arange(MOONS), labelled)
-        fit(model, x[labelled], y[labelled], 2, options, seed=SEED, unlabelled=PoolInputs(lambda ids: x[ids], rest))
+        fit(model, x[labelled], y[labelled], 2, options, seed=SEED, unlabelled=x[rest])
         chosen = np.empty(0, int)
         if query < queries:
             features = embed(model, x)[0]

@@ -8,11 +8,11 @@ from common.losses import get_loss
 from pipeline import seeds
 from pipeline.analyse.opening import OpenedRun
 from pipeline.errors import RunFailedError
-from pipeline.run.stages.train import EVALUATION_CHUNK, WEIGHTS, options_of
+from pipeline.run.pool import Labelled
+from pipeline.run.stages.train import EVALUATION_CHUNK, WEIGHTS, options_of, unlabelled_of
 from trainer.checkpoint import load_weights
-from trainer.data.by_id import PoolInputs
 from trainer.errors import TrainerError
-from trainer.learners import LEARNERS
+from trainer.learners import EpochRecord
 from trainer.loop import fit
 from trainer.predict import accuracy, predict
 from trainer.targets import one_hot
@@ -55,9 +55,8 @@ class Trainer:
         self.context = run.context.of_cycle(run.pool, cycle)
         self.options = options_of(self.context, run.trained[cycle])
         data = self.context.data
-        self._test = np.arange(len(data.test))[:EVALUATION_CHUNK]
-        self._x = data.inputs("test", self._test) if len(self._test) else None
-        self._y = data.labels("test", self._test) if len(self._test) else None
+        test = np.arange(len(data.test))[:EVALUATION_CHUNK]
+        self._test = (data.inputs("test", test), data.labels("test", test)) if len(test) else None
 
     def __call__(self, ids: np.ndarray, seed: int | None, follow: bool = False) -> Training:
         """Train on samples whose labels the data has.
@@ -76,36 +75,38 @@ class Trainer:
         model = context.network(0 if seed is None else FIRST_SEED + seed)
         if seed is None and config.start == "warm":
             load_weights(model, self.run.trained[self.cycle] / WEIGHTS)
-        losses = dict[int, float]()
+        losses, test = dict[int, float](), self._test
 
-        def followed(record: dict) -> None:  # type: ignore[type-arg]
+        def followed(record: EpochRecord) -> None:
             if record["epoch"] == 1:
                 losses.clear()  # an attempt at a lower rate began
-            losses[record["epoch"]] = self._test_loss(predict(model, self._x, device=context.device))
+            if test is not None:
+                losses[record["epoch"]] = self._loss(predict(model, test[0], device=context.device), test[1])
 
-        needs = LEARNERS[self.options.learner].needs_unlabelled
-        rest = np.setdiff1d(np.arange(len(context.data.train)), ids)
+        labelled = Labelled(ids, context.data.labels("train", ids))
         try:
             result = fit(
                 model,
                 context.images(ids),
-                context.data.labels("train", ids),
+                labelled.labels,
                 context.data.num_classes,
                 self.options,
                 seed=seeds.integer(config.seed, FIRST_SEED + (seed or 0), "train"),
                 device=context.device,
-                on_epoch=followed if follow and self._x is not None else None,  # type: ignore[arg-type]
-                unlabelled=PoolInputs(context.images, rest) if needs else None,
+                on_epoch=followed if follow else None,
+                unlabelled=unlabelled_of(context, labelled),
             )
         except TrainerError as error:
             raise RunFailedError(f"analysis: {error}") from error
         told = [float(record["loss"]) for record in result.history]
         lowest = min(losses, key=lambda epoch: (losses[epoch], epoch)) if losses else float("nan")
-        reached = float("nan") if self._x is None else accuracy(predict(model, self._x, device=context.device), self._y)
+        reached = float("nan")
+        if test is not None:
+            reached = accuracy(predict(model, test[0], device=context.device), test[1])
         return Training(result.epochs, stays_below(told, TENTH * told[0]), float(lowest), reached)
 
-    def _test_loss(self, outputs: np.ndarray) -> float:
-        y, f = one_hot(self._y, self.context.data.num_classes), np.asarray(outputs, np.float64)
+    def _loss(self, outputs: np.ndarray, labels: np.ndarray) -> float:
+        y, f = one_hot(labels, self.context.data.num_classes), np.asarray(outputs, np.float64)
         if self.options.loss == "cross-entropy":
             p = get_loss(self.options.loss).probabilities.of(f)
             return float(-np.log(np.maximum((p * y).sum(axis=1), 1e-300)).mean())

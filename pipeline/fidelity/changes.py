@@ -8,7 +8,7 @@ from common.losses import Loss
 from linearize import Posterior
 from pipeline.fidelity.setting import Setting
 from pipeline.retraining import NAIVE_EPOCHS, Retrainer, output_change
-from pipeline.run.stages.train import WEIGHTS, options_of, read_beside, was_limited
+from pipeline.run.stages.train import WEIGHTS, options_of, read_beside, unlabelled_of, was_limited
 from trainer.checkpoint import load_weights
 
 PROXIES = {
@@ -126,4 +126,5 @@ def retrainer(setting: Setting, start: str) -> Retrainer:
         context.device,
         limited=was_limited(setting.trained),
         beside=read_beside(setting.trained) if start == "warm" else None,
+        unlabelled=unlabelled_of(context, setting.labelled),
     )

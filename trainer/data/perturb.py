@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainer.data.augment import shift
 from trainer.data.rand_augment import RandAugment, cutout, shifted
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
@@ -76,6 +77,12 @@ PERTURBATIONS: dict[str, Perturbation] = {
             "Oliver et al. 2018; Srivastava et al. 2014",
             lambda low, high: noisy,
             of_images=False,
+        ),
+        Perturbation(
+            "shift",
+            "a shift by up to an eighth of the side, as augment has it",
+            "Oliver et al. 2018",
+            lambda low, high: shift,
         ),
         Perturbation(
             "shift-cutout",

@@ -54,22 +54,30 @@ def _affine(image: Tensor, fill: Fill, *, angle: float = 0, x: float = 0, y: flo
     return V.affine(image, angle, moved, 1.0, [torch.tensor(s).atan().rad2deg().item() for s in shear], nearest, fill)
 
 
+def _alone(change: Callable[..., Tensor]) -> Callable[[Tensor, float, Fill], Tensor]:
+    """Return a change of torchvision's that has no strength, for any number of channels."""
+    return lambda image, v, fill: _each_grey(change, image)
+
+
+def _blend(change: Callable[..., Tensor]) -> Operation:
+    """Return likewise one that blends the image with a duller one: of strength 1 it is left as it is."""
+    name = change.__name__.removeprefix("adjust_")
+    return Operation(name, lambda image, v, fill: _each_grey(lambda one: change(one, v), image), 0.05, 0.95)
+
+
+def _colour(image: Tensor, v: float, fill: Fill) -> Tensor:
+    return V.adjust_saturation(image, v) if image.shape[0] == 3 else image
+
+
 NONE = [0.0, 0.0]
 RAND_AUGMENT: tuple[Operation, ...] = (
     Operation("identity", lambda image, v, fill: image),
-    Operation("auto-contrast", lambda image, v, fill: V.autocontrast(image)),
-    Operation("equalize", lambda image, v, fill: V.equalize(image)),
-    Operation("brightness", lambda image, v, fill: V.adjust_brightness(image, v), 0.05, 0.95),
-    Operation(
-        "colour",
-        lambda image, v, fill: V.adjust_saturation(image, v) if image.shape[0] == 3 else image,
-        0.05,
-        0.95,
-    ),
-    Operation("contrast", lambda image, v, fill: _each_grey(lambda one: V.adjust_contrast(one, v), image), 0.05, 0.95),
-    Operation(
-        "sharpness", lambda image, v, fill: _each_grey(lambda one: V.adjust_sharpness(one, v), image), 0.05, 0.95
-    ),
+    Operation("auto-contrast", _alone(V.autocontrast)),
+    Operation("equalize", _alone(V.equalize)),
+    _blend(V.adjust_brightness),
+    Operation("colour", _colour, 0.05, 0.95),
+    _blend(V.adjust_contrast),
+    _blend(V.adjust_sharpness),
     Operation("posterize", lambda image, v, fill: V.posterize(image, round(v)), 8, 4),
     Operation("solarize", lambda image, v, fill: V.solarize(image, v), 256, 0),
     Operation("rotate", lambda image, v, fill: _affine(image, fill, angle=v, shear=NONE), 0, 30, True),

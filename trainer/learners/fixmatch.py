@@ -82,8 +82,8 @@ class FixMatchObjective(SemiSupervisedObjective):
     Source: Sohn et al. 2020; batches, buffers and set as in published code, kekmodel/FixMatch-pytorch.
     """
 
-    def __init__(self, setting: Setting, regime: Mapping[str, Any]) -> None:
-        super().__init__(setting, regime, labelled_too=True)
+    def __init__(self, setting: Setting, learner: SemiSupervised) -> None:
+        super().__init__(setting, learner, labelled_too=True)
         self.confidence, self.most = self.said("confidence"), self.said("ema")
         self.averaged = copied(setting.model)
 
@@ -120,6 +120,7 @@ class FixMatch(SemiSupervised):
         "that the network is sure of"
     )
     source = "Sohn et al. 2020"
+    changed_by = "rand-augment"
     regime: ClassVar[Mapping[str, Any]] = {
         "epochs": 40,
         "epoch_steps": 50,
@@ -138,4 +139,4 @@ class FixMatch(SemiSupervised):
 
     def objective(self, setting: Setting) -> FixMatchObjective:
         """Return the loss of labelled images and of pseudo-labels."""
-        return FixMatchObjective(setting, self.regime)
+        return FixMatchObjective(setting, self)

@@ -64,7 +64,8 @@ class MeanTeacherObjective(SemiSupervisedObjective):
 
     c is ``ramp_up`` over a share ``ramp`` of the steps, λ ``unlabelled_weight``.  The teacher θ̄ is a copy of the
     network whose parameters follow it after each step, θ̄ ← f θ̄ + (1 - f) θ, f = ``teacher_factor``; with f = 0 it is
-    the network itself and this is the Π-model.  Student and teacher see different random changes of the same images.
+    the network itself and this is the Π-model.  Student and teacher see different random changes of the same images;
+    the labelled ones are changed likewise: where they are not, all that is changed comes to be called alike.
 
     Batch norm: labelled images and those without labels go through the network in one batch, which its running
     statistics follow.  The teacher's follow the batches of its own passes.  The Π-model's second pass leaves no trace
@@ -77,10 +78,10 @@ class MeanTeacherObjective(SemiSupervisedObjective):
     Source: Tarvainen & Valpola 2017; as in Oliver et al. 2018, appendix B.
     """
 
-    def __init__(self, setting: Setting, regime: Mapping[str, Any]) -> None:
-        super().__init__(setting, regime, labelled_too=False)
+    def __init__(self, setting: Setting, learner: SemiSupervised) -> None:
+        super().__init__(setting, learner, labelled_too=False)
         self.rising = self.said("ramp") * setting.steps
-        self.most = self.said("ema") if "ema" in regime else 0.0
+        self.most = self.said("ema") if "ema" in learner.regime else 0.0
         self.averaged = copied(setting.model) if self.most else None
 
     def loss(self, rows: Tensor, epoch: int) -> Tensor:
@@ -92,7 +93,7 @@ class MeanTeacherObjective(SemiSupervisedObjective):
 
         """
         setting, unlabelled = self.setting, self.unlabelled.next()
-        x = torch.cat([self.changes.weak(setting.x[rows]), self.changes.strong(unlabelled)])
+        x = self.changes.strong(torch.cat([setting.x[rows], unlabelled]))
         outputs: Tensor = setting.model(x)
         own: Tensor = self.value(outputs[: len(rows)], setting.y[rows])
         self.own = own.detach()
@@ -124,6 +125,7 @@ class PiModel(SemiSupervised):
         "the loss of the labelled images, and of those without labels how much outputs differ between random changes"
     )
     source = "Laine & Aila 2017; as in Oliver et al. 2018"
+    changed_by = "shift"
     regime: ClassVar[Mapping[str, Any]] = {
         "epochs": 40,
         "epoch_steps": 50,
@@ -141,7 +143,7 @@ class PiModel(SemiSupervised):
 
     def objective(self, setting: Setting) -> MeanTeacherObjective:
         """Return the loss of labelled images and the consistency of the others."""
-        return MeanTeacherObjective(setting, self.regime)
+        return MeanTeacherObjective(setting, self)
 
 
 class MeanTeacher(PiModel):

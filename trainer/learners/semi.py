@@ -1,9 +1,9 @@
 """What learners of images without labels share: which images a step sees, averages of weights, batch norm's rules."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,16 +24,15 @@ LEARNERS_OWN = ("unlabelled_ratio", "unlabelled_weight", "ramp", "confidence", "
 """Fields of ``trainer.options.TrainOptions`` that only some learners have a use for."""
 SAMPLE = 2000
 """Inputs without labels, evenly spaced, that are looked at for the range of their values."""
-CHANGED_BY = ("rand-augment", "noise")
-"""What ``perturb: auto`` is, of images and of features."""
 
 
-def perturbation(options: "TrainOptions", input_shape: Sequence[int]) -> str:
+def perturbation(options: "TrainOptions", input_shape: Sequence[int], of_images: str) -> str:
     """Return by what inputs without labels are changed beyond ``augment``, a key of ``PERTURBATIONS``.
 
     Args:
         options: the regime.
         input_shape: (C, H, W) of one input.
+        of_images: what ``auto`` is of images; of features it is noise.
 
     Raises:
         TrainerError: it is for images, and these are features.
@@ -42,7 +41,7 @@ def perturbation(options: "TrainOptions", input_shape: Sequence[int]) -> str:
     images = is_image(tuple(input_shape))
     name = options.perturb or "auto"
     if name == "auto":
-        return CHANGED_BY[0] if images else CHANGED_BY[1]
+        return of_images if images else "noise"
     if PERTURBATIONS[name].of_images and not images:
         raise TrainerError(
             f"perturb must be noise or none for features, which have no pixels to move, got {name!r}; the learner "
@@ -96,13 +95,13 @@ class Changes:
     Args:
         setting: what an attempt works with.
         unlabelled: whose range of values counts.
+        name: of the strong change.
 
     """
 
-    def __init__(self, setting: Setting, unlabelled: Unlabelled) -> None:
+    def __init__(self, setting: Setting, unlabelled: Unlabelled, name: str) -> None:
         self.generator = setting.generator
         self._weak = AUGMENTATIONS[setting.options.augment]
-        name = perturbation(setting.options, setting.x.shape[1:])
         low, high = unlabelled.range() if PERTURBATIONS[name].of_images else (torch.empty(0), torch.empty(0))
         self._more: Change = PERTURBATIONS[name].build(low, high)
 
@@ -223,17 +222,18 @@ class SemiSupervisedObjective(Objective):
 
     Args:
         setting: what an attempt works with.
-        regime: the learner's defaults.
+        learner: whose objective it is.
         labelled_too: whether the labelled images are among those without labels.
 
     """
 
-    def __init__(self, setting: Setting, regime: Mapping[str, Any], *, labelled_too: bool) -> None:
+    def __init__(self, setting: Setting, learner: "SemiSupervised", *, labelled_too: bool) -> None:
         options = setting.options
-        self.setting, self.loss_name, self.regime = setting, options.loss, regime
+        self.setting, self.loss_name, self.regime = setting, options.loss, learner.regime
         self.value = get_loss(options.loss).value
         self.unlabelled = Unlabelled(setting, options.batch_size * self.said("unlabelled_ratio"), labelled_too)
-        self.changes = Changes(setting, self.unlabelled)
+        name = perturbation(options, setting.x.shape[1:], learner.changed_by)
+        self.changes = Changes(setting, self.unlabelled, name)
         self.weight = float(self.said("unlabelled_weight"))
         self.done = 0
 
@@ -257,9 +257,15 @@ class SemiSupervisedObjective(Objective):
 
 
 class SemiSupervised(Learner):
-    """A learner of images without labels, in batches of μ times as many as labelled ones."""
+    """A learner of images without labels, in batches of μ times as many as labelled ones.
+
+    Args:
+        changed_by: what ``perturb: auto`` is of images.
+
+    """
 
     needs_unlabelled = True
+    changed_by: ClassVar[str]
 
     def images_per_step(self, options: "TrainOptions") -> int:
         """Return B (1 + 2 μ).
@@ -286,4 +292,4 @@ class SemiSupervised(Learner):
             raise TrainerError(
                 f"the learner {self.name} needs images without labels, got none: label fewer, or choose supervised"
             )
-        perturbation(options, input_shape)
+        perturbation(options, input_shape, self.changed_by)

@@ -119,7 +119,7 @@ def query_state(
     config, query = context.config, context.config.query
     if covariance is None:
         covariance = covariance_of(context.strategy, query.look_ahead, query.answers, len(candidates))
-    network = TrainedNetwork.of(context, trained, port, covariance, progress)
+    network = TrainedNetwork.of(context, labelled, trained, port, covariance, progress)
     return QueryState(
         candidates=read_only(candidates),
         labelled=labelled,

@@ -1,7 +1,7 @@
 """Stage ``train``: a network trained to convergence on the labelled set, and how good it is."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,21 @@ def run_train(
     write_json(into / SUMMARY, summary)
 
 
+@dataclass(frozen=True)
+class _Share:
+    """The progress of one of several trainings, told as a part of all of them."""
+
+    whole: StageProgress
+    trial: int
+    trials: int
+
+    def __call__(self, done: int, total: int) -> None:
+        self.whole(self.trial * total + done, self.trials * total)
+
+    def plan(self, text: str) -> None:
+        self.whole.plan(text)
+
+
 def _median(
     context: RunContext,
     labelled: Labelled,
@@ -110,11 +125,7 @@ def _median(
     found = []
     for trial in range(trials):
         model = context.network(trial and FIRST_TRIAL + trial)
-
-        def within(done: int, total: int, trial: int = trial) -> None:
-            progress(trial * total + done, trials * total)
-
-        result = _fitted(context, model, 0, labelled, None, within, max_lr, checkpoint, trial)
+        result = _fitted(context, model, 0, labelled, None, _Share(progress, trial, trials), max_lr, checkpoint, trial)
         outputs = _outputs(context, model, rest, context.images)
         found.append((accuracy(outputs, context.data.labels("train", rest)), trial, model, result))
     ranked = sorted(found, key=lambda each: each[:2])
@@ -167,7 +178,7 @@ def _fitted(
             on_epoch=None if by_step else lambda record: progress(record["epoch"], options.epochs),
             on_step=progress if by_step else None,
             limited=learned and previous is not None and was_limited(previous),
-            unlabelled=_unlabelled(context, labelled),
+            unlabelled=unlabelled_of(context, labelled),
             beside=read_beside(warm) if warm is not None else None,
             checkpoint=checkpoint,
         )
@@ -180,8 +191,14 @@ def _fitted(
         raise RunFailedError(f"cycle {cycle}: {error}") from error
 
 
-def _unlabelled(context: RunContext, labelled: Labelled) -> PoolInputs | None:
-    """Return the training images without labels, for a learner that learns from them."""
+def unlabelled_of(context: RunContext, labelled: Labelled) -> PoolInputs | None:
+    """Return the training images without labels, for a learner that learns from them; None for others.
+
+    Args:
+        context: the run's constants.
+        labelled: the labelled set.
+
+    """
     if not LEARNERS[context.config.train_options.learner].needs_unlabelled:
         return None
     everything = np.arange(len(context.data.train))

@@ -15,10 +15,12 @@ from pipeline.progress import StageProgress
 from pipeline.queries import Covariance
 from pipeline.retraining import Retrainer
 from pipeline.run.context import RunContext
-from pipeline.run.stages.train import WEIGHTS, options_of, read_beside, was_limited
+from pipeline.run.pool import Labelled
+from pipeline.run.stages.train import WEIGHTS, options_of, read_beside, unlabelled_of, was_limited
 from trainer.checkpoint import load_weights
 from trainer.dropout import sample_outputs
 from trainer.features import LastLayer, embed, last_layer, last_layer_has_bias
+from trainer.learners import Inputs
 from trainer.learners.loss_prediction import LearnedLoss, predicted_losses
 from trainer.options import TrainOptions
 from trainer.predict import predict, release_cached_memory
@@ -47,6 +49,7 @@ class TrainedNetwork:
         device: where torch computes.
         infinite: maps labelled and candidate inputs to the kernel of its twin of infinite width.
         progress: told how far the kernel is.
+        unlabelled: what a learner of inputs without labels sees; None for others.
 
     """
 
@@ -63,15 +66,23 @@ class TrainedNetwork:
     device: str
     infinite: Callable[[np.ndarray, np.ndarray], InfiniteKernel]
     progress: StageProgress
+    unlabelled: Inputs | None
 
     @classmethod
     def of(
-        cls, context: RunContext, trained: Path, port: Path | None, covariance: Covariance, progress: StageProgress
+        cls,
+        context: RunContext,
+        labelled: Labelled,
+        trained: Path,
+        port: Path | None,
+        covariance: Covariance,
+        progress: StageProgress,
     ) -> "TrainedNetwork":
         """Load the network that a cycle trained.
 
         Args:
             context: the run's constants.
+            labelled: what the network was trained on.
             trained: the cycle's train stage.
             port: its migrate stage.
             covariance: how much of the kernel is needed.
@@ -95,6 +106,7 @@ class TrainedNetwork:
             context.device,
             kernel_maker(context.spec, config.kernel_options, progress),
             progress,
+            unlabelled_of(context, labelled),
         )
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
@@ -149,6 +161,7 @@ class TrainedNetwork:
             self.device,
             limited=self.limited,
             beside=read_beside(self.trained),
+            unlabelled=self.unlabelled,
         )
 
     def linearize(self, X: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> LookAhead:

@@ -94,7 +94,7 @@ def fit(
     if learner.needs_unlabelled:
         learner.require_fits(options, x.shape[1:], 0 if unlabelled is None else len(unlabelled))
     inputs, start, tried = torch.from_numpy(np.array(x)), copy_of(model), Tried()
-    made_from = repr(asdict(options)), seed, limited, torch.device(device).type, x, labels, start, beside or {}
+    made_from = repr(asdict(options)), seed, limited, device.partition(":")[0], x, labels, start, beside or {}
     keeper = Keeper(checkpoint, lambda: digest_of(*made_from, *looked_at(unlabelled)), tried)
     failed = tried.failed
     with placed(model, device):

@@ -99,7 +99,7 @@ def fit(
     if options.optimizer == "exact":
         return fit_exactly(model, x, labels, y, options, device=device, on_epoch=on_epoch)
     inputs, start, tried = torch.from_numpy(np.array(x)), copy_of(model), Tried()
-    made_from = repr(asdict(options)), seed, limited, torch.device(device).type, x, labels, start, beside or {}
+    made_from = repr(asdict(options)), seed, limited, device.partition(":")[0], x, labels, start, beside or {}
     keeper = Keeper(checkpoint, lambda: digest_of(*made_from, *looked_at(unlabelled)), tried)
     failed = tried.failed
     with placed(model, device):

@@ -143,6 +143,7 @@ class ModelWriter:
         write_bytes(into / WEIGHTS, weight_bytes(network))
         images = self._data.pictures.train.images[:FEW] / np.float32(self._data.pictures.scale)
         if not (ported := self._kept(asdict(spec), into)):
+            assert self._data.embedded is not None  # or there were no whole network
             self._say(
                 f"the model is the whole network, {self._data.embedded.backbone} and head: its port is made and "
                 "verified, which takes a while"

@@ -1,5 +1,6 @@
 """What a person sees while a run goes on: live progress on a terminal, plain lines elsewhere."""
 
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from rich.progress import (
 
 from pipeline.progress import StageProgress
 from pipeline.run.summary import CycleRow, shown_accuracy
+from trainer.pretraining.progress import duration
 
 COLUMNS = (("cycle", 5), ("labels", 7), ("test acc", 9), ("|R|", 7), ("epochs", 7))
 STAGES = (("train", 8), ("migrate", 10), ("score", 8))
@@ -24,9 +26,12 @@ HEADER = " ".join(
     [f"{name:>{width}}" for name, width in COLUMNS] + [f"{f'{name} s':>{width}}" for name, width in STAGES]
 )
 
+SAID_EVERY = 60.0
+"""Seconds between two lines about a stage where there is no bar."""
+
 LEGEND = (
     "test acc: share of the held-out images that are right; |R|: what training left of the labels, ‖Y − f(X)‖, 0 when "
-    "all are learned; epochs: passes over the labelled images",
+    "all are learned; epochs: passes over the labelled images, or as many steps as train.epoch_steps says",
     "seconds to train a network, to migrate it to JAX, to score candidates by it; sequential: one label is asked for "
     "at a time, and all are ranked anew",
 )
@@ -86,7 +91,7 @@ class RunConsole:
         self.check()
         if not self._progress:
             self.err.print(f"cycle {cycle}: {name}", markup=False)
-            return _Reporter(lambda done, total: self.check(), self._plan)
+            return _Reporter(self._lines(f"cycle {cycle}: {name}"), self._plan)
         progress = self._progress
         self._clear()
         task = self._task = progress.add_task(f"cycle {cycle}: {name}", total=None)
@@ -96,6 +101,25 @@ class RunConsole:
             progress.update(task, completed=done, total=total)
 
         return _Reporter(advance, self._plan)
+
+    def _lines(self, what: str) -> Callable[[int, int], None]:
+        """Return what prints a line about a stage that takes long, where there is no bar."""
+        began = said = time.monotonic()
+        first: int | None = None
+
+        def advance(done: int, total: int) -> None:
+            nonlocal began, said, first
+            self.check()
+            now = time.monotonic()
+            if first is None or done < first:  # it begins, or begins again
+                began, first = now, done
+            if now - said < SAID_EVERY or not first < done < total:
+                return
+            said = now
+            left = duration((now - began) / (done - first) * (total - done))
+            self.err.print(f"{what}: {done:,} of {total:,}, at most {left} left", markup=False)
+
+        return advance
 
     def _plan(self, text: str) -> None:
         """Print the first plan of a run: those of later cycles differ by a few labels."""

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from pipeline.config import load_config
 from pipeline.errors import PipelineError
+from pipeline.run.console import RunConsole
 from pipeline.run.context import open_context
 from pipeline.run.pool import Labelled
 from pipeline.run.rundir import read_events
@@ -124,6 +125,22 @@ def test_a_training_tells_of_every_step(stage):
 
     stage("train", progress=Progress())
     assert told == [(n, 6) for n in range(1, 7)]
+
+
+def test_where_there_is_no_bar_lines_say_how_much_time_is_left(monkeypatch, capsys):
+    monkeypatch.setattr("pipeline.run.console.SAID_EVERY", 0.0)
+    times = iter([0.0, 10.0, 20.0, 30.0, 40.0])
+    monkeypatch.setattr("pipeline.run.console.time.monotonic", lambda: next(times))
+    with RunConsole(lambda: None) as console:
+        progress = console.stage(2, "train")
+        for done in (1, 3, 5, 6):
+            progress(done, 6)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "cycle 2: train",
+        "cycle 2: train: 3 of 6, at most 15 s left",
+        "cycle 2: train: 5 of 6, at most 5 s left",
+    ]
 
 
 class Killed(BaseException):

@@ -196,7 +196,7 @@ def test_statistics_of_batch_norm_are_restated_or_left_as_they_run(digits):
     ("options", "message"),
     [
         ({"optimizer": "lbfgs"}, "optimizer must be one of sgd, nesterov, adam, exact, got 'lbfgs'"),
-        ({"schedule": "step"}, "schedule must be one of 1cycle, constant, cosine, multi-step, got 'step'"),
+        ({"schedule": "step"}, "schedule must be one of 1cycle, constant, cosine, cosine-7/16, multi-step, got 'step'"),
         ({"schedule": "multi-step"}, "milestones must be given with the schedule multi-step"),
         ({"milestones": (0.5,)}, "milestones must be left out with the schedule 1cycle"),
         ({"schedule": "multi-step", "milestones": (0.8, 0.5)}, "milestones must rise"),

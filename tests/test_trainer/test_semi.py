@@ -1,10 +1,13 @@
 """Learners of images without labels: regimes, what they refuse, steps, averages, and data that is hard on them."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from semi_cases import CLASSES, made_up, network, regime
 
@@ -86,6 +89,18 @@ def test_weights_alone_decay_where_it_is_said():
         for name, one in model.named_parameters():
             shrunk = not torch.allclose(one, before[name], atol=1e-4) or not bool(before[name].any())
             assert shrunk == (decayed == "all" or one.ndim > 1) or not bool(before[name].any()), name
+
+
+def test_regimes_of_the_papers_are_ones_that_there_are():
+    text = (Path(__file__).parents[2] / "docs/learners.md").read_text()
+    code = text.partition("```yaml\n")[2].partition("```")[0]
+    regimes = [yaml.safe_load(part) for part in re.findall(r"^train:.*?\n((?: .*\n)+)", code, re.M)]
+    found = [options_for("wide_resnet", **(one | {"milestones": tuple(one.get("milestones", ()))})) for one in regimes]
+    assert [one.epochs * one.epoch_steps for one in found] == [2**20, 500_000]
+    assert [one.images_per_step for one in found] == [64 * 15, 150]
+    options = yaml.safe_load(re.search(r"^model: (.*(?:\n +.*)*)", code, re.M)[1])["options"]
+    wrn = build_model("wide_resnet", (3, 32, 32), 10, 0, **options)
+    assert sum(one.numel() for one in wrn.parameters()) == 1_467_610
 
 
 # Steps ----------------------------------------------------------------------------------------------------------------

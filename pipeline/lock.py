@@ -82,6 +82,9 @@ def refuse_held(path: Path) -> None:
 def is_held(path: Path) -> bool:
     """Tell whether a process holds a directory's lock now.
 
+    Args:
+        path: the directory.
+
     Raises:
         PipelineError: it is none that anybody could hold.
 

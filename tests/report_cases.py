@@ -1,6 +1,7 @@
 """Finished runs made up in a moment: files as the loop writes them, without any network."""
 
 import functools
+import hashlib
 import json
 from unittest import mock
 
@@ -13,6 +14,7 @@ from pipeline.sweep.grid import Grid
 from trainer.data import load
 
 digits = functools.cache(lambda: load("digits"))
+NOTHING = hashlib.sha256().hexdigest()  # of weights that nobody reads
 CLASSES = tuple(str(digit) for digit in range(10))
 
 
@@ -34,14 +36,24 @@ def write_run(path, strategy, seed, accuracies, *, state="finished", initial=Non
 def write_files(path, config, accuracies, state, initial, summary):
     data, strategy, seed = digits(), config.query.strategy, config.seed
     log = EventLog(path / "events.jsonl")
-    log.append("start", config=config.scientific(), dataset_sha256=data.fingerprint(), versions={"torch": "2.15.0"})
+    log.append(
+        "start",
+        run_id="made up",
+        config=config.scientific(),
+        config_sha256=config.digest(),
+        dataset_sha256=data.fingerprint(),
+        versions={"torch": "2.15.0"},
+    )
     order = np.random.default_rng(seed).permutation(len(data.train))
     rest = np.roll(order[12:], -sum(map(ord, strategy)))
     done = len(accuracies) if state == "finished" else len(accuracies) - 1
     ask(log, data, -1, order[: config.query.n_init].tolist() if initial is None else initial)
     for cycle, accuracy in enumerate(accuracies[:done]):
         picks = rest[4 * cycle :][:4].tolist() if cycle < len(accuracies) - 1 else []
-        write_stages(path / "cycles" / f"{cycle:03d}", config, 12 + 4 * cycle, accuracy, bool(picks), summary)
+        directory = path / "cycles" / f"{cycle:03d}"
+        write_stages(directory, config, 12 + 4 * cycle, accuracy, bool(picks), summary)
+        for stage in sorted(folder.name for folder in directory.iterdir()):
+            log.append("stage_done", cycle=cycle, stage=stage, sha256=NOTHING)
         if picks:
             ask(log, data, cycle, picks)
         log.append("cycle_done", cycle=cycle)
@@ -78,7 +90,11 @@ def write_stages(directory, config, n_labelled, accuracy, scored, summary):
         "classes": list(CLASSES),
         **summary,
     }
-    (directory / "train" / "summary.json").write_text(json.dumps(values))
+    content = json.dumps(values).encode()
+    (directory / "train/summary.json").write_bytes(content)
+    digests = {"summary.json": hashlib.sha256(content).hexdigest(), "weights.safetensors": NOTHING}
+    files = {name: {"sha256": digest, "bytes": 0} for name, digest in digests.items()}
+    (directory / "train/manifest.json").write_text(json.dumps({"seconds": seconds["train"], "files": files}))
 
 
 def write_grid(out, strategies, seeds, cells, options=()):

@@ -22,7 +22,7 @@ from pipeline.run.check_set import check_set_of
 from pipeline.run.events import Event
 from pipeline.run.hidden import hidden_labels
 from pipeline.run.pool import INITIAL
-from pipeline.run.reading import read_begun
+from pipeline.run.reading import CONFIG, read_begun
 from pipeline.run.rundir import cycle_path, read_config
 from pipeline.run.stages.select import QUERY
 from pipeline.run.summary import CycleRow, accuracy_curve
@@ -232,6 +232,8 @@ def _read_run(source: Source) -> Run | Excluded:
     path = source.path
     if source.config is None:
         return Excluded(path, source.trouble)
+    if not (path / CONFIG).exists():
+        return Excluded(path, "not started")
     try:
         config, events = read_config(path), read_begun(path)
         if not events:

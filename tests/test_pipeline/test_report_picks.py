@@ -31,16 +31,23 @@ SKIPPED = 5
 def run(tmp_path):
     """A run that somebody labelled, as a session logs it."""
     path = write_run(tmp_path / "run", "margin", 0, [0.5, 0.6, 0.7])
-    start = read_events(path)[0]
+    own = ("seq", "event", "prev", "hash")
+    start, *stages = [
+        {name: value for name, value in event.items() if name not in own}
+        for event in read_events(path)
+        if event["event"] in ("start", "stage_done")
+    ]
     (path / "events.jsonl").unlink()
     log, labels = EventLog(path / "events.jsonl"), digits().train.labels
-    log.append("start", **{name: start[name] for name in ("config", "dataset_sha256", "versions")})
+    log.append("start", **start)
     for round_, network, ids, grid in QUESTIONS:
         more = {"grid": grid} if grid else {}
         fields = {} if round_ < 0 else {"network": network}
         log.append("query", cycle=round_, ids=ids, scores=[0.0] * len(ids), **fields, **more)
         said = [[i, int(labels[i])] for i in ids if i != SKIPPED]
         log.append("label", cycle=round_, labels=said, annotator="anna")
+    for stage in stages:
+        log.append("stage_done", **stage)
     for cycle in range(3):
         log.append("cycle_done", cycle=cycle)
     log.append("finished")

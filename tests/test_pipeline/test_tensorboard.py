@@ -98,13 +98,20 @@ def test_without_the_package_one_line_says_what_to_install(grid, tmp_path, monke
     assert not (tmp_path / "logs").exists()
 
 
-@pytest.mark.parametrize("file", ["train/metrics.jsonl", "train/summary.json", "train/manifest.json"])
+DAMAGED = {
+    "train/metrics.jsonl": "what it measured is damaged (it nests too deeply): 'pipeline resume ",
+    "train/summary.json": "train/summary.json is missing or is not the one that was written: 'pipeline verify ",
+    "train/manifest.json": "train/manifest.json is missing or damaged: 'pipeline verify ",
+}
+
+
+@pytest.mark.parametrize("file", DAMAGED)
 def test_what_is_damaged_is_one_line(grid, tmp_path, file):
     pytest.importorskip("tensorboard")
     run = tmp_path / "copy"
     shutil.copytree(grid / "random-seed0", run)
     (run / "cycles/000" / file).write_text("[" * 100_000 + "\n")
     said = call(run, "--out", tmp_path / "logs", code=2).stderr
-    assert "what it measured is damaged (it nests too deeply): 'pipeline resume " in said
+    assert DAMAGED[file] in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "logs").exists()

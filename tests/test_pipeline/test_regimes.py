@@ -71,11 +71,11 @@ def test_every_part_of_a_regime_is_set_and_written_and_read_back(tiny, sets, tmp
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        (["train.optimizer=lbfgs"], "train.optimizer must be one of sgd, nesterov, adam, got 'lbfgs'"),
+        (["train.optimizer=lbfgs"], "train.optimizer must be one of sgd, nesterov, adam, exact, got 'lbfgs'"),
         (["train.milestones=[0.5]"], "train.milestones must be left out with the schedule 1cycle"),
         (["train.keep_epochs=[0.5]"], "train.keep_epochs"),
         (["start=hot"], "start: .*'warm', 'cold' or 'reinitialised'"),
-        (["train.patience=3", "train.holdout=0.01"], "query.n_init: expected at least 100 labels .*, got "),
+        (["train.patience=3", "train.holdout=0.01"], "--n-init: expected at least 100 labels .*, got "),
     ],
 )
 def test_a_regime_that_makes_no_sense_is_one_line(tiny, sets, message):

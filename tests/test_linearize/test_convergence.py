@@ -7,7 +7,6 @@ import torch
 from scipy.linalg import eigvalsh
 from torch import nn
 
-import cases
 from linearize import Examples, KernelOptions, LossGradients, NonFiniteError
 from linearize.convergence import kernel_conditioning, last_layer_conditioning
 
@@ -137,23 +136,17 @@ def test_the_kernel_is_that_of_every_outputs_gradients(layers, portion, monkeypa
         np.testing.assert_allclose(last_layer_conditioning(*hidden, groups, 3).scores(), expected, rtol=1e-8)
 
 
-def test_of_a_network_of_one_layer_all_is_the_last():
+def test_of_a_network_of_one_layer_all_is_the_last_and_rounding_is_known_by_the_precision():
     def linear(variables, x):
         return x @ variables["params"]["W"].T + variables["params"]["b"][None]
 
     variables = {"params": {"W": np.ones((3, 2), np.float32), "b": np.zeros(3, np.float32)}}
     x, pool = np.eye(2, dtype=np.float32), np.array([[1, 2], [3, -1]], np.float32)
-    gradients = LossGradients.of(linear, variables, "l2", KernelOptions(precision="float64"))
-    found = kernel_conditioning(gradients, Examples.of(x), lambda at: pool[at], alone(2))
-    assert (found.bound, found.index) == (3, 3)
-    np.testing.assert_allclose(found.scores(), last_layer_conditioning(x, pool, alone(2), 3).scores(), rtol=1e-9)
-
-
-def test_rounding_is_known_by_the_precision():
-    apply_fn, variables = cases.tiny_conv_net(classes=3, dtype=np.float32)
-    x = cases.images(0, 8, np.float32)
     floors = {}
     for precision in ("float32", "float64"):
-        gradients = LossGradients.of(apply_fn, variables, "l2", KernelOptions(precision=precision))
-        floors[precision] = kernel_conditioning(gradients, Examples.of(x[:4]), lambda at: x[4:][at], alone(4)).floor
-    assert floors["float64"] < 1e-6 * floors["float32"]
+        gradients = LossGradients.of(linear, variables, "l2", KernelOptions(precision=precision))
+        found = kernel_conditioning(gradients, Examples.of(x), lambda at: pool[at], alone(2))
+        assert (found.bound, found.index) == (3, 3)
+        np.testing.assert_allclose(found.scores(), last_layer_conditioning(x, pool, alone(2), 3).scores(), rtol=1e-6)
+        floors[precision] = found.floor
+    assert floors["float64"] < 1e-6 * floors["float32"] < 1e-6 * found.scores().min()

@@ -24,7 +24,9 @@ OF_OTHERS = {"--head", "--logdir", "--no-deps"}
 RUNS, GRIDS = ("pipeline run",), ("pipeline compare", "pipeline experiments run")
 OWN_DATA, TRAINS = ("pipeline run", "pipeline compare", "trainer fit"), (*RUNS, *GRIDS, "trainer fit")
 RAISED_BY = {
-    "pipeline/analyse/": ("pipeline analyse dynamics",),
+    "pipeline/analyse/convergence": ("pipeline analyse convergence",),
+    "pipeline/analyse/dynamics": ("pipeline analyse dynamics",),
+    "pipeline/analyse/": ("pipeline analyse convergence", "pipeline analyse dynamics"),
     "pipeline/fidelity/": ("pipeline fidelity",),
     "pipeline/pilot/": ("pipeline pilot",),
     "pipeline/report/provenance.py": (),  # writes commands, which tests of it run
@@ -121,6 +123,7 @@ def test_the_options_that_trust_code_are_those_of_commands_that_ask_for_it():
         "products",
         "predict",
         "advise",
+        "analyse convergence",
         "analyse dynamics",
     )
     assert trusting == {f"pipeline {name}" for name in named}

@@ -64,7 +64,7 @@ def test_a_lost_stage_and_an_interruption_change_nothing(start, go_on, monkeypat
     assert not any("differs" in warning for warning in recorder.warnings)
     assert [read_summary(stage(path, cycle))["max_lr"] for cycle in range(3)]
 
-    class Killed(BaseException):
+    class Killed(KeyboardInterrupt):
         pass
 
     def killed(*arguments, **options):

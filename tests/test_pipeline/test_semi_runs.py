@@ -143,7 +143,7 @@ def test_where_there_is_no_bar_lines_say_how_much_time_is_left(monkeypatch, caps
     ]
 
 
-class Killed(BaseException):
+class Killed(KeyboardInterrupt):
     """What ends a training here as a kill would."""
 
 

@@ -335,7 +335,7 @@ def test_a_sample_that_is_queried_twice_is_a_damaged_log():
 
 
 def test_more_answers_than_candidates_are_refused():
-    with pytest.raises(PipelineError, match="retrain_every: expected at most the subset of 30 candidates, got 31"):
+    with pytest.raises(PipelineError, match="--retrain-every: expected at most the subset of 30 candidates, got 31"):
         load_config(options={"query.subset": 30, "query.retrain_every": 31})
 
 

@@ -5,8 +5,11 @@ fails.  A run without one, of an older version or killed before it was written, 
 that is not it, without the folder's ``labels.csv``.
 """
 
+import csv
 import hashlib
+import io
 import json
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,7 +34,7 @@ from trainer.data.listing import list_all
 from trainer.errors import TrainerError
 
 FILE = "data.json"
-SAMPLES = "samples.csv"
+SAMPLES, COLUMNS = "samples.csv", ("sample_id", "path")
 FORMAT = 1
 
 
@@ -98,10 +101,38 @@ def write_samples(run: Path, data: DataSet) -> None:
         data: what it begins with.
 
     """
-    own = data.paths is not None or data.rows is not None
-    if own and not (run / SAMPLES).is_file():
-        rows = ((sample, safe_path(data.sample_path("train", sample))) for sample in range(len(data.train)))
-        write_table(run / SAMPLES, ("sample_id", "path"), rows)
+    if _is_own(data) and not (run / SAMPLES).is_file():
+        write_table(run / SAMPLES, COLUMNS, _sample_rows(data))
+
+
+def faults_of_beginning(run: Path, data: DataSet) -> Iterator[tuple[Path, str]]:
+    """Yield which of these files is not what a run wrote when it began, and what is wrong with it.
+
+    Args:
+        run: its directory.
+        data: what it began with.
+
+    """
+    file, samples = run / FILE, run / SAMPLES
+    if _is_own(data) and os.path.lexists(samples):
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([COLUMNS, *_sample_rows(data)])
+        if not samples.is_file() or samples.read_bytes() != text.getvalue().encode("utf-8-sig"):
+            yield samples, "does not say which file or row each sample is"
+    if data.listed is not None and os.path.lexists(file):
+        began = read_beginning(run)
+        if began is None:
+            yield file, "is damaged"
+        elif other := [name for name, digest in _digests(data) if began.digests.get(name, digest) != digest]:
+            yield file, f"has another digest of {listed(other)} than the image that the run began with"
+
+
+def _is_own(data: DataSet) -> bool:
+    return data.paths is not None or data.rows is not None
+
+
+def _sample_rows(data: DataSet) -> Iterator[tuple[int, str]]:
+    return ((sample, safe_path(data.sample_path("train", sample))) for sample in range(len(data.train)))
 
 
 def read_beginning(run: Path) -> Beginning | None:

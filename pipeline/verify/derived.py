@@ -7,6 +7,7 @@ from typing import Any
 
 from common.files import sha256_of
 from pipeline.products.make import CONTENTS, PRODUCTS
+from pipeline.run.began import faults_of_beginning
 from pipeline.run.pool import INITIAL
 from pipeline.run.reading import cycle_path
 from pipeline.run.round_files import LABELS, answer_rows, question_rows
@@ -39,6 +40,8 @@ def check_derived(record: Record, data: DataSet, found: Findings) -> None:
         if stage == "score" and directory.is_dir() and not record.config.paged:
             with found.reading(directory):
                 _check_chosen(record, cycle, directory, found)
+    for path, fault in faults_of_beginning(record.run, data):
+        found.fault(path, f"{fault}: move it elsewhere, and {record.again}")
     with found.reading(record.run / "metrics.csv"):
         _check_metrics(record, found)
     with found.reading(record.run / PRODUCTS):

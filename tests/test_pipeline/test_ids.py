@@ -10,6 +10,7 @@ from folder_cases import put, write_csv
 
 from common.cells import safe_path
 from pipeline.cli import cli
+from pipeline.verify.run import verify
 
 QUICK = ["--model", "mlp", "--n-init", "6", "--query-size", "3", "--cycles", "2", "--epochs", "2", "--device", "cpu"]
 
@@ -66,6 +67,19 @@ def test_the_label_of_every_id_in_the_log_is_that_of_its_row(kind, request, tmp_
         assert float(row["score"]) == by_id[sample]
         assert row["predicted"] == classes[predicted[sample]]
     assert {row["sample_id"] for row in queried} == {int(row["sample_id"]) for row in ranking[:3]}
+    assert verify(run).faults == []
+    for name in sorted({"samples.csv", "data.json"} & {path.name for path in run.iterdir()}):
+        content = (run / name).read_bytes()
+        (run / name).write_bytes(content[:-9] + b"0" + content[-8:])
+        [fault] = verify(run).faults
+        assert fault.startswith(f"{run / name}: ")
+        (run / name).unlink()
+        (run / name).mkdir()
+        [fault] = verify(run).faults
+        assert fault.startswith(f"{run / name}: ")
+        assert fault.endswith(": move it elsewhere, and 'pipeline resume' writes it again")
+        (run / name).rmdir()
+        (run / name).write_bytes(content)
 
 
 def test_the_table_of_a_run_that_lacks_it_is_made_when_it_goes_on(archive, tmp_path):

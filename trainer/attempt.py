@@ -180,6 +180,7 @@ class Run:
             self.first_lr = self.lr
             self.totals = [torch.zeros((), device=self.x.device), None]
         total, own = self.totals
+        assert total is not None
         while not self.batches.over:
             rows = self.batches.next().to(self.x.device)
             self.optimizer.zero_grad(set_to_none=True)
@@ -197,7 +198,6 @@ class Run:
             if on_step is not None:
                 on_step(self.done, self.steps * self.options.epochs)
         self.first, self.totals = False, [None, None]
-        assert total is not None
         seen = self.batches.images
         return {"lr": self.first_lr, "loss": float(total) / seen} | (
             {} if own is None else {"own_loss": float(own) / seen}

@@ -173,6 +173,7 @@ class Objective(Protocol):
 
     def stepped(self) -> None:
         """Take note that the step on the last loss was taken."""
+        return
 
     def state(self) -> dict[str, Any]:
         """Return what the next losses depend on beside the network, ``module`` and the setting's generator.
@@ -190,6 +191,7 @@ class Objective(Protocol):
             state: of an objective of the same setting.
 
         """
+        return
 
 
 class Learner(Protocol):
@@ -232,6 +234,7 @@ class Learner(Protocol):
             TrainerError: it cannot.
 
         """
+        return
 
     def objective(self, setting: Setting) -> Objective:
         """Return what an attempt minimises; torch is seeded.

@@ -131,8 +131,9 @@ def options_of(config: RunConfig) -> list[str]:
 
     flags = {path: flag for flag, path, _, _ in RUN_OPTIONS}
     names = {"data": {"name": config.data.name}, "model": {"name": config.model.name, "options": config.model.options}}
-    default = validate({**names, "query": {"strategy": STAND_IN}}).model_dump(mode="json")
-    default["model"]["options"] = {}
+    learner = {"train": {"learner": config.train.learner}}  # type: ignore[attr-defined]  # which has its own defaults
+    default = validate({**names, **learner, "query": {"strategy": STAND_IN}}).model_dump(mode="json")
+    default["model"]["options"], default["train"]["learner"] = {}, None
     if config.annotator is not None:
         default["annotator"] = AnnotatorSection().model_dump() | {"name": None}  # said, so that there is one
     arguments = ["--dataset", config.data.name, "--model", config.model.name]

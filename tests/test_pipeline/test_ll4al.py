@@ -330,7 +330,7 @@ def test_each_cell_has_the_learner_that_its_strategy_needs(tiny, strategies, tmp
     assert learners(kept) == expected
     extended = dataclasses.replace(read_grid(tmp_path).extended(grid_of(tiny, ("entropy",)), tmp_path), recorded=False)
     assert learners(extended) == [*expected, "supervised"]
-    assert all("train.learner" not in line for line in commands([tmp_path]))
+    assert all("learner" not in line for line in commands([tmp_path]))
 
 
 def test_a_learner_that_is_said_is_everybodys(tiny, tmp_path):
@@ -338,7 +338,7 @@ def test_a_learner_that_is_said_is_everybodys(tiny, tmp_path):
         grid = grid_of(tiny, strategies, f"train.learner={LEARNER}")
         assert learners(grid) == [LEARNER, LEARNER]
         (tmp_path / GRID).write_text(grid.to_yaml())
-        assert f"--set train.learner={LEARNER}" in commands([tmp_path])[0]
+        assert f"--learner {LEARNER}" in commands([tmp_path])[0]
     with pytest.raises(PipelineError, match="expected 'loss-prediction', which the strategy 'll4al' needs, got 'super"):
         grid_of(tiny, ("random", "ll4al"), "train.learner=supervised")
 

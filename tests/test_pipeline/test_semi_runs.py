@@ -1,5 +1,7 @@
 """Runs whose networks learn from images without labels: configuration, record, what strategies get, kills, refusals."""
 
+import shlex
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,12 @@ from safetensors.torch import load_file
 
 from pipeline.config import load_config
 from pipeline.errors import PipelineError
+from pipeline.options import FIELDS
+from pipeline.report.provenance import commands
 from pipeline.run.console import RunConsole
 from pipeline.run.context import open_context
 from pipeline.run.pool import Labelled
-from pipeline.run.rundir import read_events
+from pipeline.run.rundir import read_config, read_events
 from pipeline.run.stages.score import query_state
 from pipeline.run.stages.train import CHECKPOINT, read_summary, run_train
 from trainer.checkpoint import STUDENT, load_weights
@@ -41,6 +45,20 @@ def test_a_run_says_how_it_learns_and_is_read_again(tiny):
     assert type(config).model_validate(written) == config
     assert type(config).model_validate(written).digest() == config.digest()
     assert "epoch_steps" not in plain.scientific()["train"]
+
+
+@pytest.mark.parametrize("learner", ["fixmatch", "mean-teacher", "supervised", None])
+def test_a_report_says_the_command_that_makes_such_a_run_again(start, tmp_path, learner):
+    said = {} if learner is None else {"train__learner": learner}
+    run = start("run", query__strategy="random", train__loss="l2", **said)  # l2, which is no default of two of them
+    words = shlex.split(commands([run])[0])[2:]
+    pairs = list(zip(words[::2], words[1::2], strict=True))
+    given = dict(pairs)
+    fields = {name: given[flag] for flag, name in FIELDS.items() if flag in given and flag != "--out"}
+    numbers = {name: int(value) if value.isdigit() else value for name, value in fields.items()}
+    sets = [value for flag, value in pairs if flag == "--set"]
+    assert load_config(options=numbers, sets=sets).digest() == read_config(run).digest()
+    assert ("--learner" in given) == (learner is not None)
 
 
 @pytest.mark.parametrize(

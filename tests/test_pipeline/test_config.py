@@ -7,6 +7,7 @@ from pipeline.errors import PipelineError
 from pipeline.options import FIELDS
 from pipeline.parsing import parse_yaml, to_yaml
 from pipeline.plain import differences
+from trainer.options import LEARNERS_OWN
 
 
 def test_defaults_are_the_digits_demo_fully_resolved():
@@ -18,7 +19,7 @@ def test_defaults_are_the_digits_demo_fully_resolved():
     )
     resolved = config.model_dump()
     never = {name for name, value in resolved["train"].items() if value is None}
-    assert never == {"until_accuracy", "patience", "learner", "ridge"}  # what the strategy needs, else supervised
+    assert never == {"until_accuracy", "patience", "learner", "ridge", "epoch_steps", *LEARNERS_OWN}
     assert config.train_options.learner == "supervised"
     assert config.train_options.loss == "l2"
 
@@ -193,7 +194,11 @@ def test_a_recorded_configuration_that_is_none_says_what_it_is(values, got):
 @pytest.mark.parametrize(
     ("options", "sets", "message"),
     [
-        ({"query.initial": "x"}, (), "--initial: input should be 'auto', 'random', 'typiclust' or 'k-means', got 'x'"),
+        (
+            {"query.initial": "x"},
+            (),
+            "--initial: input should be 'auto', 'random', 'typiclust', 'k-means' or 'balanced', got 'x'",
+        ),
         ({"train.epochs": 0}, (), "--epochs must be at least 1, got 0"),  # said of the field in its own words
         ({"kernel.memory_budget": "x"}, (), "--memory-budget: expected a positive size"),
         ({"kernel.head": "x"}, (), "--kernel: expected one of sum-of-logits"),

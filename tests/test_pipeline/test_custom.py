@@ -221,7 +221,7 @@ def test_a_run_knows_its_weights_by_their_content(here):
 REFUSED = {
     "folder": (["--dataset", "folder:nowhere"], "folder:nowhere does not exist"),
     "sizes": (["--dataset", "folder:my photos"], "bring all to one with --image-size"),
-    "size": (["--dataset", "folder:my photos", "--image-size", "-1"], "image_size: expected a side in pixels"),
+    "size": (["--dataset", "folder:my photos", "--image-size", "-1"], "--image-size: expected a side in pixels"),
     "size of digits": (["--dataset", "digits", "--image-size", "8"], "expected folder:PATH or npz:PATH with it"),
     "kind": (["--dataset", "files:my photos"], "folder:PATH or npz:PATH; got 'files:my photos'"),
     "too many": ([*FOLDER, "--n-init", "31"], "take 34 samples, but folder:my photos has 32"),
@@ -231,8 +231,8 @@ REFUSED = {
     "outputs": ([*FOLDER, "--model", "torch.nn:Flatten"], "expected one output a class, [2, 2], got [2, 192]"),
     "option": ([*FOLDER, *NETWORK, "--set", "model.options.depth=3"], "takes no depth"),
     "unseeded": ([*FOLDER, "--model", "my_net:unseeded"], "made other weights the second time"),
-    "no weights": ([*FOLDER, *NETWORK, "--init-weights", "none.pt"], "init_weights: cannot read none.pt"),
-    "no tensors": ([*FOLDER, *NETWORK, "--init-weights", "my_net.py"], "init_weights: my_net.py cannot be read"),
+    "no weights": ([*FOLDER, *NETWORK, "--init-weights", "none.pt"], "--init-weights: cannot read none.pt"),
+    "no tensors": ([*FOLDER, *NETWORK, "--init-weights", "my_net.py"], "--init-weights: my_net.py cannot be read"),
     "other network": ([*FOLDER, "--model", "mlp", "--init-weights", "w.pt"], "the weights do not fit this network"),
     "other head": (
         [*FOLDER, "--model", "my_net:build", "--set", "model.options.width=4", "--init-weights", "w.pt"],

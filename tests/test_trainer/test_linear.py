@@ -54,9 +54,10 @@ def test_of_unit_length_it_sees_directions_alone():
 
 
 def test_the_default_rate_falls_with_fewer_than_ten_classes():
-    full = options_for("linear")
-    assert options_for("linear", num_classes=10) == options_for("linear", num_classes=200) == full
-    assert [options_for("linear", num_classes=C).max_lr for C in (1, 2, 3, 5, 9)] == [2.0, 2.0, 3.0, 5.0, 9.0]
+    full = options_for("linear", optimizer="sgd")
+    by = {"optimizer": "sgd"}
+    assert options_for("linear", num_classes=10, **by) == options_for("linear", num_classes=200, **by) == full
+    assert [options_for("linear", num_classes=C, **by).max_lr for C in (1, 2, 3, 5, 9)] == [2.0, 2.0, 3.0, 5.0, 9.0]
     assert options_for("linear", num_classes=2, max_lr=10.0) == full  # a rate that is given is what is taken
     for more in ({"loss": "cross-entropy"}, {"optimizer": "adam"}):  # not a mean over classes; a rate of its own
         assert options_for("linear", num_classes=2, **more) == options_for("linear", **more)

@@ -65,7 +65,7 @@ def test_a_run_trains_by_what_its_strategy_needs(tiny):
         ),
         (
             ["query.learner=supervised"],
-            "query: learner: expected it to be left out, for train.learner says it; got 'sup",
+            "query.learner: expected it to be left out, for train.learner says it; got 'sup",
         ),
     ],
 )
@@ -232,7 +232,7 @@ def test_a_network_without_features_is_refused_before_anything_is_written(tiny, 
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_end(run, start, go_on, monkeypatch):
-    class Killed(BaseException):
+    class Killed(KeyboardInterrupt):
         pass
 
     def killed(*arguments, **options):
@@ -330,7 +330,8 @@ def test_each_cell_has_the_learner_that_its_strategy_needs(tiny, strategies, tmp
     assert learners(kept) == expected
     extended = dataclasses.replace(read_grid(tmp_path).extended(grid_of(tiny, ("entropy",)), tmp_path), recorded=False)
     assert learners(extended) == [*expected, "supervised"]
-    assert all("learner" not in line for line in commands([tmp_path]))
+    lines = commands([tmp_path])  # whose folder is called by the test
+    assert all("--learner" not in line and "train.learner" not in line for line in lines)
 
 
 def test_a_learner_that_is_said_is_everybodys(tiny, tmp_path):

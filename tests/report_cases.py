@@ -90,11 +90,17 @@ def write_stages(directory, config, n_labelled, accuracy, scored, summary):
         "classes": list(CLASSES),
         **summary,
     }
+    write_summary(directory / "train", values)
+
+
+def write_summary(train, values):
+    """Write the summary of a network, and the manifest that goes with it."""
     content = json.dumps(values).encode()
-    (directory / "train/summary.json").write_bytes(content)
+    (train / "summary.json").write_bytes(content)
     digests = {"summary.json": hashlib.sha256(content).hexdigest(), "weights.safetensors": NOTHING}
     files = {name: {"sha256": digest, "bytes": 0} for name, digest in digests.items()}
-    (directory / "train/manifest.json").write_text(json.dumps({"seconds": seconds["train"], "files": files}))
+    manifest = json.loads((train / "manifest.json").read_text())
+    (train / "manifest.json").write_text(json.dumps(manifest | {"files": files}))
 
 
 def write_grid(out, strategies, seeds, cells, options=()):

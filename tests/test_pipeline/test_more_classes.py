@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fidelity_cases import Mute
-from report_cases import write_run
+from report_cases import write_run, write_summary
 from safetensors.torch import load_file, save_file
 
 from pipeline.config import load_config
@@ -164,7 +164,7 @@ def test_a_report_knows_classes_that_were_added_to_one_of_the_runs(tmp_path):
     summary, events = runs[1] / "cycles/001/train/summary.json", read_events(runs[1])
     values = json.loads(summary.read_text())
     classes, accuracy = [*values["classes"], "ten"], [*values["test_class_accuracy"], None]
-    summary.write_text(json.dumps({**values, "classes": classes, "test_class_accuracy": accuracy}))
+    write_summary(summary.parent, {**values, "classes": classes, "test_class_accuracy": accuracy})
     (runs[1] / "events.jsonl").unlink()
     log = EventLog(runs[1] / "events.jsonl")
     for event in events:

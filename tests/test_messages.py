@@ -24,6 +24,8 @@ OF_OTHERS = {"--head", "--logdir", "--no-deps"}
 RUNS, GRIDS = ("pipeline run",), ("pipeline compare", "pipeline experiments run")
 OWN_DATA, TRAINS = ("pipeline run", "pipeline compare", "trainer fit"), (*RUNS, *GRIDS, "trainer fit")
 RAISED_BY = {
+    "pipeline/analyse/convergence": ("pipeline analyse convergence",),
+    "pipeline/analyse/trainings.py": ("pipeline analyse convergence",),
     "pipeline/analyse/": ("pipeline analyse dynamics",),
     "pipeline/fidelity/": ("pipeline fidelity",),
     "pipeline/pilot/": ("pipeline pilot",),
@@ -122,6 +124,7 @@ def test_the_options_that_trust_code_are_those_of_commands_that_ask_for_it():
         "predict",
         "advise",
         "analyse dynamics",
+        "analyse convergence",
     )
     assert trusting == {f"pipeline {name}" for name in named}
 

@@ -125,6 +125,7 @@ def test_the_options_that_trust_code_are_those_of_commands_that_ask_for_it():
         "advise",
         "analyse convergence",
         "analyse dynamics",
+        "analyse convergence",
     )
     assert trusting == {f"pipeline {name}" for name in named}
 

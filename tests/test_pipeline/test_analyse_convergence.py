@@ -12,7 +12,7 @@ from pipeline.analyse.convergence_report import accuracies
 from pipeline.analyse.trainings import stays_below
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-OPTIONS = {"model__name": "mlp", "model__options": {"width": 16}, "query__strategy": "crc", "train__epochs": 4}
+OPTIONS = {"model__name": "mlp", "model__options": {"width": 64}, "query__strategy": "crc", "train__epochs": 4}
 SMALL = ("--sample", 24, "--groups", "1,4", "--trainings", 3, "--seeds", 1)
 
 
@@ -61,7 +61,7 @@ def test_the_command_writes_what_every_number_rests_on_and_leaves_the_run_alone(
     alone = next(float(r["value"]) for r in rows if r["quantity"] == "labelled set alone" and r["layers"] == "last")
     first = [float(r["value"]) for r in scores if (r["cycle"], r["layers"], r["group"]) == ("0", "last", "1")]
     assert len(first) == 24
-    assert max(first) <= alone  # by interlacing: 12 labels and one are fewer than 17 features
+    assert max(first) <= alone  # by interlacing: 12 labels and one are fewer than the features
     assert len([row for row in rows if row["quantity"] == "epochs"]) == 3
     assert "basis: labels of the data that nobody had given" in said
     assert "crc of an untrained network" in said

@@ -1,14 +1,11 @@
 """``verify``: a whole run checked against its log, its data and itself; it is only read."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.lock import holder_of, is_held
 from pipeline.places import EVENTS
-from pipeline.run.began import FILE as BEGINNING
-from pipeline.run.began import read_beginning
 from pipeline.run.cut_back import refuse_cut_back
 from pipeline.run.events import Event, parse_events
 from pipeline.run.identity import run_id_of
@@ -71,10 +68,6 @@ def _record(run: Path, found: Findings) -> Record | None:
     if events is not None:
         found.count("events", len(events))
         _look_for_a_torn_line(run / EVENTS, "pipeline resume" if config is None else command_of(config), found)
-    if os.path.lexists(run / BEGINNING) and read_beginning(run) is None:
-        found.fault(
-            run / BEGINNING, "does not say which images the run began with: delete it, for the log's digest decides"
-        )
     if config is None or not events:
         if config is not None and events is not None:
             found.note(run, f"it has no events yet: '{command_of(config)}' begins it")

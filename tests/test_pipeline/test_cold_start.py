@@ -248,7 +248,7 @@ def test_a_grid_of_an_older_version_is_gone_on_with(tiny, tmp_path):
 
 def test_an_unknown_way_is_refused_in_one_line(tiny):
     with pytest.raises(
-        PipelineError, match=r"query.initial: input should be 'auto', 'random', 'typiclust', 'k-means' or 'balanced'"
+        PipelineError, match=r"--initial: input should be 'auto', 'random', 'typiclust', 'k-means' or 'balanced'"
     ):
         load_config(options={**tiny, "query.initial": "typical"})
 

@@ -81,7 +81,7 @@ def test_an_archive_without_labels(invoke, tmp_path, arrays):
         (["--classes", "a,a"], "expected two or more names"),
         (["--classes", "a,,b"], "expected two or more names"),
         (["--set", "annotator.name=files"], "expected page"),
-        (["--image-size", "0"], "image_size"),
+        (["--image-size", "0"], "--image-size: expected a side"),
     ],
 )
 def test_bad_input_is_one_line_and_makes_nothing(invoke, tmp_path, arguments, message):

@@ -53,11 +53,11 @@ def test_a_second_class_makes_the_first_network(tmp_path):
 def test_a_training_that_diverged_goes_on_below_the_rate(tmp_path, monkeypatch):
     rates = []
 
-    def diverges(context, cycle, labelled, previous, into, progress, rate):
+    def diverges(context, cycle, labelled, previous, into, progress, rate, *others):
         rates.append(rate)
         if len(rates) == 1:
             raise DivergedError("diverged", 0.1)
-        return run_train(context, cycle, labelled, previous, into, progress, rate)
+        return run_train(context, cycle, labelled, previous, into, progress, rate, *others)
 
     monkeypatch.setattr("pipeline.session.child.run_train", diverges)
     path = make(tmp_path / "run")

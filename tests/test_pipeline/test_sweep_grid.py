@@ -184,7 +184,7 @@ def test_a_strategy_never_measured_is_estimated_by_its_kind(tiny):
 )
 def test_what_was_not_to_converge_is_not_warned_of(strategy, tolerance, ended, warned, monkeypatch):
     row = SimpleNamespace(converged=False, ended=ended, residual_rms=0.4)
-    monkeypatch.setattr("pipeline.sweep.summary.read_rows", lambda _: [row])
+    monkeypatch.setattr("pipeline.sweep.summary.believed_rows", lambda _: [row])
     config = load_config(options={"query.strategy": strategy, "train.tolerance": tolerance})
     lines = unconverged([State(Cell(strategy, 0, config), Path(), "finished")])
     assert len(lines) == (warned is not None)

@@ -90,7 +90,7 @@ def test_a_comparison_counts_what_it_leaves_out_and_its_report_needs_no_pictures
             ["--dataset", "digits", "--classes", "a,b"],
             "classes: expected folder:PATH or npz:PATH with it, got 'digits'",
         ),
-        (["--dataset", "npz:part.npz", "--classes", "a"], "data.classes: classes: expected two or more names"),
+        (["--dataset", "npz:part.npz", "--classes", "a"], "--classes: expected two or more names"),
     ],
 )
 def test_data_that_a_simulated_run_cannot_use_is_one_line(here, arguments, message):

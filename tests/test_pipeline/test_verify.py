@@ -125,11 +125,6 @@ CHANGES = {
         lambda run: (run / "events.jsonl").write_bytes(b"".join(lines_of(run)[:6])),
         "events.jsonl ends too early",
     ),
-    "a beginning": (write("data.json", "{}"), "data.json: does not say which images the run began with"),
-    "no beginning": (
-        lambda run: (run / "data.json").mkdir(),
-        "data.json: does not say which images the run began with",
-    ),
     "a folder": (lambda run: (run / "cycles/001/other").mkdir(), "cycles/001/other: is no stage that the log knows"),
 }
 

@@ -9,9 +9,7 @@ from typing import Any, NamedTuple
 
 import click
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from common.cells import safe_path
 from common.command_line import OneLineGroup
@@ -21,17 +19,15 @@ from common.reading import parse_json, read_json, why
 from trainer.backbones import from_anywhere
 from trainer.backbones.command import embedder, with_bar
 from trainer.backbones.tuned import FROZEN_MODEL, AsImages, tuned_model
-from trainer.checkpoint import load_weights, trained_files, with_weights
+from trainer.checkpoint import load_weights, trained_files
 from trainer.command_options import SETTABLE, data_options, image_options, regime_options
 from trainer.data import DataSet, ImageOptions, check_ids, custom_kind, holds_features, load
-from trainer.data.by_id import PoolInputs
 from trainer.errors import Diverged, TrainerError
 from trainer.files import require_free
-from trainer.learners import LEARNERS, Trained
+from trainer.learners import Trained
 from trainer.models import MODELS, ModelSpec, build, check_evaluation, family_of
 from trainer.models.on_backbone import PREFIX
 from trainer.options import TrainOptions, options_for
-from trainer.predict import accuracy, predict
 from trainer.pretraining.options import pretrain_options
 from trainer.regimes import Ended
 from trainer.targets import one_hot
@@ -109,11 +105,9 @@ def fit(
     Training that diverges or dies starts again at a quarter of the learning rate, with a warning. Killed, the same
     command goes on from OUT.checkpoint.safetensors, which is written every 20 s.
     """
-    from trainer.loop import fit as train
-    from trainer.restarts import LOWER, describe
+    from trainer.fitting import fit_on
+    from trainer.restarts import describe
     from trainer.resumable import Checkpoint
-    from trainer.threads import with_threads
-    from trainer.watched import Lines
 
     require_free(out)
     given = _parse_options(model_options)
@@ -130,43 +124,12 @@ def fit(
     check_evaluation(spec)
     if init is not None:
         load_weights(network, init)
-    x, labels = data.inputs("train", ids), data.labels("train", ids)
-    rest = PoolInputs(data.view("train"), np.setdiff1d(np.arange(len(data.train)), ids))
     checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint.safetensors"))
-    threads = threads or checkpoint.threads() or _threads(network, x, options.images_per_step, device)
-    lines = Lines(lambda line: click.echo(line, err=True), checkpoint)
-    with with_threads(threads):
-        try:
-            result = train(
-                network,
-                x,
-                labels,
-                data.num_classes,
-                options,
-                seed=seed,
-                device=device,
-                on_epoch=lines.epoch,
-                on_step=lines.step,
-                unlabelled=rest if LEARNERS[options.learner].needs_unlabelled else None,
-                checkpoint=checkpoint,
-            )
-        except Diverged as error:
-            raise Diverged(
-                f"{error}; try --max-lr={error.max_lr * LOWER:.3g}" if error.max_lr else str(error)
-            ) from error
-        test = _test_accuracy(network, data, device)
-        student = _test_accuracy(with_weights(network, result.student), data, device) if result.averaged else None
-    summary = {
-        **result.figures(),
-        "test_accuracy": test,
-        **({"student_test_accuracy": student} if result.averaged else {}),
-        "seconds": result.seconds,
-        "threads": threads,
-        **result.attempts(),
-    }
+    found = fit_on(data, ids, network, options, checkpoint, seed=seed, device=device, threads=threads)
+    result = found.result
     texts = {
         "model.json": spec.to_json(),
-        "metrics.jsonl": _json_lines([*result.history, summary]),
+        "metrics.jsonl": _json_lines([*result.history, found.summary()]),
         "labeled.json": _json_lines([ids.tolist()]),
         "samples.csv": _samples_csv(data, ids),
     }
@@ -175,20 +138,14 @@ def fit(
             trained_files(network, result) | {name: text.encode() for name, text in texts.items()}
         ).items():
             (folder / name).write_bytes(content)
+    checkpoint.remove()
     for line in describe(result.max_lr, result.restarts, result.at_chance, "--max-lr="):
         click.echo(f"warning: {line}", err=True)
-    click.echo(_said(result, test, options))
+    click.echo(_said(result, found.test, options))
     if result.averaged:
-        shown = "" if student is None else f", with a test accuracy of {student:.4f}"
+        shown = "" if found.student is None else f", with a test accuracy of {found.student:.4f}"
         click.echo(f"weights.safetensors holds the averages over the steps; student.safetensors the last ones{shown}")
     click.echo(str(out))
-
-
-def _test_accuracy(network: nn.Module, data: DataSet, device: str) -> float | None:
-    """Return the share of test images that a network is right about; None where there are none."""
-    if len(data.test) == 0:
-        return None
-    return accuracy(predict(network, data.inputs("test"), device=device), data.labels("test"))
 
 
 def _network(model: str | None, given: dict[str, Any], dataset: str, seen: "Seen") -> tuple[str, dict[str, Any]]:
@@ -394,15 +351,6 @@ def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise TrainerError(f"--option must be KEY=VALUE, got {pair!r}")
     return options
-
-
-def _threads(network: nn.Module, x: NDArray[np.float32], batch_size: int, device: str) -> int:
-    """Return with how many threads to train where nobody said."""
-    from trainer.threads import choose_threads
-
-    if device.partition(":")[0] != "cpu":
-        return torch.get_num_threads()
-    return choose_threads(network, torch.from_numpy(x[:1]), batch_size)
 
 
 def _samples_csv(data: DataSet, ids: Iterable[int]) -> str:

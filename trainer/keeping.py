@@ -107,7 +107,7 @@ class Keeper:
         return stepped
 
     def end(self) -> None:
-        """Remove what was kept: the training has ended."""
+        """Remove what was kept: there is nothing to go on to."""
         if self._checkpoint is not None:
             self._checkpoint.remove()
 

@@ -81,7 +81,7 @@ def fit(
         beside: the weights that what is trained beside the network starts from; None for new ones.
         on_step: called after every step with the number of those done and of all, of the attempt that is run.
         checkpoint: where it is kept how far the training is. What is there of the same training is gone on from, to the
-            bits that it would have had; the file goes when the training has ended.
+            bits that it would have had. It is left where it is: whoever keeps the result removes it then.
 
     Returns:
         Residual, accuracy, history and snapshots, of the last attempt that ended before the epoch limit, or else of
@@ -123,8 +123,8 @@ def fit(
             if attempt.failure == "diverged":
                 run.refuse_broken()
                 model.load_state_dict(start)  # with the statistics of batch norm that it had
-        keeper.end()
         if tried.kept is None:
+            keeper.end()
             raise _diverged(failed)
         model.load_state_dict(tried.kept[1])
     return _trained(tried.kept[0], labels, failed, keeper.seconds)

@@ -129,7 +129,7 @@ def restore_generators(device: torch.device, states: list[Tensor]) -> None:
 
 
 class Checkpoint:
-    """A file that holds how far a training is; it goes when the training has ended.
+    """A file that holds how far a training is, until what the training made is kept elsewhere.
 
     Args:
         path: of the file, in a folder that is there.
@@ -191,7 +191,7 @@ class Checkpoint:
             return None
 
     def remove(self) -> None:
-        """Remove the file: the training has ended."""
+        """Remove the file: what the training made is kept."""
         self.path.unlink(missing_ok=True)
 
 

@@ -192,14 +192,15 @@ class ActiveLearningLoop:
     def _train(self, cycle: int) -> None:
         labelled = self._pool().labelled(cycle)
         previous = self.run.stage_path(cycle - 1, "train") if cycle else None
+        kept = checkpoint_of(self.run.cycle_path(cycle))
 
         def build(into: Path) -> None:
             progress, rate = self.reporter.stage(cycle, "train"), rate_left(self.run.events, cycle)
-            kept = checkpoint_of(self.run.cycle_path(cycle))
             run_train(self._context(cycle), cycle, labelled, previous, into, progress, rate, kept)
 
         made_from = self._made_from(cycle, previous=cycle - 1 if cycle else None)  # cold, its learning rate
         self.run.ensure_stage(cycle, "train", WEIGHTS, made_from, build)
+        kept.remove()
 
     def _migrate(self, cycle: int) -> None:
         labelled = self._pool().labelled(cycle)

@@ -206,6 +206,8 @@ class _Network:
         directory = cycle_path(self._run, order.cycle) / stage
         if read_manifest(directory) is None:
             write_stage(directory, build, Binding(order.run_id, order.cycle, stage, self._made_from(stage)))
+        if stage == "train":
+            checkpoint_of(directory.parent).remove()
         return directory
 
     def _made_from(self, stage: Stage) -> dict[str, str]:

@@ -182,7 +182,6 @@ def test_a_cycle_that_is_killed_in_its_training_goes_on_in_it(stage, tmp_path):
         stage("killed", Checkpoint(tmp_path / CHECKPOINT, every=0), Progress())
     again = stage("again", Checkpoint(tmp_path / CHECKPOINT), Progress())[2]
     assert told == [1, 2, 3, 4, 5, 6]
-    assert not (tmp_path / CHECKPOINT).exists()
     for name in ("weights.safetensors", STUDENT, "metrics.jsonl"):
         assert (again / name).read_bytes() == (whole / name).read_bytes(), name
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from semi_cases import CLASSES, made_up, network, regime
 
 from trainer import cli
+from trainer.errors import Diverged
 from trainer.keeping import Tried
 from trainer.learners import LEARNERS
 from trainer.loop import fit
@@ -90,7 +91,7 @@ def test_what_is_killed_at_any_step_goes_on_to_the_same_bits(name, tmp_path):
         same(whole, gone_on)
         assert again.went_on_from == whole[2][kill_at - 1][0]
         assert gone_on[2] == whole[2][kill_at:]
-        assert not again.path.exists()
+        (tmp_path / "kept").unlink()
 
 
 def test_what_is_killed_again_and_again_comes_to_the_same_bits(tmp_path):
@@ -118,6 +119,7 @@ def test_attempts_before_the_one_that_was_killed_are_not_made_again(tmp_path):
         gone_on = trained(options, Checkpoint(tmp_path / "kept"), **plain)
         same(whole, gone_on)
         assert gone_on[2] == whole[2][kill_at:]
+        (tmp_path / "kept").unlink()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,24 @@ def test_a_damaged_checkpoint_is_passed_over_and_replaced(tmp_path, content):
     checkpoint = Checkpoint(tmp_path / "kept", every=0)
     same(trained(options), trained(options, checkpoint))
     assert "is damaged" in checkpoint.passed_over
-    assert not checkpoint.path.exists()
+    checkpoint.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_stays_until_the_result_is_kept(tmp_path):
+    """Killed after its last step, a training goes on from there, and has nothing to do."""
+    options = REGIMES["fixmatch"]
+    whole = trained(options, Checkpoint(tmp_path / "kept", every=0))
+    again = trained(options, Checkpoint(tmp_path / "kept"))
+    assert again[2] == []
+    same(whole, again)
+
+
+def test_of_a_training_that_diverged_nothing_stays(tmp_path):
+    options = regime("supervised", max_lr=1e8, tolerance=0.0)
+    with pytest.raises(Diverged):
+        trained(options, Checkpoint(tmp_path / "kept", every=0))
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_written_before_its_time(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from pipeline.config import RunConfig, load_config
 from pipeline.errors import PipelineError
 from pipeline.parsing import parse_yaml, to_yaml
 from pipeline.plain import differences
+from trainer.learners import LEARNERS_OWN
 
 
 def test_defaults_are_the_digits_demo_fully_resolved():
@@ -16,7 +17,13 @@ def test_defaults_are_the_digits_demo_fully_resolved():
     )
     resolved = config.model_dump()
     never = {name for name, value in resolved["train"].items() if value is None}
-    assert never == {"until_accuracy", "patience", "learner"}  # what the strategy needs, else supervised
+    assert never == {
+        "learner",
+        "patience",
+        "until_accuracy",
+        "epoch_steps",
+        *LEARNERS_OWN,
+    }  # what the strategy needs, else supervised
     assert config.train_options.learner == "supervised"
     assert config.train_options.loss == "l2"
 

@@ -7,7 +7,7 @@ from pipeline.errors import PipelineError
 from pipeline.options import FIELDS
 from pipeline.parsing import parse_yaml, to_yaml
 from pipeline.plain import differences
-from trainer.options import LEARNERS_OWN
+from trainer.learners import LEARNERS_OWN
 
 
 def test_defaults_are_the_digits_demo_fully_resolved():

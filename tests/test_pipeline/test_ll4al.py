@@ -330,7 +330,7 @@ def test_each_cell_has_the_learner_that_its_strategy_needs(tiny, strategies, tmp
     assert learners(kept) == expected
     extended = dataclasses.replace(read_grid(tmp_path).extended(grid_of(tiny, ("entropy",)), tmp_path), recorded=False)
     assert learners(extended) == [*expected, "supervised"]
-    assert all("learner" not in line for line in commands([tmp_path]))
+    assert all("--learner" not in line for line in commands([tmp_path]))
 
 
 def test_a_learner_that_is_said_is_everybodys(tiny, tmp_path):

@@ -66,7 +66,7 @@ REGIMES = {
     "pi-model": regime("pi-model"),
     "rand-augment": regime("fixmatch", perturb="rand-augment", epochs=2, epoch_steps=3),
     "restated": regime("fixmatch", batch_norm="restated", keep_epochs=(0, 1, 3), decayed="weights"),
-    "held out": regime("mean-teacher", holdout=0.5, patience=1, epochs=6, schedule="constant"),
+    "held out": regime("mean-teacher", holdout=0.5, patience=3, epochs=12, schedule="constant", max_lr=0.05),
     "supervised": regime("supervised", epoch_steps=None, epochs=12, batch_size=2, augment="flip-crop", tolerance=0.0,
                          max_lr=0.05),
     "loss-prediction": regime("loss-prediction", max_lr=0.05, tolerance=0.0),

@@ -204,6 +204,7 @@ def test_student_and_teacher_see_other_changes_of_the_same_images(three):
     assert len(batches) == 2
     assert not torch.equal(student, teacher)
     assert (student - teacher).abs().max() < 1.5  # of the same images, noise apart
+    assert not torch.equal(batches[0][:2], torch.from_numpy(x[:2]))  # labelled ones are changed by the same rule
 
 
 def test_the_pi_model_is_mean_teacher_without_memory(three):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -180,6 +180,7 @@ def _targets(
 def _seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch's global generators, for dropout, and put them back afterwards."""
     devices = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=devices), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+    steady = torch.backends.cudnn.flags(deterministic=True, benchmark=False) if devices else nullcontext()
+    with torch.random.fork_rng(devices=devices), steady:  # the flags are the whole process's: others may compute now
         torch.manual_seed(seed)
         yield

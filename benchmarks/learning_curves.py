@@ -24,6 +24,7 @@ import unlike
 from numpy.typing import NDArray
 
 from trainer.data import ImageOptions, load
+from trainer.exact import Spectrum
 from trainer.loop import fit
 from trainer.models import build_model
 from trainer.options import options_for
@@ -131,17 +132,10 @@ def sets(root: Path | None, photos: Path | None, features: str) -> dict[str, Cal
 
 def ridge(data: Data, ids: NDArray[np.int64], seed: int) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
     """Ridge regression of one-hot labels, with the λ of the smallest leave-one-out error."""
-    X = data.x[ids].reshape(len(ids), -1).astype(np.float64)
     T = np.eye(data.classes)[data.y[ids]] - 1 / data.classes
-    values, vectors = np.linalg.eigh(X @ X.T + 1.0)
-    best, weights = np.inf, T
-    for ridge in np.mean(values) * np.array(RIDGES):
-        inverse = (vectors / (np.maximum(values, 0) + ridge)) @ vectors.T
-        solved = inverse @ T
-        error = ((solved / np.diag(inverse)[:, None]) ** 2).sum()
-        if error < best:
-            best, weights = error, solved
-    return lambda x: (x.reshape(len(x), -1).astype(np.float64) @ X.T + 1.0) @ weights
+    spectrum = Spectrum(data.x[ids].reshape(len(ids), -1).astype(np.float64), T)
+    W = spectrum.weights(min(RIDGES, key=lambda ridge: np.square(spectrum.left_out(ridge)).sum()))
+    return lambda x: x.reshape(len(x), -1).astype(np.float64) @ W[:-1] + W[-1]
 
 
 def network(name: str) -> Callable[..., Any]:

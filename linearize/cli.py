@@ -94,6 +94,7 @@ def kernel_options(command: Callable[..., None]) -> Callable[..., None]:
     "--loss", type=click.Choice(list(LOSSES)), default="l2", show_default=True, help="That trained the network."
 )
 @click.option("--ridge", type=Finite(min=0), default=0.0, show_default=True, help="Of Θ's mean diagonal.")
+@click.option("--penalised", is_flag=True, help="The network was solved for with this ridge, as linear is by default.")
 @kernel_options
 def score(
     port: Path,
@@ -104,6 +105,7 @@ def score(
     reference: Reference | None,
     distance: Distance,
     loss: str,
+    penalised: bool,
     loader: str,
     **kernel: Any,
 ) -> None:
@@ -140,6 +142,7 @@ def score(
             _announce,
             full=CRITERIA[criterion].needs == "covariance",
             loss=loss,
+            penalised=penalised,
         )
     scores = service.scores(criterion, Measure(reference, distance))
     write_npz(output, ids=ids, scores=scores, pseudo_labels=service.pseudo_labels(), **paths)

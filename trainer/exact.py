@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from trainer.errors import Diverged, TrainerError
+from trainer.features import embed
 from trainer.learners.base import EpochRecord, OnEpoch, Trained
 from trainer.options import TrainOptions
-from trainer.predict import accuracy, placed, predict
+from trainer.predict import accuracy, predict
 
 RIDGES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
 """Those that leaving one out chooses from, relative to the kernel's mean diagonal."""
@@ -123,8 +124,7 @@ def fit_exactly(
     """
     started = time.perf_counter()
     layer = only_layer(model)
-    with placed(model, device):
-        h = _seen_by(model, layer, x, device)
+    h = embed(model, x, device=device).features.astype(np.float64)
     if not np.isfinite(h).all():
         raise Diverged("the last layer's inputs are not finite for the labelled images; check these")
     spectrum = Spectrum(h, y.astype(np.float64))
@@ -133,7 +133,7 @@ def fit_exactly(
     with torch.no_grad():
         layer.weight.copy_(W[:-1].T)
         layer.bias.copy_(W[-1])
-    outputs = predict(model, x, device=device)
+    outputs = predict(model.eval(), x, device=device)
     R = y - outputs
     record: EpochRecord = {"epoch": 1, "loss": float(np.square(R).mean()), "lr": 0.0}
     rms = float(np.linalg.norm(R) / np.sqrt(len(R)))
@@ -175,18 +175,3 @@ def only_layer(model: nn.Module) -> nn.Linear:
         "optimizer: exact solves networks whose only weights are those of a last linear layer with a bias, such as "
         "linear, got another one; choose sgd"
     )
-
-
-def _seen_by(model: nn.Module, layer: nn.Linear, x: NDArray[np.float32], device: str) -> NDArray[np.float64]:
-    """Return what a layer is given of inputs, in eval mode ``[L, d]``."""
-    seen: list[NDArray[np.float64]] = []
-
-    def keep(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        seen.append(given[0].detach().cpu().numpy().astype(np.float64))
-
-    handle = layer.register_forward_pre_hook(keep)
-    try:
-        predict(model, x, device=device)
-    finally:
-        handle.remove()
-    return np.concatenate(seen)

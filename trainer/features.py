@@ -69,8 +69,7 @@ def last_layer(model: nn.Module, x: NDArray[np.float32]) -> LastLayer:
         TrainerError: the network does not end in a linear layer.
 
     """
-    layer = _watched(model, x, len(x), "cpu")[0].layer
-    assert layer is not None  # or the network was refused
+    layer = _last(model, x)
     W = layer.weight.detach().cpu().double().numpy()
     b = np.zeros(len(W)) if layer.bias is None else layer.bias.detach().cpu().double().numpy()
     return LastLayer(W, b)
@@ -87,9 +86,7 @@ def last_layer_has_bias(model: nn.Module, x: NDArray[np.float32]) -> bool:
         TrainerError: the network does not end in a linear layer.
 
     """
-    layer = _watched(model, x, len(x), "cpu")[0].layer
-    assert layer is not None  # or the network was refused
-    return layer.bias is not None
+    return _last(model, x).bias is not None
 
 
 def last_layer_name(model: nn.Module, x: NDArray[np.float32]) -> str:
@@ -103,8 +100,14 @@ def last_layer_name(model: nn.Module, x: NDArray[np.float32]) -> str:
         TrainerError: the network does not end in a linear layer.
 
     """
-    layer = _watched(model, x, len(x), "cpu")[0].layer
+    layer = _last(model, x)
     return next(name for name, module in model.named_modules() if module is layer)
+
+
+def _last(model: nn.Module, x: NDArray[np.float32]) -> nn.Linear:
+    layer = _watched(model, x, len(x), "cpu")[0].layer
+    assert layer is not None  # or the network was refused
+    return layer
 
 
 def _watched(

@@ -1,13 +1,40 @@
 """``pipeline analyse``: papers' figures on a run's own networks and labels."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.errors import PipelineError
 from pipeline.options import note, trust_code_option
 from pipeline.places import require_run
+
+if TYPE_CHECKING:
+    from pipeline.analyse.opening import OpenedRun
+
+
+@contextmanager
+def _opened(run: Path, trust_code: bool) -> Iterator[tuple["OpenedRun", Callable[[str, int, int], None]]]:
+    """Open a run to be read, computing as it did; an interruption ends the command in one line."""
+    from pipeline.analyse.console import watched
+    from pipeline.analyse.opening import OpenedRun
+    from pipeline.cli import keep_compiled
+    from pipeline.interrupts import Interrupts
+    from trainer.threads import with_threads
+
+    keep_compiled()
+    interrupts = Interrupts("interrupted; nothing was written")
+    try:
+        with interrupts, watched(interrupts.check) as progress:
+            opened = OpenedRun.of(run, trust_code, note)
+            with with_threads(opened.threads):
+                yield opened, progress
+    except KeyboardInterrupt:
+        click.echo(interrupts.hint, err=True)
+        sys.exit(interrupts.exit_code)
 
 
 @click.group()
@@ -56,27 +83,14 @@ def dynamics(
     """
     require_run(run)
     numbers = _sizes(batches)
-    from pipeline.analyse.console import watched
     from pipeline.analyse.dynamics import Sizes, measure
-    from pipeline.analyse.opening import OpenedRun
     from pipeline.analyse.report import destination, lines, write
-    from pipeline.cli import keep_compiled
-    from pipeline.interrupts import Interrupts
-    from trainer.threads import with_threads
 
-    keep_compiled()
     sizes = Sizes(cycle, sample, draws, numbers, query, head)
     path = destination(run, out)
-    interrupts = Interrupts("interrupted; nothing was written")
-    try:
-        with interrupts, watched(interrupts.check) as progress:
-            opened = OpenedRun.of(run, trust_code, note)
-            with with_threads(opened.threads):
-                rows = measure(opened, sizes, progress)
-            write(path, rows, cycle)
-    except KeyboardInterrupt:
-        click.echo(interrupts.hint, err=True)
-        sys.exit(interrupts.exit_code)
+    with _opened(run, trust_code) as (opened, progress):
+        rows = measure(opened, sizes, progress)
+        write(path, rows, cycle)
     for line in lines(rows, sizes):
         click.echo(line)
     click.echo(f"analysis {path}")
@@ -125,33 +139,20 @@ def convergence(
     require_run(run)
     numbers = _sizes(groups, "--groups", "1,2,5,10")
     from pipeline.analyse import plane as moons
-    from pipeline.analyse.console import watched
     from pipeline.analyse.convergence import Found, Sizes, measure
     from pipeline.analyse.convergence_report import NAME, draw_all, lines
-    from pipeline.analyse.opening import OpenedRun
     from pipeline.analyse.report import destination, write_all
     from pipeline.analyse.rows import to_csv
-    from pipeline.cli import keep_compiled
-    from pipeline.interrupts import Interrupts
     from pipeline.report.figures import rendered
-    from trainer.threads import with_threads
 
-    keep_compiled()
     sizes = Sizes(cycle, sample, numbers, trainings, seeds, not last_only)
     path = destination(run, out, NAME)
-    interrupts = Interrupts("interrupted; nothing was written")
-    try:
-        with interrupts, watched(interrupts.check) as progress:
-            opened = OpenedRun.of(run, trust_code, note)
-            with with_threads(opened.threads):
-                rows = measure(opened, sizes, progress)
-                drawn = list(draw_all(rows))
-                if plane:
-                    drawn.append(("plane", *rendered(moons.draw(*moons.illustrate()))))
-            write_all(path, NAME, drawn, to_csv(rows, Found))
-    except KeyboardInterrupt:
-        click.echo(interrupts.hint, err=True)
-        sys.exit(interrupts.exit_code)
+    with _opened(run, trust_code) as (opened, progress):
+        rows = measure(opened, sizes, progress)
+        drawn = list(draw_all(rows))
+        if plane:
+            drawn.append(("plane", *rendered(moons.draw(*moons.illustrate()))))
+        write_all(path, NAME, drawn, to_csv(rows, Found))
     for line in lines(rows):
         click.echo(line)
     click.echo(f"analysis {path}")

@@ -111,8 +111,23 @@ def causes(setting: Setting, measured: Measured) -> Iterator[str]:
         measured: what the retrainings gave.
 
     """
-    options, diagnostics = setting.context.config.train_options, setting.look_ahead.diagnostics
-    rms = float(setting.summary["residual_rms"])
+    diagnostics, solved = setting.look_ahead.diagnostics, setting.summary["ended"] == "solved"
+    if not solved:  # else what is left of the labels is the ridge's
+        yield from _unfinished(setting, measured)
+    yield from _disturbances(measured, setting.context.config.start)
+    if diagnostics.jitter or not diagnostics.condition_number < ILL_CONDITIONED:
+        yield (
+            f"the kernel is ill-conditioned (condition number {diagnostics.condition_number:.1e}, jitter "
+            f"{diagnostics.jitter:.1e}): set kernel.ridge, such as 1e-6"
+        )
+    per_output = parameters(setting) / (len(setting.labelled) * setting.context.data.num_classes)
+    if per_output < FEW_PARAMETERS and not solved:  # what was solved for is linear in its weights, however many
+        yield f"the network has {per_output:.1f} parameters for each output to fit: take a wider one"
+
+
+def _unfinished(setting: Setting, measured: Measured) -> Iterator[str]:
+    """Yield where steps of training ended before what they aim at."""
+    options, rms = setting.context.config.train_options, float(setting.summary["residual_rms"])
     tolerance = options.tolerance or TrainOptions().tolerance  # with 0, training never ends before its last epoch
     failed = 1 - float(np.mean([row.converged for row in measured.rows])) if options.tolerance else 0.0
     if rms > tolerance:
@@ -123,15 +138,6 @@ def causes(setting: Setting, measured: Measured) -> Iterator[str]:
         yield (
             f"retraining stopped with {unlearned:.0%} of the candidate's own error left (median): lower train.tolerance"
         )
-    yield from _disturbances(measured, setting.context.config.start)
-    if diagnostics.jitter or not diagnostics.condition_number < ILL_CONDITIONED:
-        yield (
-            f"the kernel is ill-conditioned (condition number {diagnostics.condition_number:.1e}, jitter "
-            f"{diagnostics.jitter:.1e}): set kernel.ridge, such as 1e-6"
-        )
-    per_output = parameters(setting) / (len(setting.labelled) * setting.context.data.num_classes)
-    if per_output < FEW_PARAMETERS:
-        yield f"the network has {per_output:.1f} parameters for each output to fit: take a wider one"
 
 
 def _disturbances(measured: Measured, start: str) -> Iterator[str]:

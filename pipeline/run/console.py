@@ -31,7 +31,8 @@ SAID_EVERY = 60.0
 
 LEGEND = (
     "test acc: share of the held-out images that are right; |R|: what training left of the labels, ‖Y − f(X)‖, 0 when "
-    "all are learned; epochs: passes over the labelled images, or as many steps as train.epoch_steps says",
+    "all are learned, more where a ridge holds back; epochs: passes over the labelled images, or as many steps as "
+    "train.epoch_steps says; 1 where the network is solved for",
     "seconds to train a network, to migrate it to JAX, to score candidates by it; sequential: one label is asked for "
     "at a time, and all are ranked anew",
 )

@@ -25,9 +25,9 @@ def score(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez("labelled.npz", x=X, y=np.eye(2, dtype=np.float32)[[0, 1, 0, 1, 0, 1]])
 
-    def call(code=0, **pool):
+    def call(*options, code=0, **pool):
         np.savez("pool.npz", **{"x": POOL, "ids": IDS, **pool})
-        given = ["score", "port", "--labelled", "labelled.npz", "--pool", "pool.npz", "-o", "scores.npz"]
+        given = ["score", "port", "--labelled", "labelled.npz", "--pool", "pool.npz", "-o", "scores.npz", *options]
         result = CliRunner().invoke(cli, [*given, "--loader", f"{__name__}:load_linear"])
         assert result.exit_code == code, result.output
         return result
@@ -61,3 +61,19 @@ def test_a_pool_without_paths_is_scored_as_ever(score, tmp_path):
 def test_paths_that_are_none_are_refused_in_one_line(score, tmp_path, paths, message):
     assert message in score(code=2, paths=paths).stderr
     assert not (tmp_path / "scores.npz").exists()
+
+
+def test_the_penalty_that_a_network_was_solved_with_is_no_unfinished_training(score, tmp_path):
+    """With it f_lin is f itself; without, labels that the penalty held back are thought to be still learned."""
+    pool = np.random.default_rng(2).normal(size=(40, 4)).astype(np.float32)
+
+    def pseudo_labels(*options):
+        score("--ridge", "0.1", *options, x=pool, ids=np.arange(40))
+        with np.load(tmp_path / "scores.npz") as written:
+            (tmp_path / "scores.npz").unlink()
+            return written["pseudo_labels"].tolist()
+
+    f = load_linear("port")
+    of_itself = np.asarray(f.apply_fn(f.variables, pool)).argmax(1).tolist()
+    assert pseudo_labels("--penalised") == of_itself
+    assert pseudo_labels() != of_itself

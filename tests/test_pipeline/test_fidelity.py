@@ -179,7 +179,10 @@ def test_every_cause_is_named_where_it_was_measured_and_nowhere_else(setting, me
     cold = setting.context.config.model_copy(update={"start": "cold"})
     effect = float(np.median([row.figures["linearized"]["actual_size"] for row in measured.rows]))
     cases = [
-        (found(replace(setting, summary={"residual_rms": 0.5})), "had not converged (residual 0.5, tolerance 1e-05)"),
+        (
+            found(replace(setting, summary={**setting.summary, "residual_rms": 0.5})),
+            "had not converged (residual 0.5, tolerance 1e-05)",
+        ),
         (found(converged=0.75), "25% of the retrainings did not converge: raise train.epochs"),
         (found(unlearned=0.7), "retraining stopped with 70% of the candidate's own error left"),
         (found(background={"seeds": (0.6 * effect, 3.0)}), "by 60% of what a candidate does: lower train.max_lr"),

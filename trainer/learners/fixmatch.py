@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from common.losses import LOSSES
 from trainer.learners.base import Setting
 from trainer.learners.semi import (
+    REGIME,
     SemiSupervised,
     SemiSupervisedObjective,
     average,
@@ -121,21 +122,7 @@ class FixMatch(SemiSupervised):
     )
     source = "Sohn et al. 2020"
     changed_by = "rand-augment"
-    regime: ClassVar[Mapping[str, Any]] = {
-        "epochs": 40,
-        "epoch_steps": 50,
-        "batch_size": 16,
-        "loss": "cross-entropy",
-        "tolerance": 0.0,
-        "optimizer": "adam",
-        "schedule": "cosine-7/16",
-        "batch_norm": "running",
-        "unlabelled_ratio": 3,
-        "unlabelled_weight": 1.0,
-        "confidence": 0.95,
-        "ema": 0.999,
-        "perturb": "auto",
-    }
+    regime: ClassVar[Mapping[str, Any]] = {**REGIME, "unlabelled_weight": 1.0, "confidence": 0.95, "ema": 0.999}
 
     def objective(self, setting: Setting) -> FixMatchObjective:
         """Return the loss of labelled images and of pseudo-labels."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trainer.learners.base import Setting
 from trainer.learners.semi import (
+    REGIME,
     SemiSupervised,
     SemiSupervisedObjective,
     average,
@@ -126,20 +127,7 @@ class PiModel(SemiSupervised):
     )
     source = "Laine & Aila 2017; as in Oliver et al. 2018"
     changed_by = "shift"
-    regime: ClassVar[Mapping[str, Any]] = {
-        "epochs": 40,
-        "epoch_steps": 50,
-        "batch_size": 16,
-        "loss": "cross-entropy",
-        "tolerance": 0.0,
-        "optimizer": "adam",
-        "schedule": "cosine-7/16",
-        "batch_norm": "running",
-        "unlabelled_ratio": 3,
-        "unlabelled_weight": 8.0,
-        "ramp": 0.4,
-        "perturb": "auto",
-    }
+    regime: ClassVar[Mapping[str, Any]] = {**REGIME, "unlabelled_weight": 8.0, "ramp": 0.4}
 
     def objective(self, setting: Setting) -> MeanTeacherObjective:
         """Return the loss of labelled images and the consistency of the others."""

@@ -1,7 +1,7 @@
 """What learners of images without labels share: which images a step sees, averages of weights, batch norm's rules."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 
 LEARNERS_OWN = ("unlabelled_ratio", "unlabelled_weight", "ramp", "confidence", "ema", "perturb")
 """Fields of ``trainer.options.TrainOptions`` that only some learners have a use for."""
+REGIME: Mapping[str, Any] = {
+    "epochs": 40,
+    "epoch_steps": 50,
+    "batch_size": 16,
+    "loss": "cross-entropy",
+    "tolerance": 0.0,
+    "optimizer": "adam",
+    "schedule": "cosine-7/16",
+    "batch_norm": "running",
+    "unlabelled_ratio": 3,
+    "perturb": "auto",
+}
+"""What the regimes of these learners have in common: small, for a laptop."""
 SAMPLE = 2000
 """Inputs without labels, evenly spaced, that are looked at for the range of their values."""
 

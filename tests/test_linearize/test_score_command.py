@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from linearize import KernelOptions, LookAhead
 from linearize.cli import cli
 
 RNG = np.random.default_rng(0)
@@ -63,17 +64,15 @@ def test_paths_that_are_none_are_refused_in_one_line(score, tmp_path, paths, mes
     assert not (tmp_path / "scores.npz").exists()
 
 
-def test_the_penalty_that_a_network_was_solved_with_is_no_unfinished_training(score, tmp_path):
-    """With it f_lin is f itself; without, labels that the penalty held back are thought to be still learned."""
-    pool = np.random.default_rng(2).normal(size=(40, 4)).astype(np.float32)
-
-    def pseudo_labels(*options):
-        score("--ridge", "0.1", *options, x=pool, ids=np.arange(40))
+def test_a_network_that_was_solved_for_is_scored_as_one(score, tmp_path):
+    def scores(*options):
+        score("--ridge", "0.1", *options)
         with np.load(tmp_path / "scores.npz") as written:
             (tmp_path / "scores.npz").unlink()
-            return written["pseudo_labels"].tolist()
+            return written["scores"]
 
-    f = load_linear("port")
-    of_itself = np.asarray(f.apply_fn(f.variables, pool)).argmax(1).tolist()
-    assert pseudo_labels("--penalised") == of_itself
-    assert pseudo_labels() != of_itself
+    f, Y = load_linear("port"), np.eye(2, dtype=np.float32)[[0, 1, 0, 1, 0, 1]]
+    service = LookAhead.fit(f.apply_fn, f.variables, X, Y, POOL, KernelOptions(ridge=0.1), penalised=True)
+    truth = service.scores("margin-influence")
+    np.testing.assert_allclose(scores("--penalised"), truth, rtol=1e-5)
+    assert not np.allclose(scores(), truth, rtol=1e-2)

@@ -1,5 +1,6 @@
 """JAX linearisation service: empirical neural tangent kernels and look-ahead scores from ``(apply_fn, variables)``."""
 
+from linearize.build import Sample
 from linearize.choice import MODES, Choice, Mode
 from linearize.criteria import CRITERIA, DISTANCES, REFERENCES, Criterion, Distance, Measure, Reference
 from linearize.diagnostics import Diagnostics, ScoreDiagnostics
@@ -44,6 +45,7 @@ __all__ = [
     "NonFiniteError",
     "Posterior",
     "Reference",
+    "Sample",
     "ScoreDiagnostics",
     "SingularKernelError",
     "empirical_ntk",

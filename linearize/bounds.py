@@ -25,7 +25,7 @@ def covariance_type(precision: Precision) -> np.dtype:
     return wide if precision == "float64" else np.dtype(jax.dtypes.canonicalize_dtype(wide))
 
 
-def posterior_bytes(L: int, U: int, precision: Precision, *, full: bool) -> int:
+def posterior_bytes(L: int, U: int, precision: Precision, *, full: bool, references: int = 0) -> int:
     """Return the bytes that a posterior has alive at its peak, Θ included.
 
     Args:
@@ -33,10 +33,12 @@ def posterior_bytes(L: int, U: int, precision: Precision, *, full: bool) -> int:
         U: rows of the pool, U k.
         precision: in which Θ is computed.
         full: whether its covariance is formed: Θ, its factor and Φ, and S; else Θ(X∪U,X), F, Φ and Φ squared.
+        references: rows of S that are kept where it is not; they are there twice while others join them.
 
     """
     if not full:
-        return 8 * (3 * L * L + 3 * L * U)
+        rows = references * U * (8 + 2 * covariance_type(precision).itemsize)
+        return 8 * (3 * L * L + 3 * L * U) + rows
     return 8 * ((L + U) ** 2 + 2 * L * L + L * U) + covariance_type(precision).itemsize * U * U
 
 

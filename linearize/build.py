@@ -7,22 +7,47 @@ from typing import NamedTuple
 import numpy as np
 
 from common.losses import Loss, get_loss
+from common.probabilities import negative_margin
 from linearize.bounds import covariance_type, posterior_bytes
+from linearize.criteria.pool_sum import PORTION
 from linearize.diagnostics import Diagnostics
 from linearize.engine.plan import Plan
 from linearize.errors import LinearizeError
 from linearize.inputs import Data, Network, check_ids, check_inputs
-from linearize.kernel import compute_ntk, network_outputs, outputs_block, plan_ntk
+from linearize.kernel import compute_ntk, empirical_ntk, network_outputs, outputs_block, plan_ntk
 from linearize.options import KernelOptions
-from linearize.posterior import Dense, LabelledFactor, Lazy, LazyKernel, Posterior, absolute_ridge
+from linearize.posterior import (
+    Dense,
+    LabelledFactor,
+    Lazy,
+    LazyKernel,
+    Posterior,
+    References,
+    Sampled,
+    absolute_ridge,
+)
 from linearize.posterior.base import REDUNDANT, REDUNDANT_FLOAT32
 from linearize.posterior.factor import nearest_labelled
 from linearize.posterior.lazy import Column
+from linearize.posterior.sampled import Rectangle
 from linearize.products import ntk_diagonal, ntk_vector_product
 from linearize.types import Progress
 
 KEPT_COLUMNS = 256
 """Columns Θ(U,x*) that are kept: a greedy query builds those that the answers to it will take."""
+
+
+class Sample(NamedTuple):
+    """Points of the pool that stand for it in sums over it.
+
+    Args:
+        references: how many are drawn.
+        seed: of these alone.
+
+    """
+
+    references: int
+    seed: int = 0
 
 
 class Built(NamedTuple):
@@ -35,14 +60,15 @@ class Built(NamedTuple):
     plan: Plan
 
 
-def plan_build(network: Network, data: Data, options: KernelOptions, *, full: bool) -> Plan:
-    """Plan Θ over labelled ∪ pool, or without ``full`` its columns of labelled inputs.
+def plan_build(network: Network, data: Data, options: KernelOptions, *, full: bool, references: int = 0) -> Plan:
+    """Plan Θ over labelled ∪ pool, or without ``full`` its columns of labelled inputs and references.
 
     Args:
         network: what is linearised.
         data: on what.
         options: how the kernel is computed.
         full: whether Θ(U,U) is wanted too.
+        references: points of the pool that stand for it, where it is not.
 
     Raises:
         LinearizeError: no trainable parameter.
@@ -50,9 +76,15 @@ def plan_build(network: Network, data: Data, options: KernelOptions, *, full: bo
 
     """
     k = options.rows(data.Y.shape[1])
-    afterwards = posterior_bytes(len(data.X) * k, len(data.pool) * k, options.precision, full=full)
+    afterwards = posterior_bytes(
+        len(data.X) * k,
+        len(data.pool) * k,
+        options.precision,
+        full=full,
+        references=references and references + PORTION,
+    )
     x = np.concatenate([data.X, data.pool])
-    return plan_ntk(*network, x, None if full else data.X, options, afterwards=afterwards)
+    return plan_ntk(*network, x, None if full else x[: len(data.X) + references], options, afterwards=afterwards)
 
 
 def build(
@@ -66,6 +98,7 @@ def build(
     *,
     full: bool,
     penalised: bool = False,
+    sample: Sample | None = None,
     progress: Progress | None = None,
     on_plan: Callable[[Plan], None] | None = None,
 ) -> Built:
@@ -81,6 +114,7 @@ def build(
         loss: that trained the network.
         full: whether to compute Θ(U,U).
         penalised: whether the ridge's penalty was part of what training minimised.
+        sample: of the pool, in the place of Θ(U,U).
         progress: called meanwhile.
         on_plan: called before.
 
@@ -91,7 +125,9 @@ def build(
     check_inputs(X, Y, pool)
     loss = find_loss(loss)
     data = Data(X, Y, pool, check_ids(ids, len(pool)), np.zeros((len(pool), Y.shape[1])))
-    plan = plan_build(network, data, options, full=full)
+    sampled = sample is not None and options.rows(Y.shape[1]) == 1 and sample.references < len(pool)
+    full &= not sampled
+    plan = plan_build(network, data, options, full=full, references=sample.references if sample and sampled else 0)
     if on_plan:
         on_plan(plan)
     x = np.concatenate([X, pool])
@@ -100,9 +136,13 @@ def build(
     if Y.shape != f_X.shape:
         raise LinearizeError(f"Y: expected one-hot {list(f_X.shape)}, got {list(Y.shape)}")
     loss = loss.calibrated(f_X, Y)
-    theta = compute_ntk(plan, network.variables, x, None if full else X, progress=progress)
+    references = draw(loss, f_U, sample) if sample and sampled else None
+    columns = None if full else X
+    if sample and references is not None:  # what was drawn twice leaves room, as the plan is made for as many as draws
+        columns = np.concatenate([X, pool[np.resize(references.at, sample.references)]])
+    theta = compute_ntk(plan, network.variables, x, columns, progress=progress)
     L = len(X) * options.rows(Y.shape[1])
-    XX, XU = theta[:L, :L], theta[:L, L:] if full else theta[L:].T
+    XX, XU = theta[:L, :L], theta[:L, L:] if full else theta[L:, :L].T
     target = np.asarray(f_X, np.float64) if penalised else loss.target(f_X, Y)
     labelled = LabelledFactor.of(XX, XU, f_X, target, ridge=absolute_ridge(XX, options.ridge))
     posterior: Posterior
@@ -111,8 +151,14 @@ def build(
     else:
         prior = _prior(network, X, pool, np.diag(XX), XU, options)
         epsilon = REDUNDANT if options.precision == "float64" else REDUNDANT_FLOAT32
-        kernel = LazyKernel(prior, column_of(network, pool, options, Y.shape[1]))
-        posterior = Lazy.init(labelled, kernel, f_U, redundant=epsilon)
+        if references is None:
+            kernel = LazyKernel(prior, column_of(network, pool, options, Y.shape[1]))
+            posterior = Lazy.init(labelled, kernel, f_U, redundant=epsilon)
+        else:
+            rows = theta[L:, L : L + len(references.at)].T
+            rest = rectangle_of(network, pool, options)
+            posterior = Sampled.init(labelled, prior, f_U, references, rows, rest, redundant=epsilon,
+                                     dtype=covariance_type(options.precision))  # fmt: skip
     diagnostics = Diagnostics(
         residual_norm=float(np.linalg.norm(loss.residual(f_X, Y))),
         remaining_change=float(np.linalg.norm(posterior.a, axis=1).mean()),
@@ -159,6 +205,34 @@ def column_of(network: Network, pool: np.ndarray, options: KernelOptions, classe
         return ntk_vector_product(*network, pool, np.eye(k)[which], one, options=options)
 
     return column
+
+
+def draw(loss: Loss, f: np.ndarray, sample: Sample) -> References:
+    """Draw the points that stand for the pool, by how open the network leaves their decision.
+
+    Args:
+        loss: that trained the network, calibrated.
+        f: outputs on the pool ``[U, C]``.
+        sample: how many, and their seed.
+
+    """
+    return References.draw(1 + negative_margin(loss.probabilities.of(f)), sample.references, sample.seed)
+
+
+def rectangle_of(network: Network, pool: np.ndarray, options: KernelOptions) -> Rectangle:
+    """Return what maps some of the pool to their rows of Θ(U,U).
+
+    Args:
+        network: what was linearised.
+        pool: ``[U, ...]``.
+        options: how the kernel is computed.
+
+    """
+
+    def rectangle(candidates: np.ndarray) -> np.ndarray:
+        return empirical_ntk(*network, pool, pool[candidates], options=options).T
+
+    return rectangle
 
 
 def with_covariance(network: Network, data: Data, options: KernelOptions, posterior: Posterior) -> Dense:

@@ -9,16 +9,17 @@ import numpy as np
 
 from common.losses import Loss
 from common.naming import one_of
-from linearize.build import build, column_of, find_loss, plan_build, with_covariance
+from linearize.build import Sample, build, column_of, find_loss, plan_build, rectangle_of, with_covariance
 from linearize.choice import MODES, Choice, Mode, best, following
 from linearize.criteria import Criterion, Measure, get_criterion
+from linearize.criteria.pool_sum import Estimate, PoolSum, estimate
 from linearize.diagnostics import Diagnostics, ScoreDiagnostics, judge_criterion
 from linearize.engine.plan import Plan
 from linearize.errors import LinearizeError
 from linearize.inputs import Data, Network, check_finite
 from linearize.kernel import empirical_ntk, network_outputs
 from linearize.options import KernelOptions
-from linearize.posterior import Dense, LabelledFactor, Lazy, Posterior
+from linearize.posterior import Dense, LabelledFactor, Lazy, Posterior, Sampled
 from linearize.storage import fingerprint, read_state, write_state
 from linearize.types import ApplyFn, Progress, Variables
 
@@ -75,6 +76,7 @@ class LookAhead:
         full: bool = True,
         loss: str | Loss = "l2",
         penalised: bool = False,
+        sample: Sample | None = None,
     ) -> "LookAhead":
         """Linearise the network around its weights and finish its training on the labelled set.
 
@@ -100,6 +102,9 @@ class LookAhead:
             loss: that trained the network, a key of ``common.losses.LOSSES`` or a record: it says what outputs mean
                 and what labels ask of them.
             penalised: whether the ridge's penalty was part of what training minimised.
+            sample: of the pool, that stands for it in the place of Θ(U,U) where a criterion is a sum over the pool of a
+                scalar kernel: time and memory are then linear in U, the highest scores exact, the others estimates.
+                Other criteria compute Θ(U,U) when first asked for; a pool that is no larger is taken whole.
 
         Returns:
             A service that scores this pool.
@@ -112,21 +117,44 @@ class LookAhead:
         """
         options, network = options or KernelOptions(), Network(apply_fn, variables)
         built = build(
-            network, X, Y, pool, ids, options, loss, full=full, penalised=penalised, progress=progress, on_plan=on_plan
-        )
+            network, X, Y, pool, ids, options, loss, full=full, penalised=penalised, sample=sample, progress=progress,
+            on_plan=on_plan,
+        )  # fmt: skip
         return cls(network, built.data, options, built.loss, built.posterior, built.diagnostics, built.plan)
 
     @property
     def plan(self) -> Plan:
         """How the kernel was computed; of a loaded service, how it would be."""
         if self._plan is None:
-            self._plan = plan_build(self.network, self.data, self.options, full=self.full)
+            drawn = self._posterior.references.draws if isinstance(self._posterior, Sampled) else 0
+            self._plan = plan_build(self.network, self.data, self.options, full=self.full, references=drawn)
         return self._plan
 
     @property
     def full(self) -> bool:
         """Whether the covariance is there."""
         return self._posterior.dense
+
+    @property
+    def sampled(self) -> bool:
+        """Whether a sample stands for the pool."""
+        return isinstance(self._posterior, Sampled)
+
+    def estimate(self, criterion: str | Criterion | None = None, measure: Measure | None = None) -> Estimate | None:
+        """Return a criterion's scores as they are known, with their errors; None where nothing is estimated.
+
+        Args:
+            criterion: as of ``scores``.
+            measure: as of ``scores``.
+
+        Raises:
+            LinearizeError: as ``scores``.
+
+        """
+        chosen = self._criterion(criterion, measure)
+        if not isinstance(self._posterior, Sampled) or (summed := self._summed(chosen, measure)) is None:
+            return None
+        return estimate(self._posterior, summed)
 
     @property
     def labelled(self) -> LabelledFactor:
@@ -149,20 +177,23 @@ class LookAhead:
         self._shared = True
         return copy(self)
 
-    def scores(self, criterion: str | Criterion | None = None, measure: Measure | None = None) -> np.ndarray:
+    def scores(
+        self, criterion: str | Criterion | None = None, measure: Measure | None = None, *, best: int = 1
+    ) -> np.ndarray:
         """Score every candidate of the pool, ``[U]``; higher means query first, -inf where answered.
 
         Args:
             criterion: a registered name, such as ``mlmoc``, or one of your own; by default ``margin-influence``,
                 without covariance ``margin-lin``.
             measure: how change is measured, where the criterion measures one.
+            best: how many of the highest are exact where a sample stands for the pool.
 
         Raises:
             LinearizeError: unknown criterion, reference or distance.
 
         """
         chosen = self._criterion(criterion, measure)
-        return chosen.scores(self._posterior_for(chosen), self.loss, measure)
+        return chosen.scores(self._posterior_for(chosen, measure), self.loss, measure, best=best)
 
     def score_diagnostics(
         self, criterion: str | Criterion | None = None, measure: Measure | None = None, scores: np.ndarray | None = None
@@ -179,7 +210,7 @@ class LookAhead:
 
         """
         chosen = self._criterion(criterion, measure)
-        return judge_criterion(chosen, self._posterior_for(chosen), self.loss, measure, scores)
+        return judge_criterion(chosen, self._posterior_for(chosen, measure), self.loss, measure, scores)
 
     def query(
         self, n: int = 1, criterion: str | Criterion | None = None, mode: Mode = "top", measure: Measure | None = None
@@ -228,11 +259,11 @@ class LookAhead:
         if not 1 <= n <= left:
             raise LinearizeError(f"query: expected 1 to {left} candidates (those left), got {n}")
         if mode == "top":
-            scores = self.scores(criterion, measure)
+            scores = self.scores(criterion, measure, best=n)
             ranked = np.argsort(-scores, kind="stable")[:n]
             return Choice(self.data.ids[ranked], scores[ranked])
         chosen = self._criterion(criterion, measure)
-        posterior, picked = self._posterior_for(chosen), list[tuple[int, float]]()
+        posterior, picked = self._posterior_for(chosen, measure), list[tuple[int, float]]()
         while True:
             scores = chosen.scores(posterior, self.loss, measure)
             picked.append(best(posterior, scores))
@@ -341,6 +372,7 @@ class LookAhead:
         meta = {
             "network": fingerprint(self.network.variables),
             "full": self.full,
+            "sampled": self.sampled,
             "options": asdict(self.options),
             "loss": self.loss.name,
             "scale": self.loss.scale,
@@ -374,17 +406,24 @@ class LookAhead:
         posterior: Posterior
         if meta["full"]:
             posterior = Dense.from_arrays(arrays)
+        elif meta.get("sampled"):
+            posterior = Sampled.from_arrays(arrays, rectangle=rectangle_of(network, data.pool, options))
         else:
             posterior = Lazy.from_arrays(arrays, column=column_of(network, data.pool, options, data.Y.shape[1]))
         return cls(network, data, options, loss, posterior, Diagnostics(**meta["diagnostics"]))
 
     def _criterion(self, name: str | Criterion | None, measure: Measure | None) -> Criterion:
-        criterion = get_criterion(name or ("margin-influence" if self.full else "margin-lin"))
+        criterion = get_criterion(name or ("margin-lin" if isinstance(self._posterior, Lazy) else "margin-influence"))
         criterion.request(self.loss, measure)  # checks both
         return criterion
 
-    def _posterior_for(self, criterion: Criterion) -> Posterior:
-        return self._with_covariance() if criterion.needs == "covariance" else self._posterior
+    def _posterior_for(self, criterion: Criterion, measure: Measure | None) -> Posterior:
+        if criterion.needs == "mean" or (self.sampled and self._summed(criterion, measure) is not None):
+            return self._posterior
+        return self._with_covariance()
+
+    def _summed(self, criterion: Criterion, measure: Measure | None) -> PoolSum | None:
+        return criterion.summed(self._posterior, criterion.request(self.loss, measure))
 
     def _with_covariance(self) -> Posterior:
         if not self._posterior.dense:

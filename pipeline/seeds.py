@@ -8,7 +8,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-Stream = Literal["initial", "subset", "init", "train", "query", "fidelity", "annotator", "analyse", "check"]
+Stream = Literal[
+    "initial", "subset", "init", "train", "query", "fidelity", "annotator", "analyse", "check", "references"
+]
 _POSITION = {name: position for position, name in enumerate(get_args(Stream), start=1)}
 
 

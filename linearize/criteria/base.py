@@ -9,8 +9,9 @@ from jaxtyping import Float
 
 from common.losses import L2, Loss
 from common.naming import one_of
+from linearize.criteria.pool_sum import PoolSum, refined
 from linearize.errors import LinearizeError
-from linearize.posterior import Posterior
+from linearize.posterior import Posterior, Sampled
 
 Reference = Literal["network", "linearized"]
 """What the change is measured from: the network's outputs f, or the linearised network's f_lin."""
@@ -98,6 +99,8 @@ class Criterion:
         finishing: of a criterion that measures change, what the change from f to f_lin is worth by it, the same for
             every candidate.
         losses: the losses that it is defined for; all where absent.
+        pool_sum: of a criterion of a scalar kernel that is a sum over the pool, what is summed, None as it is asked
+            for; a sample of the pool is then enough.
 
     Raises:
         LinearizeError: ``score`` is no function, or another field has a value that there is not.
@@ -116,6 +119,7 @@ class Criterion:
     averages: bool = False
     finishing: Callable[[Posterior, Request], float] | None = None
     losses: tuple[str, ...] | None = None
+    pool_sum: Callable[[Posterior, Request], PoolSum | None] | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.score):
@@ -143,12 +147,36 @@ class Criterion:
             )
         return Request(loss, reference or self.reference, distance, block)
 
+    def sums(self, measure: Measure) -> bool:
+        """Tell whether it is a sum over the pool, of a scalar kernel and a loss that pulls every output alike.
+
+        Args:
+            measure: how change is measured.
+
+        """
+        plain = measure.distance == "outputs" and (measure.reference or self.reference) == "linearized"
+        return self.pool_sum is not None and (not self.takes or plain)
+
+    def summed(self, posterior: Posterior, request: Request) -> PoolSum | None:
+        """Return what it sums over the pool, None where it is no such sum.
+
+        Args:
+            posterior: the linearised network.
+            request: what is asked for.
+
+        """
+        if self.pool_sum is None or posterior.outputs > 1:
+            return None
+        return self.pool_sum(posterior, request)
+
     def scores(
         self,
         posterior: Posterior,
         loss: Loss = L2,
         measure: Measure | None = None,
         block: int = DEFAULT_BLOCK,
+        *,
+        best: int = 1,
     ) -> Float[np.ndarray, " U"]:
         """Score every candidate.
 
@@ -157,6 +185,8 @@ class Criterion:
             loss: that trained the network, calibrated.
             measure: how change is measured.
             block: candidates at once.
+            best: how many of the highest are exact where a sample stands for the pool; others are then what a candidate
+                has at least (``pool_sum.refined``).
 
         Returns:
             ``[U]``, float64; -inf where answered.
@@ -165,7 +195,11 @@ class Criterion:
             LinearizeError: as ``request``, or what ``score`` returned is not one number a candidate.
 
         """
-        scores = np.asarray(self.score(posterior, self.request(loss, measure, block)))
+        request = self.request(loss, measure, block)
+        if isinstance(posterior, Sampled) and (summed := self.summed(posterior, request)) is not None:
+            scores = refined(posterior, summed, best).least
+        else:
+            scores = np.asarray(self.score(posterior, request))
         if scores.shape != posterior.answered.shape or np.isnan(scores).any():
             came = "some that are no numbers" if scores.shape == posterior.answered.shape else f"{list(scores.shape)}"
             expected = f"expected a score a candidate, [{len(posterior.f)}]"

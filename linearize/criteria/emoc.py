@@ -13,8 +13,9 @@ from linearize.criteria.generic import (
     moved_by_finishing,
     no_gain_if_redundant,
 )
-from linearize.criteria.mlmoc import output_change
+from linearize.criteria.mlmoc import change_of, output_change
 from linearize.criteria.passes import Labels, absolute_influence, expectation, fast, influence, over_labels
+from linearize.criteria.pool_sum import PoolSum
 from linearize.criteria.projected import expected_distance
 from linearize.posterior import Block, Posterior
 from linearize.types import Array
@@ -26,16 +27,26 @@ def _pass(a: Array, pull: PseudoResidual, labels: Labels, block: Block, most: Ar
     return expectation(labels, pull, block, most, lambda r: output_change(a, q, r))
 
 
+def _expected_pull(p: np.ndarray, pull: PseudoResidual) -> np.ndarray:
+    """Σ_c p_c(x') ‖r(x', c)‖ ``[U]``, by ‖step onehot(c) - m‖² = ‖m‖² - 2 step m_c + step²."""
+    squared = (pull.m**2).sum(1, keepdims=True) - 2 * pull.step * pull.m + pull.step**2  # [U, C]
+    return np.asarray((p * np.sqrt(np.maximum(squared, 0))).sum(1))
+
+
+def _pool_sum(posterior: Posterior, request: Request) -> PoolSum | None:
+    pull = fast(posterior, request.loss)
+    if pull is None or request.distance != "outputs" or (request.reference == "network" and posterior.a.any()):
+        return None
+    return change_of(posterior, _expected_pull(request.loss.probabilities.of(posterior.f), pull))
+
+
 def _score(posterior: Posterior, request: Request) -> np.ndarray:
     p, pull = request.loss.probabilities.of(posterior.f), fast(posterior, request.loss)
     scores = expected_distance(posterior, p, request) if request.distance == "simplex" else None
     if scores is None and pull is not None and request.distance == "outputs":
         a = posterior.a
         if request.reference == "linearized" or not a.any():  # Σ_x |S(x,x')| / u(x') · Σ_c p_c(x') ‖r(x', c)‖
-            # ‖step onehot(c) - m‖² = ‖m‖² - 2 step m_c + step²
-            squared = (pull.m**2).sum(1, keepdims=True) - 2 * pull.step * pull.m + pull.step**2  # [U, C]
-            pulls = (p * np.sqrt(np.maximum(squared, 0))).sum(1)
-            scores = pulls * absolute_influence(posterior, request.block)
+            scores = _expected_pull(p, pull) * absolute_influence(posterior, request.block)
         else:
             labels = Labels.of(p)
             with jax.enable_x64(True):
@@ -57,4 +68,5 @@ EMOC = Criterion(
     reference="network",
     averages=True,
     finishing=moved_by_finishing,
+    pool_sum=_pool_sum,
 )

@@ -16,6 +16,7 @@ from common.probabilities import negative_margin
 from linearize.criteria.base import Criterion, Request
 from linearize.criteria.generic import no_gain_if_redundant
 from linearize.criteria.passes import over_blocks
+from linearize.criteria.pool_sum import PoolSum
 from linearize.posterior import Block, Posterior
 from linearize.types import Array
 
@@ -51,12 +52,19 @@ def _of_outputs(weights: Array, block: Block) -> Array:
 def _criterion(
     name: str, formula: str, description: str, source: str, weight: Callable[[Posterior], np.ndarray]
 ) -> Criterion:
-    def score(posterior: Posterior, request: Request) -> np.ndarray:
+    def weighted(posterior: Posterior, request: Request) -> tuple[np.ndarray, np.ndarray]:
         m = 1 + negative_margin(request.loss.probabilities.of(posterior.mean))  # [U]
-        weights = np.where(posterior.redundant, 0.0, m * weight(posterior))
+        return m, np.where(posterior.redundant, 0.0, m * weight(posterior))
+
+    def score(posterior: Posterior, request: Request) -> np.ndarray:
+        m, weights = weighted(posterior, request)
         return no_gain_if_redundant(posterior, m * _variance_taken(posterior, weights, request.block))
 
-    return Criterion(name, formula, description, source, score, ranking_target="direction")
+    def pool_sum(posterior: Posterior, request: Request) -> PoolSum:
+        m, weights = weighted(posterior, request)
+        return PoolSum(np.where(posterior.redundant, 0.0, m / posterior.u), weights, 2)
+
+    return Criterion(name, formula, description, source, score, ranking_target="direction", pool_sum=pool_sum)
 
 
 MARGIN_VARIANCE = _criterion(

@@ -14,6 +14,7 @@ from linearize.criteria.generic import (
     no_gain_if_redundant,
 )
 from linearize.criteria.passes import absolute_influence, fast, influence, over_blocks
+from linearize.criteria.pool_sum import PoolSum
 from linearize.criteria.projected import expected_distance
 from linearize.posterior import Block, Posterior
 from linearize.types import Array
@@ -56,6 +57,24 @@ def _score(posterior: Posterior, request: Request) -> np.ndarray:
     return no_gain_if_redundant(posterior, scores)
 
 
+def _pool_sum(posterior: Posterior, request: Request) -> PoolSum | None:
+    pull = fast(posterior, request.loss)
+    if pull is None or request.distance != "outputs" or (request.reference == "network" and posterior.a.any()):
+        return None
+    return change_of(posterior, np.linalg.norm(pull.of(likeliest(posterior)), axis=1))
+
+
+def change_of(posterior: Posterior, pulls: np.ndarray) -> PoolSum:
+    """Return ‖r(x')‖/u(x') Σ_x |S(x,x')|, how far the linearised network's outputs move, as what is summed.
+
+    Args:
+        posterior: the linearised network.
+        pulls: ‖r‖ of each candidate, or its expectation ``[U]``.
+
+    """
+    return PoolSum(np.where(posterior.redundant, 0.0, pulls / posterior.u), np.ones(len(pulls)), 1)
+
+
 MLMOC = Criterion(
     name="mlmoc",
     formula="A(x') = Σ_x ‖d(f_ref(x)) - d(f_lin⁺(x))‖₂ with y' = argmax f(x')",  # printed with f_ref = f
@@ -66,4 +85,5 @@ MLMOC = Criterion(
     takes=frozenset({"reference", "distance"}),
     reference="network",
     finishing=moved_by_finishing,
+    pool_sum=_pool_sum,
 )

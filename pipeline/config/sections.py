@@ -23,6 +23,7 @@ from linearize import KernelOptions, Measure
 from pipeline.annotators.plugins import is_plugin
 from pipeline.annotators.simulated import Habits
 from pipeline.queries import LookAheadOptions, Resolved, resolve
+from pipeline.queries.lookahead import LookAheadStrategy
 from trainer.backbones import kind_of
 from trainer.backbones.base import LEAST, MOST
 from trainer.data import DATASETS, ImageOptions, custom_kind
@@ -34,6 +35,8 @@ from trainer.options import TrainOptions
 DEFAULT_CRITERION = "margin-influence"
 """What did best on MNIST, and best one answer at a time: see benchmarks/RESULTS.md."""
 DEFAULT_STRATEGY = f"{DEFAULT_CRITERION}-sequential"
+MANY, REFERENCES = 5000, 256
+"""Candidates from which on so many stand for all where scores are sums over them: benchmarks/RESULTS.md."""
 
 
 class Section(BaseModel):
@@ -273,6 +276,8 @@ class QuerySection(Section):
         distance: between which outputs; ``outputs``.
         naive_candidates: how many are really retrained with by ``naive``.
         group: how many candidates ``crc`` scores together; a tenth of the query where absent.
+        references: how many candidates, drawn at random, stand for all in the scores of strategies that are a sum over
+            them; 0 takes all, as do runs that do not say it.  By default 256 of ``MANY`` candidates or more.
         dropout_passes: how often the network is sampled by strategies that need dropout; see ``run.stages.trained``.
         learner: what the strategy needs networks to be trained by, which the run writes down; None where any will do.
 
@@ -292,6 +297,7 @@ class QuerySection(Section):
     distance: Literal["outputs", "simplex"] | None = None
     naive_candidates: int | None = Field(default=None, ge=1)
     group: int | None = Field(default=None, ge=1)
+    references: int | None = Field(default=None, ge=0)
     dropout_passes: int | None = Field(default=None, ge=2)
     learner: str | None = None
 
@@ -309,8 +315,18 @@ class QuerySection(Section):
     def look_ahead(self) -> LookAheadOptions:
         """What strategies that look ahead are told."""
         return LookAheadOptions(
-            self.resolved.mode, Measure(self.reference, self.distance or "outputs"), self.naive_candidates, self.group
+            self.resolved.mode,
+            Measure(self.reference, self.distance or "outputs"),
+            self.naive_candidates,
+            self.group,
+            self.references,
         )
+
+    @property
+    def _sums(self) -> bool:
+        """Whether scores are a sum over the candidates, which a sample of them is enough for."""
+        strategy = self.resolved.strategy
+        return isinstance(strategy, LookAheadStrategy) and strategy.criterion.sums(self.look_ahead.measure)
 
     @property
     def resolved(self) -> Resolved:
@@ -345,6 +361,8 @@ class QuerySection(Section):
             object.__setattr__(self, "strategy", found.name)
             object.__setattr__(self, "on", None)  # said by the name
             object.__setattr__(self, "learner", needed)
+        if self.references is None and not _recorded(info) and self.subset >= MANY and self._sums:
+            object.__setattr__(self, "references", REFERENCES)
         if (self.group or 1) > self.answers:
             raise ValueError(f"group: expected at most the {self.answers} labels of a query, got {self.group}")
         for name, count in (("size", self.size), ("retrain_every", self.answers)):

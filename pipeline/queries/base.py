@@ -14,7 +14,7 @@ from pipeline.errors import PipelineError
 from pipeline.queries.selection import Selection
 from pipeline.queries.state import LookAheadOptions, QueryState
 
-Covariance = Literal["none", "helpful", "required"]
+Covariance = Literal["none", "helpful", "sampled", "required"]
 """Whether a strategy reads S, which takes Θ(U,U): not at all; only since it is faster where it fits; or it must."""
 
 

@@ -53,9 +53,24 @@ class LookAheadStrategy(QueryStrategy):
         if options.mode == "greedy":
             selection = select_in_order(state.candidates, self.choose(service, n, options).ids)
         else:
-            selection = select_top(state.candidates, service.scores(self.criterion, options.measure), n)
+            selection = select_top(state.candidates, service.scores(self.criterion, options.measure, best=n), n)
         judged = service.score_diagnostics(self.criterion, options.measure, selection.candidate_scores)
-        return selection._replace(figures={"common_share": judged.common_share})
+        figures = {"common_share": judged.common_share} | self._of_sample(service, n, options)
+        return selection._replace(figures=figures)
+
+    def _of_sample(self, service: LookAhead, n: int, options: LookAheadOptions) -> dict[str, float]:
+        """How exact the scores are, where a sample stands for the candidates."""
+        found = service.estimate(self.criterion, options.measure)
+        if found is None:
+            return {}
+        near = ~found.exact & (found.scores > 0)
+        error = float(np.median(found.error[near] / found.scores[near])) if near.any() else 0.0
+        return {
+            "references": options.references or 0,
+            "exact_scores": int(found.exact.sum()),
+            "score_error": error,
+            "undecided": found.undecided(n),
+        }
 
     def query_sizes(self, options: LookAheadOptions, size: int, answers: int) -> tuple[int, ...]:
         """Return queries of ``size``, of 1 in the mode ``sequential``: answers count before the next is chosen."""
@@ -73,7 +88,7 @@ class LookAheadStrategy(QueryStrategy):
         A criterion of f_lin alone needs one column of it an answer, and all of it where that is faster.
         """
         if self.criterion.needs == "covariance":
-            return "required"
+            return "sampled" if options.references and self.criterion.sums(options.measure) else "required"
         columns = 0 if options.mode == "top" else answers
         return "helpful" if columns * CANDIDATES_A_COLUMN > candidates else "none"
 

@@ -26,6 +26,7 @@ class LookAheadOptions(NamedTuple):
         measure: what change is measured from, and between what.
         naive_candidates: how many candidates the strategy ``naive`` really retrains with.
         group: how many candidates convergence rate control scores together.
+        references: how many candidates, drawn at random, stand for the others in sums over them; None takes all.
 
     """
 
@@ -33,6 +34,7 @@ class LookAheadOptions(NamedTuple):
     measure: Measure = Measure()
     naive_candidates: int | None = None
     group: int | None = None
+    references: int | None = None
 
 
 NO_OPTIONS = LookAheadOptions()

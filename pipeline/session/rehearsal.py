@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from linearize import LookAhead
+from linearize import LookAhead, Sample
 from pipeline.queries.validated_query import covariance_of
 from pipeline.run.context import RunContext
 from pipeline.run.stages.migrate import EXAMPLES, Porter
@@ -62,4 +62,5 @@ def _rehearse(trial: RunContext, porter: Porter, called: Callable[[], bool]) -> 
         trial.config.kernel_options,
         progress,
         full=covariance != "none",
+        sample=Sample(query.references) if covariance == "sampled" and query.references else None,
     )

@@ -13,7 +13,7 @@ from common.arrays import read_only
 from common.cells import safe_path, safe_text
 from common.npz import read_arrays
 from common.reading import parse_json
-from linearize import LinearizeError, MemoryBudgetError
+from linearize import LinearizeError, MemoryBudgetError, Sample
 from pipeline import seeds
 from pipeline.config import RunConfig
 from pipeline.errors import RunFailedError, TheirCodeError
@@ -119,7 +119,9 @@ def query_state(
     config, query = context.config, context.config.query
     if covariance is None:
         covariance = covariance_of(context.strategy, query.look_ahead, query.answers, len(candidates))
-    network = TrainedNetwork.of(context, labelled, trained, port, covariance, progress)
+    seed = seeds.integer(config.seed, cycle, "references")
+    subsample = Sample(query.references, seed) if query.references else None
+    network = TrainedNetwork.of(context, labelled, trained, port, covariance, progress, subsample)
     return QueryState(
         candidates=read_only(candidates),
         labelled=labelled,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from linearize import KernelOptions, LookAhead, LossGradients, MemoryBudgetError
+from linearize import KernelOptions, LookAhead, LossGradients, MemoryBudgetError, Sample
 from migrator import load as load_port
 from pipeline.infinite import InfiniteKernel, kernel_maker
 from pipeline.progress import StageProgress
@@ -43,6 +43,7 @@ class TrainedNetwork:
         limited: whether gradients were limited in it.
         kernel: how its kernel is computed.
         covariance: how much of that is needed.
+        subsample: of the candidates, which stands for them where that is enough.
         passes: K, in which it is sampled.
         input_shape: (C, H, W).
         num_classes: C.
@@ -60,6 +61,7 @@ class TrainedNetwork:
     limited: bool
     kernel: KernelOptions
     covariance: Covariance
+    subsample: Sample | None
     passes: int
     input_shape: tuple[int, int, int]
     num_classes: int
@@ -77,6 +79,7 @@ class TrainedNetwork:
         port: Path | None,
         covariance: Covariance,
         progress: StageProgress,
+        subsample: Sample | None = None,
     ) -> "TrainedNetwork":
         """Load the network that a cycle trained.
 
@@ -87,6 +90,7 @@ class TrainedNetwork:
             port: its migrate stage.
             covariance: how much of the kernel is needed.
             progress: told how far it is.
+            subsample: of the candidates.
 
         """
         config, model = context.config, context.network()
@@ -100,6 +104,7 @@ class TrainedNetwork:
             was_limited(trained),
             with_ridge(config.kernel_options, options),
             covariance,
+            subsample,
             config.query.dropout_passes or PASSES,
             context.data.input_shape,
             context.data.num_classes,
@@ -189,6 +194,7 @@ class TrainedNetwork:
                 full=full,
                 loss=self.options.loss,
                 penalised=self.options.ridge is not None,
+                sample=self.subsample if self.covariance == "sampled" else None,
             )
 
         try:

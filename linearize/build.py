@@ -1,6 +1,7 @@
 """A trained network and its data in; the posterior, the calibrated loss and what to judge them by out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,9 +13,10 @@ from linearize.bounds import covariance_type, posterior_bytes
 from linearize.criteria.pool_sum import PORTION
 from linearize.diagnostics import Diagnostics
 from linearize.engine.plan import Plan
+from linearize.engine.work import Size
 from linearize.errors import LinearizeError
 from linearize.inputs import Data, Network, check_ids, check_inputs
-from linearize.kernel import compute_ntk, empirical_ntk, network_outputs, outputs_block, plan_ntk
+from linearize.kernel import Columns, compute_ntk, network_outputs, outputs_block, plan_ntk
 from linearize.options import KernelOptions
 from linearize.posterior import (
     Dense,
@@ -137,10 +139,11 @@ def build(
         raise LinearizeError(f"Y: expected one-hot {list(f_X.shape)}, got {list(Y.shape)}")
     loss = loss.calibrated(f_X, Y)
     references = draw(loss, f_U, sample) if sample and sampled else None
-    columns = None if full else X
-    if sample and references is not None:  # what was drawn twice leaves room, as the plan is made for as many as draws
-        columns = np.concatenate([X, pool[np.resize(references.at, sample.references)]])
-    theta = compute_ntk(plan, network.variables, x, columns, progress=progress)
+    columns = None if references is None else Columns(plan, network.variables, x)
+    if columns is None or references is None:
+        theta = compute_ntk(plan, network.variables, x, None if full else X, progress=progress)
+    else:
+        theta = columns(np.concatenate([X, pool[references.at]]), progress)
     L = len(X) * options.rows(Y.shape[1])
     XX, XU = theta[:L, :L], theta[:L, L:] if full else theta[L:, :L].T
     target = np.asarray(f_X, np.float64) if penalised else loss.target(f_X, Y)
@@ -151,12 +154,11 @@ def build(
     else:
         prior = _prior(network, X, pool, np.diag(XX), XU, options)
         epsilon = REDUNDANT if options.precision == "float64" else REDUNDANT_FLOAT32
-        if references is None:
+        if columns is None or references is None:
             kernel = LazyKernel(prior, column_of(network, pool, options, Y.shape[1]))
             posterior = Lazy.init(labelled, kernel, f_U, redundant=epsilon)
         else:
-            rows = theta[L:, L : L + len(references.at)].T
-            rest = rectangle_of(network, pool, options)
+            rows, rest = theta[L:, L:].T, _rectangle(columns, pool, L)
             posterior = Sampled.init(labelled, prior, f_U, references, rows, rest, redundant=epsilon,
                                      dtype=covariance_type(options.precision))  # fmt: skip
     diagnostics = Diagnostics(
@@ -219,20 +221,22 @@ def draw(loss: Loss, f: np.ndarray, sample: Sample) -> References:
     return References.draw(1 + negative_margin(loss.probabilities.of(f)), sample.references, sample.seed)
 
 
-def rectangle_of(network: Network, pool: np.ndarray, options: KernelOptions) -> Rectangle:
+def rectangle_of(network: Network, pool: np.ndarray, plan: Plan) -> Rectangle:
     """Return what maps some of the pool to their rows of Θ(U,U).
 
     Args:
         network: what was linearised.
         pool: ``[U, ...]``.
-        options: how the kernel is computed.
+        plan: how the service's kernel is computed.
 
     """
+    work = replace(plan.work, size=Size(len(pool), PORTION))
+    return _rectangle(Columns(replace(plan, work=work), network.variables, pool), pool, 0)
 
-    def rectangle(candidates: np.ndarray) -> np.ndarray:
-        return empirical_ntk(*network, pool, pool[candidates], options=options).T
 
-    return rectangle
+def _rectangle(columns: Columns, pool: np.ndarray, first: int) -> Rectangle:
+    """Rows of Θ(U,U) from columns of inputs that the pool is among, from ``first`` on."""
+    return lambda candidates: columns(pool[candidates])[first:].T
 
 
 def with_covariance(network: Network, data: Data, options: KernelOptions, posterior: Posterior) -> Dense:

@@ -5,6 +5,7 @@ collections are constants and are never differentiated.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from linearize.engine import devices as engine_devices
-from linearize.engine.execute import arithmetic, kernel
+from linearize.engine.compute import FeatureBlock
+from linearize.engine.execute import arithmetic, features_bytes, kernel
 from linearize.engine.plan import Plan, check_free_memory, prepare
 from linearize.engine.tape import Tape, record, signature
 from linearize.engine.work import Size
@@ -150,7 +152,13 @@ def empirical_ntk(
 
 
 def compute_ntk(
-    plan: Plan, variables: Variables, x: np.ndarray, x2: np.ndarray | None = None, progress: Progress | None = None
+    plan: Plan,
+    variables: Variables,
+    x: np.ndarray,
+    x2: np.ndarray | None = None,
+    progress: Progress | None = None,
+    *,
+    kept: list[FeatureBlock] | None = None,
 ) -> Float64:
     """Compute the kernel that a plan was made for.
 
@@ -160,6 +168,7 @@ def compute_ntk(
         x: inputs ``[N, ...]``.
         x2: inputs of the columns ``[M, ...]``, or None.
         progress: called with ``(done, total)``, proportional to the time that is predicted.
+        kept: features of ``x``, for other columns of the same plan; empty the first time.
 
     Returns:
         Θ, as ``empirical_ntk``.
@@ -179,10 +188,46 @@ def compute_ntk(
     with arithmetic(plan.precision):
         wide, left = convert(variables, x, plan.precision)
         right = None if x2 is None else convert({}, x2, plan.precision)[1]
-        theta = kernel(plan.work, wide, left, right, plan.devices, plan.precision, advance)
+        theta = kernel(plan.work, wide, left, right, plan.devices, plan.precision, advance, kept)
     if not np.isfinite(theta).all():
         raise NonFiniteError("the kernel contains NaN or infinity: the network's gradients overflow at these weights")
     return theta
+
+
+class Columns:
+    """Columns Θ(A,·) for one set of inputs A after another; features of A are computed once where they fit.
+
+    Args:
+        plan: of Θ(A,B) for some B: its methods, passes and portions are taken for others, as many of them at once.
+        variables: the network's collections.
+        x: A ``[N, ...]``.
+
+    """
+
+    def __init__(self, plan: Plan, variables: Variables, x: np.ndarray) -> None:
+        self._plan, self._variables, self._x = plan, variables, x
+        with arithmetic(plan.precision):
+            needed = plan.estimate + features_bytes(plan.work, plan.devices, plan.precision)
+        self._kept = list[FeatureBlock]() if len(plan.work.chunks) == 1 and needed <= plan.budget else None
+
+    def __call__(self, x2: np.ndarray, progress: Progress | None = None) -> Float64:
+        """Return Θ(A,B) ``[N, M]``.
+
+        Args:
+            x2: B ``[M, ...]``.
+            progress: as of ``compute_ntk``.
+
+        Raises:
+            NonFiniteError: an entry is NaN or infinite.
+
+        """
+        planned = self._plan.work.size.right or len(x2)  # more of them at once might not fit
+        parts = []
+        for start in range(0, len(x2), planned):
+            some = x2[start : start + planned]
+            plan = replace(self._plan, work=replace(self._plan.work, size=Size(len(self._x), len(some))))
+            parts.append(compute_ntk(plan, self._variables, self._x, some, progress, kept=self._kept))
+        return np.concatenate(parts, axis=1)
 
 
 @partial(jax.jit, static_argnames=("apply_fn",))

@@ -407,7 +407,9 @@ class LookAhead:
         if meta["full"]:
             posterior = Dense.from_arrays(arrays)
         elif meta.get("sampled"):
-            posterior = Sampled.from_arrays(arrays, rectangle=rectangle_of(network, data.pool, options))
+            drawn = int(arrays["references_times"].sum())
+            plan = plan_build(network, data, options, full=False, references=drawn)
+            posterior = Sampled.from_arrays(arrays, rectangle=rectangle_of(network, data.pool, plan))
         else:
             posterior = Lazy.from_arrays(arrays, column=column_of(network, data.pool, options, data.Y.shape[1]))
         return cls(network, data, options, loss, posterior, Diagnostics(**meta["diagnostics"]))

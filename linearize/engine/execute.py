@@ -111,6 +111,7 @@ def kernel(
     devices: Devices,
     precision: Precision,
     advance: Callable[[float], None],
+    kept: list[FeatureBlock] | None = None,
 ) -> Float64:
     """Compute Θ(A, B), or Θ(A, A) where ``right`` is None, pass by pass; ``advance`` is told what was spent.
 
@@ -122,6 +123,8 @@ def kernel(
         devices: where.
         precision: in which arithmetic.
         advance: told what was spent.
+        kept: features of A of a rectangle in one pass, by block: those that are there are not made again, the others
+            are added.
 
     Returns:
         Θ ``[rows of A, rows of B]``, accumulated over passes in float64.
@@ -150,7 +153,9 @@ def kernel(
             else:  # rows of a rectangle are made one block at a time and dropped
                 if held is None or held[0] != i:
                     held = one = None
-                    held = i, block(left, i)
+                    held = i, kept[i] if kept and i < len(kept) else block(left, i)
+                    if kept is not None and i == len(kept):
+                        kept.append(held[1])
                 one = held[1]
             target = theta[i * rows : (i + 1) * rows, j * rows : (j + 1) * rows]
             share = devices.fetch(functions.tile(one, columns[j]))
@@ -189,6 +194,19 @@ def _mirror(theta: Float64, rows: int) -> None:
         for j in edges:
             if j > i:
                 theta[j : j + rows, i : i + rows] = theta[i : i + rows, j : j + rows].T
+
+
+def features_bytes(work: Work, devices: Devices, precision: Precision) -> int:
+    """What the features of all rows take that ``kernel`` is asked to keep; call it as ``compiled``.
+
+    Args:
+        work: methods, passes and portions.
+        devices: where.
+        precision: in which arithmetic.
+
+    """
+    passes = [compiled(work.tape, chunk, work.layout, devices, precision) for chunk in work.chunks]
+    return sum(one.block_bytes for one in passes) * work.blocks[0]
 
 
 def passes_bytes(work: Work, devices: Devices, precision: Precision) -> int:

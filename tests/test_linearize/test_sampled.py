@@ -1,15 +1,19 @@
 """A sample that stands for the pool: exact where it is looked at, unbiased elsewhere, conditioned as the whole is."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from regression_cases import state_of
 
 import cases
-from linearize import CRITERIA, KernelOptions, LookAhead, Measure
+from linearize import CRITERIA, KernelOptions, LookAhead, Measure, empirical_ntk, plan_ntk
 from linearize.build import Sample
 from linearize.criteria import pool_sum
 from linearize.criteria.pool_sum import PoolSum, estimate
+from linearize.engine import execute
+from linearize.kernel import Columns
 from linearize.posterior import References, Sampled
 from linearize.posterior.sampled import Held
 
@@ -210,3 +214,22 @@ def test_its_errors_are_said(fit):
     assert (found.error[~found.exact] > 0).any()
     assert fit().estimate() is None
     assert service.estimate("mlmoc-flips") is None
+
+
+def test_columns_are_those_of_the_kernel_and_features_are_made_once(fit, monkeypatch):
+    draw = np.random.default_rng(1)
+    x, others = (draw.normal(size=(n, 6)).astype(np.float32) for n in (300, 40))
+    truth = empirical_ntk(net, fit.variables, x, others)
+    filled = []
+    monkeypatch.setattr(execute, "_fill", lambda *given, fill=execute._fill: filled.append(given[3]) or fill(*given))
+    columns = Columns(plan_ntk(net, fit.variables, x, others[:16], KernelOptions(block=100)), fit.variables, x)
+    for some in (slice(0, 16), slice(10, 40), slice(5, 6)):  # as planned, more and fewer
+        np.testing.assert_allclose(columns(others[some]), truth[:, some], rtol=2e-5, atol=1e-6)
+    assert sum(len(portion) == 100 for portion in filled) == 3
+
+
+def test_features_are_kept_only_where_they_fit(fit):
+    x = np.zeros((300, 6), np.float32)
+    plan = plan_ntk(net, fit.variables, x, x[:16])
+    assert Columns(plan, fit.variables, x)._kept == []
+    assert Columns(replace(plan, budget=plan.estimate), fit.variables, x)._kept is None

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from common.losses import Loss, get_loss
@@ -35,6 +36,8 @@ from linearize.posterior.sampled import Rectangle
 from linearize.products import ntk_diagonal, ntk_vector_product
 from linearize.types import Progress
 
+NARROW = 128
+"""Examples of a block on a CPU where columns are few: of large ones most would be padding."""
 KEPT_COLUMNS = 256
 """Columns Θ(U,x*) that are kept: a greedy query builds those that the answers to it will take."""
 
@@ -86,6 +89,8 @@ def plan_build(network: Network, data: Data, options: KernelOptions, *, full: bo
         references=references and references + PORTION,
     )
     x = np.concatenate([data.X, data.pool])
+    if references and options.block is None and jax.default_backend() == "cpu":
+        options = replace(options, block=NARROW)
     return plan_ntk(*network, x, None if full else x[: len(data.X) + references], options, afterwards=afterwards)
 
 

@@ -16,24 +16,20 @@ from common.probabilities import negative_margin
 from linearize.criteria.base import Criterion, Request
 from linearize.criteria.generic import no_gain_if_redundant
 from linearize.criteria.passes import over_blocks
-from linearize.criteria.pool_sum import PoolSum
+from linearize.criteria.pool_sum import PoolSum, moderate
 from linearize.posterior import Block, Posterior
 from linearize.types import Array
 
 ENTRIES = 2**18
 """Entries of S a block of a scalar kernel: squared they stay in the cache, and BLAS sums them on one thread, which a
 job beside does not hold up."""
-SQUARED_FLOAT32 = 1e-12, 1e12
-"""Variances whose squares, and those a thousand times smaller, float32 can hold."""
 
 
 def _variance_taken(posterior: Posterior, weights: np.ndarray, block: int) -> np.ndarray:
     """Return Σ_x w(x) tr(S(x,x') G(x') S(x',x))/C of every candidate, ``[U]``."""
     if posterior.outputs > 1:
         return over_blocks(posterior, lambda columns: _of_outputs(weights, columns), block)
-    least, largest = SQUARED_FLOAT32
-    moderate = least < posterior.variance.max() < largest
-    dtype = posterior.rows(slice(0, 1)).dtype if moderate else np.dtype(np.float64)
+    dtype = posterior.rows(slice(0, 1)).dtype if moderate(posterior.variance) else np.dtype(np.float64)
     taken, weights = np.empty(len(weights)), weights.astype(dtype)
     rows = max(ENTRIES // len(taken), 1)
     for start in range(0, len(taken), rows):  # in NumPy: XLA takes three times as long

@@ -10,6 +10,8 @@ from linearize.posterior.sampled import Sampled
 PORTION = 256
 """Candidates whose rows are computed at once, the best by the estimate: of one, a pass costs nearly as much."""
 
+SQUARED_FLOAT32 = 1e-12, 1e12
+"""Variances whose squares, and those a thousand times smaller, float32 can hold."""
 ERRORS = 2.0
 """Standard errors within which a score is not decided."""
 
@@ -60,11 +62,11 @@ class Estimate(NamedTuple):
 
 
 def estimate(posterior: Sampled, of: PoolSum) -> Estimate:
-    """Estimate the scores of all candidates, exactly for those whose rows are held.
+    """Estimate the scores of all candidates, exactly for those whose rows are held, the references among them.
 
-    With v draws of x by p(x), of which n(x') are x' itself,
+    With v draws x of the others by p(x), of which none is x' itself,
 
-        Σ_x w(x) |S(x,x')|^p ≈ w(x') |S(x',x')|^p + (1 - p(x'))/(v - n(x')) Σ_{draws x ≠ x'} w(x) |S(x,x')|^p / p(x)
+        Σ_x w(x) |S(x,x')|^p ≈ w(x') S(x',x')^p + (1 - p(x'))/v Σ_draws w(x) |S(x,x')|^p / p(x)
 
     Source: importance sampling, Hansen & Hurwitz 1943; the candidate's own term, by far the largest, is known.
 
@@ -73,26 +75,31 @@ def estimate(posterior: Sampled, of: PoolSum) -> Estimate:
         of: what is summed.
 
     """
-    references, U = posterior.references, len(posterior.f)
+    references = posterior.references
     posterior.hold(references.at)
     at, S = posterior.held
-    count, p, w = references.times.astype(np.float64), references.p, of.weights
-    of_references = S[posterior.held.of(references.at)[0]].astype(np.float64)  # [r, U]
-    terms = np.abs(of_references) ** of.power * (w[references.at] / p[references.at])[:, None]
-    terms[np.arange(len(references.at)), references.at] = 0  # each is known of itself
-    own = np.zeros(U)
-    own[references.at] = count
-    left = references.draws - own  # draws of others, [U]
-    mean = (count @ terms) / np.maximum(left, 1)
-    squares = (count @ terms**2) / np.maximum(left, 1)
-    spread = np.sqrt(np.maximum(squares - mean**2, 0) / np.maximum(left - 1, 1))
-    known = w * np.maximum(posterior.variance, 0) ** of.power
-    scores, error = of.factor * (known + (1 - p) * mean), of.factor * (1 - p) * spread
-    exact = np.zeros(U, bool)
-    exact[at] = True
-    scores[at] = of.factor[at] * (np.abs(S.astype(np.float64)) ** of.power @ w)
-    error[at] = 0
+    dtype = S.dtype if moderate(posterior.variance) else np.dtype(np.float64)
+    powers = np.square(S, dtype=dtype) if of.power == 2 else np.abs(S).astype(dtype, copy=False)  # [r, U]
+    drawn = powers[posterior.held.of(references.at)[0]]
+    share = of.weights[references.at] / references.p[references.at]
+    mean = ((references.times * share).astype(dtype) @ drawn).astype(np.float64) / references.draws
+    squares = (references.times * share**2) @ np.square(drawn, dtype=np.float64)
+    spread = np.sqrt(np.maximum(squares / references.draws - mean**2, 0) / max(references.draws - 1, 1))
+    known, others = of.weights * np.maximum(posterior.variance, 0) ** of.power, 1 - references.p
+    scores, error, exact = of.factor * (known + others * mean), of.factor * others * spread, np.zeros(len(mean), bool)
+    scores[at], error[at], exact[at] = of.factor[at] * (powers @ of.weights.astype(dtype)), 0, True
     return Estimate(scores, error, exact)
+
+
+def moderate(variance: Float[np.ndarray, " U"]) -> bool:
+    """Tell whether entries of S may be squared in float32.
+
+    Args:
+        variance: S(x,x) ``[U]``.
+
+    """
+    least, largest = SQUARED_FLOAT32
+    return least < float(variance.max()) < largest
 
 
 def refined(posterior: Sampled, of: PoolSum, best: int) -> Estimate:

@@ -35,9 +35,8 @@ def both(v=20, seed=0, problem=0):
 
 def slowly(S, references, of, x):
     """The estimate for one candidate, draw by draw."""
-    drawn = np.repeat(references.at, references.times)
-    p, others = references.p, drawn[drawn != x]
-    terms = [of.weights[j] * abs(S[j, x]) ** of.power / p[j] for j in others]
+    p, drawn = references.p, np.repeat(references.at, references.times)
+    terms = [of.weights[j] * abs(S[j, x]) ** of.power / p[j] for j in drawn]
     rest = (1 - p[x]) * np.mean(terms)
     error = (1 - p[x]) * np.std(terms, ddof=1) / np.sqrt(len(terms)) if len(terms) > 1 else 0
     return of.factor[x] * (of.weights[x] * S[x, x] ** of.power + rest), of.factor[x] * error

@@ -27,7 +27,7 @@ from trainer.loop import fit
 from trainer.models import ModelSpec, build
 from trainer.options import options_for
 
-QUERY = 20
+QUERY, LARGE = 20, 5000
 HEAD = "| pool | way | first question, s | 20 answers, s | all, of the whole | of its 20 best | Spearman | rows of S |"
 
 
@@ -76,7 +76,7 @@ def main(
         ways = {"whole": None, f"{references} references": Sample(references)}
         if whole_up_to < U:
             del ways["whole"]
-        for again in (False, True):  # the first round compiles
+        for again in (False, True)[U > LARGE :]:  # a first round compiles, which is nothing beside a large pool
             taken, scores, rows = {}, {}, {}
             for way, sample in ways.items():
                 start = time.process_time()

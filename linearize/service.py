@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Hashable
 from copy import copy
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from common.losses import Loss
 from common.naming import one_of
-from linearize.build import Sample, build, column_of, find_loss, plan_build, rectangle_of, with_covariance
+from linearize import saved
+from linearize.build import Sample, build, plan_build, with_covariance
 from linearize.choice import MODES, Choice, Mode, best, following
 from linearize.criteria import Criterion, Measure, get_criterion
 from linearize.criteria.pool_sum import Estimate, PoolSum, estimate
@@ -19,8 +19,8 @@ from linearize.errors import LinearizeError
 from linearize.inputs import Data, Network, check_finite
 from linearize.kernel import empirical_ntk, network_outputs
 from linearize.options import KernelOptions
-from linearize.posterior import Dense, LabelledFactor, Lazy, Posterior, Sampled
-from linearize.storage import fingerprint, read_state, write_state
+from linearize.posterior import LabelledFactor, Lazy, Posterior, Sampled
+from linearize.saved import Saved
 from linearize.types import ApplyFn, Progress, Variables
 
 
@@ -367,19 +367,8 @@ class LookAhead:
             OSError: it cannot be written.
 
         """
-        if not isinstance(self.options.head, str):
-            raise LinearizeError(f"save: expected a kernel head given by name, got {self.options.head}")
-        meta = {
-            "network": fingerprint(self.network.variables),
-            "full": self.full,
-            "sampled": self.sampled,
-            "options": asdict(self.options),
-            "loss": self.loss.name,
-            "scale": self.loss.scale,
-            "diagnostics": asdict(self.diagnostics),
-        }
-        data = {f"data_{name}": value for name, value in self.data._asdict().items()}
-        write_state(Path(path), meta, data | self._posterior.arrays())
+        parts = Saved(self.network, self.data, self.options, self.loss, self._posterior, self.diagnostics)
+        saved.write(Path(path), parts)
 
     @classmethod
     def load(cls, path: str | Path, apply_fn: ApplyFn, variables: Variables) -> "LookAhead":
@@ -394,25 +383,7 @@ class LookAhead:
             LinearizeError: the file is another one, or was saved with another network.
 
         """
-        meta, arrays = read_state(Path(path))
-        if fingerprint(variables) != meta["network"]:
-            raise LinearizeError(f"{path}: expected the variables it was saved with, got those of another network")
-        data = Data(**{name: arrays.pop(f"data_{name}") for name in Data._fields})
-        network, options = Network(apply_fn, variables), KernelOptions(**meta["options"])
-        f = network_outputs(*network, data.pool[:1], precision=options.precision)
-        if f.shape[1] != data.Y.shape[1] or not np.allclose(f, data.f_U[:1], rtol=1e-3, atol=1e-4):
-            raise LinearizeError(f"{path}: expected the apply_fn it was saved with, got one with other outputs")
-        loss = replace(find_loss(meta["loss"]), scale=meta["scale"])
-        posterior: Posterior
-        if meta["full"]:
-            posterior = Dense.from_arrays(arrays)
-        elif meta.get("sampled"):
-            drawn = int(arrays["references_times"].sum())
-            plan = plan_build(network, data, options, full=False, references=drawn)
-            posterior = Sampled.from_arrays(arrays, rectangle=rectangle_of(network, data.pool, plan))
-        else:
-            posterior = Lazy.from_arrays(arrays, column=column_of(network, data.pool, options, data.Y.shape[1]))
-        return cls(network, data, options, loss, posterior, Diagnostics(**meta["diagnostics"]))
+        return cls(*saved.read(Path(path), Network(apply_fn, variables)))
 
     def _criterion(self, name: str | Criterion | None, measure: Measure | None) -> Criterion:
         criterion = get_criterion(name or ("margin-lin" if isinstance(self._posterior, Lazy) else "margin-influence"))

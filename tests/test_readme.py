@@ -1,4 +1,4 @@
-"""What the README promises: its stage commands, its Python and its tables."""
+"""What the README and the pages of docs/ promise: their commands, their Python, their tables and links."""
 
 import json
 import re
@@ -20,14 +20,18 @@ import trainer.cli
 from linearize import CRITERIA
 from pipeline.queries import STRATEGIES
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README, PAGES = ROOT / "README.md", sorted((ROOT / "docs").glob("*.md"))
+TEXT = "\n".join(page.read_text() for page in (README, *PAGES))
+PYTHON = ("own-strategy", "own-network", "migrator", "kernel")
+"""Pages with Python, in the order in which it may be read."""
 COMMANDS = {module.__name__.partition(".")[0]: module.cli for module in (trainer.cli, migrator.cli, linearize.cli)}
 COMMANDS["pipeline"] = pipeline.cli.cli
 
 
 def commands(mark):
-    """The commands of the README's block with that mark, continuation lines joined, comments dropped."""
-    block = re.search(rf"<!-- {mark} -->\s*```bash\n(.*?)```", README.read_text(), re.DOTALL)
+    """The commands of the block with that mark, continuation lines joined, comments dropped."""
+    [block] = re.finditer(rf"<!-- {mark} -->\s*```bash\n(.*?)```", TEXT, re.DOTALL)
     return [shlex.split(line, comments=True) for line in block[1].replace("\\\n", " ").splitlines() if line.strip()]
 
 
@@ -63,7 +67,9 @@ def test_the_readmes_migrator_commands_run(tmp_path):
 
 def test_the_readmes_python_runs(chain, monkeypatch):
     monkeypatch.chdir(chain)
-    code = "\n".join(re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL))
+    pages = [ROOT / f"docs/{page}.md" for page in PYTHON]
+    assert {page for page in (README, *PAGES) if "```python" in page.read_text()} == set(pages)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", "\n".join(page.read_text() for page in pages), re.DOTALL))
     rng = np.random.default_rng(0)
     X, pool = (rng.normal(size=(n, 3, 8, 8)).astype(np.float32) for n in (6, 9))
     names = {"X": X, "Y": np.eye(10)[:6], "pool": pool}
@@ -106,7 +112,7 @@ def test_the_readmes_features_without_labels_are_begun_with(photos):
 
 
 def test_the_readmes_network_of_ones_own_runs(photos, monkeypatch):
-    block = re.search(r"<!-- own-network-file -->\s*```python\n(.*?)```", README.read_text(), re.DOTALL)
+    block = re.search(r"<!-- own-network-file -->\s*```python\n(.*?)```", TEXT, re.DOTALL)
     (photos / "my_net.py").write_text(block[1])
     monkeypatch.setattr("sys.path", list(sys.path))
     run_commands("own-network", photos, "--epochs", "2")
@@ -118,13 +124,42 @@ def test_the_readmes_network_of_ones_own_runs(photos, monkeypatch):
     sys.modules.pop("my_net")
 
 
-def test_the_readme_names_every_strategy():
+def test_every_strategy_is_named():
     for name in STRATEGIES:  # its modes are named by a rule
-        assert f"`{name}`" in README.read_text()
+        assert f"`{name}`" in (ROOT / "docs/experiments.md").read_text()
 
 
-def test_the_readmes_table_of_criteria_is_what_their_records_say():
-    rows = [row.split(" | ") for row in README.read_text().splitlines() if row.startswith("| `")]
+def test_the_readme_is_one_that_people_read():
+    assert len(README.read_bytes()) <= 10_000
+
+
+def anchors(page):
+    """What a link may point to within a page: its headings, as GitHub and MkDocs make them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("page", [README, *PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?://", target):
+            continue
+        name, _, anchor = target.partition("#")
+        other = page if not name else (page.parent / name).resolve()
+        assert other.exists(), target
+        assert not anchor or anchor in anchors(other), target
+
+
+def test_every_page_is_reached_from_the_readme():
+    assert {page.name for page in PAGES} <= set(re.findall(r"docs/([\w-]+\.md)", README.read_text()))
+
+
+def test_the_table_of_criteria_is_what_their_records_say():
+    rows = [row.split(" | ") for row in TEXT.splitlines() if row.startswith("| `")]
     found = {row[0].split("`")[1]: (row[1], row[2].removesuffix(" |")) for row in rows if len(row) == 3}
     for name, criterion in CRITERIA.items():
         assert found[name] == (criterion.description, criterion.source)

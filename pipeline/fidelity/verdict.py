@@ -7,6 +7,7 @@ import numpy as np
 from pipeline.fidelity.agreement import Agreement
 from pipeline.fidelity.measure import Criterion, Measured
 from pipeline.fidelity.setting import Setting
+from trainer.learners import LEARNERS
 from trainer.options import TrainOptions
 
 GOOD = 0.5
@@ -112,7 +113,8 @@ def causes(setting: Setting, measured: Measured) -> Iterator[str]:
 
     """
     diagnostics, solved = setting.look_ahead.diagnostics, setting.summary["ended"] == "solved"
-    if not solved:  # else what is left of the labels is the ridge's
+    learner = LEARNERS[setting.context.config.train_options.learner]
+    if not solved and not learner.needs_unlabelled:  # else a ridge, or images without labels, hold what is left
         yield from _unfinished(setting, measured)
     yield from _disturbances(measured, setting.context.config.start)
     if diagnostics.jitter or not diagnostics.condition_number < ILL_CONDITIONED:

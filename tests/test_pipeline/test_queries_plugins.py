@@ -127,7 +127,7 @@ def test_a_module_that_raises_where_it_is_asked_is_named(module):
         ("def query_sizes(self, *_): return __import__('itertools').repeat(1)", "query_sizes: expected positive whole"),
         (
             "def covariance(self, *_): return 'perhaps'",
-            "covariance: expected one of 'none', 'helpful', 're",
+            "covariance: expected one of 'none', 'helpful', 'sa",
         ),
         ("def covariance(self, *_): raise KeyError('c')", "strategy 'own' failed: KeyError: 'c'"),
     ],
@@ -260,13 +260,13 @@ def test_a_strategy_whose_file_changed_is_said_when_the_run_goes_on(module, tmp_
     assert f"package versions changed since the run began ({name}: 'SHA-256" in result.stderr
 
 
-def readme_block(mark, language):
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+def block(mark, language):
+    text = (Path(__file__).parents[2] / "docs/own-strategy.md").read_text()
     return re.search(rf"<!-- {mark} -->\s*```{language}\n(.*?)```", text, re.DOTALL)[1]
 
 
-def test_the_readmes_own_strategy_by_following_it(module, package, tmp_path):
-    source, command = readme_block("own-strategy", "python"), readme_block("own-strategy-run", "bash")
+def test_ones_own_strategy_by_following_the_page(module, package, tmp_path):
+    source, command = block("own-strategy", "python"), block("own-strategy-run", "bash")
     (tmp_path / "density.py").write_text(source)
     importlib.invalidate_caches()
     code = [line for line in (source + command).splitlines() if line.strip()]

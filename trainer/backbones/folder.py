@@ -116,6 +116,6 @@ def _fill(net: nn.Module, state: dict[str, Tensor], shape: Shape, folder: Path) 
 KIND = BackboneKind(
     name="FOLDER",
     description="a folder that 'trainer pretrain' wrote: features learned from your own images without labels",
-    source="README, Pretrained backbones",
+    source="docs/backbones.md",
     opens=open_folder,
 )

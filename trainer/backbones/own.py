@@ -88,6 +88,6 @@ KIND = BackboneKind(
     name="PKG.MOD:FACTORY",
     description="your own module from images to features [N, d]: def build(), such as my_net:build for my_net.py in "
     "the current directory; its attributes input_size, mean and std say what it expects",
-    source="README, Pretrained backbones",
+    source="docs/backbones.md",
     opens=open_own,
 )

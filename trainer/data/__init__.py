@@ -163,14 +163,14 @@ CUSTOM_DATA: dict[str, CustomDataEntry] = {
             "folder",
             "folder:PATH, your image files in class folders (PATH/cat/1.png), also under PATH/train and PATH/test, or "
             "listed in PATH/labels.csv (path,label and optionally split); those in none of these have no label",
-            "README, Your own images",
+            "docs/own-images.md",
             _folder,
         ),
         CustomDataEntry(
             "npz",
             "npz:PATH, your arrays X, y, or x_train, y_train, x_test, y_test: images, or features [N, d] of anything; "
             "labels may be missing",
-            "README, Your own images",
+            "docs/own-images.md",
             _npz,
         ),
     )

@@ -42,7 +42,7 @@ CUSTOM_MODEL: dict[str, Family] = {
         name="PKG.MOD:FACTORY",
         description="your own network: def build(input_shape, num_classes), such as my_net:build for my_net.py in the "
         "current directory, or torchvision.models:resnet18; model.options are passed on",
-        source="README, Your own network",
+        source="docs/own-network.md",
         builder=build_custom,
         options={},
     )

@@ -11,6 +11,7 @@ BESIDE = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
+    "examples/README.md": "examples.md",
     "benchmarks/RESULTS.md": "benchmarks/RESULTS.md",
     "benchmarks/SURVEY.md": "benchmarks/SURVEY.md",
 }

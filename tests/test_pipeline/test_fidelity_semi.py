@@ -26,6 +26,10 @@ def setting(run):
     return open_setting(run, 0, 6)
 
 
+def test_what_is_left_of_the_labels_pulls_on(setting):
+    assert setting.look_ahead.diagnostics.remaining_change > 0.01
+
+
 def test_no_tolerance_is_blamed(setting):
     measured = measure(setting, 6, "predicted", 1, Quiet())
     effect = 1 + max(row.figures["linearized"]["actual_size"] for row in measured.rows)

@@ -188,7 +188,7 @@ class TrainedNetwork:
                 lambda plan: tell.plan(plan.summary()),
                 full=full,
                 loss=self.options.loss,
-                penalised=self.options.ridge is not None,
+                penalised=self.options.ridge is not None,  # consistency holds residuals too, see docs/learners.md
             )
 
         try:

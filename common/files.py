@@ -7,6 +7,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,6 +43,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what processes left that were killed while they wrote a file by ``replacing``.
+
+    Args:
+        path: of the file; nobody may be writing it.
+
+    """
+    for left in path.parent.glob(f".{escape(path.name)}.tmp-*"):
+        left.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

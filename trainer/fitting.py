@@ -13,7 +13,7 @@ from trainer.checkpoint import with_weights
 from trainer.data import DataSet
 from trainer.data.by_id import PoolInputs
 from trainer.errors import Diverged
-from trainer.learners import LEARNERS, Trained
+from trainer.learners import Trained
 from trainer.loop import fit
 from trainer.options import TrainOptions
 from trainer.predict import accuracy, predict
@@ -99,7 +99,7 @@ def fit_on(
                 device=device,
                 on_epoch=lines.epoch,
                 on_step=lines.step,
-                unlabelled=rest if LEARNERS[options.learner].needs_unlabelled else None,
+                unlabelled=rest if options.learns_unlabelled else None,
                 checkpoint=checkpoint,
             )
         except Diverged as error:

@@ -112,6 +112,11 @@ class TrainOptions:
     perturb: str | None = None
 
     @property
+    def learns_unlabelled(self) -> bool:
+        """Whether images without labels have a say, so that the labelled ones' residual need not come to 0."""
+        return LEARNERS[self.learner].needs_unlabelled
+
+    @property
     def least_labelled(self) -> int:
         """Labels without which nothing can be held out."""
         return least_labelled(self.holdout)

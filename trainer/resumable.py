@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.files import write_bytes
+from common.files import remove_unfinished, write_bytes
 from trainer.checkpoint import read_weights, state_bytes
 from trainer.errors import CheckpointError
 
@@ -144,12 +144,13 @@ class Checkpoint:
         self._kept = time.monotonic()
 
     def read(self, digest: str) -> dict[str, Any] | None:
-        """Return how far a training is; None where nothing of it is there, or is damaged.
+        """Return how far a training is; None where nothing of it is there, or damaged. What was begun beside it goes.
 
         Args:
             digest: of all that it is made from.
 
         """
+        remove_unfinished(self.path)
         try:
             found = unpack(read_weights(self.path)) if self.path.exists() else None
             if found is None:

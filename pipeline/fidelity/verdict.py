@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipeline.config import RunConfig
 from pipeline.fidelity.agreement import Agreement
 from pipeline.fidelity.measure import Criterion, Measured
 from pipeline.fidelity.setting import Setting
-from trainer.learners import LEARNERS
+from pipeline.run.converged import UNFIT
 from trainer.options import TrainOptions
 
 GOOD = 0.5
@@ -113,10 +114,9 @@ def causes(setting: Setting, measured: Measured) -> Iterator[str]:
 
     """
     diagnostics, solved = setting.look_ahead.diagnostics, setting.summary["ended"] == "solved"
-    learner = LEARNERS[setting.context.config.train_options.learner]
-    if not solved and not learner.needs_unlabelled:  # else a ridge, or images without labels, hold what is left
+    if not solved:  # else what is left of the labels is the ridge's
         yield from _unfinished(setting, measured)
-    yield from _disturbances(measured, setting.context.config.start)
+    yield from _disturbances(measured, setting.context.config)
     if diagnostics.jitter or not diagnostics.condition_number < ILL_CONDITIONED:
         yield (
             f"the kernel is ill-conditioned (condition number {diagnostics.condition_number:.1e}, jitter "
@@ -132,23 +132,25 @@ def _unfinished(setting: Setting, measured: Measured) -> Iterator[str]:
     options, rms = setting.context.config.train_options, float(setting.summary["residual_rms"])
     tolerance = options.tolerance or TrainOptions().tolerance  # with 0, training never ends before its last epoch
     failed = 1 - float(np.mean([row.converged for row in measured.rows])) if options.tolerance else 0.0
-    if rms > tolerance:
+    if options.learns_unlabelled and rms > UNFIT:
+        yield f"the labelled images were not learned (residual {rms:.3g}, 1 where outputs are 0): raise train.epochs"
+    elif rms > tolerance and not options.learns_unlabelled:  # else those without labels hold what is left
         yield f"the network had not converged (residual {rms:.3g}, tolerance {tolerance:.3g}): raise train.epochs"
     elif failed > 0:
         yield f"{failed:.0%} of the retrainings did not converge: raise train.epochs"
     elif (unlearned := float(np.median([row.unlearned for row in measured.rows]))) > SHARE:
-        yield (
-            f"retraining stopped with {unlearned:.0%} of the candidate's own error left (median): lower train.tolerance"
-        )
+        remedy = "lower train.tolerance" if options.tolerance else "raise train.epochs"
+        yield f"retraining stopped with {unlearned:.0%} of the candidate's own error left (median): {remedy}"
 
 
-def _disturbances(measured: Measured, start: str) -> Iterator[str]:
+def _disturbances(measured: Measured, config: RunConfig) -> Iterator[str]:
     """Yield what moves the outputs as candidates do without being one, where it is large beside them."""
     effect = float(np.median([row.figures["linearized"]["actual_size"] for row in measured.rows]))
     background = measured.background
     remedy = "train warm (start: warm), since look-ahead predicts from the trained network on"
-    if start == "warm":
-        remedy = "lower train.max_lr or train.tolerance, or average with --repeats"
+    fields = ["train.max_lr", *(["train.tolerance"] if config.train_options.tolerance else [])]
+    if config.start == "warm":
+        remedy = f"lower {' or '.join(fields)}, or average with --repeats"
     if background.noise > SHARE * effect:
         yield (
             f"retraining without a new image changes the outputs by {_share(background.noise, effect)} of what a "
@@ -157,7 +159,7 @@ def _disturbances(measured: Measured, start: str) -> Iterator[str]:
     if background.drift[0] > effect:
         yield (
             f"training on without any candidate moves the outputs by {_share(background.drift[0], effect)} of what a "
-            "candidate does: lower train.tolerance or train.max_lr"
+            f"candidate does: lower {' or '.join(fields)}"
         )
 
 

@@ -20,6 +20,8 @@ def unconverged(context: RunContext, row: CycleRow, trained: Path) -> str:
 
     """
     looks_ahead, options = context.strategy.needs_kernel, context.config.train_options
+    if options.learns_unlabelled and row.residual_rms <= UNFIT:
+        return ""  # what is left of the labels, those without hold
     if row.converged or not (looks_ahead or (row.ended == "epochs" and options.tolerance > 0)):
         return ""
     if row.ended != "epochs":
@@ -29,10 +31,11 @@ def unconverged(context: RunContext, row: CycleRow, trained: Path) -> str:
             "the next run"
         )
     rate = options_of(context, trained).max_lr
-    caution = "; look-ahead scores assume about 0" if looks_ahead else ""
+    caution = "; look-ahead scores assume about 0" if looks_ahead and not options.learns_unlabelled else ""
+    aim = "" if options.learns_unlabelled else f" (tolerance {options.tolerance:g})"
     lower = "a lower " if row.residual_rms > UNFIT else "another "
     return (
         f"cycle {row.cycle}: training stopped at the epoch limit with a residual of {row.residual_rms:.3f} per "
-        f"sample (tolerance {options.tolerance:g}){caution}: "
+        f"sample{aim}{caution}: "
         f"try more --epochs or {lower}--set train.max_lr (it was {rate:.3g}) in the next run"
     )

@@ -55,14 +55,3 @@ def test_nothing_is_blamed_for_what_the_ridge_holds_back(setting):
     assert list(causes(setting, measured)) == []
     stepped = replace(setting, summary={**setting.summary, "ended": "epochs"})
     assert any("had not converged" in cause for cause in causes(stepped, measured))
-
-
-def test_a_learner_of_images_without_labels_is_not_told_to_train_longer(setting):
-    measured = measure(setting, 20, "predicted", 1, Quiet())
-    config = setting.context.config
-    for learner, blamed in (("supervised", True), ("mean-teacher", False)):
-        train = config.train.model_copy(update={"learner": learner, "optimizer": "adam"})
-        context = replace(setting.context, config=config.model_copy(update={"train": train}))
-        stepped = replace(setting, context=context, summary={**setting.summary, "ended": "epochs"})
-        found = [cause for cause in causes(stepped, measured) if "converge" in cause]
-        assert bool(found) == blamed, found

@@ -107,6 +107,22 @@ def test_what_is_killed_again_and_again_comes_to_the_same_bits(tmp_path):
     same(whole, last)
 
 
+def test_what_was_killed_in_writing_leaves_nothing_beside_a_checkpoint(tmp_path, monkeypatch):
+    def killed(*_):
+        raise Killed
+
+    path, other = tmp_path / "kept[1]", tmp_path / ".kept.tmp-0"
+    other.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", killed)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            Checkpoint(path).write("a", {})
+    assert len(list(tmp_path.iterdir())) == 2  # one was begun
+    Checkpoint(path).read("a")
+    assert list(tmp_path.iterdir()) == [other]
+
+
 def test_attempts_before_the_one_that_was_killed_are_not_made_again(tmp_path):
     options = regime("supervised", epoch_steps=None, epochs=12, max_lr=30.0, tolerance=0.0, restarts=8)
     plain = {"batch_norm": False, "dropout": 0.0}

@@ -21,7 +21,7 @@ from trainer.checkpoint import BESIDE, WEIGHTS, load_weights, read_weights, trai
 from trainer.data.by_id import ImageView, PoolInputs
 from trainer.errors import Diverged, TrainerError
 from trainer.growth import grow
-from trainer.learners import LEARNERS, Trained, Weights
+from trainer.learners import Trained, Weights
 from trainer.loop import fit
 from trainer.options import TrainOptions
 from trainer.predict import accuracy, predict
@@ -199,7 +199,7 @@ def unlabelled_of(context: RunContext, labelled: Labelled) -> PoolInputs | None:
         labelled: the labelled set.
 
     """
-    if not LEARNERS[context.config.train_options.learner].needs_unlabelled:
+    if not context.config.train_options.learns_unlabelled:
         return None
     everything = np.arange(len(context.data.train))
     return PoolInputs(context.images, np.setdiff1d(everything, labelled.ids))

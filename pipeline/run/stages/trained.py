@@ -193,7 +193,7 @@ class TrainedNetwork:
                 lambda plan: tell.plan(plan.summary()),
                 full=full,
                 loss=self.options.loss,
-                penalised=self.options.ridge is not None,
+                penalised=self.options.ridge is not None,  # consistency holds residuals too, see docs/learners.md
                 sample=self.subsample if self.covariance == "sampled" else None,
             )
 

@@ -138,6 +138,37 @@ def test_sixteen_bits_a_colour_are_said_to_lose_their_lower_byte(tmp_path, kind_
     )
 
 
+@pytest.mark.parametrize(("ending", "save"), [("gif", {}), ("webp", {"lossless": True}), ("tif", {}), ("png", {})])
+def test_the_first_of_several_pictures_is_read_and_that_is_said(tmp_path, ending, save):
+    first, *others = (picture(seed, mode="RGB").convert("P" if ending == "gif" else "RGB") for seed in range(3))
+    name = f"x.{ending}"
+    seen = one(tmp_path, first, name=name)  # of one picture
+    assert "pictures" not in " ".join(read(tmp_path).notes)
+    for folder in "ab":
+        first.save(tmp_path / folder / f"1{name}", save_all=True, append_images=others, **save)
+    data = read(tmp_path, test_fraction=0)
+    assert (
+        f"2 files under {tmp_path} with several pictures, animated or in pages, such as a/1{name}: the first of each "
+        "is read; save the others as files of their own if they matter"
+    ) in data.notes
+    if ending != "webp":  # whose single picture here is lossy
+        np.testing.assert_array_equal(data.train.images[1], seen)
+
+
+def test_the_previews_of_a_cameras_file_are_not_worth_a_word(tmp_path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            picture(number).save(tmp_path / folder / f"{number}.jpg", "MPO", save_all=True, append_images=[picture(9)])
+    assert not any("pictures" in note for note in read(tmp_path, test_fraction=0).notes)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pixels_without_a_defined_range_are_named(tmp_path, kind):
+    with pytest.raises(DataCorrupt, match=r"floats, negative or 32-bit integers, without a defined range: save it"):
+        one(tmp_path, Image.fromarray(np.arange(4, dtype=kind).reshape(2, 2)), name="x.tif")
+
+
 def _in(folder, image):
     folder.mkdir()
     return image

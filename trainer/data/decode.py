@@ -17,6 +17,7 @@ from PIL import Image, ImageFile, ImageOps
 from trainer.data.few_greys import SAMPLE, FewGreys, few_greys, sampled
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # no other decoder is ever started, whatever a file says it is
+PREVIEWS = "MPO"  # a camera's JPEG, with smaller copies of itself after it
 GREY = frozenset({"1", "L", "LA"})
 ORIENTATION, SIDEWAYS = 0x0112, range(5, 9)  # the EXIF tag, and its values that swap height and width
 MOST_THREADS = 8
@@ -33,6 +34,7 @@ class Header(NamedTuple):
         grey: whether it can hold no colour.
         deep: whether it is a grey of 16 bits, all of which are read.
         cut: whether it has 16 bits a colour, of which Pillow reads the upper 8.
+        several: whether it is an animation or has pages, of which the first is read.
 
     """
 
@@ -40,6 +42,7 @@ class Header(NamedTuple):
     grey: bool
     deep: bool
     cut: bool
+    several: bool
 
 
 class Unreadable(NamedTuple):
@@ -203,12 +206,12 @@ def upright(image: Image.Image, depth: Depth, ground: tuple[int, int, int] = WHI
         ground: red, green and blue of what shines through.
 
     Raises:
-        ValueError: 32 bits a pixel.
+        ValueError: 32 bits a pixel, or 16 of which one is a sign.
 
     """
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel, which have no defined range: save it with 8")
+        raise ValueError("floats, negative or 32-bit integers, without a defined range: save it with 8 or 16 bits")
     if image.mode.startswith("I;16"):
         return Image.fromarray(depth.bytes_of(np.asarray(image)))
     if not image.has_transparency_data:
@@ -250,7 +253,13 @@ def _header(turned: bool, path: Path) -> Header:
         sideways = turned and image.getexif().get(ORIENTATION) in SIDEWAYS
         deep = image.mode.startswith("I;16")
         grey = image.mode in GREY or deep
-        return Header((width, height) if sideways else (height, width), grey, deep, ";16" in stored and not deep)
+        return Header(
+            size=(width, height) if sideways else (height, width),
+            grey=grey,
+            deep=deep,
+            cut=";16" in stored and not deep,
+            several=image.format != PREVIEWS and getattr(image, "is_animated", False),
+        )
 
 
 def _span(most: int, path: Path) -> _Span:

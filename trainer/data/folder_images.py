@@ -87,6 +87,7 @@ def plan_images(found: Listing, options: ImageOptions) -> Plan:
     grey = options.mode == "grey" or (options.mode == "auto" and all(header.grey for header in kinds))
     size = options.size or _common_size(samples, kinds)
     depth, notes = _depth(found.root, samples, kinds)
+    notes += _several(found.root, samples, kinds)
     return Plan(
         samples=in_halves(found.samples, options, bad),
         size=size,
@@ -256,6 +257,17 @@ def _depth(root: Path, samples: list[Sample], headers: list[Header]) -> tuple[De
             "read: if they use fewer, save them with 8"
         )
     return chosen.depth, tuple(notes)
+
+
+def _several(root: Path, samples: list[Sample], headers: list[Header]) -> tuple[str, ...]:
+    """Return what is to be said of files of which one picture of several is read."""
+    names = [sample.name for sample, header in zip(samples, headers, strict=True) if header.several]
+    if not names:
+        return ()
+    return (
+        f"{counted(len(names), 'file')} under {root} with several pictures, animated or in pages, such as {names[0]}: "
+        "the first of each is read; save the others as files of their own if they matter",
+    )
 
 
 def _common_size(samples: list[Sample], headers: list[Header]) -> tuple[int, int]:

@@ -78,6 +78,18 @@ def mixed(num_classes):
     model.extra = nn.Parameter(torch.zeros(1, dtype=torch.float64))
     return model
 
+class Cast(nn.Module):
+    def __init__(self, num_classes, to):
+        super().__init__()
+        self.inner, self.to_kind = both((1, 8, 8), num_classes), getattr(torch, to)
+    def forward(self, x):
+        return self.inner(x).to(self.to_kind)
+
+def autocast(num_classes):
+    model = both((1, 8, 8), num_classes)
+    model.forward = torch.autocast("cpu", dtype=torch.bfloat16)(model.forward)
+    return model
+
 number = 3
 made = both((1, 8, 8), 2)
 """
@@ -174,6 +186,19 @@ def test_a_factory_that_makes_no_classifier_is_refused_in_one_line(name):
         build(ModelSpec(name, (1, 8, 8), 10), seed=0)
     assert REFUSED[name] in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "int64", "complex64"])
+def test_outputs_of_a_kind_that_is_not_ranked_are_refused(kind):
+    message = rf"expected float32 outputs, got torch\.{kind}; return outputs\.float\(\)"
+    with pytest.raises(TrainerError, match=message):
+        build(spec("Cast", to=kind), seed=0)
+    assert build(spec("Cast", to="float64"), seed=0)
+
+
+def test_outputs_of_a_forward_pass_under_autocast_are_refused():
+    with pytest.raises(TrainerError, match=r"expected float32 outputs, got torch\.bfloat16"):
+        build(spec("autocast"), seed=0)
 
 
 def test_options_that_the_factory_does_not_take():

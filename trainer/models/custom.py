@@ -192,6 +192,8 @@ def _check(name: str, model: nn.Module, input_shape: Shape, num_classes: int) ->
             f"--model {name}: for a batch {shape} expected one output a class, {expected}, got {got}; "
             "end it in a layer of num_classes outputs and return that tensor alone"
         )
+    if outputs.dtype not in (torch.float32, torch.float64):  # halves are too coarse to be ported or ranked
+        raise TrainerError(f"--model {name}: expected float32 outputs, got {outputs.dtype}; return outputs.float()")
     strange = {str(p.dtype) for p in model.parameters() if p.dtype != torch.float32}
     if strange or not any(p.requires_grad for p in model.parameters()):
         found = f"parameters of {', '.join(sorted(strange))}" if strange else "none that is trained"

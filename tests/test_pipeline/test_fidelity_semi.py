@@ -14,7 +14,7 @@ from pipeline.run.summary import read_row
 SHORT = {"train.epochs": 1, "train.epoch_steps": 4, "train.unlabelled_ratio": 1, "model.options": {"width": 8}}
 
 
-@pytest.fixture(scope="module", params=["mean-teacher", "fixmatch"])
+@pytest.fixture(scope="module", params=["mean-teacher", pytest.param("fixmatch", marks=pytest.mark.long)])
 def run(request, tmp_path_factory):
     """A run after four steps, which says nothing yet of the labels."""
     learner = {"train.learner": request.param, "query.strategy": "margin-influence-sequential", "query.size": 1}

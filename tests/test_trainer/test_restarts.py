@@ -161,16 +161,22 @@ def test_after_a_failure_one_rate_more_is_tried_than_the_first_that_converges():
 
 def test_where_one_rate_more_does_not_converge_the_first_that_did_is_kept():
     x, labels = exposures(40, 1)
-    model, direct = (build_model("cnn", x.shape[1:], 2, 0) for _ in range(2))
     options = options_for("cnn", epochs=200)
-    result = fit(model, x, labels, 2, options, seed=0)
-    assert [restart.reason for restart in result.restarts] == ["diverged", "unsteady"]
+    for seed in range(8):  # which seed shows it depends on the processor's rounding
+        model, direct = (build_model("cnn", x.shape[1:], 2, seed) for _ in range(2))
+        result = fit(model, x, labels, 2, options, seed=seed)
+        reasons, rates = ([getattr(restart, field) for restart in result.restarts] for field in ("reason", "max_lr"))
+        if reasons[1:] == ["unsteady"] and result.max_lr == rates[1]:
+            break
+    else:
+        pytest.fail("no seed failed once, converged, and failed to at one rate more")
     assert result.converged
-    assert result.max_lr == result.restarts[1].max_lr == 0.25
-    fit(direct, x, labels, 2, replace(options, max_lr=0.25, restarts=0), seed=0, limited=True)
+    assert rates == [1, 0.25]
+    fit(direct, x, labels, 2, replace(options, max_lr=0.25, restarts=0), seed=seed, limited=True)
     assert equal(model.state_dict(), direct.state_dict())
     (line,) = describe(result.max_lr, result.restarts, result.at_chance, "--max-lr=")
-    assert "diverged at 1 (epoch 44); the network is that of 0.25" in line
+    assert f"{'died' if reasons[0] == 'dead' else reasons[0]} at 1 (epoch " in line
+    assert "; the network is that of 0.25" in line
 
 
 @pytest.mark.parametrize("epochs", [1, 6, LONG])

@@ -52,16 +52,16 @@ def shift(x: Tensor, generator: torch.Generator) -> Tensor:
         A new tensor of the same shape; image b of the result comes from image b of ``x``.
 
     """
-    batch, _, height, width = x.shape
+    batch, channels, height, width = x.shape
     pad_h, pad_w = max(1, height // 8), max(1, width // 8)
     top = torch.randint(2 * pad_h + 1, (batch,), generator=generator)
     left = torch.randint(2 * pad_w + 1, (batch,), generator=generator)
     padded = F.pad(x, (pad_w, pad_w, pad_h, pad_h))
-    image = torch.arange(batch)[:, None, None]
-    rows = (top[:, None] + torch.arange(height))[:, :, None]  # [B, H, 1]
-    columns = (left[:, None] + torch.arange(width))[:, None, :]  # [B, 1, W]
-    picked = padded.permute(0, 2, 3, 1)[image.to(x.device), rows.to(x.device), columns.to(x.device)]
-    return picked.permute(0, 3, 1, 2)  # [B, C, H, W]
+    image, channel = torch.arange(batch)[:, None, None, None], torch.arange(channels)[:, None, None]
+    rows = (top[:, None] + torch.arange(height))[:, None, :, None]  # [B, 1, H, 1]
+    columns = (left[:, None] + torch.arange(width))[:, None, None, :]  # [B, 1, 1, W]
+    # Laid out as it came: where narrow convolutions see channels last, torch 2.15 corrupts memory on a CPU with AVX2.
+    return padded[tuple(at.to(x.device) for at in (image, channel, rows, columns))]
 
 
 AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
